@@ -1,0 +1,47 @@
+# make demo   lab of real hosts, then runbooks/deploy.py on it      make lab-up / lab-down   only the lab
+# make test   lint, unit tests and lab tests                        make lint, make unit     parts of it
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PYTHONUNBUFFERED = 1
+
+.PHONY: demo test lint unit format lab-up lab-down bench setup system
+
+demo: setup system
+	$(BIN)/python -m lab up
+	. .lab/demo/env && $(BIN)/python runbooks/deploy.py --config .lab/demo/config.yaml
+
+test: lint unit system
+	$(BIN)/python -m pytest tests/lab
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+unit: setup
+	$(BIN)/python -m pytest tests/unit
+
+format: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lab-up: setup system
+	$(BIN)/python -m lab up
+
+lab-down: setup
+	$(BIN)/python -m lab down
+
+bench: setup system
+	$(BIN)/python -m tests.bench.noop
+
+setup: $(VENV)/.stamp
+
+system:
+	@sh lab/system.sh
+
+$(VENV)/.stamp: requirements/dev.txt
+	@sh lab/system.sh --python "$(PYTHON)"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
+	touch $@

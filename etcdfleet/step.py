@@ -1,0 +1,30 @@
+"""What one task did on one host, in the form that progress lines, tables and reports show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class StepOutcome:
+    """The ``result`` of every task in ``tasks/``.
+
+    ``summary`` is one short line for people. ``changes`` names what was changed (or, with ``--check``, would be), one
+    short line each. ``warnings`` reach the user in the table's foot and the report. ``facts`` goes into the host's
+    record in ``report.json`` (plain JSON values only). ``skipped`` means that there was nothing for this step to do
+    *because of something else* (a setting, an earlier failure); a step that looked and found all well is not skipped.
+    Nothing in it may be a secret.
+    """
+
+    summary: str = ""
+    changes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    skipped: bool = False
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything was, or with ``--check`` would be, changed."""
+        return bool(self.changes)
