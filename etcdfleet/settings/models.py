@@ -1,0 +1,270 @@
+"""The settings of a fleet as frozen, typed models; one class per section of the inventory's ``data``.
+
+A model checks one section by itself. What needs more than one section or host is in ``checks``. Every message here is
+shown to a person beside the file, host and key that it is about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, PlainSerializer, model_validator
+
+from etcdfleet.settings.units import RenewBefore
+from etcdfleet.settings.values import (
+    Duration,
+    Fqdn,
+    Port,
+    Size,
+    Words,
+    check_address,
+    check_data_dir,
+    check_member_name,
+    check_mount,
+    check_package_version,
+    check_release_version,
+    check_renew_before,
+    check_repository,
+    check_role_name,
+    check_sha256,
+    check_token,
+    check_url,
+    check_vault_address,
+    list_to_tuple,
+    refuse,
+)
+
+RoleName = Literal["peer", "server", "client"]
+Usage = Literal["server", "client"]
+Init = Literal["systemd", "openrc"]
+Architecture = Literal["amd64", "arm64", "arm"]
+
+ROLE_NAMES: tuple[RoleName, ...] = ("peer", "server", "client")
+ROLE_USAGES: Mapping[RoleName, tuple[Usage, ...]] = {
+    "peer": ("server", "client"),
+    "server": ("server",),
+    "client": ("client",),
+}
+DERIVED: Mapping[str, str] = {
+    "member.name": "the host's name in the inventory",
+    "cluster.name": "the group's name",
+    "cluster.token": "the cluster's name",
+}
+"""Keys whose default is taken from the inventory, in words."""
+
+
+class Section(BaseModel):
+    """Base of all sections: immutable, unknown keys refused, no value guessed from one of another type."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class MemberSettings(Section):
+    """One host as a member of its cluster."""
+
+    name: Annotated[str, BeforeValidator(check_member_name)]
+    fqdn: Fqdn
+    address: Annotated[str, BeforeValidator(check_address)]
+    data_dir: Annotated[str, BeforeValidator(check_data_dir)] = "/var/lib/etcd"
+
+
+class ClusterSettings(Section):
+    """What all members of a cluster have in common. Ports in 1..65535, times in milliseconds, sizes in bytes."""
+
+    name: Annotated[str, BeforeValidator(check_member_name)]
+    token: Annotated[str, BeforeValidator(check_token)]
+    service_name: Fqdn | None = None
+    peer_port: Port = 2380
+    client_port: Port = 2379
+    peer_tls: bool = True
+    client_tls: bool = True
+    gateway: bool = False
+    heartbeat_ms: Annotated[int, Field(ge=10, le=10_000)] = 500
+    election_ms: Annotated[int, Field(ge=50, le=50_000)] = 5000
+    quota_bytes: Annotated[Size, Field(ge=64 * 2**20, le=8 * 2**30)] = 2**30
+    auto_compaction: Duration = timedelta(hours=8)
+    snapshot_count: Annotated[int, Field(ge=1, le=10_000_000)] = 10_000
+    log_level: Literal["debug", "info", "warn", "error", "panic", "fatal"] = "info"
+
+
+class RoleSettings(Section):
+    """One role of Vault's PKI: its name, what its certificates may be used for, and for how long they are asked."""
+
+    name: Annotated[str, BeforeValidator(check_role_name)]
+    usages: Annotated[tuple[Usage, ...], BeforeValidator(list_to_tuple)]
+    ttl: Duration = timedelta(hours=43800)
+    max_ttl: Duration = timedelta(hours=87600)
+
+
+class RolesSettings(Section):
+    """The three roles; also by name: ``roles["peer"]``. A role's missing name and usages are filled in."""
+
+    peer: RoleSettings
+    server: RoleSettings
+    client: RoleSettings
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        filled = dict(data)
+        for role in ROLE_NAMES:
+            given = data.get(role)
+            if given is None or isinstance(given, Mapping):
+                filled[role] = {"name": f"etcd-{role}", "usages": list(ROLE_USAGES[role]), **(given or {})}
+        return filled
+
+    def __getitem__(self, role: RoleName) -> RoleSettings:
+        return {"peer": self.peer, "server": self.server, "client": self.client}[role]
+
+
+class TrustAnchor(Section):
+    """Where ``rootCA.pem`` comes from: a PKI mount of Vault, or a PEM file of the controller. Exactly one is set."""
+
+    mount: Annotated[str, BeforeValidator(check_mount)] | None = None
+    file: Annotated[str, Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> TrustAnchor:
+        if (self.mount is None) == (self.file is None):
+            what = "names both a mount and a file" if self.mount else "names neither a mount nor a file"
+            refuse(what, "write either {mount: pki_root} or {file: ca.pem}")
+        return self
+
+
+class PkiSettings(Section):
+    """Vault's PKI. ``address`` may be absent when ``VAULT_ADDR`` says it; ``VAULT_ADDR`` wins."""
+
+    address: Annotated[str, BeforeValidator(check_vault_address)] | None = None
+    namespace: Annotated[str, Field(min_length=1)] | None = None
+    mount: Annotated[str, BeforeValidator(check_mount)] = "pki_intermediate_ca"
+    trust_anchor: TrustAnchor = TrustAnchor(mount="pki_root")
+    renew_before: Annotated[InstanceOf[RenewBefore], BeforeValidator(check_renew_before), PlainSerializer(str)] = (
+        RenewBefore.parse("1/3")
+    )
+    roles: RolesSettings = Field(default_factory=lambda: RolesSettings.model_validate({}))
+
+
+class AptInstall(Section):
+    """Debian's packages; ``version`` pins one, ``None`` takes what the distribution has."""
+
+    method: Literal["apt"] = "apt"
+    version: Annotated[str, BeforeValidator(check_package_version)] | None = None
+
+
+class ApkInstall(Section):
+    """Alpine's packages, from ``repository`` besides the host's own ones when it is set."""
+
+    method: Literal["apk"] = "apk"
+    version: Annotated[str, BeforeValidator(check_package_version)] | None = None
+    repository: Annotated[str, BeforeValidator(check_repository)] | None = None
+    allow_untrusted: bool = False
+
+
+class ArchiveSource(Section):
+    """One release tarball: its address or its path on the controller (exactly one), and its SHA-256 in hexadecimal."""
+
+    url: Annotated[str, BeforeValidator(check_url)] | None = None
+    file: Annotated[str, Field(min_length=1)] | None = None
+    sha256: Annotated[str, BeforeValidator(check_sha256)]
+
+    @model_validator(mode="after")
+    def _one(self) -> ArchiveSource:
+        if (self.url is None) == (self.file is None):
+            what = "names both a url and a file" if self.url else "names neither a url nor a file"
+            refuse(what, "write either url: https://… or file: path, and sha256")
+        return self
+
+
+class ArchiveInstall(Section):
+    """A release tarball of etcd per architecture."""
+
+    method: Literal["archive"] = "archive"
+    version: Annotated[str, BeforeValidator(check_release_version)]
+    source: Annotated[Mapping[Architecture, ArchiveSource], Field(min_length=1)]
+
+
+InstallSettings = Annotated[AptInstall | ApkInstall | ArchiveInstall, Field(discriminator="method")]
+
+
+class PlatformSettings(Section):
+    """What preflight expects of the host; empty or ``None`` expects nothing and takes what it finds."""
+
+    distributions: Words = ()
+    architecture: Architecture | None = None
+
+
+class PreflightSettings(Section):
+    """Limits of the checks that come before any change."""
+
+    clock_tolerance_seconds: Annotated[int, Field(ge=1, le=86_400)] = 20
+    min_free_bytes: Annotated[Size, Field(ge=0)] = 2**30
+    sync_warn_ms: Annotated[int, Field(ge=1, le=60_000)] = 10
+    controller_reaches_members: bool = True
+
+
+def _host_port(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def peer_url(member: MemberSettings, cluster: ClusterSettings) -> str:
+    """The URL by which the other members reach ``member``, by its FQDN."""
+    return f"{'https' if cluster.peer_tls else 'http'}://{_host_port(member.fqdn, cluster.peer_port)}"
+
+
+def client_url(member: MemberSettings, cluster: ClusterSettings) -> str:
+    """The URL by which clients reach ``member``, by its FQDN."""
+    return f"{'https' if cluster.client_tls else 'http'}://{_host_port(member.fqdn, cluster.client_port)}"
+
+
+@dataclass(frozen=True)
+class HostSettings:
+    """Everything that is set for one host. ``hostname`` is where SSH goes; ``members`` are all members of its cluster.
+
+    ``members`` is in the order of the inventory and includes the host's own.
+    """
+
+    name: str
+    hostname: str
+    init: Init
+    member: MemberSettings
+    cluster: ClusterSettings
+    pki: PkiSettings
+    install: AptInstall | ApkInstall | ArchiveInstall
+    platform: PlatformSettings
+    preflight: PreflightSettings
+    members: tuple[MemberSettings, ...]
+
+    @property
+    def peer_url(self) -> str:
+        """The advertised peer URL."""
+        return peer_url(self.member, self.cluster)
+
+    @property
+    def client_url(self) -> str:
+        """The advertised client URL."""
+        return client_url(self.member, self.cluster)
+
+    @property
+    def listen_peer_urls(self) -> tuple[str, ...]:
+        """Where etcd listens for members: by address, as etcd demands."""
+        scheme = "https" if self.cluster.peer_tls else "http"
+        return (f"{scheme}://{_host_port(self.member.address, self.cluster.peer_port)}",)
+
+    @property
+    def listen_client_urls(self) -> tuple[str, ...]:
+        """Where etcd listens for clients: by its own address, and on the loop-back for etcdctl on the host."""
+        scheme = "https" if self.cluster.client_tls else "http"
+        return tuple(
+            f"{scheme}://{_host_port(address, self.cluster.client_port)}"
+            for address in (self.member.address, "127.0.0.1")
+        )
+
+    @property
+    def initial_cluster(self) -> str:
+        """``name=peer URL`` of every member, joined by commas, in the order of the inventory."""
+        return ",".join(f"{member.name}={peer_url(member, self.cluster)}" for member in self.members)

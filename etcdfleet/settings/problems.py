@@ -1,0 +1,50 @@
+"""A mistake in the settings, and the error that carries all of them at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from etcdfleet.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake or warning.
+
+    ``file`` has ``:line`` where that is known, ``place`` is ``host a``, ``group b`` or ``defaults``, ``key`` is dotted.
+    Fields that do not apply are empty.
+    """
+
+    file: str
+    place: str
+    key: str
+    what: str
+    remedy: str
+
+    @property
+    def where(self) -> str:
+        """File, place and key in one line, as far as they are known."""
+        return ", ".join(part for part in (self.file, self.place, self.key) if part)
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.what}" if self.where else self.what
+        return f"{text}\n  remedy: {self.remedy}" if self.remedy else text
+
+
+class SettingsError(UsageError):
+    """The settings cannot be worked with; ``problems`` holds every mistake found, and nothing was touched."""
+
+    def __init__(self, problems: Sequence[Problem], *, where: str = "") -> None:
+        self.problems = tuple(problems)
+        count = len(self.problems)
+        super().__init__(
+            "1 mistake in the settings" if count == 1 else f"{count} mistakes in the settings",
+            where=where,
+            remedy="correct what is listed and run again; no host was touched",
+        )
+
+    def __str__(self) -> str:
+        listed = "\n".join(f"{number}. {problem}" for number, problem in enumerate(self.problems, 1))
+        title = f"{self.where}: {self.what}" if self.where else self.what
+        return f"{title}\n{listed}\n{self.remedy}"

@@ -1,0 +1,246 @@
+"""Checks of single values: each takes what the inventory holds and returns it normalised, or refuses it with a remedy.
+
+A value of a wrong type is passed on, and refused by the model's field.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from datetime import timedelta
+from typing import Annotated, NoReturn
+
+from pydantic import BeforeValidator, Field, PlainSerializer
+from pydantic_core import PydanticCustomError
+
+from etcdfleet.settings.units import RenewBefore, go_duration, parse_duration, parse_size
+
+
+def refuse(what: str, remedy: str) -> NoReturn:
+    """Reports a wrong value from inside a validator; both texts reach the user unchanged."""
+    raise PydanticCustomError("etcdfleet", "{what}", {"what": what, "remedy": remedy})
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def check_duration(value: object) -> object:
+    """A duration as text, or a timedelta."""
+    if isinstance(value, timedelta):
+        return value
+    text = str(value) if isinstance(value, int | float) and not isinstance(value, bool) else _text(value)
+    if text is None:
+        return refuse("is not a duration", "write a number and a unit: 90s, 15m, 8h, 30d")
+    try:
+        return parse_duration(text)
+    except ValueError:
+        if text.strip().isdigit():
+            return refuse(f"{text} has no unit", f"write a number and a unit, such as {text}h or {text}s")
+        return refuse(f"{text!r} is not a duration", "write a number and a unit: 90s, 15m, 8h, 30d")
+
+
+def check_size(value: object) -> object:
+    """A size in bytes, or as text with a unit."""
+    if not isinstance(value, int | str) or isinstance(value, bool):
+        return refuse("is not a size", "write bytes as a whole number, or a size such as 512MiB or 1GiB")
+    try:
+        return parse_size(value)
+    except ValueError:
+        return refuse(f"{value!r} is not a size", "write bytes as a whole number, or a size such as 512MiB or 1GiB")
+
+
+def check_renew_before(value: object) -> object:
+    """A fraction of the life or a duration."""
+    if isinstance(value, RenewBefore):
+        return value
+    remedy = 'write a fraction of the life, such as "1/3", or a time before the end, such as 720h'
+    text = str(value) if isinstance(value, int | float) and not isinstance(value, bool) else _text(value)
+    if text is None:
+        return refuse("is neither a fraction nor a duration", remedy)
+    try:
+        return RenewBefore.parse(text)
+    except ValueError:
+        return refuse(f"{text!r} is neither a fraction between 0 and 1 nor a duration", remedy)
+
+
+def list_to_tuple(value: object) -> object:
+    """A list of the inventory as the tuple that a frozen model holds."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_FQDN = re.compile(rf"{_LABEL}(?:\.{_LABEL})+", re.IGNORECASE)
+
+
+def check_fqdn(value: object) -> object:
+    """A full DNS name, in lower case, without a final dot."""
+    text = _text(value)
+    if text is None:
+        return value
+    if is_address(text):
+        refuse(
+            f"{text} is an address, not a DNS name", "write the name that resolves to it, such as etcd-1.example.home"
+        )
+    if text.endswith("."):
+        refuse(f"{text!r} ends in a dot", f"write {text.rstrip('.')}: the names in certificates have no final dot")
+    if "://" in text or "/" in text or ":" in text:
+        refuse(f"{text!r} is not a DNS name", "write the name alone: scheme and port come from the cluster's settings")
+    if len(text) > 253 or not _FQDN.fullmatch(text) or text.rsplit(".", 1)[-1].isdigit():
+        remedy = "write a full DNS name such as etcd-1.example.home: letters, digits and hyphens, parts joined by dots"
+        refuse(f"{text!r} is not a full DNS name", remedy)
+    return text.lower()
+
+
+def is_address(text: str) -> bool:
+    """Whether ``text`` is an IPv4 or IPv6 address."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def check_address(value: object) -> object:
+    """An IP address that etcd can listen on and others can reach."""
+    text = _text(value)
+    if text is None:
+        return value
+    remedy = "write the host's own IP address, such as 10.240.1.2; names belong in member.fqdn"
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        listen = 'etcd can only listen on an IP address: it refuses a name with "expected IP in URL for binding"'
+        return refuse(f"{text!r} is not an IP address; {listen}", remedy)
+    if address.is_unspecified or address.is_loopback or address.is_multicast:
+        refuse(f"{text} cannot be reached by the other members", remedy)
+    if getattr(address, "scope_id", None):
+        refuse(f"{text} has a zone, which no certificate can hold", "use an address without %zone")
+    return str(address)
+
+
+def check_member_name(value: object) -> object:
+    """A name that etcd's initial-cluster can hold."""
+    text = _text(value)
+    if text is not None and not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}", text):
+        bad = "".join(sorted({c for c in text if not re.match(r"[A-Za-z0-9_.-]", c)}))
+        why = f"it contains {bad!r}" if bad else "it is empty, too long, or starts with a dot or hyphen"
+        refuse(
+            f"{text!r} cannot be a member's name: {why} (etcd's initial-cluster is a list name=url,name=url)",
+            "use letters, digits, dots, hyphens and underscores, at most 63 of them",
+        )
+    return value
+
+
+def check_data_dir(value: object) -> object:
+    """A folder that may be given to etcd alone."""
+    text = _text(value)
+    if text is None:
+        return value
+    if not re.fullmatch(r"(/[A-Za-z0-9_][A-Za-z0-9_.-]*)+/?", text):
+        refuse(
+            f"{text!r} is not a plain absolute path",
+            "write a path such as /var/lib/etcd, of letters, digits, dots, hyphens and underscores",
+        )
+    if text.rstrip("/").count("/") < 2:
+        refuse(f"{text!r} is a top-level folder of the system", "give etcd a folder of its own, such as /var/lib/etcd")
+    return text.rstrip("/")
+
+
+def check_token(value: object) -> object:
+    """An initial-cluster token."""
+    text = _text(value)
+    if text is not None and not re.fullmatch(r"[A-Za-z0-9_.:-]{1,128}", text):
+        refuse("is empty or holds characters other than letters, digits and . _ : -", "use a word such as k8s-home")
+    return value
+
+
+def check_vault_address(value: object) -> object:
+    """The address of a Vault, without path and credentials."""
+    text = _text(value)
+    if text is None:
+        return value
+    if "@" in text:
+        refuse("holds credentials", "write the address alone; the token comes from VAULT_TOKEN or a token file")
+    if not re.fullmatch(r"https?://[A-Za-z0-9_.:\[\]-]+/?", text):
+        refuse(f"{text!r} is not the address of a Vault", "write scheme, name and port: https://vault.home:8200")
+    return text.rstrip("/")
+
+
+def check_mount(value: object) -> object:
+    """The path of a secrets engine, without slashes at its ends."""
+    text = _text(value)
+    if text is None:
+        return value
+    text = text.strip("/")
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*", text):
+        refuse(f"{text!r} is not a mount of Vault", "write the path alone, such as pki_intermediate_ca")
+    return text
+
+
+def check_role_name(value: object) -> object:
+    """The name of a role, without its path."""
+    text = _text(value)
+    if text is not None and not re.fullmatch(r"\w(?:[\w.-]*\w)?", text, re.ASCII):
+        refuse(f"{text!r} is not a name of a Vault role", "write the role's name alone, without its path")
+    return value
+
+
+def check_package_version(value: object) -> object:
+    """The version of a package, fit for a command line."""
+    text = _text(value)
+    if text is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.+:~_-]*", text):
+        refuse(f"{text!r} is not the version of a package", "write it as the package manager shows it, or leave it out")
+    return value
+
+
+def check_release_version(value: object) -> object:
+    """Three numbers, as etcd names its releases."""
+    text = _text(value)
+    if text is not None and not re.fullmatch(r"\d+\.\d+\.\d+(-[A-Za-z0-9.]+)?", text):
+        refuse(f"{text!r} is not a release of etcd", "write three numbers without a v, such as 3.5.1")
+    return value
+
+
+def check_sha256(value: object) -> object:
+    """64 hexadecimal digits, in lower case."""
+    text = _text(value)
+    if text is None:
+        return value
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", text):
+        refuse(
+            "is not a SHA-256: it must be 64 hexadecimal digits",
+            "take it from the release's SHA256SUMS, or from sha256sum",
+        )
+    return text.lower()
+
+
+def check_url(value: object) -> object:
+    """An http or https address without credentials."""
+    text = _text(value)
+    if text is None:
+        return value
+    if re.match(r"https?://[^/]*@", text):
+        refuse(
+            "holds credentials, which would reach command lines and logs", "use an address without user and password"
+        )
+    if not re.fullmatch(r"https?://[A-Za-z0-9_.:\[\]-]+(/[^\s'\"\\`$]*)?", text):
+        refuse(f"{text!r} is not an http or https address", "write it in full: https://example.org/path")
+    return text
+
+
+def check_repository(value: object) -> object:
+    """An http or https address, or a path on the host."""
+    text = _text(value)
+    if text is not None and text.startswith("/"):
+        if not re.fullmatch(r"(/[A-Za-z0-9_.@+-]+)+/?", text):
+            refuse(f"{text!r} is not a plain path", "write an https address, or the path of a repository on the host")
+        return text
+    return check_url(value)
+
+
+Duration = Annotated[timedelta, BeforeValidator(check_duration), PlainSerializer(go_duration)]
+Size = Annotated[int, BeforeValidator(check_size)]
+Fqdn = Annotated[str, BeforeValidator(check_fqdn)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Words = Annotated[tuple[str, ...], BeforeValidator(list_to_tuple)]
