@@ -1,0 +1,463 @@
+"""The one place that knows there is SSH: run commands on a host as root, put files there, count the round trips.
+
+Netmiko (through nornir-netmiko) opens the connection and logs in; commands then run on that connection's own SSH
+transport, each with an exit code, separate stdout and stderr and a time-out. Scripts travel on standard input, never on
+a command line, so nothing of them is seen in a process list.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import socket
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from etcdfleet.errors import RemoteError
+
+if TYPE_CHECKING:
+    import paramiko
+    from nornir.core.configuration import Config
+    from nornir.core.inventory import Host
+
+SUDO_PASSWORD_ENV = "ETCDFLEET_SUDO_PASSWORD"  # noqa: S105  the name of a variable, not a password
+DEFAULT_TIMEOUT = 60.0
+CONNECT_TIMEOUT = 10.0
+_NEEDS_PASSWORD = 97
+_PRELUDE = "export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\nunset HISTFILE\n"
+# Finds out how to become root and does it, in the same round trip as the first command.
+_FIRST_SHELL = (
+    'sh -c \'if [ "$(id -u)" = 0 ]; then exec sh -s; '
+    "elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then exec sudo -n sh -s; "
+    "elif command -v doas >/dev/null && doas -n true 2>/dev/null; then exec doas -n sh -s; "
+    "elif command -v sudo >/dev/null; then exit 97; else exit 96; fi'"
+)
+
+
+@dataclass(frozen=True)
+class CommandResult:
+    """What a command gave: exit code, both outputs as text, and the seconds it took."""
+
+    rc: int
+    stdout: str
+    stderr: str
+    seconds: float = 0.0
+
+    @property
+    def ok(self) -> bool:
+        """Whether the exit code was 0."""
+        return self.rc == 0
+
+    @property
+    def text(self) -> str:
+        """Standard output without the white space around it."""
+        return self.stdout.strip()
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file to be put on a host. ``content`` is not shown in a repr, since it may be a private key."""
+
+    path: str
+    content: bytes = field(repr=False)
+    mode: int = 0o644
+    owner: str = "root"
+    group: str = "root"
+
+
+class RemoteHost:
+    """A logged-in host. Not for use by two threads at once (Nornir runs one task per host at a time)."""
+
+    def __init__(self, name: str, client: paramiko.SSHClient, *, timeout: float = DEFAULT_TIMEOUT) -> None:
+        self.name = name
+        self.timeout = timeout
+        self.round_trips = 0
+        self.cache: dict[str, Any] = {}
+        self._client = client
+        self._shell: str | None = None
+        self._stdin_prefix = b""
+
+    def run(self, script: str, *, timeout: float | None = None, check: str = "", remedy: str = "") -> CommandResult:
+        """Runs a POSIX shell script as root and returns what it gave.
+
+        ``timeout`` in seconds bounds the whole command. With ``check`` (what the script is for, in words) an exit code
+        other than 0 raises `RemoteError` with the last lines of its output. Raises `RemoteError` also when the
+        connection is lost, the time is over, or root cannot be had.
+        """
+        data = (_PRELUDE + script).encode()
+        result = self._run_as_root(data, timeout or self.timeout)
+        if check and not result.ok:
+            raise RemoteError(
+                f"{check} failed with exit code {result.rc}: {last_lines(result.stderr or result.stdout)}",
+                where=self.name,
+                remedy=remedy or _hint(result),
+            )
+        return result
+
+    def batch(
+        self, commands: Mapping[str, str], *, timeout: float | None = None, parallel: bool = False
+    ) -> dict[str, CommandResult]:
+        """Runs several scripts in one round trip, each with its own exit code and outputs, in order or side by side."""
+        names = list(commands)
+        result = self._run_as_root((_PRELUDE + _batch_script(commands, parallel)).encode(), timeout or self.timeout)
+        if not result.ok:
+            raise RemoteError(
+                f"could not run a batch of commands: {last_lines(result.stderr or result.stdout)}",
+                where=self.name,
+                remedy=_hint(result),
+            )
+        return _parse_batch(result.stdout.encode("utf-8", "surrogateescape"), names, self.name)
+
+    def place(
+        self,
+        files: Sequence[RemoteFile],
+        *,
+        before: str = "",
+        after: str = "",
+        timeout: float | None = None,
+        what: str = "placing files",
+    ) -> CommandResult:
+        """Puts files on the host in one round trip: a reader sees the old file or the new one, never half of it.
+
+        Each content goes to a temporary name in the target's folder, gets owner and mode, is synced, and only when all
+        are written are they renamed. ``before`` and ``after`` are shell lines run (as root, stopping at the first
+        error) before the first and after the last rename. Missing parent folders are an error: make them in
+        ``before``. Raises `RemoteError` (disk full, read-only, no such user), with nothing replaced.
+        """
+        return self.run(_place_script(files, before, after), timeout=timeout, check=what)
+
+    def upload(self, local: Path, remote: str) -> None:
+        """Copies a large file by SFTP as the login user (small ones go by `place`). Raises `RemoteError`."""
+        self.round_trips += 1
+        try:
+            with self._client.open_sftp() as sftp:
+                channel = sftp.get_channel()
+                if channel is not None:
+                    channel.settimeout(self.timeout)
+                sftp.put(str(local), remote)
+        except Exception as error:
+            raise RemoteError(
+                f"could not copy {local.name} to {remote}: {error or type(error).__name__}",
+                where=self.name,
+                remedy="check the free space and the permissions of that folder on the host, and that sshd offers sftp",
+            ) from error
+
+    def _run_as_root(self, data: bytes, timeout: float) -> CommandResult:
+        if self._shell is None:
+            return self._first_run(data, timeout)
+        return self._exec(self._shell, self._stdin_prefix + data, timeout)
+
+    def _first_run(self, data: bytes, timeout: float) -> CommandResult:
+        # sudo sets SUDO_USER and doas DOAS_USER, which tells what the first shell took.
+        marker = b"printf 'as=%s ' \"${SUDO_USER:+sudo -n }${DOAS_USER:+doas -n }sh -s\" >&2; printf '\\n' >&2\n"
+        result = self._exec(_FIRST_SHELL, marker + data, timeout)
+        if result.stderr.startswith("as="):
+            shell, _, rest = result.stderr.partition("\n")
+            self._shell = shell.removeprefix("as=").strip()
+            return CommandResult(result.rc, result.stdout, rest, result.seconds)
+        if result.rc == _NEEDS_PASSWORD:
+            return self._first_run_with_password(data, timeout)
+        raise RemoteError(
+            f"cannot become root: {last_lines(result.stderr or result.stdout) or 'neither sudo nor doas is there'}",
+            where=self.name,
+            remedy="log in as root, or install sudo (or doas with nopass) and allow this user to use it",
+        )
+
+    def _first_run_with_password(self, data: bytes, timeout: float) -> CommandResult:
+        password = os.environ.get(SUDO_PASSWORD_ENV, "")
+        if not password:
+            raise RemoteError(
+                "sudo asks for a password",
+                where=self.name,
+                remedy=f"set {SUDO_PASSWORD_ENV} in the environment (read -rs {SUDO_PASSWORD_ENV}; export "
+                f"{SUDO_PASSWORD_ENV}), or allow this user passwordless sudo on the host",
+            )
+        # -k makes sudo ask even if it remembers an earlier answer: otherwise the password line would reach the shell.
+        shell = "sudo -k -S -p '' sh -s"
+        prefix = password.encode() + b"\n"
+        result = self._exec(shell, prefix + b"printf 'as=root ' >&2\n" + data, timeout)
+        before, found, after = result.stderr.partition("as=root ")
+        if not found:
+            raise RemoteError(
+                "sudo did not accept the password",
+                where=self.name,
+                remedy=f"check {SUDO_PASSWORD_ENV}, and that this user may use sudo (sudo -l on the host)",
+            )
+        self._shell, self._stdin_prefix = shell, prefix
+        return CommandResult(result.rc, result.stdout, before + after, result.seconds)
+
+    def _exec(self, command: str, stdin: bytes, timeout: float) -> CommandResult:
+        import paramiko
+
+        self.round_trips += 1
+        started = time.monotonic()
+        transport = self._client.get_transport()
+        if transport is None or not transport.is_active():
+            raise self._lost("it was closed")
+        try:
+            channel = transport.open_session(timeout=min(timeout, CONNECT_TIMEOUT))
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            raise self._lost(str(error) or type(error).__name__) from error
+        with channel:
+            try:
+                channel.settimeout(timeout)
+                channel.exec_command(command)
+                writer = threading.Thread(target=_feed, args=(channel, stdin), daemon=True)
+                writer.start()
+                stdout, stderr = _drain(channel, transport, started + timeout)
+                rc = channel.recv_exit_status() if channel.exit_status_ready() else -1
+            except TimeoutError as error:
+                raise RemoteError(
+                    f"a command did not end within {timeout:.0f} s",
+                    where=self.name,
+                    remedy="the host is overloaded, its disk hangs, or the link is slow: try again, or allow more with "
+                    "--timeout",
+                ) from error
+            except (paramiko.SSHException, OSError, EOFError) as error:
+                raise self._lost(str(error) or type(error).__name__) from error
+        if rc < 0:
+            raise self._lost("it ended before the command did")
+        seconds = time.monotonic() - started
+        return CommandResult(rc, stdout.decode("utf-8", "surrogateescape"), stderr.decode("utf-8", "replace"), seconds)
+
+    def _lost(self, why: str) -> RemoteError:
+        return RemoteError(
+            f"the SSH connection was lost ({why})",
+            where=self.name,
+            remedy="check power and network of the host, then run again: the next run goes on where this one stopped",
+        )
+
+
+def _feed(channel: paramiko.Channel, data: bytes) -> None:
+    # In a thread of its own: a script larger than the window would otherwise wait for a host that waits for us to read.
+    try:
+        channel.sendall(data)
+        channel.shutdown_write()
+    except OSError:
+        return  # the command ended without reading all of it; its exit code says why
+
+
+def _drain(channel: paramiko.Channel, transport: paramiko.Transport, deadline: float) -> tuple[bytes, bytes]:
+    """Reads stdout and stderr together until the command has ended; either one alone could fill up and block."""
+    out, err = bytearray(), bytearray()
+    pause = 0.001
+    while True:
+        got = False
+        while channel.recv_ready():
+            out += channel.recv(65536)
+            got = True
+        while channel.recv_stderr_ready():
+            err += channel.recv_stderr(65536)
+            got = True
+        if got:
+            pause = 0.001
+            continue
+        if channel.closed or (channel.exit_status_ready() and channel.eof_received):
+            while channel.recv_ready():
+                out += channel.recv(65536)
+            while channel.recv_stderr_ready():
+                err += channel.recv_stderr(65536)
+            return bytes(out), bytes(err)
+        if not transport.is_active():
+            raise EOFError("the connection broke")
+        if time.monotonic() > deadline:
+            raise TimeoutError
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.02)
+
+
+def _batch_script(commands: Mapping[str, str], parallel: bool) -> str:
+    # Outputs go to /run first (a tmpfs: works with a full disk), then out as frames of known length.
+    lines = [
+        "d=$(mktemp -d /run/etcdfleet.XXXXXX 2>/dev/null || mktemp -d) || exit 98",
+        "trap 'rm -rf \"$d\"' EXIT",
+        'frame() { printf \'%s %s %s\\n\' "$1" "$(wc -c <"$d/o$2")" "$(wc -c <"$d/e$2")"; '
+        'cat "$d/o$2" "$d/e$2"; rm -f "$d/o$2" "$d/e$2"; }',
+    ]
+    for number, command in enumerate(commands.values()):
+        job = f'(\n{command}\n) >"$d/o{number}" 2>"$d/e{number}" </dev/null'
+        lines += [f"{job} & p{number}=$!"] if parallel else [job, f"frame $? {number}"]
+    if parallel:
+        lines += [f"wait $p{number}; frame $? {number}" for number in range(len(commands))]
+    return "\n".join([*lines, "exit 0", ""])
+
+
+def _parse_batch(data: bytes, names: Sequence[str], host: str) -> dict[str, CommandResult]:
+    results: dict[str, CommandResult] = {}
+    position = 0
+    for name in names:
+        end = data.find(b"\n", position)
+        try:
+            rc, size_out, size_err = (int(word) for word in data[position:end].split())
+        except ValueError:
+            raise RemoteError(
+                f"the answer to {name!r} is garbled",
+                where=host,
+                remedy="a login script of this user prints to non-interactive shells; silence it",
+            ) from None
+        start = end + 1
+        middle, position = start + size_out, start + size_out + size_err
+        results[name] = CommandResult(
+            rc, data[start:middle].decode("utf-8", "replace"), data[middle:position].decode("utf-8", "replace")
+        )
+    return results
+
+
+def _place_script(files: Sequence[RemoteFile], before: str, after: str) -> str:
+    import base64
+
+    lines = ["set -eu", "umask 077", "tmp=''", "trap '[ -z \"$tmp\" ] || rm -f $tmp' EXIT", before]
+    renames = []
+    for number, file in enumerate(files):
+        folder, _, name = file.path.rpartition("/")
+        encoded = base64.encodebytes(file.content).decode()
+        lines += [
+            f't{number}=$(mktemp {shlex.quote(f"{folder}/.{name}.XXXXXX")}); tmp="$tmp $t{number}"',
+            f'base64 -d >"$t{number}" <<"EOF"\n{encoded}EOF',
+            f'chown {shlex.quote(f"{file.owner}:{file.group}")} "$t{number}"; chmod {file.mode:04o} "$t{number}"',
+            f'sync "$t{number}"',
+        ]
+        renames.append(f'mv -f "$t{number}" {shlex.quote(file.path)}')
+    folders = sorted({file.path.rpartition("/")[0] for file in files})
+    return "\n".join([*lines, *renames, "tmp=''", *(f"sync {shlex.quote(f)}" for f in folders), after, ""])
+
+
+def last_lines(text: str, count: int = 3) -> str:
+    """The last non-empty lines of an output, joined for a one-line message."""
+    lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
+    return " | ".join(lines[-count:])
+
+
+def _hint(result: CommandResult) -> str:
+    text = result.stderr + result.stdout
+    if "No space left" in text:
+        return "free space on that file system of the host (df -h), then run again: nothing was half replaced"
+    if "Read-only file system" in text:
+        return "the file system is read-only: check the SD card (dmesg) and remount it"
+    return "run again with --debug, or look at the log of this run"
+
+
+def connect(host: Host, configuration: Config) -> RemoteHost:
+    """The logged-in host behind a Nornir host; opened once, then reused by all tasks of the run.
+
+    Raises `RemoteError` with the exact remedy: unreachable, unknown or changed host key, login refused.
+    """
+    timeout = float(configuration.user_defined.get("timeout") or DEFAULT_TIMEOUT)
+    opened = host.connections.get("netmiko")
+    if opened is None:
+        opened = _open(host, configuration)
+    remote: RemoteHost | None = getattr(opened, "etcdfleet_remote", None)
+    if remote is None:
+        remote = RemoteHost(host.name, opened.connection.remote_conn_pre, timeout=timeout)
+        setattr(opened, "etcdfleet_remote", remote)  # noqa: B010  lives exactly as long as the connection
+    return remote
+
+
+def disconnect(host: Host) -> None:
+    """Closes the host's connection if it is open; the next `connect` logs in again."""
+    if "netmiko" in host.connections:
+        host.close_connection("netmiko")
+
+
+def _open(host: Host, configuration: Config) -> Any:
+    parameters = host.get_connection_parameters("netmiko")
+    extras: dict[str, Any] = {
+        "ssh_strict": True,
+        "system_host_keys": True,
+        "use_keys": True,
+        "allow_agent": True,
+        "conn_timeout": CONNECT_TIMEOUT,
+        "auth_timeout": 20,
+        "banner_timeout": 15,
+        "keepalive": 15,
+        "auto_connect": False,  # no scraping of a prompt: see below
+        **(parameters.extras or {}),
+    }
+    for key in ("key_file", "alt_key_file", "ssh_config_file"):
+        if extras.get(key):
+            extras[key] = str(Path(extras[key]).expanduser())
+    name = parameters.hostname or host.name
+    user = parameters.username or ""
+    user, extras = _from_ssh_config(name, user, extras)
+    if extras.get("key_file") and not Path(extras["key_file"]).is_file():
+        raise RemoteError(
+            f"the SSH key file {extras['key_file']} does not exist",
+            where=host.name,
+            remedy="correct connection_options.netmiko.extras.key_file in the inventory, or leave it out to use the "
+            "ssh-agent and the default keys",
+        )
+    try:
+        plugin = host.open_connection(
+            "netmiko", configuration, username=user, platform=parameters.platform or "linux", extras=extras
+        )
+        # Log in without reading the shell's prompt: any prompt and any login message will do, and it is faster.
+        plugin.connection.establish_connection()
+    except Exception as error:
+        host.connections.pop("netmiko", None)
+        raise _explain(error, host, name, parameters.port or 22, extras) from error
+    return plugin
+
+
+def _from_ssh_config(name: str, user: str, extras: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """What ``~/.ssh/config`` says and netmiko would not take from it: the user and the identity file."""
+    path = Path(extras.get("ssh_config_file") or "~/.ssh/config").expanduser()
+    if not path.is_file():
+        if extras.get("ssh_config_file") is not None:
+            extras = {**extras, "ssh_config_file": None}
+        return user or os.environ.get("USER", "root"), extras
+    import paramiko
+
+    entry = paramiko.SSHConfig.from_path(str(path)).lookup(name)
+    extras = {**extras, "ssh_config_file": str(path)}
+    identities = [p for p in map(os.path.expanduser, entry.get("identityfile", [])) if os.path.isfile(p)]  # noqa: PTH113
+    if identities and not extras.get("key_file"):
+        extras["key_file"] = identities[0]
+    return user or entry.get("user", os.environ.get("USER", "root")), extras
+
+
+def _explain(error: Exception, host: Host, name: str, port: int, extras: Mapping[str, Any]) -> RemoteError:
+    """Turns what netmiko, paramiko or the socket said into a sentence and a remedy."""
+    import paramiko
+
+    causes: list[BaseException] = [error]
+    while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None and cause not in causes:
+        causes.append(cause)
+    text = " ".join(str(cause) for cause in causes)
+    where = f"{host.name} ({name}:{port})"
+    known = str(extras.get("alt_key_file") or "~/.ssh/known_hosts")
+    target = name if port == 22 else f"[{name}]:{port}"
+    if any(isinstance(cause, paramiko.BadHostKeyException) for cause in causes) or "does not match" in text:
+        return RemoteError(
+            "the host's SSH key is not the one in known_hosts: another machine answers, or the host was set up anew",
+            where=where,
+            remedy=f"if you know why it changed: ssh-keygen -f {known} -R '{target}', then accept the new key: "
+            f"ssh-keyscan -p {port} {name} >> {known}",
+        )
+    if "not found in known_hosts" in text:
+        return RemoteError(
+            "the host's SSH key is unknown",
+            where=where,
+            remedy="compare its fingerprint with the one shown at the host, then accept it: "
+            f"ssh-keyscan -p {port} {name} >> {known}",
+        )
+    if any(isinstance(cause, paramiko.AuthenticationException) for cause in causes) or "Authentication" in text:
+        return RemoteError(
+            "SSH login refused",
+            where=where,
+            remedy="check the user name and the key (inventory: username, connection_options.netmiko.extras.key_file; "
+            f"or the ssh-agent), and try: ssh -p {port} {name} true",
+        )
+    if any(isinstance(cause, socket.gaierror) for cause in causes) or "DNS failure" in text:
+        return RemoteError(
+            "its name does not resolve", where=where, remedy="correct `hostname` in the inventory or DNS"
+        )
+    plain = next((str(c) for c in causes if isinstance(c, OSError) and not isinstance(c, socket.gaierror)), text)
+    return RemoteError(
+        f"cannot be reached by SSH: {plain.strip().splitlines()[0] if plain.strip() else type(error).__name__}",
+        where=where,
+        remedy="check power and network of the host, and that sshd runs there; hosts to leave out: --limit '!NAME'",
+    )
