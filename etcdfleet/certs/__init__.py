@@ -1,0 +1,32 @@
+"""Certificates: reading them, what each role needs, when to renew, and the check before one is placed.
+
+Pure functions over text and frozen data; nothing here knows hosts, SSH or Vault.
+"""
+
+from etcdfleet.certs.chain import bundle, chain_problems, issued, pick_root, same_certificates
+from etcdfleet.certs.check import check_bundle
+from etcdfleet.certs.decide import Keep, Observed, Renew, RenewBefore, anchor_differs, decide
+from etcdfleet.certs.model import Certificate, Usage, parse_pem_bundle, public_key_fingerprint
+from etcdfleet.certs.want import Role, Want, want_for
+
+__all__ = [
+    "Certificate",
+    "Keep",
+    "Observed",
+    "Renew",
+    "RenewBefore",
+    "Role",
+    "Usage",
+    "Want",
+    "anchor_differs",
+    "bundle",
+    "chain_problems",
+    "check_bundle",
+    "decide",
+    "issued",
+    "parse_pem_bundle",
+    "pick_root",
+    "public_key_fingerprint",
+    "same_certificates",
+    "want_for",
+]

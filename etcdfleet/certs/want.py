@@ -1,0 +1,142 @@
+"""What a role's certificate on a host must be, and how far a given certificate is from that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Literal, TypeAlias
+
+from etcdfleet.certs.chain import eku_text, issued
+from etcdfleet.certs.model import BOTH, Certificate, Usage, normal_addresses, normal_names, parse_pem_bundle
+
+Role: TypeAlias = Literal["peer", "server", "client"]
+
+LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class Want:
+    """What the certificate of ``role`` on one host must be.
+
+    Exactly ``dns_names`` and ``ip_addresses`` (the common name may come on top, as Vault adds it), exactly ``usages``:
+    a certificate that could do more is as wrong as one that can do less. ``trust_anchor`` is PEM, one CA or several, of
+    which one must be reached. ``issuing_ca`` is the PEM of the CA that would sign today (or several during a change of
+    CA); None when that does not matter. Raises ValueError for an address that is none.
+    """
+
+    role: Role
+    common_name: str
+    dns_names: tuple[str, ...]
+    ip_addresses: tuple[str, ...]
+    usages: frozenset[Usage]
+    trust_anchor: str = field(repr=False)
+    issuing_ca: str | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "dns_names", normal_names(self.dns_names))
+        object.__setattr__(self, "ip_addresses", normal_addresses(self.ip_addresses))
+        object.__setattr__(self, "usages", frozenset(self.usages))
+
+    @property
+    def forbidden_usages(self) -> frozenset[Usage]:
+        """The usages that the certificate must not have."""
+        return BOTH - self.usages
+
+    @property
+    def alt_names(self) -> tuple[str, ...]:
+        """The DNS names to ask Vault for on top of the common name, which it adds by itself."""
+        return tuple(name for name in self.dns_names if name != self.common_name.lower())
+
+
+def want_for(
+    role: Role,
+    *,
+    fqdn: str,
+    address: str,
+    usages: Iterable[Usage],
+    trust_anchor: str,
+    service_name: str | None = None,
+    common_name: str | None = None,
+    issuing_ca: str | None = None,
+) -> Want:
+    """The names that etcd uses for each role, as a Want.
+
+    peer: the FQDN, and the member's address, because etcd compares a peer's remote address with the IP addresses of
+    its certificate. server: the FQDN, the cluster's service name, the member's address, and 127.0.0.1, where etcd
+    listens for etcdctl on the host itself. client: a common name (the FQDN unless given) and nothing else. Raises
+    ValueError for an address that is none.
+    """
+    names: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
+    if role == "peer":
+        names, addresses = (fqdn,), (address,)
+    elif role == "server":
+        names, addresses = (fqdn, *([service_name] if service_name else [])), (address, LOOPBACK)
+    return Want(role, common_name or fqdn, names, addresses, frozenset(usages), trust_anchor, issuing_ca)
+
+
+def name_problems(want: Want, leaf: Certificate) -> list[str]:
+    """How the names and addresses of ``leaf`` differ from what is wanted."""
+    problems = []
+    if leaf.common_name != want.common_name:
+        problems.append(f"the common name is {leaf.common_name!r} instead of {want.common_name!r}")
+    missing = [n for n in want.dns_names if n not in leaf.dns_names]
+    missing += [a for a in want.ip_addresses if a not in leaf.ip_addresses]
+    if missing:
+        problems.append(
+            f"it is not valid for {', '.join(missing)}: whoever connects by that name or address would refuse it "
+            '(etcd logs "x509: certificate is valid for …, not …", or for a peer "does not match any of DNSNames")'
+        )
+    extra = [n for n in leaf.dns_names if n not in want.dns_names and n != want.common_name.lower()]
+    extra += [a for a in leaf.ip_addresses if a not in want.ip_addresses]
+    if extra:
+        problems.append(f"it is also valid for {', '.join(extra)}, which nobody asked for")
+    return problems
+
+
+def usage_problems(want: Want, leaf: Certificate) -> list[str]:
+    """How what ``leaf`` may be used for differs from what is wanted."""
+    problems = []
+    if missing := want.usages - leaf.usages:
+        problems.append(
+            f"it may not be used as a {' or '.join(sorted(missing))} certificate "
+            f"(extended key usage {eku_text(leaf)}): "
+            'etcd would log "certificate specifies an incompatible key usage" and refuse it'
+        )
+    if excess := want.forbidden_usages & leaf.usages:
+        problems.append(
+            f"it may also be used as a {' or '.join(sorted(excess))} certificate "
+            f"(extended key usage {eku_text(leaf)}), which a {want.role} certificate must not"
+        )
+    if leaf.key_usage is not None and "digital_signature" not in leaf.key_usage:
+        problems.append(
+            "its key may not make digital signatures (key usage): no TLS 1.3 or ECDHE handshake can be made with it"
+        )
+    if leaf.is_ca:
+        problems.append("it is a CA's certificate (basic constraints): whoever has its key could make certificates")
+    return problems
+
+
+def issuer_problem(want: Want, leaf: Certificate) -> str | None:
+    """Why ``leaf`` is not from the CA that signs today; None when it is or when that does not matter."""
+    if want.issuing_ca is None:
+        return None
+    current = parse_pem_bundle(want.issuing_ca)
+    if any(issued(leaf, by=ca) for ca in current):
+        return None
+    return f"it was issued by {leaf.issuer!r}, not by the CA that issues today, {current[0].subject!r}"
+
+
+def utc(moment: datetime) -> str:
+    """A moment for messages, in UTC and to the second."""
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def span(length: timedelta) -> str:
+    """A length of time for messages, in the largest unit that says enough: ``3 days``, ``5 h``, ``42 s``."""
+    seconds = abs(length.total_seconds())
+    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{int(seconds // size)} {unit}"
+    return f"{int(seconds)} s"
