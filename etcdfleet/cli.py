@@ -1,0 +1,241 @@
+"""What every runbook has in common: ``run_runbook`` turns a body into a command with options, report and exit code."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from etcdfleet.errors import FleetError, UsageError
+from etcdfleet.options import Options, build_parser, parse_options
+from etcdfleet.report.secrets import REDACTOR, Redactor
+
+if TYPE_CHECKING:  # imported when needed, so that --help answers at once
+    from nornir.core import Nornir
+    from nornir.core.plugins.runners import RunnerPlugin
+    from nornir.core.task import AggregatedResult
+
+    from etcdfleet.report.files import ReportFolder
+    from etcdfleet.report.recorder import RunRecorder
+    from etcdfleet.report.terminal import Terminal
+    from etcdfleet.settings import Fleet
+
+__all__ = ["Options", "Run", "run_runbook"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a runbook's body works with.
+
+    ``nornir`` holds only the chosen hosts and reports to ``record``; ``fleet`` knows all hosts of the inventory.
+    """
+
+    options: Options
+    nornir: Nornir
+    fleet: Fleet
+    record: RunRecorder
+    log: logging.Logger
+    redactor: Redactor
+    terminal: Terminal
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Names of the chosen hosts, in inventory order."""
+        return tuple(self.nornir.inventory.hosts)
+
+    @property
+    def clusters(self) -> Mapping[str, tuple[str, ...]]:
+        """The chosen hosts by cluster."""
+        return {name: tuple(host.name for host in hosts) for name, hosts in self.record.record.clusters.items()}
+
+    @property
+    def good_hosts(self) -> tuple[str, ...]:
+        """The chosen hosts on which nothing has failed."""
+        return tuple(name for name in self.hosts if name not in self.nornir.data.failed_hosts)
+
+    def step(
+        self,
+        name: str,
+        task: Callable[..., Any],
+        *,
+        only: Iterable[str] | None = None,
+        runner: RunnerPlugin | None = None,
+        **params: Any,
+    ) -> AggregatedResult:
+        """Run one step: ``task`` under the step's name on all chosen hosts that have not failed, or on ``only`` some."""
+        nornir = self.nornir.with_runner(runner) if runner else self.nornir
+        if only is not None:
+            names = frozenset(only)
+            nornir = nornir.filter(filter_func=lambda host: host.name in names)
+        return nornir.run(task, name=name, **params)
+
+    def say(self, text: str) -> None:
+        """Tell the person at the terminal something (not with --quiet, nor --json -)."""
+        self.terminal.say(text)
+
+    def confirm(self, question: str) -> bool:
+        """Ask for a yes. Yes by itself with --yes or --check. Raises UsageError when there is nobody to ask."""
+        if self.options.yes or self.options.check:
+            return True
+        return self.terminal.ask(question)
+
+
+Body = Callable[[Run], None]
+
+
+def run_runbook(
+    name: str,
+    body: Body,
+    *,
+    description: str,
+    steps: Sequence[tuple[str, str]],
+    examples: str = "",
+    add_arguments: Callable[[argparse.ArgumentParser], None] | None = None,
+    argv: Sequence[str] | None = None,
+) -> int:
+    """Parse the command line, open the inventory, run ``body``, report, and return the exit code.
+
+    ``steps`` are (name of the top-level Nornir task, title for people) in their order. ``body`` may raise FleetError
+    for what is wrong with the run as a whole; failures of hosts are recorded, not raised. Imports of tasks belong into
+    ``body``, so that ``--help`` stays quick.
+    """
+    options = parse_options(build_parser(name, description, examples, add_arguments), argv)
+    REDACTOR.add_environment()
+    try:
+        return _run(name, body, steps, options)
+    except UsageError as error:
+        from etcdfleet.report.terminal import refuse
+
+        return refuse(name, error, options, REDACTOR)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(name: str, body: Body, steps: Sequence[tuple[str, str]], options: Options) -> int:
+    from etcdfleet.report.files import ReportFolder, logging_to
+    from etcdfleet.report.model import Step, utc_now
+    from etcdfleet.report.recorder import RunRecorder
+    from etcdfleet.report.terminal import Terminal
+
+    nornir, fleet = _open_fleet(options)
+    chosen = _chosen(nornir, fleet, options)
+    started = utc_now()
+    with contextlib.ExitStack() as stack:
+        terminal = Terminal(options, REDACTOR, stack)
+        folder = ReportFolder(options.report_dir, name, started)
+        stack.enter_context(logging_to(folder.log, REDACTOR, debug=options.debug))
+        recorder = RunRecorder(
+            name,
+            [Step(*step) for step in steps],
+            chosen,
+            check=options.check,
+            options=options.as_json(),
+            redactor=REDACTOR,
+            views=terminal.views,
+            save=folder.write,
+        )
+        names = frozenset(host.name for host in chosen)
+        run = Run(
+            options,
+            nornir.with_processors([recorder]).filter(filter_func=lambda host: host.name in names),
+            fleet,
+            recorder,
+            logging.getLogger("runbooks"),
+            REDACTOR,
+            terminal,
+        )
+        for problem in fleet.warnings:
+            recorder.warn(problem.where, f"{problem.what}; {problem.remedy}" if problem.remedy else problem.what)
+        with _stop_signals(recorder, terminal):
+            interrupted, at_once = _carry_out(body, run)
+        record = recorder.finish(interrupted=interrupted)
+        _save(folder, recorder, terminal)
+        terminal.sum_up(record, folder)
+    if at_once:
+        # Workers still wait for hosts, and Python would wait for the workers.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(int(record.exit_code))
+    nornir.with_processors([]).close_connections(on_good=True, on_failed=True)
+    return int(record.exit_code)
+
+
+def _open_fleet(options: Options) -> tuple[Nornir, Fleet]:
+    from etcdfleet.settings import open_nornir
+
+    if not options.config.is_file():
+        raise UsageError(
+            "no such file", where=str(options.config), remedy="give the path of Nornir's config.yaml with --config"
+        )
+    return open_nornir(options.config, forks=options.forks, dry_run=options.check)
+
+
+def _chosen(nornir: Nornir, fleet: Fleet, options: Options) -> list[Any]:
+    from etcdfleet.report.model import HostInfo
+    from etcdfleet.selection import HostLabels, select
+
+    labels = {
+        name: HostLabels(
+            fleet.hosts[name].cluster.name, frozenset(group.name for group in host.extended_groups())
+        )
+        for name, host in nornir.inventory.hosts.items()
+        if name in fleet.hosts
+    }
+    return [
+        HostInfo(name, labels[name].cluster, fleet.hosts[name].hostname)
+        for name in select(labels, options.limit, options.clusters)
+    ]
+
+
+def _carry_out(body: Body, run: Run) -> tuple[bool, bool]:
+    """Run the body; (interrupted, leave at once)."""
+    from etcdfleet.report.model import ExitCode
+    from etcdfleet.report.recorder import RunInterruptedError
+
+    try:
+        body(run)
+    except RunInterruptedError:
+        return True, False
+    except KeyboardInterrupt:
+        return True, True
+    except FleetError as error:
+        run.record.fail(error, code=ExitCode.USAGE if isinstance(error, UsageError) else ExitCode.FAILED)
+    except (Exception, SystemExit) as error:  # a task's sys.exit comes out here; it may not pass for an ending
+        run.record.fail(error)
+    return run.record.stopping, False
+
+
+@contextlib.contextmanager
+def _stop_signals(recorder: RunRecorder, terminal: Terminal) -> Iterator[None]:
+    """First Ctrl-C (or TERM, or a lost terminal): begin no further step. Second: leave at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        if recorder.stopping:
+            raise KeyboardInterrupt
+        recorder.request_stop()
+        terminal.stopping()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _save(folder: ReportFolder, recorder: RunRecorder, terminal: Terminal) -> None:
+    try:
+        folder.write(recorder.as_json())
+    except OSError as error:
+        terminal.complain(f"the report could not be written: {error}")

@@ -1,0 +1,171 @@
+"""The command line that all runbooks share, parsed into a typed value."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NoReturn
+
+from etcdfleet import __version__
+
+PROJECT = Path(__file__).resolve().parent.parent
+"""Root of the installed code: where config.yaml is looked for and reports are kept."""
+
+COMMON_HELP = """\
+exit codes:
+  0    all is well on every chosen host
+  1    something failed; the other hosts' results stand
+  2    wrong use or wrong settings; no host was touched
+  3    stopped to protect a cluster
+  130  interrupted; the report is complete up to there, run again to finish
+       (Ctrl-C once: running steps end, no other begins; twice: leave at once)
+
+environment:
+  VAULT_ADDR, VAULT_CACERT, VAULT_NAMESPACE   which Vault, before the inventory's settings
+  VAULT_TOKEN | VAULT_ROLE_ID, VAULT_SECRET_ID   how to log in to it (else ~/.vault-token)
+  ETCDFLEET_SUDO_PASSWORD   password for sudo on the hosts, where sudo asks for one
+  NO_COLOR   no colours
+
+Every run is kept in reports/<UTC time>-<runbook>/: report.json (docs/report.md) and the log.
+"""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user asked for.
+
+    ``timeout`` is in seconds per remote operation; None leaves each operation its own. ``json`` is None, ``-`` for
+    standard output, or a path. ``extra`` holds a runbook's own arguments by destination.
+    """
+
+    config: Path = PROJECT / "config.yaml"
+    limit: tuple[str, ...] = ()
+    clusters: tuple[str, ...] = ()
+    check: bool = False
+    diff: bool = False
+    yes: bool = False
+    json: str | None = None
+    quiet: bool = False
+    verbose: bool = False
+    debug: bool = False
+    report_dir: Path = PROJECT / "reports"
+    forks: int | None = None
+    timeout: float | None = None
+    extra: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+    def as_json(self) -> dict[str, Any]:
+        """The choices that shape a run, for report.json."""
+        return {
+            "config": str(self.config),
+            "limit": list(self.limit),
+            "clusters": list(self.clusters),
+            "check": self.check,
+            "diff": self.diff,
+            "yes": self.yes,
+            "forks": self.forks,
+            "timeout": self.timeout,
+            **{name: value if _is_plain(value) else str(value) for name, value in self.extra.items()},
+        }
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}\n  remedy: see {self.prog} --help\n")
+
+
+def build_parser(
+    name: str, description: str, examples: str = "", add_arguments: Callable[[argparse.ArgumentParser], None] | None = None
+) -> argparse.ArgumentParser:
+    """The parser of runbook ``name``; ``examples`` holds one command a line, ``add_arguments`` adds its own options."""
+    shown = f"examples:\n{_indented(examples)}\n\n" if examples.strip() else ""
+    parser = _Parser(
+        prog=f"runbooks/{name}.py",
+        description=description,
+        epilog=shown + COMMON_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    if add_arguments:
+        add_arguments(parser)
+    which = parser.add_argument_group("which hosts")
+    which.add_argument(
+        "--config", type=Path, default=Options.config, metavar="FILE", help="Nornir's configuration (default: %(default)s)"
+    )
+    which.add_argument(
+        "--limit",
+        type=_words,
+        action="extend",
+        default=[],
+        metavar="NAMES",
+        help="only these: host names, globs, groups or clusters, comma separated; !name leaves out",
+    )
+    which.add_argument(
+        "--cluster", type=_words, action="extend", default=[], metavar="NAMES", help="only hosts of these clusters"
+    )
+    how = parser.add_argument_group("how")
+    how.add_argument("--check", action="store_true", help="change nothing, show what would change")
+    how.add_argument("--diff", action="store_true", help="show changes of files (never of keys)")
+    how.add_argument("--yes", action="store_true", help="answer yes to every question")
+    how.add_argument("--forks", type=_count, metavar="N", help="hosts worked on at once (default: config.yaml's)")
+    how.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="limit of each remote operation")
+    shown_as = parser.add_argument_group("output")
+    loudness = shown_as.add_mutually_exclusive_group()
+    loudness.add_argument("--quiet", action="store_true", help="only warnings and failures, at the end")
+    loudness.add_argument("--verbose", action="store_true", help="each change, too")
+    shown_as.add_argument("--json", metavar="FILE", help="events as JSON lines; - for standard output, and only they")
+    shown_as.add_argument(
+        "--report-dir", type=Path, default=Options.report_dir, metavar="DIR", help="default: %(default)s"
+    )
+    shown_as.add_argument("--debug", action="store_true", help="details in the log, tracebacks here")
+    parser.add_argument("--version", action="version", version=f"etcdfleet {__version__}")
+    return parser
+
+
+def parse_options(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> Options:
+    """Parse ``argv`` (default: the process's). Wrong use ends the process with exit code 2 and a message."""
+    given = vars(parser.parse_args(argv))
+    return Options(
+        config=given.pop("config").expanduser(),
+        limit=tuple(given.pop("limit")),
+        clusters=tuple(given.pop("cluster")),
+        report_dir=given.pop("report_dir").expanduser(),
+        **{
+            name: given.pop(name)
+            for name in ("check", "diff", "yes", "json", "quiet", "verbose", "debug", "forks", "timeout")
+        },
+        extra=MappingProxyType(given),
+    )
+
+
+def _words(text: str) -> list[str]:
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if not words:
+        raise argparse.ArgumentTypeError("names at least one host, group or cluster")
+    return words
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 upwards")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return seconds
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"  {line.strip()}" for line in text.strip().splitlines())
+
+
+def _is_plain(value: object) -> bool:
+    return value is None or isinstance(value, bool | int | float | str | list)

@@ -1,0 +1,118 @@
+"""What a run leaves on disk: ``reports/<UTC time>-<runbook>/`` with report.json and the log."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from etcdfleet.errors import UsageError
+from etcdfleet.report.secrets import Redactor, plain
+
+log = logging.getLogger("etcdfleet.run")
+
+# Of libraries only warnings: at lower levels they log what they send, and Nornir the arguments of tasks. What Nornir
+# says about a failed task, the recorder says better.
+_LEVELS = {
+    "nornir": logging.ERROR,
+    "nornir.core.task": logging.CRITICAL,
+    "paramiko": logging.WARNING,
+    "netmiko": logging.WARNING,
+    "urllib3": logging.WARNING,
+    "hvac": logging.WARNING,
+}
+_OURS = ("etcdfleet", "tasks", "runbooks")
+
+
+class ReportFolder:
+    """The folder of one run, mode 0700, made when the object is. Raises UsageError if that cannot be done."""
+
+    def __init__(self, base: Path, runbook: str, started: datetime) -> None:
+        self.runbook = runbook
+        try:
+            base.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.path = _made(base, f"{started.astimezone(UTC):%Y%m%dT%H%M%SZ}-{runbook}")
+        except OSError as error:
+            raise UsageError(
+                f"cannot keep reports here: {error.strerror}",
+                where=str(base),
+                remedy="choose another folder with --report-dir",
+            ) from error
+
+    @property
+    def report(self) -> Path:
+        """report.json."""
+        return self.path / "report.json"
+
+    @property
+    def log(self) -> Path:
+        """The log of the run."""
+        return self.path / f"{self.runbook}.log"
+
+    def write(self, document: Mapping[str, Any]) -> None:
+        """Write report.json, whole or not at all, mode 0600. ``document`` is redacted already. Raises OSError."""
+        temporary = self.path / ".report.json.new"
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(document, file, indent=2, ensure_ascii=False)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self.report)
+
+
+class RedactingFormatter(logging.Formatter):
+    """One log record as text without secrets, tracebacks included, with UTC times."""
+
+    def __init__(self, redactor: Redactor) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+        self._redactor = redactor
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802, ARG002
+        """UTC with milliseconds, as in report.json."""
+        moment = datetime.fromtimestamp(record.created, UTC)
+        return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The whole text, redacted as one: a key does not become harmless by being in a traceback."""
+        return plain(self._redactor.text(super().format(record)))
+
+
+@contextlib.contextmanager
+def logging_to(path: Path, redactor: Redactor, *, debug: bool = False) -> Iterator[None]:
+    """While open, all logging goes to ``path`` (mode 0600): ours from INFO (``debug``: DEBUG), others' from WARNING."""
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(RedactingFormatter(redactor))
+    root = logging.getLogger()
+    levels = {"": logging.WARNING, **_LEVELS, **dict.fromkeys(_OURS, logging.DEBUG if debug else logging.INFO)}
+    before = {name: logging.getLogger(name).level for name in levels}
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+    root.addHandler(handler)
+    logging.captureWarnings(True)
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        root.removeHandler(handler)
+        handler.close()
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
+
+
+def _made(base: Path, name: str) -> Path:
+    number = 1
+    while True:
+        path = base / (name if number == 1 else f"{name}-{number}")
+        try:
+            path.mkdir(mode=0o700)
+        except FileExistsError:
+            number += 1
+        else:
+            return path

@@ -1,0 +1,315 @@
+"""The record of one run as plain data, and what follows from it (status, exit code, the JSON form)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import IntEnum, StrEnum
+from typing import Any
+
+from nornir.core.exceptions import NornirSubTaskError
+from nornir.core.task import Result
+
+from etcdfleet.errors import FleetError
+
+SCHEMA_VERSION = 1
+
+
+class Status(StrEnum):
+    """How a step ended on a host. With ``--check``, ``changed`` means "would change"."""
+
+    OK = "ok"
+    CHANGED = "changed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+class RunStatus(StrEnum):
+    """How the whole run stands. ``running`` in a report on disk means that the run was killed."""
+
+    RUNNING = "running"
+    OK = "ok"
+    FAILED = "failed"
+    PROTECTED = "protected"
+    INTERRUPTED = "interrupted"
+
+
+class ExitCode(IntEnum):
+    """What a runbook's exit code means."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    PROTECTED = 3
+    INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of a runbook: the name of its top-level Nornir task, and its title for people."""
+
+    name: str
+    title: str
+
+
+@dataclass(frozen=True)
+class HostInfo:
+    """A host that takes part in a run."""
+
+    name: str
+    cluster: str
+    address: str
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a step failed. ``kind`` is the exception's class; not ``expected`` means a fault, with a traceback in the log."""
+
+    kind: str
+    what: str
+    where: str = ""
+    remedy: str = ""
+    expected: bool = True
+
+    def as_json(self) -> dict[str, Any]:
+        """This failure as in report.json."""
+        return {
+            "kind": self.kind,
+            "what": self.what,
+            "where": self.where,
+            "remedy": self.remedy,
+            "expected": self.expected,
+        }
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A warning: where, and what."""
+
+    place: str
+    text: str
+
+    def as_json(self) -> dict[str, Any]:
+        """This warning as in report.json."""
+        return {"place": self.place, "text": self.text}
+
+
+@dataclass(frozen=True)
+class Protection:
+    """The run stopped on purpose, because going on could have hurt ``cluster``."""
+
+    cluster: str
+    what: str
+    where: str = ""
+    remedy: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """This finding as in report.json."""
+        return {"cluster": self.cluster, "what": self.what, "where": self.where, "remedy": self.remedy}
+
+
+@dataclass
+class StepRecord:
+    """One step on one host. ``started_offset`` and ``seconds`` are seconds, on a clock that never jumps.
+
+    ``status`` is None until the step has ended; ``started_offset`` counts from the start of the run and is None for a
+    step that never began. ``summary`` of a skipped step is the reason.
+    """
+
+    name: str
+    status: Status | None = None
+    started_offset: float | None = None
+    seconds: float | None = None
+    summary: str = ""
+    changes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    diff: str = ""
+    error: Failure | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """This step as in report.json."""
+        return {
+            "name": self.name,
+            "status": self.status.value if self.status else None,
+            "started_offset": _rounded(self.started_offset),
+            "seconds": _rounded(self.seconds),
+            "summary": self.summary,
+            "changes": list(self.changes),
+            "warnings": list(self.warnings),
+            "diff": self.diff,
+            "error": self.error.as_json() if self.error else None,
+        }
+
+
+@dataclass
+class HostRecord:
+    """Everything known about one host in this run. ``steps`` keeps the runbook's order."""
+
+    info: HostInfo
+    steps: dict[str, StepRecord]
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The host's name in the inventory."""
+        return self.info.name
+
+    @property
+    def failed_step(self) -> StepRecord | None:
+        """The first step that failed, if one did."""
+        return next((step for step in self.steps.values() if step.status is Status.FAILED), None)
+
+    def totals(self) -> dict[str, int]:
+        """How many steps ended in which status; each finished step is counted once."""
+        return {status.value: sum(step.status is status for step in self.steps.values()) for status in Status}
+
+    def as_json(self) -> dict[str, Any]:
+        """This host as in report.json."""
+        return {
+            "cluster": self.info.cluster,
+            "address": self.info.address,
+            "steps": [step.as_json() for step in self.steps.values()],
+            "totals": self.totals(),
+            "facts": self.facts,
+        }
+
+
+@dataclass
+class RunRecord:
+    """Everything known about one run; the source of the table, of report.json and of the exit code."""
+
+    runbook: str
+    tool_version: str
+    steps: tuple[Step, ...]
+    hosts: dict[str, HostRecord]
+    started: datetime
+    check: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
+    finished: datetime | None = None
+    seconds: float = 0.0
+    interrupted: bool = False
+    error: Failure | None = None
+    error_code: ExitCode = ExitCode.FAILED
+    warnings: list[Notice] = field(default_factory=list)
+    protections: list[Protection] = field(default_factory=list)
+
+    @property
+    def clusters(self) -> dict[str, tuple[HostRecord, ...]]:
+        """The hosts of this run by cluster, both in inventory order."""
+        found: dict[str, list[HostRecord]] = {}
+        for host in self.hosts.values():
+            found.setdefault(host.info.cluster, []).append(host)
+        return {name: tuple(hosts) for name, hosts in found.items()}
+
+    @property
+    def failed_hosts(self) -> tuple[HostRecord, ...]:
+        """Hosts on which a step failed."""
+        return tuple(host for host in self.hosts.values() if host.failed_step)
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """The exit code this record amounts to: an interruption before protection before failures."""
+        if self.interrupted:
+            return ExitCode.INTERRUPTED
+        if self.protections:
+            return ExitCode.PROTECTED
+        if self.error:
+            return self.error_code
+        return ExitCode.FAILED if self.failed_hosts else ExitCode.OK
+
+    @property
+    def status(self) -> RunStatus:
+        """How the run stands, or ended."""
+        if self.finished is None:
+            return RunStatus.RUNNING
+        by_code = {
+            ExitCode.OK: RunStatus.OK,
+            ExitCode.PROTECTED: RunStatus.PROTECTED,
+            ExitCode.INTERRUPTED: RunStatus.INTERRUPTED,
+        }
+        return by_code.get(self.exit_code, RunStatus.FAILED)
+
+    def title_of(self, step: str) -> str:
+        """The title of a step for people."""
+        return next((known.title for known in self.steps if known.name == step), step)
+
+    def as_json(self) -> dict[str, Any]:
+        """The whole record in the form of docs/report.schema.json (not yet redacted)."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "runbook": self.runbook,
+            "tool_version": self.tool_version,
+            "status": self.status.value,
+            "exit_code": None if self.finished is None else int(self.exit_code),
+            "started": utc_text(self.started),
+            "finished": utc_text(self.finished) if self.finished else None,
+            "seconds": _rounded(self.seconds),
+            "check": self.check,
+            "options": dict(self.options),
+            "steps": [{"name": step.name, "title": step.title} for step in self.steps],
+            "clusters": {name: [host.name for host in hosts] for name, hosts in self.clusters.items()},
+            "hosts": {name: host.as_json() for name, host in self.hosts.items()},
+            "warnings": [notice.as_json() for notice in self.warnings],
+            "protections": [protection.as_json() for protection in self.protections],
+            "error": self.error.as_json() if self.error else None,
+        }
+
+
+def utc_now() -> datetime:
+    """The current time, in UTC."""
+    return datetime.now(UTC)
+
+
+def utc_text(moment: datetime) -> str:
+    """ISO 8601 in UTC with milliseconds and ``Z``."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def deepest_cause(result: Result) -> BaseException | None:
+    """The exception that really made a task fail: that of its deepest failed subtask. None if a task only said "failed"."""
+    error = result.exception
+    while isinstance(error, NornirSubTaskError):
+        below = error.result
+        error = below[0].exception if isinstance(below, list) else below.exception
+    return error
+
+
+def failure_of(error: BaseException) -> Failure:
+    """Put an exception into words: ours as they are, anything else as the fault it is."""
+    kind = type(error).__name__
+    if isinstance(error, FleetError):
+        return Failure(kind, error.what, error.where, error.remedy)
+    text = str(error).strip()
+    return Failure(
+        kind,
+        f"unexpected: {kind}: {text}" if text else f"unexpected: {kind}",
+        remedy="a fault of this program, or a case it does not know: the traceback is in the log",
+        expected=False,
+    )
+
+
+def merged(earlier: StepRecord, later: StepRecord) -> StepRecord:
+    """One record of a step that ran twice on a host: the worse status, both changes, the sum of the seconds."""
+    order = (Status.SKIPPED, Status.OK, Status.CHANGED, Status.FAILED)
+    worst = max((earlier, later), key=lambda step: order.index(step.status) if step.status else -1)
+    return StepRecord(
+        later.name,
+        worst.status,
+        earlier.started_offset,
+        (earlier.seconds or 0.0) + (later.seconds or 0.0),
+        later.summary or earlier.summary,
+        unique([*earlier.changes, *later.changes]),
+        unique([*earlier.warnings, *later.warnings]),
+        earlier.diff + later.diff,
+        later.error or earlier.error,
+    )
+
+
+def unique(texts: Sequence[str]) -> tuple[str, ...]:
+    """The texts in their order, each once."""
+    return tuple(dict.fromkeys(texts))
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)
