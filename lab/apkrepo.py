@@ -8,6 +8,7 @@ as a home-made repository is: ``apk add`` needs ``--allow-untrusted``. Release a
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import inspect
 import os
@@ -17,16 +18,16 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab import daemons, releases
+from lab import daemons, images, releases
 from lab.errors import LabError
-from lab.state import PROJECT, Lab
+from lab.state import Lab
 
 PORT = 8080
 DAEMON = "web"
-CACHE = PROJECT / ".cache" / "lab"
 ARCHITECTURE = "x86_64"
 START_SECONDS = 10.0
 
@@ -140,29 +141,32 @@ def content() -> Path:
     for module in (sys.modules[__name__], releases):
         stamp.update(inspect.getsource(module).encode())
     stamp.update(releases.version().encode())
-    return CACHE / f"web-{stamp.hexdigest()[:12]}"
+    return images.cache_folder() / f"web-{stamp.hexdigest()[:12]}"
 
 
-def prepare(alpine_root: Path) -> Path:
-    """Build repository and release archives with the apk of ``alpine_root`` unless cached (about 3 s); the folder.
+def prepare(say: Callable[[str], None]) -> Path:
+    """Build repository and release archives with the apk of the Alpine image unless cached (2 s); returns the folder.
 
     Raises LabError when a part is missing or apk fails.
     """
     folder = content()
     if folder.is_dir():
         return folder
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".web-", dir=CACHE) as name:
-        work = Path(name)
-        root = work / "root"
-        build(alpine_root, root / "alpine", work)
-        releases.build(root)
-        root.chmod(0o755)
-        try:
+    alpine_root = images.ensure(["alpine"], say)["alpine"]
+    say("building the package repository and the release archive")
+    with (folder.parent / "web.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if folder.is_dir():  # another lab built it while we waited
+            return folder
+        for leftover in folder.parent.glob(".web-*"):
+            shutil.rmtree(leftover)
+        with tempfile.TemporaryDirectory(prefix=".web-", dir=folder.parent) as name:
+            work = Path(name)
+            root = work / "root"
+            build(alpine_root, root / "alpine", work)
+            releases.build(root)
+            root.chmod(0o755)
             root.rename(folder)
-        except OSError:  # another lab was faster: its content is the same
-            if not folder.is_dir():
-                raise
     return folder
 
 
@@ -241,12 +245,12 @@ def _apk(alpine_root: Path, accounts: Path, *arguments: str) -> None:
         raise LabError(f"apk {arguments[0]} failed: {(done.stderr or done.stdout).strip()}", where="Alpine repository")
 
 
-def up(lab: Lab, alpine_root: Path) -> None:
+def up(lab: Lab, say: Callable[[str], None] = lambda _: None) -> None:
     """Serve repository and releases on the bridge address until ``down``; fine if it is served already.
 
     Raises LabError when the server does not answer within 10 s.
     """
-    folder = prepare(alpine_root)
+    folder = prepare(say)
     if daemons.running(lab, DAEMON) and _answers(lab):
         return
     daemons.stop(lab, DAEMON)
