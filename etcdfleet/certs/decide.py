@@ -5,15 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from fractions import Fraction
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from etcdfleet.certs.chain import chain_problems, find_path, order_problems, same_certificates
 from etcdfleet.certs.model import Certificate, aware, holds_private_key, parse_pem_bundle
 from etcdfleet.certs.want import Want, issuer_problem, name_problems, span, usage_problems, utc
 from etcdfleet.errors import CertificateError
 
-RenewBefore: TypeAlias = timedelta | Fraction | float
-"""When to renew: a length of time before the end, or a fraction (0 to 1) of the whole life that is left."""
+
+class Rule(Protocol):
+    """When to renew, as the settings have it; its ``str`` is shown to people."""
+
+    def threshold(self, lifetime: timedelta) -> timedelta:
+        """How much of a whole life of ``lifetime`` may be left when the time has come."""
+
+
+RenewBefore: TypeAlias = Rule | timedelta | Fraction | float
+"""When to renew: the settings' rule, a time before the end, or a fraction (0 to 1) of the life that is left."""
 
 
 @dataclass(frozen=True)
@@ -98,21 +106,25 @@ def _time_reasons(leaf: Certificate, end: datetime, now: datetime, renew_before:
     left, threshold = end - now, _threshold(leaf, renew_before)
     if left > threshold:
         return []
-    named = span(threshold) if isinstance(renew_before, timedelta) else f"{_fraction(renew_before)} of its life"
     note = ""
     if threshold >= leaf.not_after - leaf.not_before:
         note = "; that is more than its whole life, so it will be renewed at every run: ask for a longer TTL"
-    return [f"{whose} expires at {utc(end)}, in {span(left)}, within the renewal threshold of {named}{note}"]
+    limit = _in_words(renew_before)
+    return [f"{whose} expires at {utc(end)}, in {span(left)}, within the renewal threshold of {limit}{note}"]
 
 
-def _threshold(leaf: Certificate, renew_before: RenewBefore) -> timedelta:
-    if isinstance(renew_before, timedelta):
-        return renew_before
-    return (leaf.not_after - leaf.not_before) * float(renew_before)
+def _threshold(leaf: Certificate, rule: RenewBefore) -> timedelta:
+    if isinstance(rule, timedelta):
+        return rule
+    life = leaf.not_after - leaf.not_before
+    return life * float(rule) if isinstance(rule, Fraction | float | int) else rule.threshold(life)
 
 
-def _fraction(value: Fraction | float) -> str:
-    return str(value) if isinstance(value, Fraction) else f"{value:.0%}"
+def _in_words(rule: RenewBefore) -> str:
+    if isinstance(rule, timedelta):
+        return span(rule)
+    text = f"{rule:.0%}" if isinstance(rule, float) else str(rule)
+    return f"{text} of its life" if "/" in text or "%" in text else text
 
 
 def _key_reasons(leaf: Certificate, observed: Observed) -> list[str]:
