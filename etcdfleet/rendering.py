@@ -1,0 +1,60 @@
+"""The Jinja2 environment of ``templates/``: undefined names are errors, values are written as the file needs them."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from etcdfleet.errors import UsageError
+
+if TYPE_CHECKING:
+    import jinja2
+
+TEMPLATES = Path(__file__).resolve().parent.parent / "templates"
+
+
+def _yaml(value: Any) -> str:
+    # JSON is YAML: a quoted string, a number, true or false, whatever characters a name may have.
+    return json.dumps(value)
+
+
+def _etcd_duration(value: timedelta) -> str:
+    """A duration as Go reads it (``8h0m0s`` is what etcd prints for it)."""
+    seconds = int(value.total_seconds())
+    return f"{seconds // 3600}h" if seconds % 3600 == 0 else f"{seconds}s"
+
+
+@cache
+def environment(folder: Path = TEMPLATES) -> jinja2.Environment:
+    """The environment for nornir-jinja2's tasks; one for all hosts, never changed after it is made."""
+    import jinja2
+
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701  no HTML here; each value is quoted by a filter for the file it goes into
+    )
+    made.filters.update(yaml=_yaml, sh=shlex.quote, etcd_duration=_etcd_duration)
+    return made
+
+
+def template_error(template: str, error: Exception) -> UsageError:
+    """The error of a template with its line, and what to do."""
+    line = getattr(error, "lineno", None)
+    trace = error.__traceback__
+    while line is None and trace is not None:
+        if trace.tb_frame.f_code.co_filename.endswith(template):
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return UsageError(
+        f"the template cannot be rendered: {error}",
+        where=f"templates/{template}" + (f":{line}" if line else ""),
+        remedy="correct the template; what it may use is said in templates/README.md",
+    )

@@ -1,0 +1,119 @@
+"""etcd's configuration file, the service's files and etcdctl's environment, rendered from ``templates/``."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from nornir.core.exceptions import NornirSubTaskError
+from nornir.core.task import Result, Task
+from nornir_jinja2.plugins.tasks import template_file
+
+from etcdfleet.facts import FileFacts
+from etcdfleet.paths import CONFIG, ETCDCTL_ENVIRONMENT, HostPaths, mark_restart_pending
+from etcdfleet.remote import RemoteFile
+from etcdfleet.rendering import environment, template_error
+from etcdfleet.settings.models import client_url
+from etcdfleet.step import StepOutcome
+from tasks.observe import Observed, Site, site_of
+
+
+def configure(task: Task) -> Result:
+    """Renders the files and places those that differ; a running etcd is then due for a restart in the step ``start``.
+
+    Result: ``result`` is a `StepOutcome`, ``changed`` as it says, ``diff`` a unified diff of all files that differ.
+    Raises `RemoteError` when a file cannot be placed (nothing is half replaced), `UsageError` for a faulty template.
+    """
+    site = site_of(task)
+    seen = site.observe()
+    wanted = desired_files(task, site, seen)
+    different = [file for file in wanted if not same(file, seen.facts.files.get(file.path))]
+    enable = not seen.service.enabled
+    changes = [f"{file.path} {_verb(seen.facts.files.get(file.path), file)}" for file in different]
+    changes += ["etcd is enabled at boot"] if enable else []
+    diff = "".join(unified_diff(seen.facts.files.get(file.path), file) for file in different)
+    if changes and not task.is_dry_run():
+        _place(site, seen, different, enable)
+        site.forget()
+    summary = f"{len(different)} of {len(wanted)} files differ" if different else "files as wanted"
+    return Result(task.host, result=StepOutcome(summary, tuple(changes)), changed=bool(changes), diff=diff)
+
+
+def desired_files(task: Task, site: Site, seen: Observed) -> list[RemoteFile]:
+    """All files of this step as they should be."""
+    variables = {
+        "settings": site.settings,
+        "paths": HostPaths.of(site.settings.member),
+        "binary": seen.installed.binary,
+        "unsupported_arch": unsupported_arch(seen.facts.architecture, seen.installed.version),
+        "service": site.service.environment(),
+        "endpoints": [client_url(member, site.settings.cluster) for member in site.settings.members],
+    }
+    files = [RemoteFile(CONFIG, _render(task, "conf.yml.j2", variables))]
+    files += [RemoteFile(file.path, _render(task, file.template, variables), file.mode) for file in site.service.files]
+    return [*files, RemoteFile(ETCDCTL_ENVIRONMENT, _render(task, "etcdctl.sh.j2", variables))]
+
+
+def unsupported_arch(architecture: str, version: str | None) -> str:
+    """The value of ``ETCD_UNSUPPORTED_ARCH`` that etcd wants before it starts on this architecture; empty for none.
+
+    32-bit ARM always needs it, arm64 before etcd 3.5 (etcd's "Supported platforms"; `checkSupportArch` in its source).
+    """
+    if architecture == "arm":
+        return "arm"
+    if architecture == "arm64" and version and tuple(map(int, version.split(".")[:2])) < (3, 5):
+        return "arm64"
+    return ""
+
+
+def same(wanted: RemoteFile, there: FileFacts | None) -> bool:
+    """Whether the file on the host is the wanted one: content, mode and owner."""
+    return there is not None and (there.content, there.mode, there.owner, there.group) == (
+        wanted.content,
+        wanted.mode,
+        wanted.owner,
+        wanted.group,
+    )
+
+
+def unified_diff(there: FileFacts | None, wanted: RemoteFile) -> str:
+    """How the file would change, as a unified diff; a change of mode or owner only has a line of its own."""
+    before = there.content.decode("utf-8", "replace").splitlines(keepends=True) if there else []
+    after = wanted.content.decode().splitlines(keepends=True)
+    lines: Iterable[str] = difflib.unified_diff(before, after, f"{wanted.path} (host)", f"{wanted.path} (wanted)")
+    text = "".join(line if line.endswith("\n") else line + "\n" for line in lines)
+    if not text and there:
+        text = (
+            f"{wanted.path}: {there.mode:04o} {there.owner}:{there.group} -> "
+            f"{wanted.mode:04o} {wanted.owner}:{wanted.group}\n"
+        )
+    return text
+
+
+def _render(task: Task, template: str, variables: dict[str, object]) -> bytes:
+    try:
+        rendered = task.run(
+            template_file, name=f"render {template}", template=template, jinja_env=environment(), **variables
+        )
+    except NornirSubTaskError as error:
+        cause = error.result.exception
+        raise (template_error(template, cause) if cause else error) from error
+    return str(rendered[0].result).encode()
+
+
+def _verb(there: FileFacts | None, wanted: RemoteFile) -> str:
+    if there is None:
+        return "is placed"
+    return "is replaced" if there.content != wanted.content else "gets its mode and owner back"
+
+
+def _place(site: Site, seen: Observed, files: list[RemoteFile], enable: bool) -> None:
+    units = {file.path for file in site.service.files}
+    # etcdctl's environment is nothing that etcd reads; everything else takes effect at its next start only.
+    read_at_start = [file.path for file in files if file.path != ETCDCTL_ENVIRONMENT]
+    before = "mkdir -p -m 0755 /etc/etcd /etc/profile.d"
+    if read_at_start and seen.service.running:
+        before += "\n" + mark_restart_pending("changed: " + " ".join(read_at_start))
+    after = [site.service.installed] if any(file.path in units for file in files) else []
+    after += [site.service.enable] if enable else []
+    site.remote.place(files, before=before, after="\n".join(after), what="placing the configuration")

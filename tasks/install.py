@@ -1,0 +1,71 @@
+"""etcd and etcdctl on the host, its user, its folders; never a running or lingering unconfigured etcd."""
+
+from __future__ import annotations
+
+import shlex
+
+from nornir.core.task import Result, Task
+
+from etcdfleet.paths import CERTIFICATES, SETS, mark_restart_pending
+from etcdfleet.step import StepOutcome
+from tasks.observe import Observed, Site, site_of
+
+# adduser of busybox and useradd of shadow are told apart by what is there.
+_USER = """getent group etcd >/dev/null 2>&1 || grep -q '^etcd:' /etc/group || {
+  if command -v groupadd >/dev/null; then groupadd --system etcd; else addgroup -S etcd; fi; }
+id -u etcd >/dev/null 2>&1 || {
+  if command -v useradd >/dev/null
+  then useradd --system --gid etcd --home-dir /var/lib/etcd --no-create-home --shell /usr/sbin/nologin etcd
+  else adduser -S -D -H -h /var/lib/etcd -s /sbin/nologin -G etcd -g etcd etcd; fi; }"""
+
+
+def install(task: Task) -> Result:
+    """Installs etcd and etcdctl by the configured method, and makes the user, the data directory and the folders.
+
+    Result: ``result`` is a `StepOutcome`, ``changed`` as it says. Raises `FleetError` when the installation fails.
+    A running member keeps running its old program until the rolling restart of the step ``start``.
+    """
+    site = site_of(task)
+    seen = site.observe()
+    reason = site.packages.reason(site.settings, seen.installed, seen.facts.architecture)
+    changes = [f"{site.packages.title}: {reason}"] if reason else []
+    missing = folders_missing(seen, site)
+    changes += missing
+    if changes and not task.is_dry_run():
+        if reason:
+            before = site.service.prevent_autostart
+            if seen.service.running:
+                before += "\n" + mark_restart_pending("etcd was installed anew")
+            site.packages.install(site.remote, site.settings, seen.facts.architecture, before)
+        site.remote.run(_folders_script(site), check="making the user etcd and its folders")
+        site.forget()
+        seen = site.observe()
+    version = seen.installed.version
+    summary = f"etcd {version} by {site.packages.title}" if version else f"etcd by {site.packages.title}"
+    facts = {"version": version} if version else {}
+    return Result(task.host, result=StepOutcome(summary, tuple(changes), facts=facts), changed=bool(changes))
+
+
+def folders_missing(seen: Observed, site: Site) -> list[str]:
+    """What of the user and the data directory is not as it should be, in words."""
+    found = []
+    data = seen.facts.data
+    if not seen.facts.has_user:
+        found.append("user etcd is made")
+    if not data.exists:
+        found.append(f"{site.settings.member.data_dir} is made (0700, etcd)")
+    elif (data.mode, data.owner) != ("700", "etcd"):
+        found.append(
+            f"{site.settings.member.data_dir} gets mode 0700 and owner etcd (it has {data.mode}, {data.owner})"
+        )
+    return found
+
+
+def _folders_script(site: Site) -> str:
+    data = shlex.quote(site.settings.member.data_dir)
+    return f"""set -e
+{_USER}
+mkdir -p {data}
+chown etcd:etcd {data}; chmod 0700 {data}
+mkdir -p -m 0755 /etc/etcd {CERTIFICATES} {SETS} /etc/profile.d
+"""

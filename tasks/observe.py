@@ -1,0 +1,77 @@
+"""What is true of a host, for all tasks of a run: read once, read again only after something was changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from etcdfleet import facts
+from etcdfleet.facts import HostFacts
+from etcdfleet.paths import CONFIG, ETCDCTL_ENVIRONMENT
+from etcdfleet.remote import RemoteHost, connect
+from etcdfleet.settings import settings_of
+from etcdfleet.settings.models import HostSettings
+from tasks.packages import Installed, Packages, packages_for
+from tasks.services import Service, ServiceState, service_for
+
+if TYPE_CHECKING:
+    from nornir.core.task import Task
+
+
+@dataclass(frozen=True)
+class Observed:
+    """Everything that one round trip tells about a host."""
+
+    facts: HostFacts
+    service: ServiceState
+    installed: Installed
+    init_fits: bool
+
+
+@dataclass(frozen=True)
+class Site:
+    """A host as a task works with it: settings, connection, and the modules for its init system and packages."""
+
+    settings: HostSettings
+    remote: RemoteHost
+    service: Service
+    packages: Packages
+
+    def observe(self) -> Observed:
+        """What is true of the host. Cached: whatever changes the host calls `forget`. Raises `RemoteError`."""
+        known = self.remote.cache.get("observed")
+        if not isinstance(known, Observed):
+            known = self.remote.cache["observed"] = self._look()
+        return known
+
+    def forget(self) -> None:
+        """Let the next `observe` look again."""
+        self.remote.cache.pop("observed", None)
+
+    def _look(self) -> Observed:
+        files = [CONFIG, ETCDCTL_ENVIRONMENT, *(file.path for file in self.service.files)]
+        commands = {
+            **facts.probe(self.settings, files),
+            "service": self.service.probe,
+            "packages": self.packages.probe,
+            "init": self.service.detect,
+        }
+        asked = facts.now()
+        results = self.remote.batch(commands)
+        return Observed(
+            facts.read(results, asked, facts.now()),
+            self.service.read(results["service"]),
+            self.packages.read(results["packages"]),
+            results["init"].ok,
+        )
+
+
+def site_of(task: Task) -> Site:
+    """The site of a task's host; connects if nobody has yet. Raises `FleetError`."""
+    settings = settings_of(task.host)
+    return Site(
+        settings,
+        connect(task.host, task.nornir.config),
+        service_for(settings.init),
+        packages_for(settings.install.method),
+    )

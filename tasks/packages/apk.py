@@ -1,0 +1,57 @@
+"""etcd from Alpine's packages ``etcd``, ``etcd-ctl`` and ``etcd-openrc``."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+from etcdfleet.errors import RemoteError
+from etcdfleet.remote import CommandResult, RemoteHost, last_lines
+from etcdfleet.settings.models import ApkInstall, HostSettings
+from tasks.packages import INSTALL_TIMEOUT, Installed, pinned_reason, upstream_version
+
+
+class Apk:
+    """See `tasks.packages.Packages`."""
+
+    title = "apk"
+    probe = "apk info -v 2>/dev/null | grep '^etcd'; [ -x /usr/bin/etcdctl ] && echo etcdctl; true"
+
+    def read(self, result: CommandResult) -> Installed:
+        """The package ``etcd``, and etcdctl from whichever package has it (its own since 2022)."""
+        lines = result.stdout.split()
+        versions = [m.group(1) for line in lines if (m := re.fullmatch(r"etcd-(\d.*)", line))]
+        if versions and "etcdctl" in lines:
+            return Installed(upstream_version(versions[0]), versions[0])
+        return Installed(None)
+
+    def reason(self, settings: HostSettings, installed: Installed, architecture: str) -> str:  # noqa: ARG002
+        """Missing, or another version than the pinned one."""
+        assert isinstance(settings.install, ApkInstall)  # noqa: S101
+        return pinned_reason(settings.install.version, installed)
+
+    def install(self, remote: RemoteHost, settings: HostSettings, architecture: str, before: str) -> None:  # noqa: ARG002
+        """``apk add``, from the given repository besides the host's own."""
+        assert isinstance(settings.install, ApkInstall)  # noqa: S101
+        options = ["--no-progress", "--wait", "300"]
+        if settings.install.repository:
+            # Without a refresh apk would use an index as old as the last one who asked for it.
+            options += ["--update-cache", "--repository", settings.install.repository]
+        if settings.install.allow_untrusted:
+            options.append("--allow-untrusted")
+        pin = f"={settings.install.version}" if settings.install.version else ""
+        add = shlex.join(["apk", "add", *options])
+        script = f"""{before}
+add() {{ {add} "$@"; }}
+add {shlex.quote(f"etcd{pin}")} etcd-openrc etcd-ctl && exit 0
+# Before etcd-ctl was split off, the package etcd held etcdctl.
+add {shlex.quote(f"etcd{pin}")} etcd-openrc && [ -x /usr/bin/etcdctl ]
+"""
+        result = remote.run(script, timeout=INSTALL_TIMEOUT)
+        if not result.ok:
+            raise RemoteError(
+                f"apk could not install etcd: {last_lines(result.stderr + result.stdout)}",
+                where=remote.name,
+                remedy="check install.repository (etcd is in Alpine's testing or community repository, by release) and "
+                "install.allow_untrusted in the inventory, and the host's network and free space",
+            )

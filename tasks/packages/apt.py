@@ -1,0 +1,75 @@
+"""etcd from Debian's packages ``etcd-server`` and ``etcd-client``."""
+
+from __future__ import annotations
+
+import shlex
+
+from etcdfleet.errors import RemoteError
+from etcdfleet.remote import CommandResult, RemoteHost, last_lines
+from etcdfleet.settings.models import AptInstall, HostSettings
+from tasks.packages import INSTALL_TIMEOUT, Installed, pinned_reason, upstream_version
+
+_POLICY = "/usr/sbin/policy-rc.d"
+# Maintainer scripts ask policy-rc.d before they start or restart a service. On a live member the restart is ours to
+# time; a foreign policy is kept aside and put back. What a killed run leaves is recognised and removed by the next.
+_NO_RESTARTS = f"""
+undo() {{
+  if [ -e {_POLICY} ] && grep -q etcdfleet {_POLICY}; then rm -f {_POLICY}; fi
+  if [ -e {_POLICY}.etcdfleet-saved ]; then mv -f {_POLICY}.etcdfleet-saved {_POLICY}; fi
+}}
+undo
+trap undo EXIT
+if [ -e {_POLICY} ]; then mv -f {_POLICY} {_POLICY}.etcdfleet-saved; fi
+printf '#!/bin/sh\\n# etcdfleet: no service starts while it installs\\nexit 101\\n' > {_POLICY}
+chmod 755 {_POLICY}
+"""
+
+
+class Apt:
+    """See `tasks.packages.Packages`."""
+
+    title = "apt"
+    probe = "dpkg-query -W -f '${db:Status-Abbrev} ${Package} ${Version}\\n' etcd-server etcd-client 2>/dev/null; true"
+
+    def read(self, result: CommandResult) -> Installed:
+        """Both packages must be installed (``ii``); the server's version counts."""
+        found = {}
+        for line in result.stdout.splitlines():
+            words = line.split()
+            if len(words) == 3 and words[0] == "ii":
+                found[words[1]] = words[2]
+        if {"etcd-server", "etcd-client"} <= found.keys():
+            return Installed(upstream_version(found["etcd-server"]), found["etcd-server"])
+        return Installed(None)
+
+    def reason(self, settings: HostSettings, installed: Installed, architecture: str) -> str:  # noqa: ARG002
+        """Missing, or another version than the pinned one."""
+        assert isinstance(settings.install, AptInstall)  # noqa: S101
+        return pinned_reason(settings.install.version, installed)
+
+    def install(self, remote: RemoteHost, settings: HostSettings, architecture: str, before: str) -> None:  # noqa: ARG002
+        """``apt-get install``, after ``apt-get update`` if the packages are not known yet."""
+        assert isinstance(settings.install, AptInstall)  # noqa: S101
+        pin = f"={settings.install.version}" if settings.install.version else ""
+        names = " ".join(shlex.quote(f"{name}{pin}") for name in ("etcd-server", "etcd-client"))
+        apt = (
+            "apt-get -q -y -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 -o Dpkg::Options::=--force-confold "
+            "-o Dpkg::Options::=--force-confdef -o Acquire::Retries=3"
+        )
+        script = f"""set -e
+export DEBIAN_FRONTEND=noninteractive
+{before}
+{_NO_RESTARTS}
+dpkg --configure -a
+install="{apt} --no-install-recommends --allow-downgrades --allow-change-held-packages install {names}"
+# Lists that are missing or too old show as a package that is unknown or no longer there: one update, one more try.
+$install || {{ {apt} update && $install; }}
+"""
+        result = remote.run(script, timeout=INSTALL_TIMEOUT)
+        if not result.ok:
+            raise RemoteError(
+                f"apt-get could not install {names}: {last_lines(result.stderr or result.stdout)}",
+                where=remote.name,
+                remedy="on the host, try: apt-get update && apt-get install etcd-server etcd-client (free space? "
+                "network? sources?); a version that was pinned must be in the sources (apt-cache policy etcd-server)",
+            )

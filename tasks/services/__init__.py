@@ -1,0 +1,78 @@
+"""Init systems behind one small protocol; a third one is one new module and one line in `service_for`.
+
+Everything is a piece of POSIX shell, so that a task can put several of them into one round trip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from etcdfleet.remote import CommandResult
+
+
+@dataclass(frozen=True)
+class ServiceState:
+    """What the init system says of etcd. It proves little (a crash loop looks started): verification asks etcd itself.
+
+    ``pid`` is that of the etcd process, ``started`` its start in the init system's own words; ``loaded`` is where the
+    unit or script in force lies.
+    """
+
+    running: bool
+    enabled: bool
+    pid: int | None = None
+    started: str = ""
+    loaded: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class ServiceFile:
+    """A file that the init system needs: which template makes it, where it lies, and its mode."""
+
+    template: str
+    path: str
+    mode: int = 0o644
+
+
+class Service(Protocol):
+    """etcd as a service of one init system."""
+
+    name: str
+    detect: str
+    """Shell: exits 0 if this init system runs the host."""
+    files: tuple[ServiceFile, ...]
+    probe: str
+    """Shell: prints what `read` needs."""
+    installed: str
+    """Shell: after the files of the service were placed or changed."""
+    prevent_autostart: str
+    """Shell: keeps a package's own service from starting until our files are in place."""
+    start: str
+    """Shell: starts etcd without waiting for it."""
+    restart: str
+    """Shell: stops etcd, waits for its end, and starts it without waiting for it."""
+    stop: str
+    """Shell: stops etcd and waits for its end."""
+    enable: str
+    """Shell: lets etcd start at boot."""
+
+    def read(self, result: CommandResult) -> ServiceState:
+        """The state that ``probe`` printed."""
+
+    def logs(self, lines: int) -> str:
+        """Shell: prints the last lines of etcd's log."""
+
+    def environment(self) -> Mapping[str, str]:
+        """Paths that the templates of this service need."""
+
+
+def service_for(init: str) -> Service:
+    """The service of an init system's group. Raises `KeyError` for one that is not known."""
+    from tasks.services.openrc import OpenRC
+    from tasks.services.systemd import Systemd
+
+    known: dict[str, Callable[[], Service]] = {"systemd": Systemd, "openrc": OpenRC}
+    return known[init]()

@@ -1,0 +1,63 @@
+"""etcd under OpenRC: an init script with ``supervise-daemon``, settings in ``/etc/conf.d/etcd``, log in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from etcdfleet.remote import CommandResult
+from tasks.services import ServiceFile, ServiceState
+
+_LOG = "/var/log/etcd/etcd.log"
+
+
+class OpenRC:
+    """See `tasks.services.Service`."""
+
+    name = "openrc"
+    detect = "[ -e /run/openrc/softlevel ]"
+    files: tuple[ServiceFile, ...] = (
+        ServiceFile("etcd.initd.j2", "/etc/init.d/etcd", 0o755),
+        ServiceFile("etcd.confd.j2", "/etc/conf.d/etcd"),
+    )
+    probe = (
+        'rc-service etcd status 2>&1; echo "rc=$?"\n'
+        "[ -e /etc/runlevels/default/etcd ] && echo enabled=yes\n"
+        # The supervisor's child, not the supervisor: pgrep by full command line, in busybox and elsewhere.
+        "pid=$(pgrep -o -f '^[^ ]*etcd --config-file=/etc/etcd/conf.yml' 2>/dev/null) && echo \"pid=$pid\" && "
+        'echo "started=$(stat -c %Y /proc/$pid 2>/dev/null)"\ntrue'
+    )
+    installed = "true"
+    prevent_autostart = "true"  # apk starts no services
+    # A supervisor that has given up leaves the service "crashed": zap forgets that state, and start works again.
+    start = (
+        "rc-service etcd status >/dev/null 2>&1 || rc-service etcd zap >/dev/null 2>&1 || true\n"
+        "rc-service --quiet --ifstopped etcd start"
+    )
+    restart = (
+        "rc-service --quiet etcd stop || true\nrc-service etcd zap >/dev/null 2>&1 || true\n"
+        "rc-service --quiet etcd start"
+    )
+    stop = "rc-service --quiet --ifstarted etcd stop"
+    enable = "rc-update --quiet add etcd default"
+
+    def read(self, result: CommandResult) -> ServiceState:
+        """The state out of ``rc-service status``, the runlevel and the process list."""
+        said = dict(line.split("=", 1) for line in result.stdout.splitlines() if "=" in line)
+        first = result.stdout.strip().splitlines()[0].strip() if result.stdout.strip() else ""
+        pid = said.get("pid", "")
+        return ServiceState(
+            running=said.get("rc") == "0" and pid.isdigit(),
+            enabled=said.get("enabled") == "yes",
+            pid=int(pid) if pid.isdigit() else None,
+            started=said.get("started", ""),
+            loaded="/etc/init.d/etcd",
+            detail=first.removeprefix("* ").strip(),
+        )
+
+    def logs(self, lines: int) -> str:
+        """The log file that supervise-daemon writes."""
+        return f"tail -n {lines} {_LOG}"
+
+    def environment(self) -> Mapping[str, str]:
+        """Where the init script sends etcd's output."""
+        return {"log_file": _LOG}

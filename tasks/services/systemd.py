@@ -1,0 +1,56 @@
+"""etcd under systemd: a hardened ``Type=notify`` unit of our own in ``/etc/systemd/system``, log in the journal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from etcdfleet.remote import CommandResult
+from tasks.services import ServiceFile, ServiceState
+
+_UNIT = "/etc/systemd/system/etcd.service"
+
+
+class Systemd:
+    """See `tasks.services.Service`."""
+
+    name = "systemd"
+    detect = "[ -d /run/systemd/system ]"
+    files: tuple[ServiceFile, ...] = (ServiceFile("etcd.service.j2", _UNIT),)
+    probe = (
+        "systemctl show etcd.service -p ActiveState,SubState,MainPID,UnitFileState,FragmentPath,NRestarts,"
+        "ExecMainStartTimestamp,NeedDaemonReload"
+    )
+    installed = "systemctl daemon-reload"
+    # Masked, a package's maintainer script cannot start the unit, nor can a boot. Placing our unit later replaces
+    # the mask, since both are /etc/systemd/system/etcd.service.
+    prevent_autostart = f"[ -e {_UNIT} ] || [ -L {_UNIT} ] || systemctl mask --quiet etcd.service"
+    start = "systemctl reset-failed etcd.service 2>/dev/null || true\nsystemctl start --no-block etcd.service"
+    restart = (
+        "systemctl stop etcd.service\nsystemctl reset-failed etcd.service 2>/dev/null || true\n"
+        "systemctl start --no-block etcd.service"
+    )
+    stop = "systemctl stop etcd.service"
+    # reenable also renews the alias's link when the unit replaced the package's.
+    enable = "systemctl reenable --quiet etcd.service"
+
+    def read(self, result: CommandResult) -> ServiceState:
+        """The state out of ``systemctl show``."""
+        said = dict(line.split("=", 1) for line in result.stdout.splitlines() if "=" in line)
+        pid = int(said.get("MainPID") or 0)
+        active = said.get("ActiveState", "")
+        return ServiceState(
+            running=active in {"active", "activating", "reloading"} and pid > 0,
+            enabled=said.get("UnitFileState") == "enabled",
+            pid=pid or None,
+            started=said.get("ExecMainStartTimestamp", ""),
+            loaded=said.get("FragmentPath", ""),
+            detail=f"{active} ({said.get('SubState', '?')}), {said.get('NRestarts', '0')} automatic restarts",
+        )
+
+    def logs(self, lines: int) -> str:
+        """The journal of the unit."""
+        return f"journalctl --no-pager -q -o cat -u etcd.service -n {lines}"
+
+    def environment(self) -> Mapping[str, str]:
+        """Nothing that the unit's template needs to be told."""
+        return {}
