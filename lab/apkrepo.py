@@ -251,14 +251,14 @@ def up(lab: Lab, say: Callable[[str], None] = lambda _: None) -> None:
     Raises LabError when the server does not answer within 10 s.
     """
     folder = prepare(say)
-    if daemons.running(lab, DAEMON) and _answers(lab):
+    if daemons.main_pid(lab, DAEMON) is not None and _answers(lab):
         return
     daemons.stop(lab, DAEMON)
     argv = [sys.executable, "-m", "http.server", str(PORT), "--bind", lab.address, "--directory", str(folder)]
     daemons.start(lab, DAEMON, argv)
     end = time.monotonic() + START_SECONDS
     while not _answers(lab):
-        if time.monotonic() > end or not daemons.running(lab, DAEMON):
+        if time.monotonic() > end or daemons.main_pid(lab, DAEMON) is None:
             raise LabError(
                 f"the lab's web server did not start: {daemons.tail(lab, DAEMON)}",
                 where=base_url(lab),

@@ -1,0 +1,133 @@
+"""What the lab sets up inside Vault: the PKI of document A, once per cluster, and the rights a deploy needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+import hvac
+
+from lab.state import Lab
+
+Role = Literal["peer", "server", "client"]
+
+ROOT = "pki_root"
+INTERMEDIATE = "pki_intermediate_ca"
+POLICY = "etcd-deploy"
+TTL = "43800h"
+MAX_TTL = "87600h"
+# Vault cuts a certificate's life to what is left of its issuer's: the intermediate must outlive the longest leaf.
+ROOT_TTL = "175200h"
+INTERMEDIATE_TTL = "131400h"
+TOKEN_PERIOD = "768h"  # noqa: S105 - a duration
+
+_SUFFIXES: Mapping[Role, str] = {"peer": "server", "server": "server-only", "client": "client-only"}
+DOCUMENT_CLUSTER = "k8s-home"
+
+
+def role_names(cluster: str) -> dict[Role, str]:
+    """Names of a cluster's Vault roles; for ``k8s-home`` those of document A."""
+    prefix = "etc-az-k8s-home" if cluster == DOCUMENT_CLUSTER else cluster
+    return {role: f"{prefix}-{suffix}-crt" for role, suffix in _SUFFIXES.items()}
+
+
+def allowed_domains(lab: Lab, cluster: str) -> tuple[str, ...]:
+    """Names a cluster's certificates may hold: its hosts, its service name, and hosts kept in reserve."""
+    names = [host.fqdn for host in lab.hosts if host.cluster in (cluster, None)]
+    names += [known.service_name for known in lab.clusters if known.name == cluster and known.service_name]
+    return tuple(names)
+
+
+def role_parameters(role: Role, domains: Iterable[str]) -> dict[str, Any]:
+    """Parameters of a Vault role as in document A, with ``allow_glob_domains`` spelt as the server wants it."""
+    pure_client = role == "client"
+    usages = {"peer": ["ServerAuth", "ClientAuth"], "server": ["ServerAuth"], "client": ["ClientAuth"]}
+    return {
+        "country": ["ZZ"],
+        "organization": ["Home Network"],
+        "ou": ["IT"],
+        "allowed_domains": list(domains),
+        "allow_subdomains": False,
+        "allow_glob_domains": False,
+        "allow_any_name": pure_client,
+        "allow_bare_domains": not pure_client,
+        "allow_ip_sans": not pure_client,
+        "allow_localhost": False,
+        "enforce_hostnames": not pure_client,
+        "require_cn": True,
+        "max_ttl": MAX_TTL,
+        "key_type": "rsa",
+        "key_bits": 2048,
+        "server_flag": not pure_client,
+        "client_flag": role != "server",
+        "key_usage": ["DigitalSignature"] if pure_client else ["DigitalSignature", "KeyEncipherment"],
+        "ext_key_usage": usages[role],
+    }
+
+
+def policy(roles: Iterable[str]) -> str:
+    """The least that a deploy needs: certificates by these roles, what the roles are, and the CA certificates."""
+    rules = {}
+    for role in roles:
+        # A key is made by Vault (issue) or on the host (sign); both are the same right over names and usages.
+        rules[f"{INTERMEDIATE}/issue/{role}"] = "update"
+        rules[f"{INTERMEDIATE}/sign/{role}"] = "update"
+        rules[f"{INTERMEDIATE}/roles/{role}"] = "read"
+    for mount in (ROOT, INTERMEDIATE):
+        for endpoint in ("ca", "ca/pem", "ca_chain", "cert/ca", "cert/ca_chain"):
+            rules[f"{mount}/{endpoint}"] = "read"
+    return "".join(f'path "{path}" {{ capabilities = ["{right}"] }}\n' for path, right in rules.items())
+
+
+def apply(client: hvac.Client, lab: Lab, address: str) -> None:
+    """Bring Vault to what the lab needs; authorities that exist are kept. Raises hvac's and requests' errors."""
+    mounts = client.sys.list_mounted_secrets_engines()["data"]
+    for mount, longest in ((ROOT, ROOT_TTL), (INTERMEDIATE, INTERMEDIATE_TTL)):
+        if f"{mount}/" not in mounts:
+            client.sys.enable_secrets_engine("pki", path=mount)
+        client.sys.tune_mount_configuration(path=mount, default_lease_ttl=TTL, max_lease_ttl=longest)
+        urls = {
+            "issuing_certificates": [f"{address}/v1/{mount}/ca"],
+            "crl_distribution_points": [f"{address}/v1/{mount}/crl"],
+        }
+        client.write_data(f"{mount}/config/urls", data=urls)
+    if not _has_issuer(client, ROOT):
+        root = {"common_name": "Home Root CA", "organization": "Home Network", "issuer_name": "root", "ttl": ROOT_TTL}
+        client.write_data(f"{ROOT}/root/generate/internal", data={**root, "key_type": "ec", "key_bits": 256})
+    if not _has_issuer(client, INTERMEDIATE):
+        _make_intermediate(client)
+    for cluster in lab.clusters:
+        domains = allowed_domains(lab, cluster.name)
+        for role, name in role_names(cluster.name).items():
+            client.write_data(f"{INTERMEDIATE}/roles/{name}", data=role_parameters(role, domains))
+    names = [name for cluster in lab.clusters for name in role_names(cluster.name).values()]
+    client.sys.create_or_update_policy(POLICY, policy(names))
+
+
+def _has_issuer(client: hvac.Client, mount: str) -> bool:
+    return bool(client.list(f"{mount}/issuers"))
+
+
+def _make_intermediate(client: hvac.Client) -> None:
+    wanted = {"common_name": "Home Intermediate CA", "organization": "Home Network", "key_type": "ec", "key_bits": 256}
+    request = client.write_data(f"{INTERMEDIATE}/intermediate/generate/internal", data=wanted)["data"]["csr"]
+    signing = {"csr": request, "ttl": INTERMEDIATE_TTL, "use_csr_values": True, "format": "pem_bundle"}
+    signed = client.write_data(f"{ROOT}/root/sign-intermediate", data=signing)["data"]
+    # With the root in it, so that ca_chain is the whole way: intermediate, root.
+    bundle = f"{signed['certificate'].strip()}\n{signed['issuing_ca'].strip()}\n"
+    client.write_data(f"{INTERMEDIATE}/intermediate/set-signed", data={"certificate": bundle})
+
+
+def create_token(client: hvac.Client) -> str:
+    """A renewable token that has the deploy policy and lives as long as it is renewed once in a period."""
+    made = client.auth.token.create(policies=[POLICY], period=TOKEN_PERIOD, no_parent=True, display_name="deploy")
+    return str(made["auth"]["client_token"])
+
+
+def token_is_good(client: hvac.Client, token: str) -> bool:
+    """Whether the token still lives; renews it. Asked with ``client``'s own rights."""
+    try:
+        client.auth.token.renew(token)
+    except (hvac.exceptions.Forbidden, hvac.exceptions.InvalidRequest):
+        return False
+    return True
