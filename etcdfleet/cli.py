@@ -70,7 +70,7 @@ class Run:
         runner: RunnerPlugin | None = None,
         **params: Any,
     ) -> AggregatedResult:
-        """Run one step: ``task`` under the step's name on all chosen hosts that have not failed, or on ``only`` some."""
+        """Run ``task`` under the step's name on all chosen hosts that have not failed, or of those on ``only`` some."""
         nornir = self.nornir.with_runner(runner) if runner else self.nornir
         if only is not None:
             names = frozenset(only)
@@ -155,8 +155,8 @@ def _run(name: str, body: Body, steps: Sequence[tuple[str, str]], options: Optio
         for problem in fleet.warnings:
             recorder.warn(problem.where, f"{problem.what}; {problem.remedy}" if problem.remedy else problem.what)
         with _stop_signals(recorder, terminal):
-            interrupted, at_once = _carry_out(body, run)
-        record = recorder.finish(interrupted=interrupted)
+            at_once = _carry_out(body, run)
+        record = recorder.finish(interrupted=at_once or recorder.cut_short)
         _save(folder, recorder, terminal)
         terminal.sum_up(record, folder)
     if at_once:
@@ -183,9 +183,7 @@ def _chosen(nornir: Nornir, fleet: Fleet, options: Options) -> list[Any]:
     from etcdfleet.selection import HostLabels, select
 
     labels = {
-        name: HostLabels(
-            fleet.hosts[name].cluster.name, frozenset(group.name for group in host.extended_groups())
-        )
+        name: HostLabels(fleet.hosts[name].cluster.name, frozenset(group.name for group in host.extended_groups()))
         for name, host in nornir.inventory.hosts.items()
         if name in fleet.hosts
     }
@@ -195,22 +193,22 @@ def _chosen(nornir: Nornir, fleet: Fleet, options: Options) -> list[Any]:
     ]
 
 
-def _carry_out(body: Body, run: Run) -> tuple[bool, bool]:
-    """Run the body; (interrupted, leave at once)."""
+def _carry_out(body: Body, run: Run) -> bool:
+    """Run the body; whether to leave at once."""
     from etcdfleet.report.model import ExitCode
     from etcdfleet.report.recorder import RunInterruptedError
 
     try:
         body(run)
     except RunInterruptedError:
-        return True, False
+        pass
     except KeyboardInterrupt:
-        return True, True
+        return True
     except FleetError as error:
         run.record.fail(error, code=ExitCode.USAGE if isinstance(error, UsageError) else ExitCode.FAILED)
     except (Exception, SystemExit) as error:  # a task's sys.exit comes out here; it may not pass for an ending
         run.record.fail(error)
-    return run.record.stopping, False
+    return False
 
 
 @contextlib.contextmanager
@@ -221,7 +219,7 @@ def _stop_signals(recorder: RunRecorder, terminal: Terminal) -> Iterator[None]:
         return
 
     def handle(_number: int, _frame: FrameType | None) -> None:
-        if recorder.stopping:
+        if recorder.stopping or terminal.asking:
             raise KeyboardInterrupt
         recorder.request_stop()
         terminal.stopping()

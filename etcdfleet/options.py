@@ -77,7 +77,10 @@ class _Parser(argparse.ArgumentParser):
 
 
 def build_parser(
-    name: str, description: str, examples: str = "", add_arguments: Callable[[argparse.ArgumentParser], None] | None = None
+    name: str,
+    description: str,
+    examples: str = "",
+    add_arguments: Callable[[argparse.ArgumentParser], None] | None = None,
 ) -> argparse.ArgumentParser:
     """The parser of runbook ``name``; ``examples`` holds one command a line, ``add_arguments`` adds its own options."""
     shown = f"examples:\n{_indented(examples)}\n\n" if examples.strip() else ""
@@ -92,7 +95,11 @@ def build_parser(
         add_arguments(parser)
     which = parser.add_argument_group("which hosts")
     which.add_argument(
-        "--config", type=Path, default=Options.config, metavar="FILE", help="Nornir's configuration (default: %(default)s)"
+        "--config",
+        type=Path,
+        default=Options.config,
+        metavar="FILE",
+        help="Nornir's configuration (default: %(default)s)",
     )
     which.add_argument(
         "--limit",

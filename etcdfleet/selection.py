@@ -44,7 +44,9 @@ def select(hosts: Mapping[str, HostLabels], limit: Sequence[str] = (), clusters:
     if not chosen:
         raise UsageError(
             "no host is left to work on",
-            where=" ".join([*(f"--limit '{pattern}'" for pattern in limit), *(f"--cluster {name}" for name in clusters)]),
+            where=" ".join(
+                [*(f"--limit '{pattern}'" for pattern in limit), *(f"--cluster {name}" for name in clusters)]
+            ),
             remedy=_what_exists(hosts),
         )
     return tuple(name for name in hosts if name in chosen)

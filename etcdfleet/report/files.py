@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -83,25 +84,48 @@ class RedactingFormatter(logging.Formatter):
         return plain(self._redactor.text(super().format(record)))
 
 
+class _ErrorsToTerminal(logging.Handler):
+    """Errors to whatever standard error is at that moment: the live display puts itself in its place."""
+
+    def __init__(self, redactor: Redactor) -> None:
+        super().__init__(logging.ERROR)
+        self.setFormatter(RedactingFormatter(redactor))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record."""
+        try:
+            sys.stderr.write(self.format(record) + "\n")
+        except Exception:
+            self.handleError(record)
+
+
 @contextlib.contextmanager
 def logging_to(path: Path, redactor: Redactor, *, debug: bool = False) -> Iterator[None]:
-    """While open, all logging goes to ``path`` (mode 0600): ours from INFO (``debug``: DEBUG), others' from WARNING."""
+    """While open, all logging goes to ``path`` (mode 0600): ours from INFO, others' from WARNING.
+
+    ``debug`` adds our DEBUG, and shows errors with their tracebacks on standard error too.
+    """
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(RedactingFormatter(redactor))
+    handlers: list[logging.Handler] = [handler]
+    if debug:
+        handlers.append(_ErrorsToTerminal(redactor))
     root = logging.getLogger()
     levels = {"": logging.WARNING, **_LEVELS, **dict.fromkeys(_OURS, logging.DEBUG if debug else logging.INFO)}
     before = {name: logging.getLogger(name).level for name in levels}
     for name, level in levels.items():
         logging.getLogger(name).setLevel(level)
-    root.addHandler(handler)
+    for one in handlers:
+        root.addHandler(one)
     logging.captureWarnings(True)
     try:
         yield
     finally:
         logging.captureWarnings(False)
-        root.removeHandler(handler)
-        handler.close()
+        for one in handlers:
+            root.removeHandler(one)
+            one.close()
         for name, level in before.items():
             logging.getLogger(name).setLevel(level)
 

@@ -64,7 +64,7 @@ class HostInfo:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a step failed. ``kind`` is the exception's class; not ``expected`` means a fault, with a traceback in the log."""
+    """Why a step failed. ``kind`` is the exception's class; of one not ``expected`` the log has the traceback."""
 
     kind: str
     what: str
@@ -267,7 +267,7 @@ def utc_text(moment: datetime) -> str:
 
 
 def deepest_cause(result: Result) -> BaseException | None:
-    """The exception that really made a task fail: that of its deepest failed subtask. None if a task only said "failed"."""
+    """The exception that made a task fail: that of its deepest failed subtask. None if a task only said "failed"."""
     error = result.exception
     while isinstance(error, NornirSubTaskError):
         below = error.result

@@ -65,24 +65,26 @@ class RunRecorder:
         options: Mapping[str, Any] | None = None,
         redactor: Redactor | None = None,
         views: Sequence[View] = (),
+        save: Callable[[Mapping[str, Any]], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = model.utc_now,
     ) -> None:
         self._redactor = redactor or Redactor()
         self._views = tuple(views)
+        self._save = save
         self._clock = clock
         self._now = now
         self._lock = threading.RLock()
         self._earlier: dict[tuple[str, str], StepRecord] = {}
         self._stop = False
+        self._cut_short = False
+        self._shown = False
         self._began = clock()
         self.record = RunRecord(
             runbook=runbook,
             tool_version=__version__,
             steps=tuple(steps),
-            hosts={
-                host.name: HostRecord(host, {step.name: StepRecord(step.name) for step in steps}) for host in hosts
-            },
+            hosts={host.name: HostRecord(host, {step.name: StepRecord(step.name) for step in steps}) for host in hosts},
             started=now(),
             check=check,
             options=self._redactor.tree(options or {}),
@@ -141,16 +143,22 @@ class RunRecorder:
         """Whether a stop was asked for. Long steps that can end early at a safe point may look at it."""
         return self._stop
 
+    @property
+    def cut_short(self) -> bool:
+        """Whether anything was left out because of that."""
+        return self._cut_short
+
     # Nornir's hooks
 
     def task_started(self, task: Task) -> None:  # noqa: ARG002
         """Begin no step once a stop was asked for. The one hook that may raise: in the main thread, between steps."""
         if self._stop:
+            self._cut_short = True
             raise RunInterruptedError
         self._start_views()
 
     def task_completed(self, task: Task, result: AggregatedResult) -> None:  # noqa: ARG002
-        """Let the views save what there is."""
+        """Save what there is: should the controller die, the report tells how far the run came."""
         self._checkpoint()
 
     @_harmless
@@ -159,6 +167,7 @@ class RunRecorder:
         if self._stop:
             # Hosts waiting for a free worker: their copy of the task is told to do nothing.
             task.task = _not_begun
+            self._cut_short = True
             return
         with self._lock:
             record = self.record.hosts[host.name]
@@ -319,28 +328,26 @@ class RunRecorder:
 
     def _start_views(self) -> None:
         with self._lock:
-            for view in self._views:
-                if not view.started:
-                    view.started = True
-                    self._tell_one(view, "run_started", self.record)
+            if not self._shown:
+                self._shown = True
+                self._tell("run_started", self.record)
+                self._checkpoint()
 
+    @_harmless
     def _checkpoint(self) -> None:
-        with self._lock:
-            self._tell("checkpoint", self.record)
+        if self._save:
+            self._save(self.as_json())
 
     def _tell(self, event: str, *args: Any) -> None:
         for view in self._views:
-            self._tell_one(view, event, *args)
-
-    def _tell_one(self, view: View, event: str, *args: Any) -> None:
-        try:
-            getattr(view, event)(*args)
-        except Exception:
-            # A closed pipe or a full disk must not stop the work on the hosts.
-            log.exception("showing the run failed in %s.%s", type(view).__name__, event)
+            try:
+                getattr(view, event)(*args)
+            except Exception:
+                # A closed pipe or a full disk must not stop the work on the hosts.
+                log.exception("showing the run failed in %s.%s", type(view).__name__, event)
 
 
-def _not_begun(task: Task, **_: Any) -> Result:
+def _not_begun(_task: Task, **_: Any) -> Result:
     raise RunInterruptedError
 
 

@@ -8,8 +8,6 @@ from etcdfleet.report.model import HostRecord, RunRecord, StepRecord
 class View:
     """Base of every view; each method may be left out. What is said to a view is redacted already."""
 
-    started = False
-
     def run_started(self, record: RunRecord) -> None:
         """The first step is about to begin."""
 
@@ -21,9 +19,6 @@ class View:
 
     def step_finished(self, host: HostRecord, step: StepRecord) -> None:
         """A step ended on a host, or was skipped."""
-
-    def checkpoint(self, record: RunRecord) -> None:
-        """A step has ended on all hosts: a good moment to save."""
 
     def run_finished(self, record: RunRecord) -> None:
         """The run is over."""

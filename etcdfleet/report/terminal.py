@@ -1,0 +1,170 @@
+"""Where a run meets people and programs: which views there are, and what is printed before and after them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, TextIO, cast
+
+from rich.console import Console
+from rich.text import Text
+
+from etcdfleet.errors import FleetError, UsageError
+from etcdfleet.options import Options
+from etcdfleet.report import table
+from etcdfleet.report.events import EventView
+from etcdfleet.report.files import ReportFolder
+from etcdfleet.report.model import ExitCode, RunRecord
+from etcdfleet.report.progress import LiveView, PlainView
+from etcdfleet.report.secrets import RedactingStream, Redactor, plain
+from etcdfleet.report.view import View
+from etcdfleet.report.words import marks_for, wrapped
+
+STOPPING = "stopping after the running steps; Ctrl-C again leaves at once"
+
+
+class Terminal:
+    """Standard output (with ``--json -`` standard error, and only the end) and the events, as the options say.
+
+    Files that are opened are closed with ``stack``. Raises UsageError when the events cannot be written.
+    """
+
+    def __init__(self, options: Options, redactor: Redactor, stack: contextlib.ExitStack) -> None:
+        self._options = options
+        self._silent = options.quiet or options.json == "-"
+        stream = sys.stderr if options.json == "-" else sys.stdout
+        self.console = console_on(stream, redactor)
+        self._marks = marks_for(stream.encoding or "ascii")
+        self._live: LiveView | None = None
+        self.asking = False
+        views: list[View] = []
+        if options.json:
+            views.append(EventView(_event_stream(options.json, stack), redactor))
+        live = self.console.is_terminal and not self.console.is_dumb_terminal and not self._silent
+        diffs = options.diff and options.json != "-"
+        if live:
+            self._live = LiveView(self.console, self._marks)
+            stack.callback(self._live.close)
+            views.append(self._live)
+        if not self._silent or diffs:
+            views.append(
+                PlainView(
+                    self.console,
+                    lines=not self._silent and (not live or options.verbose),
+                    changes=options.verbose and not self._silent,
+                    diffs=diffs,
+                )
+            )
+        self.views: Sequence[View] = tuple(views)
+
+    def say(self, text: str) -> None:
+        """Print a text above the progress, unless only the end was asked for."""
+        if not self._silent:
+            self.console.print(Text(plain(text)), soft_wrap=True)
+
+    def complain(self, text: str) -> None:
+        """Print a text to standard error, whatever was asked for."""
+        with contextlib.suppress(OSError):
+            print(plain(text), file=sys.stderr)
+
+    def ask(self, question: str) -> bool:
+        """Ask yes or no. Raises UsageError when nobody can answer."""
+        if not sys.stdin.isatty():
+            raise UsageError("this needs a yes, and there is no terminal to ask on", remedy="add --yes if you mean it")
+        if self._live:
+            self._live.close()
+        self.asking = True
+        try:
+            sys.stderr.write(f"{plain(question)} [y/N] ")
+            sys.stderr.flush()
+            return sys.stdin.readline().strip().lower() in ("y", "yes")
+        finally:
+            self.asking = False
+
+    def stopping(self) -> None:
+        """Say that a stop was understood. Called in a signal handler: only an assignment or one system call."""
+        if self._live:
+            self._live.notice = STOPPING
+        else:
+            with contextlib.suppress(OSError):
+                os.write(2, f"{STOPPING}\n".encode())
+
+    def sum_up(self, record: RunRecord, folder: ReportFolder) -> None:
+        """Print the end of the run; a closed pipe is no reason to fail."""
+        if self._live:
+            self._live.close()
+        with contextlib.suppress(OSError):
+            width = self.console.width if self.console.is_terminal else 100
+            if not self._silent:
+                self.console.print()
+                table.print_table(self.console, record, self._marks)
+                table.print_totals(self.console, record)
+            if record.warnings or record.exit_code:
+                if not self._silent:
+                    self.console.print()
+                table.print_findings(self.console, record, width=width)
+            if not self._silent or record.exit_code:
+                self.console.print()
+                self.console.print(table.closing_line(record), soft_wrap=True)
+                self.console.print(Text(f"report: {_short(folder.report)}"), soft_wrap=True)
+                self.console.print(Text(f"log:    {_short(folder.log)}"), soft_wrap=True)
+            self.console.file.flush()
+
+
+def console_on(stream: TextIO, redactor: Redactor, *, width: int | None = None) -> Console:
+    """A console that hides secrets; colours only on a terminal, and not when NO_COLOR is set."""
+    return Console(
+        file=cast(IO[str], RedactingStream(stream, redactor)),
+        # Rich would take FORCE_COLOR for a terminal, and draw over lines in a file.
+        force_terminal=stream.isatty(),
+        highlight=False,
+        markup=False,
+        emoji=False,
+        width=width,
+    )
+
+
+def refuse(runbook: str, error: FleetError, options: Options, redactor: Redactor) -> int:
+    """Print why nothing was run, every mistake of the settings in one go; the exit code."""
+    problems = [
+        {"where": problem.where, "what": problem.what, "remedy": problem.remedy}
+        for problem in getattr(error, "problems", ())
+    ] or [{"where": error.where, "what": error.what, "remedy": error.remedy}]
+    console = console_on(sys.stderr, redactor)
+    width = console.width if console.is_terminal else 100
+    several = len(getattr(error, "problems", ())) > 0
+    with contextlib.suppress(OSError, UsageError):
+        title = f"{runbook}: {plain(error.what)}; no host was touched" if several else f"{runbook}: nothing was run"
+        console.print(Text(title, "bold red"), soft_wrap=True)
+        for problem in problems:
+            console.print()
+            for label in ("where", "what", "remedy"):
+                if problem[label]:
+                    text = wrapped(plain(problem[label]), width, 10)
+                    console.print(Text.assemble((f"  {label:<7} ", "bold"), text), soft_wrap=True)
+        if options.json:
+            with contextlib.ExitStack() as stack:
+                EventView(_event_stream(options.json, stack), redactor).refused(runbook, problems)
+    if options.debug:
+        console.print_exception()
+    return int(ExitCode.USAGE)
+
+
+def _event_stream(target: str, stack: contextlib.ExitStack) -> TextIO:
+    if target == "-":
+        return sys.stdout
+    try:
+        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    except OSError as error:
+        raise UsageError(f"cannot write events: {error.strerror}", where=target, remedy="give --json a path") from error
+    return stack.enter_context(os.fdopen(descriptor, "w", encoding="utf-8"))
+
+
+def _short(path: Path) -> str:
+    """The path as a person here would type it."""
+    path = path.resolve()
+    here = Path.cwd().resolve()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)

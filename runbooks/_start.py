@@ -1,0 +1,45 @@
+"""Imported first by each runbook, so that ``python3 runbooks/deploy.py`` works from any folder, with any Python.
+
+Puts the project on the import path, and goes on with the project's own ``.venv`` where the interpreter that was called
+lacks what a runbook needs. Works on old interpreters too: it is they who need the explanation.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+NEEDED = ("nornir", "nornir_netmiko", "nornir_jinja2", "hvac", "pydantic", "rich", "yaml", "cryptography")
+
+
+def missing() -> list[str]:
+    """Names of packages that this interpreter lacks."""
+    return [name for name in NEEDED if importlib.util.find_spec(name) is None]
+
+
+def start() -> None:
+    """Make the project importable, by another interpreter if need be; leave with exit code 2 if there is none."""
+    if str(ROOT) not in sys.path:
+        sys.path.insert(0, str(ROOT))
+    lacking = missing()
+    if not lacking and sys.version_info >= (3, 11):
+        return
+    python = VENV / "bin" / "python"
+    if python.exists() and Path(sys.prefix).resolve() != VENV.resolve():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        arguments = getattr(sys, "orig_argv", [sys.executable, *sys.argv])[1:]
+        os.execv(python, [str(python), *arguments])  # noqa: S606  the same command, another interpreter
+    sys.stderr.write(
+        f"{Path(sys.argv[0]).name}: {sys.executable} (Python {sys.version.split()[0]}) cannot run this: "
+        f"{'it lacks ' + ', '.join(lacking) if lacking else 'Python 3.11 or later is needed'}\n"
+        f"  remedy: make -C {ROOT} setup\n"
+    )
+    raise SystemExit(2)
+
+
+start()
