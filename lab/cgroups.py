@@ -10,7 +10,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -66,6 +66,11 @@ def _inherit_cpuset(folder: Path) -> None:
         path = folder / name
         if path.exists() and (folder.parent / name).exists() and not path.read_text().strip():
             path.write_text((folder.parent / name).read_text())
+
+
+def enter(group_folders: Iterable[Path], argv: Sequence[str]) -> list[str]:
+    """Command line that runs ``argv`` in these groups (as ``create`` returned them) from its first instruction on."""
+    return ["/bin/sh", "-c", ENTER, "sh", *map(str, group_folders), "--", *argv]
 
 
 def folders(group: str) -> Iterator[Path]:

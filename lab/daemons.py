@@ -36,7 +36,7 @@ def start(
     command = [*(["ip", "netns", "exec", netns] if netns else []), *argv]
     with (lab.logs / f"{name}.log").open("ab") as log:
         process = subprocess.Popen(
-            ["/bin/sh", "-c", cgroups.ENTER, "sh", *map(str, groups), "--", *command],
+            cgroups.enter(groups, command),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -57,9 +57,8 @@ def stop(lab: Lab, name: str) -> None:
 
 
 def running(lab: Lab, name: str) -> bool:
-    """Whether the daemon started as ``name`` is alive: same process id, same start time, still in its group."""
-    pid = main_pid(lab, name)
-    return pid is not None and pid in cgroups.processes(_group(lab, name))
+    """Whether the daemon started as ``name`` is alive: the same process, not one that got its number later."""
+    return main_pid(lab, name) is not None
 
 
 def main_pid(lab: Lab, name: str) -> int | None:
@@ -91,9 +90,10 @@ def _record(lab: Lab, name: str) -> Path:
 def _start_time(pid: int) -> str:
     """When a process started (clock ticks since which boot), empty if it is gone: with its number, its identity."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19] + f"@{_boot_id()}"
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return ""
+    return "" if fields[0] in ("Z", "X") else f"{fields[19]}@{_boot_id()}"
 
 
 def _boot_id() -> str:

@@ -1,1 +1,107 @@
 """Root file systems of the host kinds, built once and shared by every host of that kind."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+from lab import cgroups
+from lab.errors import LabError
+from lab.state import PROJECT, Kind
+
+
+def cache_folder() -> Path:
+    """Where images are kept: ``$ETCDFLEET_LAB_CACHE``, or ``/var/cache/etcdfleet-lab``."""
+    return Path(os.environ.get("ETCDFLEET_LAB_CACHE") or "/var/cache/etcdfleet-lab").absolute()
+
+
+def ensure(kinds: Iterable[Kind], say: Callable[[str], None], group: str = "etcdfleet-images") -> dict[Kind, Path]:
+    """Folders of the images of ``kinds``; builds those that are missing, side by side. Raises LabError.
+
+    ``group`` is the control group of the builders: a lab's, so that `down` ends them even if `up` was killed.
+    """
+    wanted = sorted(set(kinds))
+    with ThreadPoolExecutor(max_workers=len(wanted)) as pool:
+        return dict(zip(wanted, pool.map(lambda kind: _ensure_one(kind, say, group), wanted), strict=True))
+
+
+def _ensure_one(kind: Kind, say: Callable[[str], None], parent: str) -> Path:
+    target = folder_of(kind)
+    if target.is_dir():
+        return target
+    say(f"building the {kind} image (once; it is kept in {target.parent})")
+    group = f"{parent}/build-{kind}"
+    argv = cgroups.enter(cgroups.create(group), [sys.executable, "-m", "lab.images", kind])
+    done = subprocess.run(argv, cwd=PROJECT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    cgroups.kill(group)
+    cgroups.remove(group)
+    if done.returncode != 0 or not target.is_dir():
+        said = done.stderr.strip()[-3000:] or f"exit code {done.returncode}"
+        raise LabError(f"the image could not be built: {said}", where=kind, remedy="correct that, then `up` again")
+    say(f"built the {kind} image")
+    return target
+
+
+def folder_of(kind: Kind) -> Path:
+    """Where the image of that kind is, or will be once built: named after everything its content depends on."""
+    _, recipe = _builder(kind)
+    return cache_folder() / f"{kind}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
+
+
+def build(kind: Kind) -> None:
+    """Build the image of that kind unless it is there, under a temporary name until it is complete."""
+    target = folder_of(kind)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with _lock(target.parent / f"{kind}.lock"):
+        if target.is_dir():  # somebody else built it while we waited
+            return
+        for leftover in target.parent.glob(f"{kind}-{'?' * 12}.new*"):
+            _delete(leftover)
+        unfinished = target.with_name(f"{target.name}.new{os.getpid()}")
+        unfinished.mkdir()
+        unfinished.chmod(0o755)  # it becomes the root folder of hosts, which other users must be able to enter
+        try:
+            _builder(kind)[0](unfinished)
+        except BaseException:
+            _delete(unfinished)
+            raise
+        os.sync()
+        unfinished.rename(target)
+
+
+def _builder(kind: Kind) -> tuple[Callable[[Path], None], str]:
+    """How to build an image of that kind, and everything its content depends on."""
+    from lab.images import alpine, debian
+
+    if kind == "alpine":
+        return alpine.build, Path(alpine.__file__).read_text()
+    architecture = "armhf" if kind == "debian-armhf" else debian.native_architecture()
+    recipe = "\n".join([architecture, Path(debian.__file__).read_text(), *debian.sources(), *debian.apt_options()])
+    return lambda target: debian.build(target, architecture), recipe
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _delete(leftover: Path) -> None:
+    # A build that was killed may have left mounts (proc, dev) in the tree: never delete through one.
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        if line.split()[4].startswith(f"{leftover}/"):
+            place = line.split()[4]
+            raise LabError(f"something is mounted at {place}", where=str(leftover), remedy=f"umount {place}")
+    if leftover.is_dir():
+        shutil.rmtree(leftover, ignore_errors=True)
+    else:
+        leftover.unlink(missing_ok=True)

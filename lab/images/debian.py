@@ -1,0 +1,161 @@
+"""The ``debian`` and ``debian-armhf`` host kinds: bookworm with systemd, sshd, sudo and a user ``pi``. No etcd.
+
+Packages come from where this machine's own apt gets Debian from, and the hosts get the same sources.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from functools import cache
+from pathlib import Path
+
+from lab.errors import LabError
+from lab.run import run
+
+SUITE = "bookworm"
+PACKAGES = (
+    "systemd",
+    "systemd-sysv",
+    "dbus",
+    "openssh-server",
+    "sudo",
+    "iproute2",
+    "procps",
+    "ca-certificates",
+    "openssl",
+    "libfaketime",
+)
+USER = "pi"
+LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*")
+KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+
+# The daily jobs would take apt's lock in the middle of a test; the others make no sense without hardware.
+MASKED = (
+    "apt-daily.timer",
+    "apt-daily-upgrade.timer",
+    "dpkg-db-backup.timer",
+    "e2scrub_all.timer",
+    "fstrim.timer",
+    "getty.target",
+    "console-getty.service",
+    "systemd-pstore.service",
+    "systemd-networkd.service",
+    "systemd-resolved.service",
+)
+
+
+@cache
+def native_architecture() -> str:
+    """Debian's name of this machine's architecture."""
+    return run(["dpkg", "--print-architecture"]).strip()
+
+
+@cache
+def sources() -> tuple[str, ...]:
+    """Lines for sources.list: this machine's Debian archives, for bookworm. Raises LabError on a machine without."""
+    release = dict(
+        line.split("=", 1) for line in Path("/etc/os-release").read_text().splitlines() if re.match(r"\w+=", line)
+    )
+    codename = release.get("VERSION_CODENAME", "").strip('"')
+    fields = "$(ORIGIN)|$(RELEASE)|$(REPO_URI)|$(COMPONENT)|$(SIGNED_BY)"
+    found = run(["apt-get", "indextargets", "--format", fields, "Created-By: Packages"])
+    lines = debian_lines(found, codename)
+    if not lines:
+        raise LabError(
+            "apt on this machine knows no Debian archive",
+            where="/etc/apt",
+            remedy="the lab needs a Debian machine with its archives in the apt sources (and apt-get update once)",
+        )
+    return lines
+
+
+def debian_lines(targets: str, codename: str) -> tuple[str, ...]:
+    """Lines of sources.list, for bookworm, from apt's list of index targets on a Debian ``codename`` machine.
+
+    Archives of others (vendors' repositories) and suites that are not the release's own are left out, security updates
+    too: hosts live for minutes, and mirrors are often out of step there, which fails every `apt-get update`.
+    """
+    lines: list[str] = []
+    for target in targets.splitlines():
+        origin, suite, uri, component, signed_by = target.split("|")
+        match = re.fullmatch(rf"{re.escape(codename)}(-updates)?", suite)
+        # Before the first apt-get update the origin is not known yet.
+        if not codename or not match or component != "main" or origin not in ("Debian", ""):
+            continue
+        # A key that only this machine has (a file elsewhere, or one in the sources) is not in the image.
+        option = f"[signed-by={KEYRING}] " if signed_by == KEYRING else ""
+        line = f"deb {option}{uri} {SUITE}{match[1] or ''} {component}"
+        if line not in lines:
+            lines.append(line)
+    return tuple(lines)
+
+
+@cache
+def apt_options() -> tuple[str, ...]:
+    """How this machine's apt reaches its archives (proxy, checks, retries): settings for mmdebstrap and the hosts."""
+    wanted = r'Acquire::(Check-Valid-Until|Check-Date|Retries|ForceIPv4|https?::(Proxy|Timeout|Pipeline-Depth)) ".+";'
+    found = [line for line in run(["apt-config", "dump"]).splitlines() if re.fullmatch(wanted, line)]
+    own = ['Acquire::Languages "none";', 'Acquire::GzipIndexes "true";', 'APT::Install-Recommends "false";']
+    return (*found, *own)
+
+
+def build(target: Path, architecture: str) -> None:
+    """Fill the empty folder ``target`` with a root file system for ``architecture``. Raises LabError.
+
+    A foreign architecture needs its emulator registered before (see ``lab.machine``).
+    """
+    list_file = target.with_name(f"{target.name}.list")
+    list_file.write_text("\n".join(sources()) + "\n")
+    try:
+        run(
+            [
+                "mmdebstrap",
+                "--quiet",
+                "--variant=apt",
+                f"--architectures={architecture}",
+                f"--include={','.join(PACKAGES)}",
+                *(f"--aptopt={option}" for option in apt_options()),
+                *(f"--dpkgopt=path-exclude={pattern}" for pattern in LEFT_OUT),
+                # Hosts are thrown away: surviving a power cut in the middle of dpkg is not worth a sync per file.
+                "--dpkgopt=force-unsafe-io",
+                # With the package lists in it, a host installs at once, as one that is kept up to date.
+                # check/qemu would want one more package to test what has been registered before.
+                "--skip=cleanup/apt/lists,check/empty,check/qemu",
+                SUITE,
+                str(target),
+                str(list_file),
+            ],
+            timeout=1800,
+        )
+    finally:
+        list_file.unlink()
+    _finish(target)
+
+
+def _finish(target: Path) -> None:
+    inside = ["chroot", str(target)]
+    run([*inside, "useradd", "--create-home", "--shell", "/bin/bash", "--groups", "sudo", USER])
+    for unit in MASKED:
+        link = target / "etc/systemd/system" / unit
+        link.unlink(missing_ok=True)
+        link.symlink_to("/dev/null")
+    # Each lab makes its own host keys, each host has its own identity and names.
+    for key in (target / "etc/ssh").glob("ssh_host_*"):
+        key.unlink()
+    for name in ("etc/machine-id", "etc/hostname", "etc/resolv.conf", "var/lib/dbus/machine-id"):
+        (target / name).unlink(missing_ok=True)
+    (target / "var/lib/dbus/machine-id").symlink_to("/etc/machine-id")
+    sshd = (
+        "PasswordAuthentication no\nKbdInteractiveAuthentication no\nUseDNS no\nHostKey /etc/ssh/ssh_host_ed25519_key\n"
+    )
+    (target / "etc/ssh/sshd_config.d/lab.conf").write_text(sshd)
+    journal = target / "etc/systemd/journald.conf.d"
+    journal.mkdir(parents=True, exist_ok=True)
+    (journal / "lab.conf").write_text("[Journal]\nSystemMaxUse=64M\nForwardToConsole=no\n")
+    # apt's own index of the lists: building it takes an emulated host most of an `apt-get install`.
+    run([*inside, "apt-cache", "gencaches"], timeout=600)
+    shutil.rmtree(target / "var/log/apt", ignore_errors=True)
+    recipe = {"suite": SUITE, "packages": list(PACKAGES)}
+    (target / "etc/lab-image.json").write_text(json.dumps(recipe) + "\n")
