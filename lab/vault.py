@@ -69,7 +69,7 @@ def up(lab: Lab) -> None:
     keys = _keys(lab)
     initialised = status(lab) != "not initialised"
     if initialised and keys is None:
-        # Killed between initialising and writing the keys: nobody has them, and nothing is in there yet.
+        # Killed between initialising and writing the keys (or they were deleted): nobody can open it, so start over.
         daemons.stop(lab, DAEMON)
         shutil.rmtree(place / "storage")
         _start(lab)
