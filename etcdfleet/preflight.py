@@ -1,4 +1,4 @@
-"""What must be true of a host before anything is changed on it: pure checks over facts, each with words and a remedy."""
+"""What must be true of a host before anything is changed on it: pure checks over facts, with words and remedies."""
 
 from __future__ import annotations
 
@@ -87,8 +87,8 @@ def clock_problems(settings: HostSettings, facts: HostFacts) -> tuple[list[Troub
     side = "ahead of" if offset > 0 else "behind"
     text = f"its clock is {_span(abs(offset))} {side} the controller's (host: {facts.clock:%Y-%m-%d %H:%M:%S} UTC)"
     remedy = (
-        "set the clock of whichever of the two is wrong, and keep it right with chrony, ntpd or systemd-timesyncd (a Pi "
-        "has no clock chip); certificates are refused by a host whose clock is outside their validity"
+        "set the clock of whichever of the two is wrong, and keep it right with chrony, ntpd or systemd-timesyncd (a "
+        "Pi has no clock chip); certificates are refused by a host whose clock is outside their validity"
     )
     if abs(offset) > limit:
         return [Trouble(f"{text}; the limit is {limit} s", remedy)], []
@@ -190,12 +190,12 @@ def data_problems(settings: HostSettings, facts: HostFacts) -> list[Trouble]:
         return [
             Trouble(
                 f"the member data in {data_dir} cannot be read: {facts.data.unreadable}",
-                "look at the disk (dmesg, fsck); if the data is lost, remove the member from the cluster and add it anew; "
-                "deploy never deletes data",
+                "look at the disk (dmesg, fsck); if the data is lost, remove the member from the cluster and add it "
+                "anew; deploy never deletes data",
             )
         ]
     if facts.data.ids is None and facts.data.foreign:
-        # Debian's package makes an empty folder `default` there; names of etcd's own proxy and discovery are as harmless.
+        # Debian's package makes an empty folder `default` there.
         strange = [name for name in facts.data.foreign if name not in {"default", ".cache"}]
         if strange:
             return [
@@ -216,8 +216,8 @@ def sync_warning(settings: HostSettings, milliseconds: Sequence[float]) -> list[
         return []
     return [
         Trouble(
-            f"a synced write to {settings.member.data_dir} takes {p99:.1f} ms at the 99th percentile, and etcd wants less "
-            f"than {settings.preflight.sync_warn_ms} ms",
+            f"a synced write to {settings.member.data_dir} takes {p99:.1f} ms at the 99th percentile, and etcd wants "
+            f"less than {settings.preflight.sync_warn_ms} ms",
             "expect leader elections under load: use an SSD or an A2 card, or keep heartbeat_ms and election_ms high",
         )
     ]
