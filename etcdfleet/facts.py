@@ -7,6 +7,7 @@ and on the package manager are read by their own modules and stand beside these 
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import re
 import shlex
@@ -16,12 +17,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from etcdfleet.etcd.wal import DataIds, read_ids
+from etcdfleet.etcd.wal import HEAD_BYTES, DataIds, read_ids
 from etcdfleet.paths import ESTABLISHED, RESTART_PENDING, ROLE_FOLDERS, TRUST_ANCHOR, HostPaths
 from etcdfleet.remote import CommandResult
 from etcdfleet.settings.models import ROLE_NAMES, HostSettings
 
 _NOT_THERE = 44
+_IDS_BYTES = 1024
 _FILE = f"""file() {{
 [ -e "$1" ] || exit {_NOT_THERE}
 stat -c '%a %U %G %F' "$1"; cat "$1"
@@ -163,9 +165,11 @@ def _data(data: str) -> str:
 stat -c '%a %U' {data}
 ls -A {data} | tr '\\n' ' '; echo
 [ -d {data}/member ] || exit 0
-wal=$(ls {data}/member/wal/*.wal 2>/dev/null | tail -n 1)
+wal=$(ls {data}/member/wal/*.wal 2>/dev/null | head -n 1)
 [ -n "$wal" ] || {{ echo none; exit 0; }}
-head -c 1024 "$wal" | base64"""
+# On a member that was established, the ids are enough; else it matters how far the log of its first start came.
+[ -e {ESTABLISHED} ] && size={_IDS_BYTES} || size={HEAD_BYTES}
+head -c $size "$wal" | gzip -c | base64"""
 
 
 def _pair(folder: str, certificate: str, key: str) -> str:
@@ -209,7 +213,8 @@ def read(results: Mapping[str, CommandResult], asked: float, answered: float) ->
             p: int(n) * 1024 for p, _, n in (ln.rpartition(" ") for ln in results["free"].stdout.splitlines()) if n
         },
         data=_read_data(results["data"]),
-        established=_json(results["established"].stdout) if results["established"].ok else None,
+        # An unreadable marker is still a marker: it says that something was there.
+        established=(_json(results["established"].stdout) or {}) if results["established"].ok else None,
         restart_pending=results["pending"].text if results["pending"].ok else "",
         has_user=results["user"].ok,
         trust_anchor=_read_file(results["anchor"]),
@@ -272,8 +277,8 @@ def _read_data(result: CommandResult) -> DataFacts:
         # etcd makes the folder before its first log: a start that was cut off there has stored nothing yet.
         return DataFacts(exists=True, mode=mode, owner=owner, foreign=foreign)
     try:
-        return DataFacts(True, mode, owner, read_ids(base64.b64decode(encoded)), "", foreign)
-    except ValueError as error:
+        return DataFacts(True, mode, owner, read_ids(gzip.decompress(base64.b64decode(encoded))), "", foreign)
+    except (ValueError, OSError, EOFError) as error:
         return DataFacts(True, mode, owner, None, str(error), foreign)
 
 
