@@ -1,5 +1,7 @@
 """Typed settings of the fleet, read from the inventory's data: see ``docs/settings.md``."""
 
+from etcdfleet.settings.fleet import Fleet, load_fleet
+from etcdfleet.settings.load import open_nornir, settings_of
 from etcdfleet.settings.models import (
     ROLE_NAMES,
     ROLE_USAGES,
@@ -25,6 +27,7 @@ from etcdfleet.settings.models import (
     peer_url,
 )
 from etcdfleet.settings.problems import Problem, SettingsError
+from etcdfleet.settings.sources import InventoryFiles
 from etcdfleet.settings.units import RenewBefore, go_duration, go_nanoseconds, parse_duration, parse_size, size_text
 
 __all__ = [
@@ -36,9 +39,11 @@ __all__ = [
     "ArchiveInstall",
     "ArchiveSource",
     "ClusterSettings",
+    "Fleet",
     "HostSettings",
     "Init",
     "InstallSettings",
+    "InventoryFiles",
     "MemberSettings",
     "PkiSettings",
     "PlatformSettings",
@@ -54,8 +59,11 @@ __all__ = [
     "client_url",
     "go_duration",
     "go_nanoseconds",
+    "load_fleet",
+    "open_nornir",
     "parse_duration",
     "parse_size",
     "peer_url",
+    "settings_of",
     "size_text",
 ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from etcdfleet.errors import UsageError
@@ -48,3 +49,19 @@ class SettingsError(UsageError):
         listed = "\n".join(f"{number}. {problem}" for number, problem in enumerate(self.problems, 1))
         title = f"{self.where}: {self.what}" if self.where else self.what
         return f"{title}\n{listed}\n{self.remedy}"
+
+
+def did_you_mean(word: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
+    """`` (did you mean x?)``, or nothing when no known word is close."""
+    matches = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=cutoff)
+    return f" (did you mean {matches[0]}?)" if matches else ""
+
+
+def in_file_order(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """Each problem once, by file and line, so that a person can correct a file from top to bottom."""
+
+    def key(problem: Problem) -> tuple[str, int]:
+        file, _, line = problem.file.rpartition(":")
+        return (file, int(line)) if line.isdigit() else (problem.file, 0)
+
+    return tuple(sorted(dict.fromkeys(problems), key=key))

@@ -1,0 +1,365 @@
+"""Rules that need more than one value, section or host. Every check notes all that it finds and goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from etcdfleet.settings.drafts import Draft
+from etcdfleet.settings.merge import KeyPath
+from etcdfleet.settings.models import ROLE_NAMES, ROLE_USAGES, ArchiveInstall, ClusterSettings, RoleName
+from etcdfleet.settings.problems import Problem
+from etcdfleet.settings.sources import Sources
+from etcdfleet.settings.units import go_duration, size_text
+
+_ROLE_JOBS: Mapping[RoleName, str] = {
+    "peer": "members use one pair both to accept and to open connections to each other",
+    "server": "etcd serves its clients with it",
+    "client": "etcdctl proves with it who it is",
+}
+_GIB = 2**30
+
+
+class Notes:
+    """Where checks write what they found, with the place looked up from where the value was written."""
+
+    def __init__(self, sources: Sources, mistakes: list[Problem], warnings: list[Problem]) -> None:
+        self._sources = sources
+        self._mistakes = mistakes
+        self._warnings = warnings
+
+    def mistake(self, draft: Draft, key: str, what: str, remedy: str) -> None:
+        """Notes a mistake at ``key`` (dotted) of a host."""
+        self._mistakes.append(self._problem(draft, key, what, remedy))
+
+    def warning(self, draft: Draft, key: str, what: str, remedy: str) -> None:
+        """Notes a warning at ``key`` (dotted) of a host."""
+        self._warnings.append(self._problem(draft, key, what, remedy))
+
+    def plain_warning(self, place: str, key: str, what: str, remedy: str) -> None:
+        """Notes a warning about something outside the inventory."""
+        self._warnings.append(Problem("", place, key, what, remedy))
+
+    def place(self, draft: Draft, key: str) -> str:
+        """``host a, inventory/hosts.yaml:12`` for use within a sentence."""
+        path = _path(key)
+        origin = draft.merged.origin(path)
+        where = self._sources.where(origin, path)
+        return f"{origin}, {where}" if where else str(origin)
+
+    def _problem(self, draft: Draft, key: str, what: str, remedy: str) -> Problem:
+        path = _path(key)
+        origin = draft.merged.origin(path)
+        return Problem(self._sources.where(origin, path), str(origin), key, what, remedy)
+
+
+def _path(key: str) -> KeyPath:
+    return tuple(key.split("."))
+
+
+def check_all(
+    drafts: Sequence[Draft],
+    sources: Sources,
+    mistakes: list[Problem],
+    warnings: list[Problem],
+    environ: Mapping[str, str],
+) -> None:
+    """Runs every check over all hosts; adds to ``mistakes`` and ``warnings``."""
+    notes = Notes(sources, mistakes, warnings)
+    for draft in drafts:
+        for check in (_timing, _ports, _tls, _roles, _gateway, _install, _quota, _trust_anchor_file):
+            check(draft, notes)
+        _vault(draft, notes, environ)
+    _unique_in_fleet(drafts, notes)
+    clusters = clusters_of(drafts)
+    for name, members in clusters.items():
+        _unique_names(name, members, notes)
+        _same_in_cluster(name, members, notes)
+        if not sources.broken:
+            _size(name, members, notes)
+    _between_clusters(clusters, notes)
+
+
+def clusters_of(drafts: Iterable[Draft]) -> dict[str, list[Draft]]:
+    """The drafts of each cluster group."""
+    found: dict[str, list[Draft]] = {}
+    for draft in drafts:
+        if draft.cluster_group:
+            found.setdefault(draft.cluster_group, []).append(draft)
+    return found
+
+
+def _timing(draft: Draft, notes: Notes) -> None:
+    cluster = draft.cluster
+    if cluster is None:
+        return
+    beat, election = cluster.heartbeat_ms, cluster.election_ms
+    if election < 5 * beat:
+        what = f"the election time-out of {election} ms is less than 5 heartbeats of {beat} ms; etcd refuses to start"
+        remedy = f"set election_ms to {min(10 * beat, 50_000)} (10 heartbeats), or lower heartbeat_ms"
+        notes.mistake(draft, "cluster.election_ms", what, remedy)
+    elif election < 10 * beat:
+        what = f"the election time-out of {election} ms is less than 10 heartbeats of {beat} ms"
+        remedy = f"{min(10 * beat, 50_000)} or more spares slow hosts needless elections"
+        notes.warning(draft, "cluster.election_ms", what, remedy)
+
+
+def _ports(draft: Draft, notes: Notes) -> None:
+    cluster = draft.cluster
+    if cluster is not None and cluster.peer_port == cluster.client_port:
+        what = f"peer_port and client_port are both {cluster.peer_port}; etcd needs two"
+        written = "client_port" if draft.merged.written(("cluster", "client_port")) else "peer_port"
+        notes.mistake(draft, f"cluster.{written}", what, "etcd's own are 2380 for peers and 2379 for clients")
+
+
+def _tls(draft: Draft, notes: Notes) -> None:
+    cluster = draft.cluster
+    if cluster is not None and cluster.client_tls and not cluster.peer_tls:
+        what = "client_tls is on while peer_tls is off: the same data then travels between the members in the clear"
+        notes.warning(draft, "cluster.peer_tls", what, "set peer_tls: true")
+
+
+def _roles(draft: Draft, notes: Notes) -> None:
+    if draft.pki is None:
+        return
+    for name in ROLE_NAMES:
+        role, key = draft.pki.roles[name], f"pki.roles.{name}"
+        missing = [usage for usage in ROLE_USAGES[name] if usage not in role.usages]
+        if missing:
+            what = f"role {name} needs usage {' and '.join(missing)}: {_ROLE_JOBS[name]}"
+            remedy = f"write usages: [{', '.join(ROLE_USAGES[name])}], and let the role {role.name} in Vault allow them"
+            notes.mistake(draft, f"{key}.usages", what, remedy)
+        if role.ttl <= timedelta(0):
+            notes.mistake(draft, f"{key}.ttl", "a certificate must live longer than 0s", "write a time such as 43800h")
+        elif role.ttl > role.max_ttl:
+            ttl, limit = go_duration(role.ttl), go_duration(role.max_ttl)
+            what = f"the TTL {ttl} is beyond the role's max_ttl {limit}; Vault would shorten it, with a mere warning"
+            notes.mistake(draft, f"{key}.ttl", what, f"ask for {limit} or less, or raise max_ttl here and in Vault")
+        elif draft.pki.renew_before.threshold(role.ttl) >= role.ttl:
+            what = (
+                f"renew_before is {draft.pki.renew_before}, no shorter than the life {go_duration(role.ttl)} of "
+                f"role {name}: every run would renew every certificate"
+            )
+            notes.mistake(draft, "pki.renew_before", what, 'write less, or a fraction of the life such as "1/3"')
+
+
+def _gateway(draft: Draft, notes: Notes) -> None:
+    if draft.cluster is None or draft.pki is None or not (draft.cluster.gateway and draft.cluster.client_tls):
+        return
+    if "client" not in draft.pki.roles.server.usages:
+        what = (
+            "the gateway is on, but role server is not for clients: etcd's gateway connects to etcd itself with the "
+            'server certificate, which floods the log with "bad certificate / incompatible key usage"'
+        )
+        remedy = (
+            "either set gateway: false (only the JSON API below /v3/ is lost, /health stays), "
+            "or give pki.roles.server usages: [server, client] and let the role in Vault allow both"
+        )
+        notes.mistake(draft, "cluster.gateway", what, remedy)
+
+
+def _install(draft: Draft, notes: Notes) -> None:
+    install = draft.install
+    if install is None:
+        return
+    wrong = {("apt", "openrc"): "systemd", ("apk", "systemd"): "openrc"}.get((install.method, draft.init or ""))
+    if wrong:
+        what = f"method {install.method} is for hosts of group {wrong}, but {draft.name} is in group {draft.init}"
+        other = "apk" if install.method == "apt" else "apt"
+        notes.mistake(draft, "install.method", what, f"use {other} or archive, or move the host to group {wrong}")
+    if not isinstance(install, ArchiveInstall):
+        return
+    architecture = draft.platform.architecture if draft.platform else None
+    if architecture and architecture not in install.source:
+        what = f"{draft.name} is {architecture} (platform.architecture), and there is no archive for that"
+        remedy = (
+            f"add install.source.{architecture} with url or file, and sha256; there is: {', '.join(install.source)}"
+        )
+        notes.mistake(draft, "install.source", what, remedy)
+    for name, source in install.source.items():
+        if source.file is not None:
+            _must_exist(draft, f"install.source.{name}.file", source.file, notes)
+
+
+def _trust_anchor_file(draft: Draft, notes: Notes) -> None:
+    if draft.pki is not None and draft.pki.trust_anchor.file is not None:
+        _must_exist(draft, "pki.trust_anchor.file", draft.pki.trust_anchor.file, notes)
+
+
+def _must_exist(draft: Draft, key: str, file: str, notes: Notes) -> None:
+    if not Path(file).is_file():
+        remedy = "correct the path: a relative one starts at the folder of config.yaml"
+        notes.mistake(draft, key, f"there is no file {file} on this machine", remedy)
+
+
+def _quota(draft: Draft, notes: Notes) -> None:
+    cluster = draft.cluster
+    if cluster is None:
+        return
+    quota, arm = cluster.quota_bytes, draft.platform is not None and draft.platform.architecture == "arm"
+    if arm and quota > _GIB:
+        what = (
+            f"the quota is {size_text(quota)}, and {draft.name} is 32-bit ARM: a process there addresses 3 GiB at most"
+        )
+        notes.warning(draft, "cluster.quota_bytes", what, "1GiB or less is safe on 32 bits")
+    elif quota > 2 * _GIB:
+        what = f"the quota is {size_text(quota)}: such a database is slow to load and to send on a small host"
+        notes.warning(draft, "cluster.quota_bytes", what, "2GiB, etcd's own default, or less is usual")
+
+
+def _vault(draft: Draft, notes: Notes, environ: Mapping[str, str]) -> None:
+    if draft.pki is None or draft.cluster is None or not (draft.cluster.peer_tls or draft.cluster.client_tls):
+        return
+    from_environment, address = environ.get("VAULT_ADDR", ""), draft.pki.address
+    if not from_environment and address is None:
+        what = "is missing, and VAULT_ADDR is not set: certificates come from Vault"
+        notes.mistake(draft, "pki.address", what, "write an address such as https://vault.home:8200, or set VAULT_ADDR")
+    what = "Vault is spoken to over plain http: tokens, and keys made by Vault, can be read on the way"
+    remedy = "give Vault a TLS listener, and write https://; VAULT_CACERT names its CA"
+    if from_environment.startswith("http://"):
+        notes.plain_warning("environment", "VAULT_ADDR", what, remedy)
+    elif not from_environment and address is not None and address.startswith("http://"):
+        notes.warning(draft, "pki.address", what, remedy)
+
+
+def _twice(
+    drafts: Iterable[Draft], key: str, value: Callable[[Draft], Any], noun: str, remedy: str, notes: Notes
+) -> None:
+    first: dict[Any, Draft] = {}
+    for draft in drafts:
+        found = value(draft)
+        if found is None:
+            continue
+        other = first.setdefault(found, draft)
+        if other is not draft:
+            shown = found if isinstance(found, str) else ":".join(str(part) for part in found)
+            what = f"{noun} {shown} is that of {other.name} too ({notes.place(other, key)})"
+            notes.mistake(draft, key, what, remedy)
+
+
+def _unique_in_fleet(drafts: Sequence[Draft], notes: Notes) -> None:
+    _twice(
+        drafts,
+        "member.address",
+        lambda draft: draft.member.address if draft.member else None,
+        "address",
+        "give each host its own address: one etcd runs on a host",
+        notes,
+    )
+    _twice(
+        drafts,
+        "member.fqdn",
+        lambda draft: draft.member.fqdn if draft.member else None,
+        "FQDN",
+        "give each host its own name; one that all members share belongs in cluster.service_name",
+        notes,
+    )
+    _twice(
+        drafts,
+        "hostname",
+        lambda draft: (draft.hostname, draft.port),
+        "the SSH address",
+        "two hosts of the inventory would be one machine: correct hostname (or port) of one of them",
+        notes,
+    )
+
+
+def _unique_names(cluster: str, members: Sequence[Draft], notes: Notes) -> None:
+    remedy = f"give each member of {cluster} a name of its own, or leave it out to have the inventory's name"
+    _twice(members, "member.name", lambda d: d.member.name if d.member else None, "member name", remedy, notes)
+    for draft in members:
+        if draft.cluster and draft.member and draft.cluster.service_name == draft.member.fqdn:
+            what = f"the service name {draft.member.fqdn} is the FQDN of {draft.name}: it must mean all members"
+            notes.mistake(draft, "cluster.service_name", what, "give the cluster a name that resolves to every member")
+
+
+def _same_in_cluster(cluster: str, members: Sequence[Draft], notes: Notes) -> None:
+    readable = [draft for draft in members if draft.cluster is not None]
+    for key in ClusterSettings.model_fields:
+        if key == "token" and not any(draft.merged.written(("cluster", "token")) for draft in readable):
+            continue
+        _same(cluster, readable, f"cluster.{key}", lambda draft, key=key: getattr(draft.cluster, key), notes)  # type: ignore[misc]
+    with_pki = [draft for draft in members if draft.pki is not None]
+    _same(cluster, with_pki, "pki.trust_anchor", lambda draft: draft.pki.trust_anchor if draft.pki else None, notes)
+
+
+def _same(cluster: str, members: Sequence[Draft], key: str, value: Callable[[Draft], Any], notes: Notes) -> None:
+    groups: dict[Any, list[Draft]] = {}
+    for draft in members:
+        groups.setdefault(value(draft), []).append(draft)
+    if len(groups) < 2:
+        return
+
+    def own(draft: Draft) -> bool:
+        return draft.merged.origin(_path(key)).kind == "host"
+
+    # The value that most members have is taken for the one that was meant, and of two equals the one from a group.
+    common = max(groups, key=lambda each: (len(groups[each]), not own(groups[each][0])))
+    model = groups[common][0]
+    for other, drafts in groups.items():
+        if other == common:
+            continue
+        for draft in drafts:
+            what = (
+                f"members of cluster {cluster} differ: {_shown(other)} for {draft.name} ({notes.place(draft, key)}), "
+                f"{_shown(common)} for {model.name} ({notes.place(model, key)})"
+            )
+            if key == "cluster.token":
+                what += "; members with different tokens form clusters of their own"
+            remedy = f"set {key} once, in group {cluster}, and remove it from the hosts"
+            notes.mistake(draft, key, what, remedy)
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, timedelta):
+        return go_duration(value)
+    return repr(value) if isinstance(value, str) else str(value)
+
+
+def _size(cluster: str, members: Sequence[Draft], notes: Notes) -> None:
+    count = len(members)
+    first = members[0]
+    if count == 1:
+        what = (
+            f"cluster {cluster} has a single member: when its host is off so is the cluster, and no other has its data"
+        )
+        notes.warning(first, "cluster", what, "three members keep working when one of them fails")
+    elif count % 2 == 0:
+        quorum = count // 2 + 1
+        what = (
+            f"cluster {cluster} has {count} members: its quorum is {quorum}, so the loss of {count - quorum} is survived; "
+            f"{count - 1} members survive as many, with one host fewer that can fail"
+        )
+        notes.warning(first, "cluster", what, f"have {count - 1} or {count + 1} members")
+
+
+def _between_clusters(clusters: Mapping[str, Sequence[Draft]], notes: Notes) -> None:
+    seen: dict[tuple[str, str], tuple[str, Draft]] = {}
+    for group, members in clusters.items():
+        draft = next((member for member in members if member.cluster is not None), None)
+        if draft is None or draft.cluster is None:
+            continue
+        for key in ("name", "token", "service_name"):
+            value = getattr(draft.cluster, key)
+            if value is None:
+                continue
+            other_group, other = seen.setdefault((key, value), (group, draft))
+            if other is draft:
+                continue
+            place = notes.place(other, f"cluster.{key}")
+            if key == "name":
+                what = f"two clusters are named {value}: groups {other_group} ({place}) and {group}"
+                notes.mistake(draft, "cluster.name", what, "give each cluster its own name, or leave it out")
+            elif key == "token":
+                what = f"clusters {other_group} and {group} have one token, {value!r} ({place})"
+                remedy = "give each its own: it keeps members from joining a wrong cluster, and cluster ids apart"
+                notes.warning(draft, "cluster.token", what, remedy)
+            else:
+                what = f"clusters {other_group} and {group} have one service name, {value} ({place})"
+                notes.warning(draft, "cluster.service_name", what, "clients would reach either: give each its own")

@@ -1,0 +1,179 @@
+"""Reads ``config.yaml``, Nornir's own configuration: unknown keys are mistakes, paths become absolute."""
+
+from __future__ import annotations
+
+import ast
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from etcdfleet.errors import UsageError
+from etcdfleet.settings.problems import Problem, SettingsError, did_you_mean, in_file_order
+from etcdfleet.settings.sources import InventoryFiles, SyntaxProblemError, compose, is_null, pairs, shown
+
+_CONFIG_KEYS: Mapping[str, tuple[str, ...] | None] = {
+    "inventory": ("plugin", "options", "transform_function", "transform_function_options"),
+    "runner": ("plugin", "options"),
+    "ssh": ("config_file",),
+    "logging": ("enabled", "level", "log_file", "format", "to_console", "loggers"),
+    "core": ("raise_on_error",),
+    "user_defined": None,
+}
+_SIMPLE_OPTIONS = {"host_file": "hosts.yaml", "group_file": "groups.yaml", "defaults_file": "defaults.yaml"}
+SIMPLE = "SimpleInventory"
+
+
+def read_config(path: Path) -> tuple[dict[str, Any], list[Problem]]:
+    """The content of ``config.yaml`` and warnings about it.
+
+    Raises UsageError when there is no such file, SettingsError with every mistake in it.
+    """
+    if not path.is_file():
+        raise UsageError(
+            "there is no such configuration file" if not path.is_dir() else "is a folder, not a configuration file",
+            where=shown(path),
+            remedy="name one with --config FILE; the project's config.yaml is a commented example",
+        )
+    try:
+        node = compose(path)
+    except SyntaxProblemError as error:
+        raise SettingsError([error.problem]) from error
+    mistakes: list[Problem] = []
+    warnings: list[Problem] = []
+    if node is None or is_null(node):
+        return {}, warnings
+    if not isinstance(node, yaml.MappingNode):
+        what = "holds a list or a single value where a mapping is needed"
+        raise SettingsError([Problem(shown(path), "", "", what, f"sections are {', '.join(_CONFIG_KEYS)}")])
+    _check_config_keys(path, node, mistakes)
+    if any(problem.what == "is written twice" for problem in mistakes):
+        raise SettingsError(in_file_order(mistakes))
+    config = load_yaml(path)
+    core = config.get("core")
+    if isinstance(core, Mapping) and core.get("raise_on_error"):
+        what = "would end a run at the first host that fails, and hide the results of the others"
+        mistakes.append(Problem(shown(path), "", "core.raise_on_error", what, "remove it"))
+    logging = config.get("logging")
+    if isinstance(logging, Mapping) and logging.get("enabled"):
+        what = "has no effect: runbooks write their own log, beside the report of each run"
+        warnings.append(Problem(shown(path), "", "logging.enabled", what, "write false, or remove it"))
+    if mistakes:
+        raise SettingsError(in_file_order(mistakes))
+    return {key: value for key, value in config.items() if value is not None}, warnings
+
+
+def _check_config_keys(path: Path, node: yaml.MappingNode, mistakes: list[Problem]) -> None:
+    def check(here: yaml.MappingNode, prefix: str, allowed: tuple[str, ...]) -> dict[str, tuple[int, yaml.Node]]:
+        found, twice = pairs(here)
+        for line, key in twice:
+            mistakes.append(Problem(f"{shown(path)}:{line}", "", prefix + key, "is written twice", "remove one"))
+        for key, (line, _) in found.items():
+            if key not in allowed:
+                what = f"unknown key {key}{did_you_mean(key, allowed)}"
+                remedy = f"allowed here: {', '.join(allowed)}; settings of etcd belong into the inventory"
+                mistakes.append(Problem(f"{shown(path)}:{line}", "", prefix + key, what, remedy))
+        return found
+
+    for section, (line, value) in check(node, "", tuple(_CONFIG_KEYS)).items():
+        allowed = _CONFIG_KEYS.get(section)
+        if allowed is None or is_null(value):
+            continue
+        if not isinstance(value, yaml.MappingNode):
+            remedy = f"write keys below it: {', '.join(allowed)}"
+            mistakes.append(Problem(f"{shown(path)}:{line}", "", section, "must be a mapping", remedy))
+            continue
+        found = check(value, f"{section}.", allowed)
+        plugin = found["plugin"][1].value if "plugin" in found else os.environ.get(f"NORNIR_{section.upper()}_PLUGIN")
+        known: tuple[str, ...] | None = None
+        if section == "inventory" and plugin in (SIMPLE, None):
+            known = (*_SIMPLE_OPTIONS, "encoding")
+        elif section == "runner" and plugin in ("threaded", None):
+            known = ("num_workers",)
+        if "options" in found and not is_null(found["options"][1]):
+            options_line, options = found["options"]
+            if not isinstance(options, yaml.MappingNode):
+                where = f"{shown(path)}:{options_line}"
+                mistakes.append(Problem(where, "", f"{section}.options", "must be a mapping", "see docs/settings.md"))
+            elif known:
+                check(options, f"{section}.options.", known)
+
+
+def load_yaml(path: Path, *, lenient: bool = False) -> dict[str, Any]:
+    """The values of a YAML file, read as Nornir reads them (YAML 1.2: ``yes`` is text, not true)."""
+    from ruamel.yaml import YAML
+
+    reader = YAML(typ="safe")
+    reader.allow_duplicate_keys = lenient
+    loaded = reader.load(path.read_text(encoding="utf-8"))
+    return dict(loaded) if isinstance(loaded, Mapping) else {}
+
+
+def _environment_options(section: str) -> dict[str, Any]:
+    """``NORNIR_<section>_OPTIONS``, a mapping in Python's syntax as in Nornir itself."""
+    variable = f"NORNIR_{section.upper()}_OPTIONS"
+    text = os.environ.get(variable)
+    if not text:
+        return {}
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        value = None
+    if not isinstance(value, dict):
+        raise UsageError("is not a mapping", where=variable, remedy="write it as {'key': 'value'}, or unset it")
+    return value
+
+
+def inventory_arguments(config: Mapping[str, Any], config_file: Path) -> tuple[dict[str, Any], InventoryFiles]:
+    """What Nornir is told about the inventory, with absolute paths; and the files of a SimpleInventory.
+
+    Paths of ``config.yaml`` are relative to its folder, those of the environment to the current one. Group and defaults
+    files that nobody named may be absent.
+    """
+    given = {key: value for key, value in (config.get("inventory") or {}).items() if value is not None}
+    plugin = given.get("plugin") or os.environ.get("NORNIR_INVENTORY_PLUGIN") or SIMPLE
+    options, base = given.get("options"), config_file.parent
+    if options is None:
+        options, base = _environment_options("inventory"), Path.cwd()
+    options = dict(options)
+    if plugin != SIMPLE:
+        return {**given, "plugin": plugin, "options": options}, InventoryFiles(base=config_file.parent)
+    files: list[Path | None] = []
+    for option, name in _SIMPLE_OPTIONS.items():
+        value = options.get(option)
+        if value is not None and not (isinstance(value, str) and value):
+            key = f"inventory.options.{option}"
+            raise SettingsError([Problem(shown(config_file), "", key, "must be a path", "write the path of a file")])
+        path = config_file.parent / name if value is None else (base / Path(value).expanduser()).absolute()
+        optional = value is None and option != "host_file"
+        options[option] = str(path)
+        files.append(None if optional and not path.exists() else path)
+    hosts, groups, defaults = files
+    found = InventoryFiles(hosts, groups, defaults, config_file.parent)
+    return {**given, "plugin": plugin, "options": options}, found
+
+
+def runner_arguments(config: Mapping[str, Any], forks: int | None) -> dict[str, Any]:
+    """What Nornir is told about the runner; ``forks`` is the number of hosts at once, and wins over the file."""
+    given = {key: value for key, value in (config.get("runner") or {}).items() if value is not None}
+    plugin = given.get("plugin") or os.environ.get("NORNIR_RUNNER_PLUGIN") or "threaded"
+    options = dict(given["options"]) if "options" in given else _environment_options("runner")
+    if forks is not None:
+        if forks < 1:
+            raise UsageError(f"{forks} hosts at once is not possible", where="--forks", remedy="give 1 or more")
+        if plugin != "threaded":
+            raise UsageError(
+                f"the runner {plugin} of config.yaml has no number of hosts at once",
+                where="--forks",
+                remedy="leave --forks out, or set runner.plugin: threaded",
+            )
+        options["num_workers"] = forks
+    return {"plugin": plugin, "options": options}
+
+
+def ssh_arguments(config: Mapping[str, Any], base: Path) -> dict[str, Any]:
+    """What Nornir is told about OpenSSH's configuration file."""
+    given = (config.get("ssh") or {}).get("config_file")
+    return {"config_file": str((base / Path(str(given)).expanduser()).absolute())} if given else {}

@@ -1,0 +1,53 @@
+"""One host's settings while they are being read: what could not be read yet is None."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+from etcdfleet.settings.merge import Merged
+from etcdfleet.settings.models import (
+    ApkInstall,
+    AptInstall,
+    ArchiveInstall,
+    ClusterSettings,
+    HostSettings,
+    Init,
+    MemberSettings,
+    PkiSettings,
+    PlatformSettings,
+    PreflightSettings,
+)
+
+
+@dataclass
+class Draft:
+    """A section with a mistake in it is None; the mistake is noted elsewhere, and checks that need it are skipped."""
+
+    name: str
+    hostname: str
+    port: int
+    merged: Merged
+    init: Init | None = None
+    cluster_group: str | None = None
+    member: MemberSettings | None = None
+    cluster: ClusterSettings | None = None
+    pki: PkiSettings | None = None
+    install: AptInstall | ApkInstall | ArchiveInstall | None = None
+    platform: PlatformSettings | None = None
+    preflight: PreflightSettings | None = None
+
+    def finish(self, members: tuple[MemberSettings, ...]) -> HostSettings:
+        """The settings, for a draft in which everything could be read."""
+        return HostSettings(
+            name=self.name,
+            hostname=self.hostname,
+            init=cast(Init, self.init),
+            member=cast(MemberSettings, self.member),
+            cluster=cast(ClusterSettings, self.cluster),
+            pki=cast(PkiSettings, self.pki),
+            install=cast("AptInstall | ApkInstall | ArchiveInstall", self.install),
+            platform=cast(PlatformSettings, self.platform),
+            preflight=cast(PreflightSettings, self.preflight),
+            members=members,
+        )

@@ -1,0 +1,240 @@
+"""From an inventory to typed settings: merge, validate each section, check the whole, and say where each mistake is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from pydantic import ValidationError
+
+from etcdfleet.settings.checks import check_all
+from etcdfleet.settings.drafts import Draft
+from etcdfleet.settings.merge import KeyPath, Layer, Merged, Origin, merge
+from etcdfleet.settings.messages import INSTALL_MODELS, explain
+from etcdfleet.settings.models import (
+    ArchiveInstall,
+    ClusterSettings,
+    HostSettings,
+    Init,
+    MemberSettings,
+    PkiSettings,
+    PlatformSettings,
+    PreflightSettings,
+    Section,
+)
+from etcdfleet.settings.problems import Problem, SettingsError, did_you_mean, in_file_order
+from etcdfleet.settings.sources import SECTIONS, InventoryFiles, Sources, read_sources
+
+if TYPE_CHECKING:
+    from nornir.core.inventory import Group, Host, Inventory
+
+BOUND_KEY = "_etcdfleet"
+_INITS: tuple[Init, ...] = ("systemd", "openrc")
+_S = TypeVar("_S", bound=Section)
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """All hosts by their name in the inventory, and what is worth a warning without being a mistake."""
+
+    hosts: Mapping[str, HostSettings]
+    warnings: tuple[Problem, ...] = ()
+    clusters: Mapping[str, tuple[HostSettings, ...]] = field(init=False)
+    """The hosts of each cluster by its name, both in the inventory's order."""
+
+    def __post_init__(self) -> None:
+        clusters: dict[str, tuple[HostSettings, ...]] = {}
+        for host in self.hosts.values():
+            clusters[host.cluster.name] = (*clusters.get(host.cluster.name, ()), host)
+        object.__setattr__(self, "clusters", clusters)
+
+
+def load_fleet(
+    inventory: Inventory,
+    files: InventoryFiles | None = None,
+    *,
+    sources: Sources | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Fleet:
+    """The settings of every host of ``inventory``. Reads nothing but the inventory and the files named.
+
+    ``files`` are those that the inventory was loaded from: with them, mistakes are reported with file and line, without
+    them by host and group. ``sources`` is what reading them found, when the caller did that already. ``environ`` is
+    looked at for ``VAULT_ADDR`` (default: the process's).
+
+    Raises SettingsError with every mistake at once.
+    """
+    if sources is None:
+        sources = read_sources(files or InventoryFiles())
+    mistakes = list(sources.problems)
+    warnings: list[Problem] = []
+    mistakes.extend(_unknown_data_keys(inventory, sources))
+    spoilt = Origin("defaults") in sources.broken
+    broken = {name for name in inventory.hosts if spoilt or Origin("host", name) in sources.broken}
+    drafts = [_draft(host, sources, mistakes) for name, host in inventory.hosts.items() if name not in broken]
+    if not inventory.hosts and not sources.problems:
+        what = "the inventory holds no hosts, so there is nothing to do"
+        remedy = "add hosts: inventory/hosts.yaml of this project has examples"
+        mistakes.append(Problem(sources.where(Origin("host")), "", "", what, remedy))
+    check_all(drafts, sources, mistakes, warnings, os.environ if environ is None else environ)
+    warnings.extend(_clusters_without_hosts(inventory, sources))
+    if mistakes:
+        raise SettingsError(in_file_order(mistakes))
+    return Fleet(_finished(drafts), in_file_order(warnings))
+
+
+def layers_of(host: Host) -> list[Layer]:
+    """The layers of a host's data, nearest first, in Nornir's own order of groups."""
+    layers = [Layer(Origin("host", host.name), _data(host))]
+    layers += [Layer(Origin("group", group.name), _data(group)) for group in host.extended_groups()]
+    layers.append(Layer(Origin("defaults"), _data(host.defaults)))
+    return layers
+
+
+def _data(element: Any) -> dict[str, Any]:
+    return {key: value for key, value in (element.data or {}).items() if key != BOUND_KEY}
+
+
+def _draft(host: Host, sources: Sources, mistakes: list[Problem]) -> Draft:
+    origin = Origin("host", host.name)
+    merged = merge(layers_of(host), origin)
+    draft = Draft(host.name, host.hostname or host.name, host.port or 22, merged)
+    draft.init = _init_of(host, origin, sources, mistakes)
+    draft.cluster_group = _cluster_group(host, origin, sources, mistakes)
+    derived = {"name": draft.cluster_group} if draft.cluster_group else {}
+    reader = _SectionReader(merged, sources, mistakes)
+    draft.member = reader.read("member", MemberSettings, {"name": host.name})
+    if draft.cluster_group:
+        given = merged.data.get("cluster")
+        name = given.get("name", draft.cluster_group) if isinstance(given, Mapping) else draft.cluster_group
+        draft.cluster = reader.read("cluster", ClusterSettings, {**derived, "token": name})
+    draft.pki = reader.read("pki", PkiSettings)
+    draft.platform = reader.read("platform", PlatformSettings)
+    draft.preflight = reader.read("preflight", PreflightSettings)
+    draft.install = reader.read_install()
+    _resolve_paths(draft, sources.files)
+    return draft
+
+
+def _init_of(host: Host, origin: Origin, sources: Sources, mistakes: list[Problem]) -> Init | None:
+    found = [init for init in _INITS if host.has_parent_group(init)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        what = "is in both groups systemd and openrc, directly or through other groups; a host has one init system"
+        remedy = "keep the one whose init system runs on the host (ps -p 1 shows it)"
+    else:
+        what = "is in neither of the groups systemd and openrc, which say how services are managed on it"
+        remedy = "add one of them to its groups: systemd for Debian and Raspberry Pi OS, openrc for Alpine"
+    mistakes.append(Problem(sources.where(origin), str(origin), "groups", what, remedy))
+    return None
+
+
+def _cluster_group(host: Host, origin: Origin, sources: Sources, mistakes: list[Problem]) -> str | None:
+    """The host's cluster: the one group with ``cluster`` in its data that is no parent of another such group."""
+    candidates = [group for group in host.extended_groups() if "cluster" in (group.data or {})]
+    found = [group for group in candidates if not any(other.has_parent_group(group) for other in candidates)]
+    if len(found) == 1:
+        return found[0].name
+    if found:
+        what = f"is in {len(found)} clusters: {', '.join(group.name for group in found)}; a host is a member of one"
+        remedy = "remove all but one of these groups from its groups"
+    else:
+        what = "is in no cluster: none of its groups has a section cluster"
+        remedy = "make a group with data: {cluster: {token: k8s-home}}, and add it to the host's groups"
+    mistakes.append(Problem(sources.where(origin), str(origin), "groups", what, remedy))
+    return None
+
+
+class _SectionReader:
+    """Reads sections of one host's merged data into models, and notes what is wrong with them."""
+
+    def __init__(self, merged: Merged, sources: Sources, mistakes: list[Problem]) -> None:
+        self.merged = merged
+        self.sources = sources
+        self.mistakes = mistakes
+
+    def read(self, section: str, model: type[_S], derived: Mapping[str, Any] | None = None) -> _S | None:
+        given = self.merged.data.get(section, {})
+        if not isinstance(given, Mapping):
+            self._note((section,), "must be a mapping of settings", "write its keys below it, see docs/settings.md")
+            return None
+        try:
+            return model.model_validate({**(derived or {}), **given})
+        except ValidationError as error:
+            for path, what, remedy in explain(error, model, section):
+                self._note(path, what, remedy)
+            return None
+
+    def read_install(self) -> Any:
+        given = self.merged.data.get("install", {})
+        if not isinstance(given, Mapping):
+            return self.read("install", ArchiveInstall)
+        method = given.get("method")
+        if isinstance(method, str) and method in INSTALL_MODELS:
+            return self.read("install", INSTALL_MODELS[method])
+        if method is None:
+            what, remedy = "is missing", "one of: apt, apk, archive; groups systemd and openrc are good places for it"
+        else:
+            guess = did_you_mean(str(method), INSTALL_MODELS)
+            what, remedy = f"{str(method)!r} is not allowed{guess}", "one of: apt, apk, archive"
+        self._note(("install", "method"), what, remedy)
+        return None
+
+    def _note(self, path: KeyPath, what: str, remedy: str) -> None:
+        origin = self.merged.origin(path)
+        where = self.sources.where(origin, path)
+        self.mistakes.append(Problem(where, str(origin), ".".join(path), what, remedy))
+
+
+def _resolve_paths(draft: Draft, files: InventoryFiles) -> None:
+    """Makes paths of the controller absolute, so that nothing depends on the folder a runbook is started in."""
+    if draft.pki is not None and draft.pki.trust_anchor.file is not None:
+        anchor = draft.pki.trust_anchor.model_copy(update={"file": str(files.resolve(draft.pki.trust_anchor.file))})
+        draft.pki = draft.pki.model_copy(update={"trust_anchor": anchor})
+    if isinstance(draft.install, ArchiveInstall):
+        source = {
+            architecture: one if one.file is None else one.model_copy(update={"file": str(files.resolve(one.file))})
+            for architecture, one in draft.install.source.items()
+        }
+        draft.install = draft.install.model_copy(update={"source": source})
+
+
+def _unknown_data_keys(inventory: Inventory, sources: Sources) -> Iterable[Problem]:
+    """Keys of the user's own are welcome beside the sections, unless they look like a misspelt section."""
+    elements: list[tuple[Origin, Any]] = [(Origin("defaults"), inventory.defaults)]
+    elements += [(Origin("group", name), group) for name, group in inventory.groups.items()]
+    elements += [(Origin("host", name), host) for name, host in inventory.hosts.items()]
+    for origin, element in elements:
+        for key in _data(element):
+            guess = did_you_mean(str(key), SECTIONS, cutoff=0.75)
+            if key not in SECTIONS and guess:
+                remedy = f"sections are {', '.join(SECTIONS)}; give a value of your own a name that is not so close"
+                where = sources.where(origin, (str(key),))
+                yield Problem(where, str(origin), str(key), f"unknown section {key}{guess}", remedy)
+
+
+def _clusters_without_hosts(inventory: Inventory, sources: Sources) -> Iterable[Problem]:
+    used: set[str] = {group.name for host in inventory.hosts.values() for group in host.extended_groups()}
+    for name, group in inventory.groups.items():
+        if "cluster" in (group.data or {}) and name not in used and not _is_parent(group, inventory):
+            origin = Origin("group", name)
+            what = f"no host is in this group, so cluster {name} has no members"
+            yield Problem(
+                sources.where(origin), str(origin), "", what, "add it to the groups of its hosts, or remove it"
+            )
+
+
+def _is_parent(group: Group, inventory: Inventory) -> bool:
+    return any(other.has_parent_group(group) for other in inventory.groups.values())
+
+
+def _finished(drafts: list[Draft]) -> dict[str, HostSettings]:
+    """Drafts without mistakes as settings; nothing in them can be missing any more."""
+    members: dict[str, tuple[MemberSettings, ...]] = {}
+    for draft in drafts:
+        group = cast(str, draft.cluster_group)
+        members[group] = (*members.get(group, ()), cast(MemberSettings, draft.member))
+    return {draft.name: draft.finish(members[cast(str, draft.cluster_group)]) for draft in drafts}

@@ -1,0 +1,112 @@
+"""Opens Nornir from ``config.yaml``: every file is checked before Nornir sees it, and settings are bound to hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from etcdfleet.errors import FleetError, UsageError
+from etcdfleet.settings.config import inventory_arguments, load_yaml, read_config, runner_arguments, ssh_arguments
+from etcdfleet.settings.fleet import BOUND_KEY, Fleet, load_fleet
+from etcdfleet.settings.merge import Origin
+from etcdfleet.settings.models import HostSettings
+from etcdfleet.settings.problems import SettingsError, in_file_order
+from etcdfleet.settings.sources import InventoryFiles, Sources, read_sources, shown
+
+if TYPE_CHECKING:
+    from nornir.core import Nornir
+    from nornir.core.inventory import Host, Inventory
+
+
+def open_nornir(config_file: Path, *, forks: int | None = None, dry_run: bool = False) -> tuple[Nornir, Fleet]:
+    """Nornir and the typed settings of ``config_file``, without connecting to anything.
+
+    Relative paths in the file are relative to its folder. ``NORNIR_…`` variables count where the file is silent, with
+    paths relative to the current folder. Nornir's own logging stays off. ``forks`` is the number of hosts worked on at
+    once. Every host's settings are then at ``settings_of(host)``.
+
+    Raises UsageError when the file is missing or a plug-in cannot be used, SettingsError (a UsageError) with every
+    mistake in the files.
+    """
+    config_file = Path(config_file).expanduser().absolute()
+    config, warnings = read_config(config_file)
+    inventory, files = inventory_arguments(config, config_file)
+    arguments: dict[str, Any] = {
+        "inventory": inventory,
+        "runner": runner_arguments(config, forks),
+        "ssh": ssh_arguments(config, config_file.parent),
+        "core": {"raise_on_error": False},
+        "logging": {"enabled": False},
+        "user_defined": dict(config.get("user_defined") or {}),
+    }
+    sources = read_sources(files)
+    if sources.unreadable:
+        raise SettingsError(in_file_order(sources.problems))
+    if sources.problems:
+        # Nornir would stop at the first of these, or overlook it: what is sound is looked through for other mistakes.
+        load_fleet(_lenient_inventory(files, sources), files, sources=sources)
+        raise SettingsError(in_file_order(sources.problems))
+    nornir = _init_nornir(arguments, dry_run, config_file)
+    fleet = load_fleet(nornir.inventory, files, sources=sources)
+    for name, host in nornir.inventory.hosts.items():
+        host.data[BOUND_KEY] = fleet.hosts[name]
+    return nornir, Fleet(fleet.hosts, (*warnings, *fleet.warnings))
+
+
+def settings_of(host: Host) -> HostSettings:
+    """The settings that ``open_nornir`` bound to ``host``; raises FleetError when it bound none."""
+    found = host.data.get(BOUND_KEY)
+    if not isinstance(found, HostSettings):
+        raise FleetError(
+            "no settings are bound to this host", where=host.name, remedy="build the Nornir object by open_nornir()"
+        )
+    return found
+
+
+def _init_nornir(arguments: Mapping[str, Any], dry_run: bool, config_file: Path) -> Nornir:
+    from nornir import InitNornir
+    from nornir.core.exceptions import PluginNotRegistered
+
+    try:
+        return InitNornir(dry_run=dry_run, **arguments)
+    except PluginNotRegistered as error:
+        raise UsageError(
+            f"a plug-in of Nornir is not installed: {error}",
+            where=shown(config_file),
+            remedy="correct inventory.plugin or runner.plugin, or install the package that has it",
+        ) from error
+    except Exception as error:
+        # An inventory plug-in is somebody's own code and may raise anything.
+        raise UsageError(
+            f"Nornir could not load the inventory: {type(error).__name__}: {error}",
+            where=shown(config_file),
+            remedy="check inventory and runner (their plugin and options) in it",
+        ) from error
+
+
+def _lenient_inventory(files: InventoryFiles, sources: Sources) -> Inventory:
+    """What of a SimpleInventory's files is sound, as an inventory that is never used for anything but more checks."""
+    from nornir.core.inventory import Defaults, Group, Groups, Host, Hosts, Inventory, ParentGroups
+
+    def sound(path: Path | None, kind: str) -> dict[str, dict[str, Any]]:
+        content = load_yaml(path, lenient=True) if path else {}
+        return {
+            name: dict(value)
+            for name, value in content.items()
+            if isinstance(value, Mapping) and not any(o.kind == kind and o.name == name for o in sources.broken)
+        }
+
+    def attributes(content: Mapping[str, Any]) -> dict[str, Any]:
+        return {"hostname": content.get("hostname"), "port": content.get("port"), "data": content.get("data")}
+
+    content = load_yaml(files.defaults, lenient=True) if files.defaults else {}
+    defaults = Defaults(data=None if Origin("defaults") in sources.broken else content.get("data"))
+    group_content, host_content = sound(files.groups, "group"), sound(files.hosts, "host")
+    groups = Groups({name: Group(name, defaults=defaults, **attributes(each)) for name, each in group_content.items()})
+    hosts = Hosts({name: Host(name, defaults=defaults, **attributes(each)) for name, each in host_content.items()})
+    elements: list[tuple[Host, Mapping[str, Any]]] = [(groups[name], each) for name, each in group_content.items()]
+    elements += [(hosts[name], each) for name, each in host_content.items()]
+    for element, each in elements:
+        element.groups = ParentGroups([groups[name] for name in each.get("groups") or () if name in groups])
+    return Inventory(hosts=hosts, groups=groups, defaults=defaults)
