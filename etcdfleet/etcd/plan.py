@@ -1,0 +1,471 @@
+"""What to start, what to restart, in which order, and when to keep the hands off: pure decisions about one cluster.
+
+The only act that can destroy a cluster is starting a member *without data*: with ``initial-cluster-state: new`` it
+takes part in a new log, and enough of them form a quorum that overrules the members that still have the old one
+(``Cluster.Bootstrap`` and ``StartNode`` in ``server/etcdserver/bootstrap.go``, in 3.4 ``server.go``). etcd itself
+guards only against the easy case: it asks its peers first and says "member ... has already been bootstrapped"
+(``isMemberBootstrapped`` in ``cluster_util.go``), but if no peer answers it goes ahead. Starting a member that has its
+data is always safe.
+
+So a data-less member is started only if one of these is *proved*:
+
+1. Nobody has ever been part of a working cluster. No host has a marker, nobody answers, **every** host was read, and
+   every data directory there is holds this cluster's ids and a raft log that ends with its bootstrap entries
+   (`DataIds.had_leader`): no entry was ever written by a leader, so there was never a quorum, so no client was ever
+   promised anything.
+2. A quorum of the other members answers now, and its member list says that this very member (same static id) has never
+   joined.
+
+The case to fear: two of three members have lost their data while the third is down. Each variant of it and what stops
+it:
+
+- the third host is off or was not read, or is not part of this run: rule 1 wants every host read, chosen and ready;
+- the third host is on, its etcd stopped, its marker there: any marker on any host closes rule 1;
+- the same without a marker (a cluster that somebody set up by hand, or a lost ``/etc``): its log has entries of a
+  leader; a quorum had data once and has not now, so data were lost. A log that cannot be read to its end counts as
+  such a log;
+- its log ends with the bootstrap entries, because it was cut off ever since: then what it holds was never promised to
+  anybody, and the two that did work are gone with their data and markers; there is nothing left to overrule;
+- the data are lost but a marker is left on any of the hosts: the marker closes rule 1;
+- the third answers, without a quorum (3.4 lists members from memory, also without one): rule 2 wants a quorum to
+  answer.
+
+All data and all markers lost on all hosts is the same as new hosts, and cannot be told from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from etcdfleet.etcd.ids import StaticIds, hex_id
+from etcdfleet.etcd.view import EndpointStatus, ExpectedMember, Member, MemberList
+from etcdfleet.etcd.wal import DataIds
+
+
+@dataclass(frozen=True)
+class MemberState:
+    """What is known of one member of the inventory before the start step.
+
+    ``seen`` is False if its host could not be read: then ``data``, ``established`` and ``running`` mean nothing.
+    ``data`` is None if there is no segment in ``member/wal`` (which is what etcd itself goes by: ``wal.Exist``);
+    ``data_unreadable`` says why the ids could not be read although there is one. ``established`` is the marker file's
+    content (an unreadable marker is ``{}``, and still a marker). ``running``: the service manager has a process.
+    ``answering``: its own etcd answered ``endpoint status``. ``restart_pending``: its configuration, unit, trust
+    anchor or binary changed after the process started. ``chosen``: part of this run. ``ready``: its earlier steps
+    succeeded.
+    """
+
+    host: str
+    name: str
+    data: DataIds | None = None
+    data_unreadable: str = ""
+    established: Mapping[str, Any] | None = None
+    running: bool = False
+    answering: bool = False
+    restart_pending: bool = False
+    chosen: bool = True
+    ready: bool = True
+    seen: bool = True
+
+    @property
+    def ours(self) -> bool:
+        """Whether this run may touch the member."""
+        return self.chosen and self.ready and self.seen
+
+    @property
+    def empty(self) -> bool:
+        """Whether the host was read and has no data."""
+        return self.seen and self.data is None
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """A first start: start (or restart, where a process hangs in it) the members of these hosts at the same time."""
+
+    hosts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Rolling:
+    """Start all of ``start_first`` at the same time, observe and plan again; restart ``order`` one by one, gated.
+
+    Only ``order`` of a plan with an empty ``start_first`` is to be carried out.
+    """
+
+    order: tuple[str, ...]
+    start_first: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """Everything that this run may touch runs, with its current configuration."""
+
+
+@dataclass(frozen=True)
+class Refuse:
+    """Touch nothing: what contradicts what, on which hosts, and what a person can do."""
+
+    what: str
+    hosts: tuple[str, ...]
+    remedy: str
+
+
+Plan = Bootstrap | Rolling | Nothing | Refuse
+
+_REPLACE = (
+    "do not re-initialise it: remove the member and add it again (etcdctl member remove, member add, then start it with"
+    " initial-cluster-state existing), or restore the cluster from a snapshot"
+)
+_FOREIGN = "find out whose data this is; move the data directory away only if you are sure that nobody needs it"
+
+
+def plan_start(
+    states: Sequence[MemberState],
+    expected: Sequence[ExpectedMember],
+    ids: StaticIds,
+    member_list: MemberList | None = None,
+    statuses: Mapping[str, EndpointStatus] | None = None,
+) -> Plan:
+    """Decide the start step of one cluster; see the module's text for what is never done.
+
+    ``states`` has one entry per member of the inventory's cluster, in any order, whether or not chosen. ``expected``
+    and ``ids`` (`static_ids`) describe the same members. ``member_list`` is the answer of any member, if one gave it.
+    ``statuses`` by host tells the leader, who is restarted last. Raises ``ValueError`` if states and expected members
+    differ in names.
+    """
+    if sorted(state.name for state in states) != sorted(member.name for member in expected):
+        raise ValueError("plan_start needs exactly one state per member of the inventory's cluster")
+    statuses = statuses or {}
+    refusal = _contradiction(states, expected, ids, member_list)
+    if refusal:
+        return refusal
+    empty = [state for state in states if state.empty]
+    quorum = len(states) // 2 + 1
+    marked = any(state.established is not None for state in states if state.seen)
+    if member_list and empty:
+        # All of them are in the list as never started, under the ids that a first start gives them: rule 2.
+        if sum(_leads(state, statuses) for state in states if state not in empty) >= quorum:
+            return _complete_first_start(states, empty)
+        return _data_first(states, empty, quorum)
+    if member_list is None and not marked:
+        data = [state.data for state in states if state.seen and state.data]
+        if not any(known.had_leader(len(states)) for known in data) and not any(state.answering for state in states):
+            return _first_start(states)
+        if empty:
+            return _data_first(states, empty, quorum)
+    return _rolling(states, quorum, statuses)
+
+
+def _leads(state: MemberState, statuses: Mapping[str, EndpointStatus]) -> bool:
+    """Whether the member answers, as part of a quorum as far as its status tells."""
+    status = statuses.get(state.host)
+    return state.answering and (status is None or status.leader_id != 0)
+
+
+# ---- contradictions -------------------------------------------------------------------------------------------------
+
+
+def _contradiction(
+    states: Sequence[MemberState], expected: Sequence[ExpectedMember], ids: StaticIds, member_list: MemberList | None
+) -> Refuse | None:
+    seen = [state for state in states if state.seen]
+    unreadable = [state for state in seen if state.data_unreadable]
+    if unreadable:
+        details = "; ".join(f"{state.host}: {state.data_unreadable}" for state in unreadable)
+        return Refuse(
+            f"the data directory cannot be read ({details})", _hosts(unreadable), "repair or replace it: " + _REPLACE
+        )
+    return (
+        _clusters_differ(seen, member_list)
+        or _member_twice(seen)
+        or (_against_list(states, expected, ids, member_list) if member_list else _against_markers(seen, ids))
+    )
+
+
+def _clusters_differ(seen: Sequence[MemberState], member_list: MemberList | None) -> Refuse | None:
+    found: dict[int, list[str]] = {}
+    hosts: list[str] = []
+    for state in seen:
+        sources = {"data": state.data.cluster_id if state.data else 0, "marker": _marked_cluster(state)}
+        for source, cluster in sources.items():
+            if cluster:
+                found.setdefault(cluster, []).append(f"{source} of {state.host}")
+                hosts.append(state.host)
+    if member_list and member_list.cluster_id:
+        found.setdefault(member_list.cluster_id, []).append("the member list of the running cluster")
+    if len(found) < 2:
+        return None
+    told = "; ".join(f"cluster {hex_id(cluster)}: {', '.join(where)}" for cluster, where in sorted(found.items()))
+    return Refuse(
+        f"data of more than one cluster ({told})",
+        tuple(dict.fromkeys(hosts)),
+        f"{_FOREIGN}; after a restore on purpose, remove the old markers (/etc/etcd/cluster.json)",
+    )
+
+
+def _member_twice(seen: Sequence[MemberState]) -> Refuse | None:
+    by_id: dict[int, list[MemberState]] = {}
+    for state in seen:
+        if state.data:
+            by_id.setdefault(state.data.member_id, []).append(state)
+    for number, holders in by_id.items():
+        if len(holders) > 1:
+            return Refuse(
+                f"{' and '.join(_hosts(holders))} hold the data of the same member {hex_id(number)} (a copied disk?)",
+                _hosts(holders),
+                "stop the copy and remove its data, then " + _REPLACE,
+            )
+    return None
+
+
+def _against_list(
+    states: Sequence[MemberState], expected: Sequence[ExpectedMember], ids: StaticIds, member_list: MemberList
+) -> Refuse | None:
+    by_name = {state.name: state for state in states}
+    entries: dict[str, Member] = {}
+    for member in expected:
+        state = by_name[member.name]
+        entry = _entry(member, member_list)
+        if entry is None:
+            return Refuse(
+                f"{member.name} is in the inventory but not a member of the running cluster",
+                (state.host,),
+                "deploy does not change the membership of a running cluster: add it with etcdctl member add, or take it"
+                " out of the inventory",
+            )
+        if entry.name not in ("", member.name):
+            return Refuse(
+                f"the member at {member.peer_url} is called {entry.name} in the running cluster, {member.name} in the"
+                " inventory",
+                (state.host,),
+                f"set the member's name in the inventory to {entry.name}",
+            )
+        if _urls(entry.peer_urls) != _urls((member.peer_url,)):
+            return Refuse(
+                f"{member.name} has the peer URL {', '.join(entry.peer_urls)} in the running cluster, {member.peer_url}"
+                " in the inventory",
+                (state.host,),
+                "deploy does not change the peer URL, port or peer TLS of a running cluster: put the old values back,"
+                " or change the member with etcdctl member update first",
+            )
+        entries[member.name] = entry
+    extra = [entry for entry in member_list.members if entry not in entries.values()]
+    if extra:
+        told = ", ".join(f"{entry.name or '(unnamed)'} {hex_id(entry.id)}" for entry in extra)
+        return Refuse(
+            f"the running cluster has members that the inventory does not know: {told}",
+            _hosts(states),
+            "add them to the inventory, or remove them with etcdctl member remove",
+        )
+    for name, entry in entries.items():
+        refusal = _against_entry(by_name[name], entry, ids, member_list, states)
+        if refusal:
+            return refusal
+    return None
+
+
+def _entry(member: ExpectedMember, member_list: MemberList) -> Member | None:
+    by_name = [entry for entry in member_list.members if entry.name == member.name]
+    by_url = [entry for entry in member_list.members if _urls(entry.peer_urls) == _urls((member.peer_url,))]
+    return next(iter(by_name + by_url), None)
+
+
+def _against_entry(
+    state: MemberState, entry: Member, ids: StaticIds, member_list: MemberList, states: Sequence[MemberState]
+) -> Refuse | None:
+    if not state.seen:
+        return None
+    if state.data:
+        if state.data.member_id != entry.id:
+            return Refuse(
+                f"{state.host} holds data of member {hex_id(state.data.member_id)}, but the running cluster knows"
+                f" {state.name} as {hex_id(entry.id)}",
+                (state.host,),
+                "its data are stale (the member was replaced) or another member's: " + _REPLACE,
+            )
+        return None
+    if entry.started or any(other.established is not None for other in states if other.seen):
+        return _lost((state,), "the running cluster knows it as started" if entry.started else "a marker says so")
+    if entry.id != ids.members.get(state.name) or member_list.cluster_id != ids.cluster_id:
+        return Refuse(
+            f"{state.name} was added to the running cluster but has not joined it yet",
+            (state.host,),
+            "deploy does not join members: start it by hand with initial-cluster-state existing, or remove it again",
+        )
+    return None
+
+
+def _against_markers(seen: Sequence[MemberState], ids: StaticIds) -> Refuse | None:
+    marked = [state for state in seen if state.established is not None]
+    if marked:
+        lost = [state for state in seen if state.data is None]
+        if lost:
+            return _lost(lost, f"the marker on {', '.join(_hosts(marked))} says that this cluster was healthy once")
+        for state in marked:
+            known = _number(_map(_map(state.established).get("members")).get(state.name))
+            if known and state.data and state.data.member_id != known:
+                return Refuse(
+                    f"{state.host} holds data of member {hex_id(state.data.member_id)}, but its marker says"
+                    f" {hex_id(known)}",
+                    (state.host,),
+                    f"{_FOREIGN}; if the member was replaced on purpose, remove its marker (/etc/etcd/cluster.json)",
+                )
+        return None
+    for state in seen:
+        if not state.data:
+            continue
+        if state.data.cluster_id != ids.cluster_id:
+            return Refuse(
+                f"{state.host} holds data of cluster {hex_id(state.data.cluster_id)}; this inventory's members and"
+                f" token make cluster {hex_id(ids.cluster_id)}",
+                (state.host,),
+                f"{_FOREIGN}; if it is this cluster, its members, peer URLs or token changed in the inventory since",
+            )
+        if state.data.member_id != ids.members.get(state.name):
+            return Refuse(
+                f"{state.host} holds data of another member ({hex_id(state.data.member_id)}) of this cluster",
+                (state.host,),
+                "bring the disks, or the inventory's peer URLs, back to where they belong",
+            )
+    return None
+
+
+def _lost(lost: Sequence[MemberState], evidence: str) -> Refuse:
+    return Refuse(
+        f"no data on {', '.join(_hosts(lost))}, a member of an existing cluster ({evidence})", _hosts(lost), _REPLACE
+    )
+
+
+# ---- what to do -----------------------------------------------------------------------------------------------------
+
+
+def _first_start(states: Sequence[MemberState]) -> Plan:
+    """Rule 1: nothing was ever promised to anybody."""
+    todo = [s for s in states if not s.running or s.data is None or (s.restart_pending and not s.answering)]
+    missing = [state for state in states if not state.ours]
+    if missing:
+        reasons = "; ".join(f"{state.host} {_why_not(state)}" for state in missing)
+        return Refuse(
+            "the members of a new cluster must be started together, for none is ready before a quorum is there:"
+            f" {reasons}",
+            _hosts(missing),
+            "let this run include all members of the cluster, and repair what failed on these hosts",
+        )
+    return Bootstrap(_hosts(todo)) if todo else _restarts_or_nothing(states, {})
+
+
+def _complete_first_start(states: Sequence[MemberState], empty: Sequence[MemberState]) -> Plan:
+    """Rule 2: the others work and wait for these, who have never joined."""
+    missing = [state for state in empty if not state.ours]
+    if missing:
+        reasons = "; ".join(f"{state.host} {_why_not(state)}" for state in missing)
+        return Refuse(
+            f"the first start of this cluster is not complete, and cannot be completed now: {reasons}",
+            _hosts(missing),
+            "let this run include these hosts, and repair what failed on them",
+        )
+    return Bootstrap(_hosts(state for state in states if state in empty or (state.ours and not state.running)))
+
+
+def _data_first(states: Sequence[MemberState], empty: Sequence[MemberState], quorum: int) -> Plan:
+    """The cluster worked once, some members have no data, and no quorum answers that could say whether they ever had.
+
+    Those with data can be asked once they run; the others must wait for the answer.
+    """
+    if len(states) - len(empty) < quorum:
+        return _lost(empty, "a log on another host shows that it had a leader once, which takes a quorum's data")
+    plan = _rolling(states, quorum, {})
+    if isinstance(plan, Rolling) and plan.start_first:
+        return Rolling((), plan.start_first)
+    if isinstance(plan, Refuse):
+        return plan
+    return Refuse(
+        f"no data on {', '.join(_hosts(empty))}, and no quorum of the others answers that could tell if it ever had any",
+        _hosts(empty),
+        "see etcd's log on the other members, get a quorum of them healthy, and run again",
+    )
+
+
+def _rolling(states: Sequence[MemberState], quorum: int, statuses: Mapping[str, EndpointStatus]) -> Plan:
+    start = [state for state in states if state.ours and state.data and not state.running]
+    might_run = sum(not state.seen or state.running or state in start for state in states)
+    if start and might_run < quorum:
+        stopped = [state for state in states if state.seen and not state.running and state not in start]
+        reasons = "; ".join(f"{state.host} {_why_not(state)}" for state in stopped)
+        return Refuse(
+            f"{', '.join(_hosts(start))} cannot become ready: {might_run} of {len(states)} members would run, a quorum"
+            f" is {quorum} ({reasons})",
+            _hosts(stopped),
+            "let this run include the stopped members, or start them",
+        )
+    if start:
+        return Rolling((), _hosts(start))
+    return _restarts_or_nothing(states, statuses)
+
+
+def _restarts_or_nothing(states: Sequence[MemberState], statuses: Mapping[str, EndpointStatus]) -> Plan:
+    pending = [state for state in states if state.ours and state.running and state.restart_pending]
+    if not pending:
+        return Nothing()
+    down = [state for state in states if state.seen and not state.running]
+    if down:
+        return Refuse(
+            f"{', '.join(_hosts(pending))} must be restarted, but {', '.join(_hosts(down))} is not running, and members"
+            " are taken down only while all others are healthy",
+            _hosts(down),
+            "let this run include the stopped members, or start them",
+        )
+    return Rolling(restart_order(statuses, _hosts(pending)))
+
+
+def restart_order(statuses: Mapping[str, EndpointStatus], hosts: Sequence[str]) -> tuple[str, ...]:
+    """Return ``hosts`` in restart order: first who does not answer (it serves nobody), then followers, the leader last.
+
+    Restarting the leader costs an election, so it happens once, when everybody else already runs what is new.
+    """
+
+    def rank(host: str) -> int:
+        status = statuses.get(host)
+        if status is None:
+            return 0
+        return 2 if status.leader_id and status.leader_id == status.member_id else 1
+
+    return tuple(sorted(hosts, key=rank))
+
+
+# ---- small things ---------------------------------------------------------------------------------------------------
+
+
+def marker(member_list: MemberList) -> dict[str, Any]:
+    """Return what to write to ``/etc/etcd/cluster.json`` after verification (see `MemberState.established`)."""
+    return {"cluster_id": member_list.cluster_id, "members": {member.name: member.id for member in member_list.members}}
+
+
+def _why_not(state: MemberState) -> str:
+    if not state.seen:
+        return "could not be read"
+    if not state.chosen:
+        return "is not part of this run"
+    return "is not ready (an earlier step failed)" if not state.ready else "is stopped"
+
+
+def _hosts(states: Iterable[MemberState]) -> tuple[str, ...]:
+    return tuple(state.host for state in states)
+
+
+def _urls(urls: Iterable[str]) -> frozenset[str]:
+    return frozenset(url.rstrip("/") for url in urls)
+
+
+def _marked_cluster(state: MemberState) -> int:
+    return _number(_map(state.established).get("cluster_id"))
+
+
+def _map(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _number(value: Any) -> int:
+    return value if isinstance(value, int) else 0
