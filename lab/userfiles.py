@@ -93,9 +93,8 @@ HOSTS_HEAD = """\
 
 def write(lab: Lab, say: Callable[[str], None] = lambda _: None) -> None:
     """Write all files. Raises LabError when there is no token yet (``vault.setup_pki`` makes it)."""
-    record = lab.dir / "run" / "userfiles.json"
-    record.parent.mkdir(parents=True, exist_ok=True)
-    (lab.dir / "inventory").mkdir(exist_ok=True)
+    record = lab.dir / "written.json"
+    (lab.dir / "inventory").mkdir(parents=True, exist_ok=True)
     written = _read_record(record)
     for name, text in files(lab).items():
         path = lab.dir / name

@@ -58,7 +58,7 @@ def deploy_token_file(lab: Lab) -> Path:
 
 
 def up(lab: Lab) -> None:
-    """Start the server unless it runs, initialise it the first time, and unseal it (3 s the first time).
+    """Start the server unless it runs, initialise it the first time, unseal it, and set up its PKI (3 s, then 1 s).
 
     Raises LabError when it does not get there.
     """
@@ -80,6 +80,7 @@ def up(lab: Lab) -> None:
         write_atomic(place / "keys.json", text + "\n", mode=0o600)
         deploy_token_file(lab).unlink(missing_ok=True)
     unseal(lab)
+    setup_pki(lab)
 
 
 def down(lab: Lab) -> None:
