@@ -1,15 +1,15 @@
 """Whether one member may be taken down now, whether it is back, and who should lead meanwhile: pure decisions.
 
-All answers are given by host (`view.by_host`), and were asked for at about the same time. A write changes the raft
-index between two answers, so indexes are compared with a tolerance, in entries.
+All answers were asked for at about the same time. A write changes the raft index between two answers, so indexes are
+compared with a tolerance, in entries.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from etcdfleet.etcd.ids import hex_id
-from etcdfleet.etcd.view import EndpointHealth, EndpointStatus, MemberList
+from etcdfleet.etcd.view import EndpointHealth, EndpointStatus, Member, MemberList, address
 
 MAX_LAG = 1000
 """Entries that a member may be behind the most advanced one: far below the 5000 that a leader keeps for slow followers
@@ -17,74 +17,78 @@ MAX_LAG = 1000
 
 
 def may_restart(
-    host: str,
-    hosts: Sequence[str],
-    members: MemberList | None,
-    healths: Mapping[str, EndpointHealth],
-    statuses: Mapping[str, EndpointStatus],
+    name: str,
+    members: MemberList,
+    statuses: Iterable[EndpointStatus],
+    healths: Iterable[EndpointHealth],
     max_lag: int = MAX_LAG,
 ) -> str | None:
-    """Return why ``host``'s member must not be taken down now, or None.
+    """Return why the member of this name must not be taken down now, or None.
 
-    ``hosts`` are all hosts of the cluster. Every *other* member must have started, be healthy, agree on leader and
-    term, and have applied what the most advanced one has. The member itself may be in any state. A cluster of one has
-    no others, and of two loses its quorum for the time of the restart: both are allowed, there is no other way.
+    Every *other* member of the list must have started, be a voter, be healthy, agree on leader and term, and have
+    applied what the most advanced one has. The member itself may be in any state. A cluster of one has no others, and
+    one of two loses its quorum for the time of the restart: both are allowed, there is no other way.
     """
-    others = [other for other in hosts if other != host]
-    if not others:
-        return None
-    if members is None:
-        return "no member could tell the member list"
-    if len(members.members) != len(hosts):
-        return f"the cluster has {len(members.members)} members, the inventory {len(hosts)}"
-    own = statuses.get(host)
-    for member in members.members:
+    if name not in {member.name for member in members.members}:
+        return f"{name} is not in the member list"
+    others = [member for member in members.members if member.name != name]
+    for member in others:
         if member.learner:
-            return f"{member.name or hex_id(member.id)} is a learner, and does not count for the quorum"
-        if not member.started and not (own and own.member_id == member.id):
-            return f"{member.name or hex_id(member.id)} has never started"
-    return _trouble(others, others, healths, statuses, max_lag)
+            return f"{_name(member)} is a learner, and does not count for the quorum"
+        if not member.started:
+            return f"{_name(member)} has never started"
+    return _trouble(others, others, statuses, healths, members.cluster_id, max_lag)
 
 
 def caught_up(
-    host: str,
-    hosts: Sequence[str],
-    healths: Mapping[str, EndpointHealth],
-    statuses: Mapping[str, EndpointStatus],
+    name: str,
+    members: MemberList,
+    statuses: Iterable[EndpointStatus],
+    healths: Iterable[EndpointHealth],
     max_lag: int = MAX_LAG,
 ) -> str | None:
-    """Return why ``host``'s member is not fully back yet, or None: healthy, in agreement with all others, caught up."""
-    return _trouble((host,), hosts, healths, statuses, max_lag)
+    """Return why the member of this name is not fully back yet, or None.
+
+    It is back when it is healthy, agrees with all members that answer on leader and term, and has applied what the most
+    advanced of them has.
+    """
+    judged = [member for member in members.members if member.name == name]
+    if not judged:
+        return f"{name} is not in the member list"
+    return _trouble(judged, members.members, statuses, healths, members.cluster_id, max_lag)
 
 
 def _trouble(
-    judged: Sequence[str],
-    compared: Sequence[str],
-    healths: Mapping[str, EndpointHealth],
-    statuses: Mapping[str, EndpointStatus],
+    judged: Sequence[Member],
+    compared: Sequence[Member],
+    statuses: Iterable[EndpointStatus],
+    healths: Iterable[EndpointHealth],
+    cluster_id: int,
     max_lag: int,
 ) -> str | None:
-    for host in judged:
-        health, status = healths.get(host), statuses.get(host)
+    answered = {status.member_id: status for status in statuses}
+    known = [(member, answered[member.id]) for member in compared if member.id in answered]
+    by_address = {address(health.endpoint): health for health in healths}
+    for member in judged:
+        status = answered.get(member.id)
         if status is None:
-            return f"{host} does not answer"
-        if health is None or not (health.healthy or _only_full(health)):
-            return f"{host} is not healthy: {health.error if health and health.error else 'no answer'}"
+            return f"{_name(member)} does not answer"
+        asked = [by_address[address(url)] for url in member.client_urls if address(url) in by_address]
+        sick = [health for health in asked if not (health.healthy or _only_full(health))]
+        if sick or not asked:
+            return f"{_name(member)} is not healthy: {sick[0].error if sick and sick[0].error else 'no answer'}"
+        if cluster_id and status.cluster_id != cluster_id:
+            return f"{_name(member)} is in another cluster, {hex_id(status.cluster_id)}"
         if not status.leader_id:
-            return f"{host} knows of no leader"
+            return f"{_name(member)} knows of no leader"
         if any("CORRUPT" in error for error in status.errors):
-            return f"{host} reports corrupt data"
-    known = {host: statuses[host] for host in compared if host in statuses}
-    for host in judged:
-        status = statuses[host]
-        for other, theirs in known.items():
-            if theirs.cluster_id != status.cluster_id:
-                return f"{host} and {other} are in different clusters"
+            return f"{_name(member)} reports corrupt data"
+        for other, theirs in known:
             if (theirs.leader_id, theirs.term) != (status.leader_id, status.term):
-                return f"{host} and {other} do not agree on leader and term"
-        lag = max(theirs.raft_index for theirs in known.values()) - status.raft_applied
+                return f"{_name(member)} and {_name(other)} do not agree on leader and term"
+        lag = max(theirs.raft_index for _, theirs in known) - status.raft_applied
         if lag > max_lag:
-            return f"{host} is {lag} entries behind"
+            return f"{_name(member)} is {lag} entries behind"
     return None
 
 
@@ -94,32 +98,33 @@ def _only_full(health: EndpointHealth) -> bool:
     return health.error.strip() == "Active Alarm(s): NOSPACE"
 
 
-def next_leader(
-    host: str,
-    healths: Mapping[str, EndpointHealth],
-    statuses: Mapping[str, EndpointStatus],
-    pending: Collection[str],
-    restarted: Collection[str] = (),
-) -> str | None:
-    """Return the host to move the leadership to before ``host`` goes down, or None if there is no good one or no need.
+def _name(member: Member) -> str:
+    return member.name or f"member {hex_id(member.id)}"
 
-    A healthy follower with the same leader and term, not waiting for a restart itself; one that already was restarted
-    before others, then the most advanced. (``etcdctl move-leader`` takes its member id in hexadecimal, and must be
-    sent to the leader's endpoint.)
+
+def move_leader_to(
+    leader_id: int,
+    members: MemberList,
+    statuses: Iterable[EndpointStatus],
+    *,
+    pending: Collection[str] = (),
+    restarted: Collection[str] = (),
+) -> Member | None:
+    """Return the member to move the leadership to before the leader goes down, or None if there is no good one.
+
+    Fit is a voter that answers, follows this very leader in the same term, and (by name) is not ``pending`` a restart
+    itself. Of these, one that was ``restarted`` in this run, then the one that has applied most.
+    ``etcdctl move-leader`` takes the id in hexadecimal and must be sent to the leader's endpoint.
     """
-    own = statuses.get(host)
-    if own is None or own.leader_id != own.member_id:
+    answered = {status.member_id: status for status in statuses}
+    own = answered.get(leader_id)
+    if own is None or own.leader_id != leader_id:
         return None
     fit = [
-        other
-        for other, status in statuses.items()
-        if other != host
-        and other not in pending
-        and not status.learner
-        and (status.leader_id, status.term) == (own.leader_id, own.term)
-        and other in healths
-        and healths[other].healthy
+        (member, answered[member.id])
+        for member in members.members
+        if member.id in answered and member.id != leader_id and not member.learner and member.name not in pending
     ]
-    return max(
-        fit, key=lambda other: (other in restarted, statuses[other].raft_applied, -fit.index(other)), default=None
-    )
+    fit = [(m, status) for m, status in fit if (status.leader_id, status.term) == (leader_id, own.term)]
+    best = max(fit, key=lambda pair: (pair[0].name in restarted, pair[1].raft_applied), default=None)
+    return best[0] if best else None

@@ -39,6 +39,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from etcdfleet.etcd.gates import caught_up as caught_up
+from etcdfleet.etcd.gates import may_restart as may_restart
+from etcdfleet.etcd.gates import move_leader_to as move_leader_to
 from etcdfleet.etcd.ids import StaticIds, hex_id
 from etcdfleet.etcd.view import EndpointStatus, ExpectedMember, Member, MemberList
 from etcdfleet.etcd.wal import DataIds
@@ -382,7 +385,8 @@ def _data_first(states: Sequence[MemberState], empty: Sequence[MemberState], quo
     if isinstance(plan, Refuse):
         return plan
     return Refuse(
-        f"no data on {', '.join(_hosts(empty))}, and no quorum of the others answers that could tell if it ever had any",
+        f"no data on {', '.join(_hosts(empty))}, and no quorum of the others answers that could tell whether it had"
+        " any",
         _hosts(empty),
         "see etcd's log on the other members, get a quorum of them healthy, and run again",
     )

@@ -202,11 +202,12 @@ def by_host(answers: Iterable[Answer], endpoints: Mapping[str, str]) -> dict[str
 
     The scheme does not matter: during the switch from plain to TLS clients a member is known under both.
     """
-    hosts = {_address(url): host for host, url in endpoints.items()}
-    return {hosts[_address(answer.endpoint)]: answer for answer in answers if _address(answer.endpoint) in hosts}
+    hosts = {address(url): host for host, url in endpoints.items()}
+    return {hosts[address(answer.endpoint)]: answer for answer in answers if address(answer.endpoint) in hosts}
 
 
-def _address(url: str) -> str:
+def address(url: str) -> str:
+    """Return host and port of a URL: what stays when its scheme changes."""
     return url.rpartition("://")[2].rstrip("/")
 
 

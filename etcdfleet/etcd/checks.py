@@ -1,0 +1,237 @@
+"""Whether a cluster is what the inventory says: pure verification of etcdctl's answers.
+
+Every check gives one `Finding`, good or bad, so that a report can show what was looked at and what was seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from etcdfleet.etcd.gates import MAX_LAG
+from etcdfleet.etcd.ids import hex_id
+from etcdfleet.etcd.view import (
+    EndpointHealth,
+    EndpointStatus,
+    ExpectedMember,
+    HashKV,
+    Member,
+    MemberList,
+    address,
+    by_host,
+)
+
+QUOTA_WARNING = 0.8
+"""Share of the quota from which on the database size is a finding. At the quota, etcd accepts no more writes."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was checked: whether it is well, what was seen, and what to do if it is not."""
+
+    check: str
+    ok: bool
+    evidence: str
+    remedy: str = ""
+
+
+def verify(
+    expected: Sequence[ExpectedMember],
+    members: MemberList,
+    statuses: Iterable[EndpointStatus],
+    healths: Iterable[EndpointHealth],
+    hashes: Iterable[HashKV],
+    *,
+    quota_bytes: int = 0,
+    max_lag: int = MAX_LAG,
+    unanswered: Mapping[str, str] | None = None,
+) -> tuple[Finding, ...]:
+    """Return the findings about one cluster, in a fixed order: members, health, leader, raft, alarms, hashes, size.
+
+    ``hashes`` must have been asked for at one and the same ``--rev``: a running cluster changes between two answers.
+    ``quota_bytes`` is the configured quota, 0 for etcd's default of 2 GiB. ``unanswered`` (`view.unanswered`) explains
+    missing answers.
+    """
+    endpoints = {member.name: member.client_url for member in expected}
+    by_status = by_host(statuses, endpoints)
+    by_health = by_host(healths, endpoints)
+    by_hash = by_host(hashes, endpoints)
+    reasons = {address(url): why for url, why in (unanswered or {}).items()}
+    missing = {
+        member.name: reasons.get(address(member.client_url), "no answer")
+        for member in expected
+        if member.name not in by_status
+    }
+    return (
+        _member_list(expected, members),
+        _health(expected, by_health),
+        *_agreement(by_status, missing, members, max_lag),
+        _alarms(by_status, missing),
+        _equal_hashes(by_hash, [member.name for member in expected]),
+        _size(by_status, missing, quota_bytes or 2 * 1024**3),
+    )
+
+
+def _member_list(expected: Sequence[ExpectedMember], members: MemberList) -> Finding:
+    wrong: list[str] = []
+    listed = list(members.members)
+    for member in expected:
+        entry = next((entry for entry in listed if entry.name == member.name), None) or next(
+            (entry for entry in listed if entry.name == "" and _same(entry.peer_urls, member.peer_url)), None
+        )
+        if entry is None:
+            wrong.append(f"{member.name} is missing")
+            continue
+        listed.remove(entry)
+        wrong += _differences(entry, member)
+    wrong += [f"{entry.name or '(unnamed)'} {hex_id(entry.id)} is not in the inventory" for entry in listed]
+    if wrong:
+        return Finding(
+            "member list",
+            False,
+            "; ".join(wrong),
+            "compare etcdctl member list with the inventory; deploy changes neither",
+        )
+    return Finding("member list", True, f"{len(expected)} members as in the inventory, all started, no learner")
+
+
+def _differences(entry: Member, member: ExpectedMember) -> list[str]:
+    wrong = []
+    if not entry.started:
+        wrong.append(f"{member.name} has never started")
+    elif not _same(entry.client_urls, member.client_url):
+        wrong.append(f"{member.name} has client URL {', '.join(entry.client_urls)}, not {member.client_url}")
+    if not _same(entry.peer_urls, member.peer_url):
+        wrong.append(f"{member.name} has peer URL {', '.join(entry.peer_urls)}, not {member.peer_url}")
+    if entry.learner:
+        wrong.append(f"{member.name} is a learner")
+    return wrong
+
+
+def _health(expected: Sequence[ExpectedMember], healths: Mapping[str, EndpointHealth]) -> Finding:
+    wrong = []
+    for member in expected:
+        health = healths.get(member.name)
+        if health is None or not health.healthy:
+            wrong.append(f"{member.name}: {health.error if health and health.error else 'no answer'}")
+    if wrong:
+        return Finding("health", False, "; ".join(wrong), "see etcd's log on these hosts")
+    slowest = max((health.took for health in healths.values()), default=0.0)
+    return Finding(
+        "health",
+        True,
+        f"all {len(expected)} members answer a linearizable read, the slowest in {slowest * 1000:.1f} ms",
+    )
+
+
+def _agreement(
+    statuses: Mapping[str, EndpointStatus], missing: Mapping[str, str], members: MemberList, max_lag: int
+) -> tuple[Finding, ...]:
+    silent = [f"{name}: {why}" for name, why in missing.items()]
+    known = {member.id: member.name or hex_id(member.id) for member in members.members}
+    clusters = {status.cluster_id for status in statuses.values()} | ({members.cluster_id} - {0})
+    leaders = {status.leader_id for status in statuses.values()}
+    terms = {status.term for status in statuses.values()}
+    ahead = max((status.raft_index for status in statuses.values()), default=0)
+    behind = {name: ahead - status.raft_applied for name, status in statuses.items()}
+    late = [f"{name} is {lag} entries behind" for name, lag in behind.items() if lag > max_lag]
+    follows = {
+        name: known.get(s.leader_id, hex_id(s.leader_id)) if s.leader_id else "nobody" for name, s in statuses.items()
+    }
+
+    def finding(check: str, ok: bool, good: str, bad: list[str], remedy: str) -> Finding:
+        ok = ok and not missing
+        return Finding(check, ok, good if ok else "; ".join([*bad, *silent]), "" if ok else remedy)
+
+    return (
+        finding(
+            "one cluster",
+            len(clusters) == 1,
+            f"cluster {hex_id(min(clusters, default=0))}",
+            [f"{name}: cluster {hex_id(status.cluster_id)}" for name, status in statuses.items()],
+            "members of different clusters come from tokens or member lists that differed at the first start",
+        ),
+        finding(
+            "one leader",
+            len(leaders) == 1 and leaders <= set(known),
+            f"all follow {next(iter(follows.values()), '')}",
+            [f"{name} follows {whom}" for name, whom in follows.items()],
+            "see whether all members reach each other on the peer port, and their logs",
+        ),
+        finding(
+            "one term",
+            len(terms) == 1,
+            f"term {min(terms, default=0)}",
+            [f"{name}: term {status.term}" for name, status in statuses.items()],
+            "an election is under way; if there is one again and again, see disk and network",
+        ),
+        finding(
+            "applied",
+            not late,
+            f"all within {max(behind.values(), default=0)} entries of index {ahead}",
+            late,
+            "wait and look again; a member that stays behind has a slow disk or network",
+        ),
+    )
+
+
+def _alarms(statuses: Mapping[str, EndpointStatus], missing: Mapping[str, str]) -> Finding:
+    raised = [f"{name}: {error.strip()}" for name, status in statuses.items() for error in status.errors]
+    if not raised:
+        return Finding(
+            "alarms", bool(statuses), "none" if not missing else f"none on {', '.join(statuses) or 'no member'}"
+        )
+    remedy = "see etcd's log on these hosts"
+    if any("NOSPACE" in line for line in raised):
+        remedy = "compact, defragment each member in turn or raise the quota, then etcdctl alarm disarm"
+    if any("CORRUPT" in line for line in raised):
+        remedy = "stop using this cluster: find the member whose data differ, replace it, then etcdctl alarm disarm"
+    return Finding("alarms", False, "; ".join(raised), remedy)
+
+
+def _equal_hashes(hashes: Mapping[str, HashKV], names: Sequence[str]) -> Finding:
+    missing = [name for name in names if name not in hashes]
+    told = ", ".join(f"{name} {found.hash:08x}" for name, found in hashes.items())
+    if missing:
+        return Finding(
+            "equal data",
+            False,
+            f"no hash from {', '.join(missing)}" + (f" ({told})" if told else ""),
+            "ask again for the hash at a newer revision; see the logs of the members that do not answer",
+        )
+    if len({found.compact_revision for found in hashes.values()}) > 1:
+        told = ", ".join(f"{name} {found.compact_revision}" for name, found in hashes.items())
+        return Finding(
+            "equal data", False, f"compacted at different revisions just now ({told}): not comparable", "ask again"
+        )
+    if len({found.hash for found in hashes.values()}) > 1:
+        return Finding(
+            "equal data",
+            False,
+            f"the members' key spaces differ: {told}",
+            "take a snapshot of each member now; find the one that differs, remove it, and add it again empty",
+        )
+    return Finding("equal data", True, f"hash {next(iter(hashes.values())).hash:08x} on all {len(names)} members")
+
+
+def _size(statuses: Mapping[str, EndpointStatus], missing: Mapping[str, str], quota: int) -> Finding:
+    large = [
+        f"{name}: {_mib(status.db_size)} of {_mib(quota)} ({_mib(status.db_size_in_use)} in use)"
+        for name, status in statuses.items()
+        if status.db_size >= quota * QUOTA_WARNING
+    ]
+    if large:
+        return Finding(
+            "database size", False, "; ".join(large), "compact, defragment each member in turn, or raise the quota"
+        )
+    size = max((status.db_size for status in statuses.values()), default=0)
+    unknown = f"; unknown for {', '.join(missing)}" if missing else ""
+    return Finding("database size", bool(statuses), f"at most {_mib(size)} of {_mib(quota)}{unknown}")
+
+
+def _mib(size: int) -> str:
+    return f"{size / 1024**2:.1f} MiB"
+
+
+def _same(urls: Iterable[str], url: str) -> bool:
+    return {one.rstrip("/") for one in urls} == {url.rstrip("/")}
