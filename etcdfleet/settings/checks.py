@@ -93,7 +93,7 @@ def clusters_of(drafts: Iterable[Draft]) -> dict[str, list[Draft]]:
 
 def _timing(draft: Draft, notes: Notes) -> None:
     cluster = draft.cluster
-    if cluster is None:
+    if cluster is None or not draft.sound("cluster.heartbeat_ms", "cluster.election_ms"):
         return
     beat, election = cluster.heartbeat_ms, cluster.election_ms
     if election < 5 * beat:
@@ -108,7 +108,9 @@ def _timing(draft: Draft, notes: Notes) -> None:
 
 def _ports(draft: Draft, notes: Notes) -> None:
     cluster = draft.cluster
-    if cluster is not None and cluster.peer_port == cluster.client_port:
+    if cluster is None or not draft.sound("cluster.peer_port", "cluster.client_port"):
+        return
+    if cluster.peer_port == cluster.client_port:
         what = f"peer_port and client_port are both {cluster.peer_port}; etcd needs two"
         written = "client_port" if draft.merged.written(("cluster", "client_port")) else "peer_port"
         notes.mistake(draft, f"cluster.{written}", what, "etcd's own are 2380 for peers and 2379 for clients")
@@ -126,6 +128,8 @@ def _roles(draft: Draft, notes: Notes) -> None:
         return
     for name in ROLE_NAMES:
         role, key = draft.pki.roles[name], f"pki.roles.{name}"
+        if not draft.sound(key):
+            continue
         missing = [usage for usage in ROLE_USAGES[name] if usage not in role.usages]
         if missing:
             what = f"role {name} needs usage {' and '.join(missing)}: {_ROLE_JOBS[name]}"
@@ -137,7 +141,7 @@ def _roles(draft: Draft, notes: Notes) -> None:
             ttl, limit = go_duration(role.ttl), go_duration(role.max_ttl)
             what = f"the TTL {ttl} is beyond the role's max_ttl {limit}; Vault would shorten it, with a mere warning"
             notes.mistake(draft, f"{key}.ttl", what, f"ask for {limit} or less, or raise max_ttl here and in Vault")
-        elif draft.pki.renew_before.threshold(role.ttl) >= role.ttl:
+        elif draft.sound("pki.renew_before") and draft.pki.renew_before.threshold(role.ttl) >= role.ttl:
             what = (
                 f"renew_before is {draft.pki.renew_before}, no shorter than the life {go_duration(role.ttl)} of "
                 f"role {name}: every run would renew every certificate"
@@ -148,7 +152,7 @@ def _roles(draft: Draft, notes: Notes) -> None:
 def _gateway(draft: Draft, notes: Notes) -> None:
     if draft.cluster is None or draft.pki is None or not (draft.cluster.gateway and draft.cluster.client_tls):
         return
-    if "client" not in draft.pki.roles.server.usages:
+    if draft.sound("pki.roles.server") and "client" not in draft.pki.roles.server.usages:
         what = (
             "the gateway is on, but role server is not for clients: etcd's gateway connects to etcd itself with the "
             'server certificate, which floods the log with "bad certificate / incompatible key usage"'
@@ -166,9 +170,11 @@ def _install(draft: Draft, notes: Notes) -> None:
         return
     wrong = {("apt", "openrc"): "systemd", ("apk", "systemd"): "openrc"}.get((install.method, draft.init or ""))
     if wrong:
-        what = f"method {install.method} is for hosts of group {wrong}, but {draft.name} is in group {draft.init}"
+        what = f"method {install.method} is for hosts of group {wrong}, but it is set for hosts of group {draft.init}"
         other = "apk" if install.method == "apt" else "apt"
-        notes.mistake(draft, "install.method", what, f"use {other} or archive, or move the host to group {wrong}")
+        notes.mistake(
+            draft, "install.method", what, f"use {other} or archive there, or move the hosts to group {wrong}"
+        )
     if not isinstance(install, ArchiveInstall):
         return
     architecture = draft.platform.architecture if draft.platform else None
@@ -184,7 +190,7 @@ def _install(draft: Draft, notes: Notes) -> None:
 
 
 def _trust_anchor_file(draft: Draft, notes: Notes) -> None:
-    if draft.pki is not None and draft.pki.trust_anchor.file is not None:
+    if draft.pki is not None and draft.pki.trust_anchor.file is not None and draft.sound("pki.trust_anchor"):
         _must_exist(draft, "pki.trust_anchor.file", draft.pki.trust_anchor.file, notes)
 
 
@@ -213,7 +219,7 @@ def _vault(draft: Draft, notes: Notes, environ: Mapping[str, str]) -> None:
     if draft.pki is None or draft.cluster is None or not (draft.cluster.peer_tls or draft.cluster.client_tls):
         return
     from_environment, address = environ.get("VAULT_ADDR", ""), draft.pki.address
-    if not from_environment and address is None:
+    if not from_environment and address is None and draft.sound("pki.address"):
         what = "is missing, and VAULT_ADDR is not set: certificates come from Vault"
         notes.mistake(draft, "pki.address", what, "write an address such as https://vault.home:8200, or set VAULT_ADDR")
     what = "Vault is spoken to over plain http: tokens, and keys made by Vault, can be read on the way"
@@ -229,7 +235,7 @@ def _twice(
 ) -> None:
     first: dict[Any, Draft] = {}
     for draft in drafts:
-        found = value(draft)
+        found = value(draft) if draft.sound(key) else None
         if found is None:
             continue
         other = first.setdefault(found, draft)
@@ -288,7 +294,8 @@ def _same_in_cluster(cluster: str, members: Sequence[Draft], notes: Notes) -> No
 def _same(cluster: str, members: Sequence[Draft], key: str, value: Callable[[Draft], Any], notes: Notes) -> None:
     groups: dict[Any, list[Draft]] = {}
     for draft in members:
-        groups.setdefault(value(draft), []).append(draft)
+        if draft.sound(key):
+            groups.setdefault(value(draft), []).append(draft)
     if len(groups) < 2:
         return
 
@@ -333,8 +340,8 @@ def _size(cluster: str, members: Sequence[Draft], notes: Notes) -> None:
     elif count % 2 == 0:
         quorum = count // 2 + 1
         what = (
-            f"cluster {cluster} has {count} members: its quorum is {quorum}, so the loss of {count - quorum} is survived; "
-            f"{count - 1} members survive as many, with one host fewer that can fail"
+            f"cluster {cluster} has {count} members: its quorum is {quorum}, so it survives the loss of "
+            f"{count - quorum}; {count - 1} would survive as many, with one host fewer that can fail"
         )
         notes.warning(first, "cluster", what, f"have {count - 1} or {count + 1} members")
 

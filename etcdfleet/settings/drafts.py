@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
-from etcdfleet.settings.merge import Merged
+from etcdfleet.settings.merge import KeyPath, Merged
 from etcdfleet.settings.models import (
     ApkInstall,
     AptInstall,
@@ -22,7 +22,10 @@ from etcdfleet.settings.models import (
 
 @dataclass
 class Draft:
-    """A section with a mistake in it is None; the mistake is noted elsewhere, and checks that need it are skipped."""
+    """A section with a mistake in it has a stand-in for what is wrong, or is None when nothing of it can be used.
+
+    ``bad`` holds the keys with mistakes: a check that needs one of them is skipped, so that no mistake causes others.
+    """
 
     name: str
     hostname: str
@@ -36,6 +39,12 @@ class Draft:
     install: AptInstall | ApkInstall | ArchiveInstall | None = None
     platform: PlatformSettings | None = None
     preflight: PreflightSettings | None = None
+    bad: set[KeyPath] = field(default_factory=set)
+
+    def sound(self, *keys: str) -> bool:
+        """Whether no mistake was found at, above or below any of these dotted keys."""
+        paths = [tuple(key.split(".")) for key in keys]
+        return not any(one[: len(other)] == other[: len(one)] for one in self.bad for other in paths)
 
     def finish(self, members: tuple[MemberSettings, ...]) -> HostSettings:
         """The settings, for a draft in which everything could be read."""

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from etcdfleet.settings.checks import check_all
 from etcdfleet.settings.drafts import Draft
 from etcdfleet.settings.merge import KeyPath, Layer, Merged, Origin, merge
-from etcdfleet.settings.messages import INSTALL_MODELS, explain
+from etcdfleet.settings.messages import INSTALL_MODELS, explain, meant
 from etcdfleet.settings.models import (
     ArchiveInstall,
     ClusterSettings,
@@ -32,6 +32,11 @@ if TYPE_CHECKING:
 
 BOUND_KEY = "_etcdfleet"
 _INITS: tuple[Init, ...] = ("systemd", "openrc")
+_STAND_INS: Mapping[str, Mapping[str, Any]] = {
+    "member": {"name": "unreadable", "fqdn": "unreadable.invalid", "address": "192.0.2.1"},
+    "cluster": {"name": "unreadable", "token": "unreadable"},
+}
+"""Required keys that have no default: without a value for them, nothing else of the section could be checked."""
 _S = TypeVar("_S", bound=Section)
 
 
@@ -104,7 +109,7 @@ def _draft(host: Host, sources: Sources, mistakes: list[Problem]) -> Draft:
     draft.init = _init_of(host, origin, sources, mistakes)
     draft.cluster_group = _cluster_group(host, origin, sources, mistakes)
     derived = {"name": draft.cluster_group} if draft.cluster_group else {}
-    reader = _SectionReader(merged, sources, mistakes)
+    reader = _SectionReader(merged, sources, mistakes, draft.bad)
     draft.member = reader.read("member", MemberSettings, {"name": host.name})
     if draft.cluster_group:
         given = merged.data.get("cluster")
@@ -151,7 +156,8 @@ def _cluster_group(host: Host, origin: Origin, sources: Sources, mistakes: list[
 class _SectionReader:
     """Reads sections of one host's merged data into models, and notes what is wrong with them."""
 
-    def __init__(self, merged: Merged, sources: Sources, mistakes: list[Problem]) -> None:
+    def __init__(self, merged: Merged, sources: Sources, mistakes: list[Problem], bad: set[KeyPath]) -> None:
+        self.bad = bad
         self.merged = merged
         self.sources = sources
         self.mistakes = mistakes
@@ -161,11 +167,16 @@ class _SectionReader:
         if not isinstance(given, Mapping):
             self._note((section,), "must be a mapping of settings", "write its keys below it, see docs/settings.md")
             return None
+        values = {**(derived or {}), **given}
         try:
-            return model.model_validate({**(derived or {}), **given})
+            return model.model_validate(values)
         except ValidationError as error:
             for path, what, remedy in explain(error, model, section):
                 self._note(path, what, remedy)
+                self.bad.update((path, *meant(model, path)))
+        try:
+            return model.model_validate({**_STAND_INS.get(section, {}), **_without(values, self.bad, (section,))})
+        except ValidationError:
             return None
 
     def read_install(self) -> Any:
@@ -187,6 +198,18 @@ class _SectionReader:
         origin = self.merged.origin(path)
         where = self.sources.where(origin, path)
         self.mistakes.append(Problem(where, str(origin), ".".join(path), what, remedy))
+
+
+def _without(values: Mapping[str, Any], bad: set[KeyPath], path: KeyPath) -> dict[str, Any]:
+    """``values`` without what is wrong in them."""
+    kept = {}
+    for key, value in values.items():
+        here = (*path, str(key))
+        if isinstance(value, Mapping) and here not in bad:
+            kept[key] = _without(value, bad, here)
+        elif not any(one[: len(here)] == here for one in bad):
+            kept[key] = value
+    return kept
 
 
 def _resolve_paths(draft: Draft, files: InventoryFiles) -> None:

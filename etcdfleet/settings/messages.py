@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any, get_args
 
@@ -10,6 +11,7 @@ from pydantic import ValidationError
 from etcdfleet.settings.merge import KeyPath
 from etcdfleet.settings.models import ApkInstall, AptInstall, ArchiveInstall, Section
 from etcdfleet.settings.problems import did_you_mean
+from etcdfleet.settings.units import size_text
 
 INSTALL_MODELS: Mapping[str, type[AptInstall | ApkInstall | ArchiveInstall]] = {
     "apt": AptInstall,
@@ -32,7 +34,8 @@ _TYPES = {
 def explain(error: ValidationError, model: type[Section], section: str) -> Iterable[tuple[KeyPath, str, str]]:
     """Key path (section first), what is wrong and the remedy, for each mistake in ``error``."""
     for detail in error.errors(include_url=False):
-        path = (section, *(str(part) for part in detail["loc"]))
+        # The place of an item in a list says nothing to a reader: the key of the list does.
+        path = (section, *(part for part in detail["loc"] if isinstance(part, str)))
         context = detail.get("ctx", {})
         if detail["type"] == "etcdfleet":
             yield path, str(context["what"]), str(context["remedy"])
@@ -57,14 +60,16 @@ def _wrong_value(kind: str, value: Any, context: Mapping[str, Any]) -> tuple[str
         return f"{_shown(value)} is not allowed{guess}", f"one of: {', '.join(words)}"
     if kind in ("greater_than_equal", "less_than_equal"):
         low, high = context.get("ge"), context.get("le")
-        return (
-            (f"{value} is too small", f"at least {low}")
-            if low is not None
-            else (f"{value} is too large", f"at most {high}")
-        )
+        if low is not None:
+            return f"{value} is too small", f"at least {_limit(low)}"
+        return f"{value} is too large", f"at most {_limit(high)}"
     if kind in ("string_too_short", "too_short"):
         return "is empty", "give it a value, or remove the line"
     return f"{_shown(value)} is not allowed", "see docs/settings.md"
+
+
+def _limit(limit: Any) -> str:
+    return f"{limit} ({size_text(limit)})" if isinstance(limit, int) and limit % 2**20 == 0 and limit else str(limit)
 
 
 def _shown(value: Any) -> str:
@@ -104,6 +109,14 @@ def _unknown(model: type[Section], path: KeyPath) -> tuple[str, str]:
             return what, f"remove it, or change install.method; {method} knows: {', '.join(allowed)}"
     what = f"unknown key {key}{did_you_mean(key, allowed)}"
     return what, f"allowed in {'.'.join(path[:-1])}: {', '.join(allowed)}"
+
+
+def meant(model: type[Section], path: KeyPath) -> Iterable[KeyPath]:
+    """For an unknown key, the path of the known one that was probably meant."""
+    allowed = tuple(fields_at(model, path[1:-1]))
+    if path[-1] not in allowed:
+        for match in difflib.get_close_matches(path[-1], allowed, n=1):
+            yield (*path[:-1], match)
 
 
 def fields_at(model: type[Section], path: KeyPath) -> Iterable[str]:

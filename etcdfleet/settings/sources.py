@@ -205,7 +205,9 @@ def _element(
     sources.lines[origin, ()] = line
     if is_null(node):
         what = "has no value"
-        remedy = f"write what it is made of below it (see docs/settings.md), or {origin.name}: {{}} for nothing at all"
+        remedy = "write its hostname, groups and data below it, or remove the line"
+        if origin.kind != "host":
+            remedy = f"write its data below it, or {origin.name or 'data'}: {{}} when there is none"
         sources.problem(origin, "", what, remedy)
         return ()
     if not isinstance(node, yaml.MappingNode):
