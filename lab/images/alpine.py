@@ -18,10 +18,16 @@ from lab.errors import LabError
 from lab.images import debian as debian_image
 from lab.run import run
 
-DEBIAN_PACKAGES = ("openssh-server", "openssh-sftp-server", "openssl")
+DEBIAN_PACKAGES = ("openssh-server", "openssh-sftp-server", "openssl", "libfaketime")
 DEBIAN_LOADER = "/lib64/ld-linux-x86-64.so.2"
 # Where each program goes is where Debian has it: sshd's paths are compiled in.
-DEBIAN_PROGRAMS = ("/usr/sbin/sshd", "/usr/lib/openssh/sftp-server", "/usr/bin/ssh-keygen", "/usr/bin/openssl")
+DEBIAN_PROGRAMS = (
+    "/usr/sbin/sshd",
+    "/usr/lib/openssh/sftp-server",
+    "/usr/bin/ssh-keygen",
+    "/usr/bin/openssl",
+    "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1",
+)
 DEBIAN_FILES = ("/etc/ssh/moduli", "/usr/lib/ssl")
 
 # What makes the image a virtual machine rather than an Alpine host: the maker's agent and user, kernel, disk growing.
