@@ -1,0 +1,392 @@
+"""What the start step does in each state of a cluster, case by case and over all combinations of three members."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from etcdfleet.etcd.ids import static_ids
+from etcdfleet.etcd.plan import (
+    Bootstrap,
+    MemberState,
+    Nothing,
+    Plan,
+    Refuse,
+    Rolling,
+    marker,
+    plan_start,
+    restart_order,
+)
+from etcdfleet.etcd.view import EndpointStatus, ExpectedMember, Member, MemberList
+from etcdfleet.etcd.wal import DataIds
+
+NAMES = ("a", "b", "c")
+EXPECTED = tuple(ExpectedMember(n, f"https://{n}.example:2380", f"https://{n}.example:2379") for n in NAMES)
+IDS = static_ids({member.name: [member.peer_url] for member in EXPECTED}, "token")
+LIST = MemberList(
+    IDS.cluster_id, tuple(Member(IDS.members[m.name], m.name, (m.peer_url,), (m.client_url,)) for m in EXPECTED)
+)
+MARKER = marker(LIST)
+
+
+def data(name: str, *, led: bool = True, **more: Any) -> DataIds:
+    """A data directory of this cluster; with ``led=False`` of a first start that never came to a quorum."""
+    return replace(DataIds(IDS.members[name], IDS.cluster_id, 40 if led else 3, complete=True), **more)
+
+
+def empty(name: str, **more: Any) -> MemberState:
+    return replace(MemberState(host=name, name=name), **more)
+
+
+def lonely(name: str, **more: Any) -> MemberState:
+    return empty(name, **{"data": data(name, led=False), **more})
+
+
+def stopped(name: str, **more: Any) -> MemberState:
+    return empty(name, **{"data": data(name), "established": MARKER, **more})
+
+
+def live(name: str, **more: Any) -> MemberState:
+    return stopped(name, **{"running": True, "answering": True, **more})
+
+
+def off(name: str, **more: Any) -> MemberState:
+    return empty(name, **{"seen": False, "ready": False, **more})
+
+
+def listed(*never: str, **changes: Mapping[str, Any]) -> MemberList:
+    """The member list with these members as never started, and these changes by name."""
+    members = (replace(m, client_urls=()) if m.name in never else m for m in LIST.members)
+    return MemberList(LIST.cluster_id, tuple(replace(m, **changes.get(m.name, {})) for m in members))
+
+
+def status(name: str, leader: str) -> EndpointStatus:
+    lead = IDS.members.get(leader, 0)
+    return EndpointStatus(
+        f"https://{name}.example:2379", IDS.members[name], IDS.cluster_id, "3.5.1", 1, 1, lead, 2, 9, 9, 5
+    )
+
+
+def plan(*states: MemberState, members: MemberList | None = None, leader: str = "") -> Plan:
+    statuses = {state.host: status(state.name, leader) for state in states if state.answering} if leader else None
+    return plan_start(states, EXPECTED, IDS, members, statuses)
+
+
+def all_of(make: Any, **more: Any) -> list[MemberState]:
+    return [make(name, **more) for name in NAMES]
+
+
+FOREIGN = DataIds(7, 8, 40, complete=True)
+
+CASES: dict[str, tuple[Plan, Any]] = {
+    # -- a first start
+    "new hosts": (plan(*all_of(empty)), Bootstrap(NAMES)),
+    "new hosts, one not chosen": (plan(empty("a"), empty("b"), empty("c", chosen=False)), ("together", "c")),
+    "new hosts, one failed before": (
+        plan(empty("a"), empty("b", ready=False), empty("c")),
+        ("earlier step failed", "b"),
+    ),
+    "new hosts, one off": (plan(empty("a"), empty("b"), off("c")), ("could not be read", "c")),
+    "interrupted: one has data, waiting": (
+        plan(lonely("a", running=True), empty("b"), empty("c")),
+        Bootstrap(("b", "c")),
+    ),
+    "interrupted: one has data, stopped": (plan(lonely("a"), empty("b"), empty("c")), Bootstrap(NAMES)),
+    "interrupted: waiting with a wrong configuration": (
+        plan(lonely("a", running=True, restart_pending=True), empty("b", running=True), lonely("c", running=True)),
+        Bootstrap(("a", "b")),
+    ),
+    "interrupted: all wait for each other": (plan(*all_of(lonely, running=True)), Nothing()),
+    "interrupted: rest not chosen": (
+        plan(lonely("a", running=True), empty("b"), empty("c", chosen=False)),
+        ("together", "c"),
+    ),
+    "interrupted: two work, one never did": (
+        plan(live("a", established=None), live("b", established=None), empty("c"), members=listed("c")),
+        Bootstrap(("c",)),
+    ),
+    "interrupted: the one that never did alone is chosen": (
+        plan(*(live(n, established=None, chosen=False) for n in "ab"), empty("c"), members=listed("c")),
+        Bootstrap(("c",)),
+    ),
+    "interrupted: two work, the one that never did is not chosen": (
+        plan(*(live(n, established=None) for n in "ab"), empty("c", chosen=False), members=listed("c")),
+        ("not complete", "c"),
+    ),
+    "interrupted: two have worked and are stopped": (
+        plan(stopped("a", established=None), stopped("b", established=None), empty("c")),
+        Rolling((), ("a", "b")),
+    ),
+    "interrupted before the markers, power cut": (plan(*all_of(stopped, established=None)), Rolling((), NAMES)),
+    "interrupted before the markers, running": (plan(*all_of(live, established=None), members=LIST), Nothing()),
+    "first start with data of another token": (
+        plan(empty("a", data=replace(data("a", led=False), cluster_id=9)), empty("b"), empty("c")),
+        ("data of cluster 9", "a"),
+    ),
+    "first start with swapped disks": (
+        plan(empty("a", data=data("b", led=False)), empty("b", data=data("a", led=False)), empty("c")),
+        ("another member", "a"),
+    ),
+    # -- lost data
+    "two lost all, the third is off": (plan(empty("a"), empty("b"), off("c")), ("could not be read", "c")),
+    "two lost all, the third is stopped": (plan(empty("a"), empty("b"), stopped("c")), ("no data on a, b", "a")),
+    "two lost all, the third is stopped and unmarked": (
+        plan(empty("a"), empty("b"), stopped("c", established=None)),
+        ("no data on a, b", "a"),
+    ),
+    "two lost all, the third's log is not read to its end": (
+        plan(empty("a"), empty("b"), lonely("c", data=data("c", led=False, complete=False))),
+        ("no data on a, b", "a"),
+    ),
+    "two lost all, the third answers without a quorum, from memory": (
+        plan(empty("a"), empty("b"), live("c", established=None), members=LIST, leader="-"),
+        ("no data on a", "a"),
+    ),
+    "the same, and its memory is old": (
+        plan(empty("a"), empty("b"), live("c", established=None), members=listed("a", "b"), leader="-"),
+        ("no data on a, b", "a"),
+    ),
+    "two lost their data, a marker is left, the third is off": (
+        plan(empty("a", established=MARKER), empty("b"), off("c")),
+        ("no data on a, b", "a"),
+    ),
+    "the marker left cannot be read": (
+        plan(empty("a", established={}), empty("b"), empty("c")),
+        ("no data on a, b, c", "a"),
+    ),
+    "one lost its data, others healthy": (plan(live("a"), live("b"), empty("c"), members=LIST), ("no data on c", "c")),
+    "the same, unmarked": (
+        plan(*(live(n, established=None) for n in "ab"), empty("c"), members=LIST),
+        ("no data on c", "c"),
+    ),
+    "the same, two answer from different memories": (
+        plan(*(live(n, established=None) for n in "ab"), empty("c"), members=listed("c"), leader="-"),
+        ("no quorum", "c"),
+    ),
+    "the same, marker against list": (
+        plan(live("a"), live("b", established=None), empty("c"), members=listed("c")),
+        ("no data on c", "c"),
+    ),
+    "one lost its data while running": (
+        plan(live("a"), live("b"), live("c", data=None), members=LIST),
+        ("no data", "c"),
+    ),
+    "one lost its data, others run and do not answer": (
+        plan(*(live(n, established=None, answering=False) for n in "ab"), empty("c")),
+        ("no quorum", "c"),
+    ),
+    "the data directory cannot be read": (
+        plan(live("a"), live("b"), empty("c", data_unreadable="zeros")),
+        ("zeros", "c"),
+    ),
+    # -- contradictions on a live cluster
+    "data of another cluster": (
+        plan(live("a"), live("b"), stopped("c", data=FOREIGN), members=LIST),
+        ("more than one", "a"),
+    ),
+    "list of another cluster": (plan(*all_of(live), members=replace(LIST, cluster_id=5)), ("more than one", "a")),
+    "marker of another cluster": (
+        plan(live("a"), live("b"), live("c", established={"cluster_id": 5}), members=LIST),
+        ("more than one", "a"),
+    ),
+    "a copied disk": (plan(live("a"), live("b"), stopped("c", data=data("a")), members=LIST), ("same member", "a")),
+    "stale data of a removed member": (
+        plan(live("a"), live("b"), stopped("c"), members=listed(c={"id": 99})),
+        ("running cluster knows c as 63", "c"),
+    ),
+    "data that its own marker does not know": (
+        plan(stopped("a"), stopped("b"), stopped("c", data=data("c", member_id=99))),
+        ("its marker says", "c"),
+    ),
+    "another peer URL": (
+        plan(*all_of(live, restart_pending=True), members=listed(b={"peer_urls": ("http://b.example:2380",)})),
+        ("peer TLS", "b"),
+    ),
+    "another name": (plan(*all_of(live), members=listed(b={"name": "bee"})), ("is called bee", "b")),
+    "unknown to the cluster": (
+        plan(
+            live("a"),
+            live("b"),
+            empty("c"),
+            members=replace(LIST, members=tuple(m for m in LIST.members if m.name != "c")),
+        ),
+        ("not a member", "c"),
+    ),
+    "more members than the inventory": (
+        plan(*all_of(live), members=replace(LIST, members=(*LIST.members, Member(9, "d", ("http://d:2380",), ())))),
+        ("d 9", "a"),
+    ),
+    "added by hand, not joined yet": (
+        plan(
+            live("a", established=None),
+            live("b", established=None),
+            empty("c"),
+            members=listed("c", c={"name": "", "id": 9}),
+        ),
+        ("not joined", "c"),
+    ),
+    # -- a live cluster
+    "all well": (plan(*all_of(live), members=LIST), Nothing()),
+    "all stopped": (plan(*all_of(stopped)), Rolling((), NAMES)),
+    "all stopped, one host off": (plan(stopped("a"), stopped("b"), off("c")), Rolling((), ("a", "b"))),
+    "all stopped, one chosen": (
+        plan(stopped("a"), stopped("b", chosen=False), stopped("c", chosen=False)),
+        ("cannot become ready", "b"),
+    ),
+    "one stopped": (plan(live("a"), live("b"), stopped("c"), members=LIST), Rolling((), ("c",))),
+    "one stopped, not chosen": (plan(live("a"), live("b"), stopped("c", chosen=False), members=LIST), Nothing()),
+    "one stopped, restarts pending": (
+        plan(live("a", restart_pending=True), live("b"), stopped("c"), members=LIST),
+        Rolling((), ("c",)),
+    ),
+    "one stopped and not chosen, restarts pending": (
+        plan(live("a", restart_pending=True), live("b"), stopped("c", chosen=False), members=LIST),
+        ("c is not running", "c"),
+    ),
+    "restarts pending": (
+        plan(*all_of(live, restart_pending=True), members=LIST, leader="a"),
+        Rolling(("b", "c", "a")),
+    ),
+    "restarts pending, one chosen": (
+        plan(
+            live("a", restart_pending=True), *(live(n, restart_pending=True, chosen=False) for n in "bc"), members=LIST
+        ),
+        Rolling(("a",)),
+    ),
+    "restarts pending, one host off": (
+        plan(live("a", restart_pending=True), live("b"), off("c"), members=LIST),
+        Rolling(("a",)),  # the gate refuses it: c is not healthy
+    ),
+    "one host off, nothing to do": (plan(live("a"), live("b"), off("c"), members=LIST), Nothing()),
+    "one failed before": (plan(live("a"), live("b"), stopped("c", ready=False), members=LIST), Nothing()),
+    "a cluster that another token made": (
+        plan_start(all_of(live, established=None), EXPECTED, static_ids({}, ""), LIST),
+        Nothing(),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_plan(case: str) -> None:
+    found, wanted = CASES[case]
+    if isinstance(wanted, tuple):
+        assert isinstance(found, Refuse), found
+        assert wanted[0] in f"{found.what} {found.remedy}", found
+        assert wanted[1] == found.hosts[0], found
+        assert found.remedy
+    else:
+        assert found == wanted
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_a_cluster_of_one(running: bool) -> None:
+    one = EXPECTED[:1]
+    ids = static_ids({"a": [one[0].peer_url]}, "token")
+    led = DataIds(ids.members["a"], ids.cluster_id, 9, complete=True)
+    state = MemberState("a", "a", data=led, running=running, answering=running, restart_pending=True)
+    wanted: Plan = Rolling(("a",)) if running else Rolling((), ("a",))
+    assert plan_start([state], one, ids) == wanted
+    assert plan_start([replace(state, data=None, running=False, answering=False)], one, ids) == Bootstrap(("a",))
+    assert plan_start([replace(state, data=replace(led, last_index=1))], one, ids) == (
+        wanted if running else Bootstrap(("a",))
+    )
+
+
+def test_states_must_match_the_inventory() -> None:
+    with pytest.raises(ValueError, match="one state per member"):
+        plan(empty("a"), empty("b"))
+
+
+def test_restart_order() -> None:
+    statuses = {name: status(name, "a") for name in "ab"}
+    assert restart_order(statuses, ("a", "b", "c")) == ("c", "b", "a")
+    assert restart_order({}, ("a", "b")) == ("a", "b")
+
+
+# ---- every combination ----------------------------------------------------------------------------------------------
+
+PROCESSES: tuple[dict[str, Any], ...] = (
+    {"running": False},
+    {"running": True},
+    {"running": True, "answering": True, "restart_pending": True},
+)
+HELD = (("none", None), ("none", MARKER), ("lonely", None), ("lonely", MARKER), ("led", None), ("led", MARKER))
+KINDS: tuple[dict[str, Any], ...] = (
+    {"seen": False, "ready": False},
+    *({"data": held, "established": mark, **process} for held, mark in HELD for process in PROCESSES),
+    {"data": "unknown", "established": None, "running": False},
+)
+TOUCH: tuple[dict[str, Any], ...] = ({}, {"chosen": False}, {"ready": False})
+LISTS = (None, LIST, listed("c"), listed("b", "c"), listed("a", "b", "c"))
+
+
+def build(name: str, kind: Mapping[str, Any], touch: Mapping[str, Any]) -> MemberState:
+    held = {
+        "none": None,
+        "lonely": data(name, led=False),
+        "led": data(name),
+        "unknown": data(name, led=False, complete=False),
+    }
+    fields = {**kind, **touch}
+    return MemberState(name, name, **{**fields, "data": held[fields.get("data", "none")]})
+
+
+BUILT = {
+    (name, i, j): build(name, kind, touch)
+    for name in NAMES
+    for i, kind in enumerate(KINDS)
+    for j, touch in enumerate(TOUCH)
+}
+
+
+@pytest.mark.parametrize("members", LISTS, ids=["no list", "all", "c never", "b and c never", "none ever"])
+@pytest.mark.parametrize("touched", [(0, 0, 0), (0, 0, 1), (2, 1, 0)])
+def test_invariants(touched: tuple[int, int, int], members: MemberList | None) -> None:
+    for kinds in itertools.product(range(len(KINDS)), repeat=3):
+        states = [BUILT[key] for key in zip(NAMES, kinds, touched, strict=True)]
+        check(states, members, plan_start(states, EXPECTED, IDS, members))
+
+
+def check(states: list[MemberState], members: MemberList | None, found: Plan) -> None:
+    by_host = {state.host: state for state in states}
+    seen = [state for state in states if state.seen]
+    started = {member.name for member in members.members if member.started} if members else set()
+    context = (states, members, found)
+    touched: tuple[str, ...] = ()
+    if isinstance(found, Bootstrap):
+        touched = found.hosts
+        without = [state for state in seen if state.data is None]
+        for state in without:
+            assert not any(other.established is not None for other in seen), context
+            assert state.name not in started, context
+        if without:
+            led = [state for state in seen if state.data and state.data.had_leader(3)]
+            working = [state for state in seen if state.answering and state.data]
+            assert len(working) >= 2 if members else (not led and len(seen) == 3), context
+        for host in touched:
+            assert by_host[host].data is None or not by_host[host].answering, context
+    elif isinstance(found, Rolling):
+        touched = (*found.start_first, *found.order)
+        assert not (found.start_first and found.order), context
+        assert touched, context
+        for host in found.start_first:
+            assert by_host[host].data is not None, context
+            assert not by_host[host].running, context
+        for host in found.order:
+            assert by_host[host].running, context
+            assert by_host[host].restart_pending, context
+            others = [state for state in states if state.host != host]
+            assert all(state.running or not state.seen for state in others), context
+            assert all(state.data is not None or not state.seen for state in states), context
+    elif isinstance(found, Refuse):
+        assert found.what, context
+        assert found.remedy, context
+        assert found.hosts, context
+    for host in touched:
+        assert by_host[host].chosen, context
+        assert by_host[host].ready, context
+        assert by_host[host].seen, context
