@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+from nornir.core.task import Result, Task
 
 from etcdfleet import facts
 from etcdfleet.facts import HostFacts
@@ -13,9 +14,6 @@ from etcdfleet.settings import settings_of
 from etcdfleet.settings.models import HostSettings
 from tasks.packages import Installed, Packages, packages_for
 from tasks.services import Service, ServiceState, service_for
-
-if TYPE_CHECKING:
-    from nornir.core.task import Task
 
 
 @dataclass(frozen=True)
@@ -75,3 +73,8 @@ def site_of(task: Task) -> Site:
         service_for(settings.init),
         packages_for(settings.install.method),
     )
+
+
+def observe(task: Task) -> Result:
+    """Reads the host, unless that was done and nothing was changed since. Result: ``result`` is an `Observed`."""
+    return Result(task.host, result=site_of(task).observe())

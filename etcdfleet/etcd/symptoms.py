@@ -23,7 +23,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
     ),
     Symptom(
         r"incompatible key usage",
-        "a certificate is used for what it was not issued for: etcd's gRPC gateway uses the server certificate as a client",
+        "a certificate is used for what it was not issued for (etcd's gRPC gateway is a client with the server's one)",
         "set cluster.gateway to false, or let the role `server` issue certificates with ClientAuth too",
     ),
     Symptom(
@@ -33,7 +33,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
     ),
     Symptom(
         r"does not match any of DNSNames",
-        "a peer connects from an address that is not in its certificate (address translation, or a wrong member.address)",
+        "a peer connects from an address that is not in its certificate (address translation, a wrong member.address)",
         "correct member.address, or take the address translation between the members away",
     ),
     Symptom(

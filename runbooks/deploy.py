@@ -1,0 +1,73 @@
+#!/usr/bin/env python3
+"""Turn hosts into verified, TLS-secured etcd clusters, and keep them so: run it as often as you like."""
+
+from __future__ import annotations
+
+import sys
+
+import _start  # type: ignore[import-not-found] # noqa: F401  sets the import path, finds the project's own Python
+
+from etcdfleet.cli import Run, run_runbook
+
+STEPS = [
+    ("preflight", "Preflight"),
+    ("install", "Install"),
+    ("certificates", "Certificates"),
+    ("configure", "Configure"),
+    ("start", "Start"),
+    ("verify", "Verify"),
+]
+
+DESCRIPTION = """\
+Installs etcd on all hosts of the inventory, places certificates from Vault, renders the configuration, starts the
+members of each cluster, and proves that everything works as the inventory says. Nothing is changed before all chosen
+hosts have passed the preflight. A second run changes nothing; a changed setting is brought to a live cluster by a
+rolling restart, one healthy member at a time."""
+
+EXAMPLES = """\
+  python runbooks/deploy.py --check --diff          what would change, and how
+  python runbooks/deploy.py                         all clusters of the inventory
+  python runbooks/deploy.py --cluster k8s-home      one cluster
+  python runbooks/deploy.py --limit 'etcd-az-*'     some hosts"""
+
+
+def deploy(run: Run) -> None:
+    """The steps of a deploy, in order; a host that fails one takes no part in the later ones."""
+    from tasks.certificates import certificates
+    from tasks.configure import configure
+    from tasks.install import install
+    from tasks.preflight import preflight
+    from tasks.rollout import bring_up
+    from tasks.verify import verify
+
+    run.step("preflight", preflight)
+    failed = [host for host in run.hosts if host not in run.good_hosts]
+    if failed:
+        run.record.skip_rest(run.good_hosts, f"nothing was changed, since {_some(failed)} failed the preflight")
+        return
+    for name, task in (("install", install), ("certificates", certificates), ("configure", configure)):
+        if run.good_hosts:
+            run.step(name, task)
+    bring_up(run)
+    ready = [host for host in run.good_hosts if not _unfinished(run, host)]
+    run.record.skip(
+        [host for host in run.good_hosts if host not in ready], "verify", "its cluster is not as wanted yet"
+    )
+    if ready:
+        run.step("verify", verify, only=ready)
+
+
+def _unfinished(run: Run, host: str) -> bool:
+    """With --check, a host on which something would change cannot be as the inventory says; nor can its cluster."""
+    if not run.options.check:
+        return False
+    cluster = next(hosts for hosts in run.clusters.values() if host in hosts)
+    return any(step.changes for name in cluster for step in run.record.record.hosts[name].steps.values())
+
+
+def _some(hosts: list[str]) -> str:
+    return ", ".join(hosts[:3]) + (f" and {len(hosts) - 3} more" if len(hosts) > 3 else "")
+
+
+if __name__ == "__main__":
+    sys.exit(run_runbook("deploy", deploy, description=DESCRIPTION, steps=STEPS, examples=EXAMPLES))

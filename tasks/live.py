@@ -1,0 +1,91 @@
+"""What a running member says of itself and of its cluster, asked through etcdctl on its own host."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nornir.core.task import Result, Task
+
+from etcdfleet.errors import FleetError, VerificationError
+from etcdfleet.etcd.ctl import etcdctl, local_endpoint
+from etcdfleet.etcd.view import (
+    EndpointHealth,
+    EndpointStatus,
+    MemberList,
+    parse_health,
+    parse_member_list,
+    parse_status,
+)
+from tasks.observe import Site, site_of
+
+ASK_SECONDS = 5.0
+"""How long one call of etcdctl may take; on a Pi one takes most of a second."""
+
+
+@dataclass(frozen=True)
+class Live:
+    """A member's answers: its own status, and the member list as it knows it; ``None`` where it gave no answer."""
+
+    status: EndpointStatus | None = None
+    members: MemberList | None = None
+
+
+@dataclass(frozen=True)
+class ClusterView:
+    """Status and health of the members, asked from one host at one time."""
+
+    statuses: tuple[EndpointStatus, ...]
+    healths: tuple[EndpointHealth, ...]
+
+
+def look(task: Task) -> Result:
+    """Reads the host, and, if its etcd runs, what etcd says. Result: ``result`` is a tuple of `Observed` and `Live`."""
+    site = site_of(task)
+    seen = site.observe()
+    return Result(task.host, result=(seen, ask_member(site) if seen.service.running else Live()))
+
+
+def ask_member(site: Site) -> Live:
+    """Asks the member on its own host. It may still run with the scheme of before a change of ``client_tls``."""
+    wanted = site.settings.cluster.client_tls
+    for tls in (wanted, not wanted):
+        endpoint = [local_endpoint(site.settings, tls=tls)]
+        answers = site.remote.batch(
+            {
+                "status": etcdctl(site.settings, "-w json endpoint status", endpoint, seconds=ASK_SECONDS),
+                "members": etcdctl(site.settings, "-w json member list", endpoint, seconds=ASK_SECONDS),
+            },
+            parallel=True,
+        )
+        try:
+            status = next(iter(parse_status(answers["status"].stdout, answers["status"].stderr)), None)
+        except FleetError:
+            status = None
+        try:
+            members = parse_member_list(answers["members"].stdout, answers["members"].stderr)
+        except FleetError:
+            members = None
+        if status or members:
+            return Live(status, members)
+    return Live()
+
+
+def ask_cluster(site: Site, members: MemberList) -> ClusterView:
+    """Asks all members of the list at the client URLs that they advertise now. Raises `FleetError`."""
+    endpoints = [url for member in members.members for url in member.client_urls[:1]]
+    if not endpoints:
+        raise VerificationError(
+            "no member advertises a client URL", where=site.settings.name, remedy="see etcd's log on the hosts"
+        )
+    answers = site.remote.batch(
+        {
+            "status": etcdctl(site.settings, "-w json endpoint status", endpoints, seconds=ASK_SECONDS),
+            "health": etcdctl(site.settings, "-w json endpoint health", endpoints, seconds=ASK_SECONDS),
+        },
+        parallel=True,
+        timeout=60 + ASK_SECONDS * len(endpoints),
+    )
+    return ClusterView(
+        parse_status(answers["status"].stdout, answers["status"].stderr),
+        parse_health(answers["health"].stdout, answers["health"].stderr),
+    )

@@ -1,0 +1,96 @@
+"""Everything that can be known to go wrong, found before anything is changed."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+
+from nornir.core.task import Result, Task
+
+from etcdfleet import preflight as checks
+from etcdfleet.errors import FleetError, PreflightError
+from etcdfleet.preflight import Trouble
+from etcdfleet.step import StepOutcome
+from tasks.observe import Observed, Site, site_of
+from tasks.pki import needed_roles, pki_of
+
+SYNC_WRITES = 100
+SYNC_BYTES = 2300
+"""A synced write as etcd's documentation has it tested: 2300 bytes, about one entry of the write-ahead log."""
+
+
+def preflight(task: Task) -> Result:
+    """Checks that the host is what the inventory says and can become a member; changes nothing.
+
+    Checked: SSH and root, init system, distribution, architecture, clock, names, ports, space, the data directory, the
+    latency of synced writes (where no member has its data yet), and Vault with the token and the roles. Result:
+    ``result`` is a `StepOutcome` with all warnings. Raises `RemoteError` when the host cannot be worked on, and
+    `PreflightError` with everything that was found wrong, at once.
+    """
+    site = site_of(task)
+    seen = site.observe()
+    settings, facts = site.settings, seen.facts
+    installs = bool(site.packages.reason(settings, seen.installed, facts.architecture))
+    clock_problems, clock_warnings = checks.clock_problems(settings, facts)
+    troubles = [
+        *checks.init_problem(settings, seen.init_fits),
+        *checks.platform_problems(settings, facts),
+        *clock_problems,
+        *checks.name_problems(settings, facts),
+        *checks.port_problems(settings, facts, seen.service.pid),
+        *checks.space_problems(settings, facts, installs=installs),
+        *checks.data_problems(settings, facts),
+    ]
+    warnings = [_text(warning) for warning in clock_warnings]
+    if not troubles and facts.data.ids is None:
+        warnings += [_text(warning) for warning in checks.sync_warning(settings, sync_latencies(site))]
+    if roles := needed_roles(settings):
+        try:
+            warnings += pki_of(task, settings).check(roles)
+        except FleetError as error:
+            troubles.append(Trouble(str(error).split("\n  remedy:")[0], error.remedy))
+    if troubles:
+        raise refusal(settings.name, troubles)
+    summary = f"{facts.release or facts.distribution}, {facts.architecture}"
+    return Result(task.host, result=StepOutcome(summary, warnings=tuple(warnings), facts=_facts(seen)))
+
+
+def refusal(host: str, troubles: Sequence[Trouble]) -> PreflightError:
+    """One error for everything that was found."""
+    if len(troubles) == 1:
+        return PreflightError(troubles[0].what, where=host, remedy=troubles[0].remedy)
+    return PreflightError(
+        f"{len(troubles)} things: " + "; ".join(f"({n}) {trouble.what}" for n, trouble in enumerate(troubles, 1)),
+        where=host,
+        remedy="; ".join(f"({n}) {trouble.remedy}" for n, trouble in enumerate(troubles, 1)),
+    )
+
+
+def sync_latencies(site: Site) -> tuple[float, ...]:
+    """How long each of some synced writes to the data directory's file system took, in milliseconds.
+
+    Measured by ``dd`` on the host, which prints the time of its one write with the sync; empty if it does not.
+    """
+    path = shlex.quote(site.settings.member.data_dir)
+    # dd of coreutils and of busybox both say "…, 0.000123 s" or "…, 0.000123 seconds".
+    script = f"""p={path}; while [ ! -d "$p" ]; do p=${{p%/*}}; [ -n "$p" ] || p=/; done
+f=$(mktemp "$p/.etcdfleet-sync.XXXXXX") || exit 1
+trap 'rm -f "$f"' EXIT
+n=0; while [ $n -lt {SYNC_WRITES} ]; do
+dd if=/dev/zero of="$f" bs={SYNC_BYTES} count=1 conv=notrunc,fsync 2>&1 | tail -n 1; n=$((n+1)); done"""
+    result = site.remote.run(script, timeout=120)
+    return tuple(float(seconds) * 1000 for seconds in re.findall(r", ([0-9.e-]+) s", result.stdout))
+
+
+def _text(warning: Trouble) -> str:
+    return f"{warning.what}; {warning.remedy}" if warning.remedy else warning.what
+
+
+def _facts(seen: Observed) -> dict[str, object]:
+    facts = seen.facts
+    return {
+        "distribution": facts.release or facts.distribution,
+        "architecture": facts.architecture,
+        "clock_offset_seconds": facts.clock_offset,
+    }

@@ -1,0 +1,174 @@
+"""The step ``start`` of a deploy: plans each cluster, then lets the tasks of ``tasks/start.py`` run in the right order.
+
+Members of a new cluster start together, changed members of a live one are restarted one after the other, clusters
+proceed side by side, and a contradiction stops its cluster before anything is touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from nornir.core.task import MultiResult, Result, Task
+
+from etcdfleet.cli import Run
+from etcdfleet.etcd.ids import static_ids
+from etcdfleet.etcd.plan import Bootstrap, MemberState, Nothing, Plan, Refuse, Rolling, plan_start
+from etcdfleet.etcd.view import ExpectedMember, MemberList
+from etcdfleet.runners import RollingRunner, TogetherRunner
+from etcdfleet.settings.models import HostSettings, client_url, peer_url
+from tasks.live import Live, look
+from tasks.observe import Observed, observe
+from tasks.start import keep_running, restart_member, start_member
+
+STEP = "start"
+ROUNDS = 4
+"""After each start the cluster is looked at and planned anew; this many times at most."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was read of a host in one look."""
+
+    observed: Observed
+    live: Live
+
+
+def bring_up(run: Run) -> None:
+    """Carries out the step ``start`` for all chosen hosts. Failures and refusals are recorded in ``run.record``."""
+    waiting = dict(run.clusters)
+    settled = _settled(run)
+    for _ in range(ROUNDS):
+        plans = _plan(run, {cluster: hosts for cluster, hosts in waiting.items() if cluster not in settled})
+        for cluster, plan in plans.items():
+            if isinstance(plan, Refuse):
+                run.record.protect(cluster, plan.what, plan.remedy, where=", ".join(plan.hosts))
+                run.record.skip_rest(waiting.pop(cluster), f"stopped to protect cluster {cluster}")
+        started = {cluster: hosts for cluster, plan in plans.items() if (hosts := _to_start(plan))}
+        if not started:
+            break
+        run.step(
+            STEP,
+            start_member,
+            only=[host for hosts in started.values() for host in hosts],
+            runner=TogetherRunner(started, num_workers=_workers(run)),
+        )
+        if run.options.check:
+            break
+    orders = {name: plan.order for name, plan in plans.items() if isinstance(plan, Rolling) and not plan.start_first}
+    if orders:
+        run.step(
+            STEP,
+            restart_member,
+            only=[host for order in orders.values() for host in order],
+            runner=RollingRunner(
+                orders,
+                num_workers=_workers(run),
+                not_reached=lambda host, failed: run.record.skip(host, STEP, f"not restarted, since {failed} failed"),
+            ),
+        )
+    idle = [host for hosts in waiting.values() for host in hosts if host in run.good_hosts and not _begun(run, host)]
+    # With --check nothing was placed, so no host says that it is due for a restart: the steps before do.
+    due = [host for host in idle if run.options.check and _would_change(run, host)]
+    for task, names in ((restart_member, due), (keep_running, [host for host in idle if host not in due])):
+        if names:
+            run.step(STEP, task, only=names)
+
+
+def _settled(run: Run) -> frozenset[str]:
+    """Clusters where, as far as was read, every member runs with all that is on its host: no need to ask etcd."""
+    seen = {host: result[0].result for host, result in _step_all(run, observe) if not result.failed}
+    return frozenset(
+        cluster
+        for cluster, hosts in run.clusters.items()
+        if all(
+            host in seen
+            and seen[host].service.running
+            and seen[host].facts.established is not None
+            and seen[host].facts.data.ids is not None
+            and not seen[host].facts.restart_pending
+            for host in hosts
+        )
+    )
+
+
+def _step_all(run: Run, task: Callable[[Task], Result]) -> list[tuple[str, MultiResult]]:
+    good = run.good_hosts
+    return list(run.step("look", task, only=good).items()) if good else []
+
+
+def _would_change(run: Run, host: str) -> bool:
+    steps = run.record.record.hosts[host].steps
+    return any(steps[name].changes for name in ("install", "configure") if name in steps)
+
+
+def _workers(run: Run) -> int:
+    return run.options.forks or 20
+
+
+def _begun(run: Run, host: str) -> bool:
+    return run.record.record.hosts[host].steps[STEP].status is not None
+
+
+def _to_start(plan: Plan) -> tuple[str, ...]:
+    if isinstance(plan, Bootstrap):
+        return plan.hosts
+    return plan.start_first if isinstance(plan, Rolling) else ()
+
+
+def _plan(run: Run, clusters: Mapping[str, tuple[str, ...]]) -> dict[str, Plan]:
+    """Looks at all hosts of the clusters that this run may touch, and decides for each cluster what to do."""
+    good = [host for hosts in clusters.values() for host in hosts if host in run.good_hosts]
+    seen: dict[str, Seen] = {}
+    for host, result in run.step("look", look, only=good).items() if good else ():
+        if not result.failed:
+            observed, live = result[0].result
+            seen[host] = Seen(observed, live)
+    return {
+        cluster: plan_cluster(run.fleet.clusters[cluster], seen, frozenset(hosts), frozenset(run.good_hosts))
+        for cluster, hosts in clusters.items()
+    }
+
+
+def plan_cluster(
+    members: tuple[HostSettings, ...], seen: Mapping[str, Seen], chosen: frozenset[str], good: frozenset[str]
+) -> Plan:
+    """The plan of one cluster out of what was seen of its hosts; hosts that were not looked at count as unknown."""
+    if not any(host.name in good and host.name in seen for host in members):
+        return Nothing()
+    first = members[0]
+    expected = [ExpectedMember(m.name, peer_url(m, first.cluster), client_url(m, first.cluster)) for m in first.members]
+    ids = static_ids({member.name: [member.peer_url] for member in expected}, first.cluster.token)
+    states = [_state(host, seen.get(host.name), host.name in chosen, host.name in good) for host in members]
+    return plan_start(
+        states,
+        expected,
+        ids,
+        _member_list(seen, members),
+        {host.name: found.live.status for host in members if (found := seen.get(host.name)) and found.live.status},
+    )
+
+
+def _state(host: HostSettings, found: Seen | None, chosen: bool, good: bool) -> MemberState:
+    if found is None:
+        return MemberState(host.name, host.member.name, chosen=chosen, ready=good, seen=False)
+    facts, service = found.observed.facts, found.observed.service
+    return MemberState(
+        host.name,
+        host.member.name,
+        data=facts.data.ids,
+        data_unreadable=facts.data.unreadable,
+        established=facts.established,
+        running=service.running,
+        answering=found.live.status is not None,
+        restart_pending=bool(facts.restart_pending),
+        chosen=chosen,
+        ready=good,
+    )
+
+
+def _member_list(seen: Mapping[str, Seen], members: tuple[HostSettings, ...]) -> MemberList | None:
+    """The list of a member that knows of a leader, else of any: one that was cut off may have an old list."""
+    found = [seen[host.name].live for host in members if host.name in seen and seen[host.name].live.members]
+    found.sort(key=lambda live: not (live.status and live.status.leader_id))
+    return found[0].members if found else None

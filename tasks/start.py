@@ -1,0 +1,209 @@
+"""Starting members: the first of a cluster together, a changed one by a restart between health gates.
+
+The decisions are in ``etcdfleet/etcd/plan.py``; which of these tasks runs on which host is arranged by
+``tasks/rollout.py``. Each can be used alone, too.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+
+from nornir.core.task import Result, Task
+
+from etcdfleet.errors import FleetError, ProtectionError, VerificationError
+from etcdfleet.etcd.ctl import etcdctl, local_endpoint
+from etcdfleet.etcd.gates import caught_up, may_restart, move_leader_to
+from etcdfleet.etcd.ids import hex_id
+from etcdfleet.etcd.plan import marker
+from etcdfleet.etcd.symptoms import explain
+from etcdfleet.etcd.view import MemberList
+from etcdfleet.paths import ESTABLISHED, RESTART_PENDING
+from etcdfleet.remote import RemoteFile, last_lines
+from etcdfleet.step import StepOutcome
+from tasks.live import ClusterView, Live, ask_cluster, ask_member
+from tasks.observe import Site, site_of
+
+READY_SECONDS = 180
+"""For a started member to be part of a healthy quorum. A Pi with a slow card replays its log for a while."""
+STABLE_SECONDS = 60
+"""How long a restarted member may take to catch up with the others, and the cluster to agree on a leader."""
+LISTED_SECONDS = 60
+ASK_SECONDS_LOCAL = 3
+"""How long all members of a new cluster may take to publish their names."""
+
+
+def keep_running(task: Task) -> Result:
+    """For a member that runs as it should: notes that it belongs to a working cluster, if nobody has noted that yet.
+
+    Result: ``result`` is a `StepOutcome`.
+    """
+    site = site_of(task)
+    seen = site.observe()
+    changes: tuple[str, ...] = ()
+    if seen.facts.established is None and not task.is_dry_run():
+        live = ask_member(site)
+        if live.members and all(member.started for member in live.members.members):
+            _note_established(site, live.members)
+            changes = (f"{ESTABLISHED} notes the cluster's members",)
+    since = f" since {seen.service.started}" if seen.service.started and not seen.service.started.isdigit() else ""
+    return Result(task.host, result=StepOutcome(f"running{since}", changes), changed=bool(changes))
+
+
+def start_member(task: Task) -> Result:
+    """Starts etcd and waits until it is part of a healthy quorum, then until all members have shown up by name.
+
+    At a first start it must run on all members of the cluster at the same time (`etcdfleet.runners.TogetherRunner`).
+    Result: ``result`` is a `StepOutcome`. Raises `VerificationError` with the last lines of etcd's log when it does not
+    become healthy in time.
+    """
+    site = site_of(task)
+    if task.is_dry_run():
+        return Result(task.host, result=StepOutcome("would be started", ("etcd is started",)), changed=True)
+    running = site.observe().service.running
+    _run_and_wait(site, site.service.restart if running else site.service.start)
+    changes = ["etcd is restarted" if running else "etcd is started"]
+    members = _wait_for_names(site)
+    if site.observe().facts.established is None:
+        _note_established(site, members)
+        changes.append(f"{ESTABLISHED} notes the cluster's members")
+    return Result(task.host, result=StepOutcome("started, healthy", tuple(changes)), changed=True)
+
+
+def restart_member(task: Task) -> Result:
+    """Restarts one member of a live cluster so that its changed files take effect.
+
+    Before: every other member is healthy and up to date, else nothing is touched. A leader first hands its leadership
+    to a follower. After: the member is healthy and has caught up. Result: ``result`` is a `StepOutcome`. Raises
+    `ProtectionError` when the cluster is not fit to lose a member, `VerificationError` when the member does not come
+    back: both stop the rolling restart of this cluster (`etcdfleet.runners.RollingRunner`).
+    """
+    site = site_of(task)
+    reasons = site.observe().facts.restart_pending
+    if task.is_dry_run():
+        return Result(task.host, result=StepOutcome("would be restarted", ("etcd is restarted",)), changed=True)
+    live = ask_member(site)
+    view = _gate(site, live)
+    changes = ["etcd is restarted"]
+    moved = _hand_over(site, live, view)
+    if moved:
+        changes.insert(0, moved)
+    _run_and_wait(site, site.service.restart)
+    _wait_until_caught_up(site)
+    if site.observe().facts.established is None:
+        _note_established(site, _wait_for_names(site))
+    why = f" ({reasons.splitlines()[0]})" if reasons else ""
+    return Result(task.host, result=StepOutcome(f"restarted{why}", tuple(changes)), changed=True)
+
+
+def _gate(site: Site, live: Live) -> ClusterView:
+    """The cluster as it is. Raises `ProtectionError` unless all other members can do without this one."""
+    if live.members is None:
+        raise ProtectionError(
+            "this member does not answer, so nothing tells whether the others can do without it",
+            where=site.settings.name,
+            remedy="see etcd's log on this host; once the cluster is healthy, run again",
+        )
+    view = ask_cluster(site, live.members)
+    refusal = may_restart(site.settings.member.name, live.members, view.statuses, view.healths)
+    if refusal:
+        raise ProtectionError(
+            f"not restarted, because {refusal}",
+            where=site.settings.name,
+            remedy="bring the other members back to health first (see their logs), then run again",
+        )
+    return view
+
+
+def _hand_over(site: Site, live: Live, view: ClusterView) -> str:
+    """Moves the leadership away if this member has it; says so, or nothing."""
+    if live.status is None or live.members is None:
+        return ""
+    # The leader is restarted last: by then no other member waits for a restart.
+    target = move_leader_to(live.status.member_id, live.members, view.statuses)
+    if target is None:
+        return ""
+    endpoint = [local_endpoint(site.settings, tls=live.status.endpoint.startswith("https:"))]
+    site.remote.run(
+        etcdctl(site.settings, f"move-leader {hex_id(target.id)}", endpoint, seconds=10),
+        check=f"moving the leadership to {target.name}",
+        remedy="see etcd's log on this host; run again",
+    )
+    return f"leadership moves to {target.name}"
+
+
+def _run_and_wait(site: Site, action: str) -> None:
+    """Starts or restarts etcd and waits on the host, in one round trip, until a request commits through it."""
+    health = etcdctl(site.settings, "endpoint health", [local_endpoint(site.settings)], seconds=ASK_SECONDS_LOCAL)
+    # /proc/uptime: a clock that may be set during the wait must not end or prolong it.
+    script = f"""{action}
+code=$?
+rm -f {RESTART_PENDING}
+[ $code = 0 ] || exit $code
+end=$(( $(cut -d . -f 1 /proc/uptime) + {READY_SECONDS} ))
+while :; do
+  {health} >/dev/null 2>&1 && exit 0
+  [ "$(cut -d . -f 1 /proc/uptime)" -lt $end ] || exit 75
+  sleep 0.5 2>/dev/null || sleep 1
+done"""
+    try:
+        result = site.remote.run(script, timeout=READY_SECONDS + 60)
+    finally:
+        site.forget()
+    if not result.ok:
+        raise not_healthy(site, f"etcd was started, and was not healthy within {READY_SECONDS} s", result.stderr)
+
+
+def not_healthy(site: Site, what: str, said: str = "") -> VerificationError:
+    """The error of a member that does not become healthy: its log's last lines, explained where they are known."""
+    log = site.remote.run(site.service.logs(40)).stdout
+    known = explain(log)
+    cause = f"; {known.meaning}" if known else ""
+    text = last_lines(log, 4) or last_lines(said) or "its log is empty"
+    return VerificationError(
+        f"{what}{cause}; its log ends: {text}",
+        where=site.settings.name,
+        remedy=known.remedy if known else f"read the whole log on the host: {site.service.logs(100)}",
+    )
+
+
+def _wait_for_names(site: Site) -> MemberList:
+    """The member list once all members are in it by name (a member publishes its name when it has joined)."""
+    end = time.monotonic() + LISTED_SECONDS
+    while True:
+        members = ask_member(site).members
+        if members and all(member.started for member in members.members):
+            return members
+        if time.monotonic() > end:
+            missing = [", ".join(m.peer_urls) for m in members.members if not m.started] if members else []
+            what = f"have not joined: {', '.join(missing)}" if missing else "no member list could be had"
+            raise VerificationError(
+                f"the cluster is not complete within {LISTED_SECONDS} s: {what}",
+                where=site.settings.name,
+                remedy="see etcd's log on the members that are missing, then run again",
+            )
+        time.sleep(0.5)
+
+
+def _wait_until_caught_up(site: Site) -> ClusterView:
+    end = time.monotonic() + STABLE_SECONDS
+    reason = ""
+    while True:
+        try:
+            live = ask_member(site)
+            if live.members:
+                view = ask_cluster(site, live.members)
+                reason = caught_up(site.settings.member.name, live.members, view.statuses, view.healths) or ""
+                if not reason:
+                    return view
+        except FleetError as error:
+            reason = error.what
+        if time.monotonic() > end:
+            raise not_healthy(site, f"after its restart, within {STABLE_SECONDS} s, {reason or 'it does not answer'}")
+        time.sleep(0.5)
+
+
+def _note_established(site: Site, members: MemberList) -> None:
+    content = json.dumps(marker(members), indent=1, sort_keys=True).encode() + b"\n"
+    site.remote.place([RemoteFile(ESTABLISHED, content)], what="noting the cluster's members")
+    site.forget()

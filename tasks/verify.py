@@ -1,0 +1,235 @@
+"""Proof that a member and its cluster are what the inventory says, from the host by etcdctl and from here by TLS."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from nornir.core.task import Result, Task
+
+from etcdfleet.certs import Certificate, parse_pem_bundle
+from etcdfleet.errors import CertificateError, FleetError, VerificationError
+from etcdfleet.etcd.checks import Finding
+from etcdfleet.etcd.checks import verify as verify_cluster
+from etcdfleet.etcd.ctl import all_endpoints, etcdctl, local_endpoint
+from etcdfleet.etcd.ids import hex_id
+from etcdfleet.etcd.view import (
+    EndpointStatus,
+    ExpectedMember,
+    parse_hashkv,
+    parse_health,
+    parse_member_list,
+    parse_status,
+    unanswered,
+)
+from etcdfleet.remote import CommandResult, last_lines
+from etcdfleet.served import Served, look
+from etcdfleet.settings.models import HostSettings, RoleName, client_url, peer_url
+from etcdfleet.step import StepOutcome
+from tasks.certificates import certificate_facts
+from tasks.observe import Observed, Site, site_of
+from tasks.pki import needed_roles
+
+SETTLE_SECONDS = 20
+"""An election, or a member that is a moment behind, gets this long before it counts as a failure."""
+CALL_SECONDS = 10.0
+REFUSAL_SECONDS = 1.0
+"""etcdctl tries again until its time is over when it is refused; the reason is in its output all the same."""
+
+
+def verify(task: Task) -> Result:
+    """Verifies the member on this host and, as this host sees it, its whole cluster; changes nothing.
+
+    Result: ``result`` is a `StepOutcome` whose facts name each check with its evidence. Raises `VerificationError`
+    with every check that failed.
+    """
+    site = site_of(task)
+    end = time.monotonic() + SETTLE_SECONDS
+    while True:
+        findings, status = check_all(site)
+        bad = [finding for finding in findings if not finding.ok]
+        if not bad or time.monotonic() > end:
+            break
+        time.sleep(1)
+        site.forget()
+    if bad:
+        raise VerificationError(
+            "; ".join(f"{finding.check}: {finding.evidence}" for finding in bad),
+            where=site.settings.name,
+            remedy="; ".join(dict.fromkeys(f.remedy for f in bad if f.remedy)) or "see etcd's log on this host",
+        )
+    return Result(task.host, result=_outcome(site, findings, status))
+
+
+def _outcome(site: Site, findings: Sequence[Finding], status: EndpointStatus | None) -> StepOutcome:
+    facts: dict[str, object] = {
+        "checks": [{"check": f.check, "ok": f.ok, "evidence": f.evidence} for f in findings],
+        "ssh_round_trips": site.remote.round_trips,
+        "certificates": certificate_facts(placed_leaves(site.settings, site.observe())),
+    }
+    if status:
+        facts |= {
+            "version": status.version,
+            "member_id": hex_id(status.member_id),
+            "cluster_id": hex_id(status.cluster_id),
+            "leader": status.leader_id == status.member_id,
+            "db_size_bytes": status.db_size,
+            "revision": status.revision,
+            "raft_term": status.term,
+        }
+    return StepOutcome(f"{len(findings)} checks passed", facts=facts)
+
+
+def check_all(site: Site) -> tuple[list[Finding], EndpointStatus | None]:
+    """All findings about the member and its cluster, and the member's own status."""
+    seen = site.observe()
+    answers = site.remote.batch(commands(site.settings), parallel=True, timeout=60)
+    findings, status = cluster_findings(site.settings, answers)
+    findings.append(service_finding(seen))
+    leaves = placed_leaves(site.settings, seen)
+    anchor = seen.facts.trust_anchor.content.decode() if seen.facts.trust_anchor else ""
+    if "server as client" in answers:
+        findings.append(refusal_finding(answers["server as client"]))
+    if site.settings.preflight.controller_reaches_members:
+        findings += served_findings(site.settings, leaves, anchor)
+    return findings, status
+
+
+def commands(settings: HostSettings) -> dict[str, str]:
+    """What is asked of etcdctl on the host, side by side in one round trip."""
+    here, everybody = [local_endpoint(settings)], all_endpoints(settings)
+    revision = etcdctl(settings, "-w json get --keys-only --limit=1 etcdfleet", here, seconds=CALL_SECONDS)
+    hashes = etcdctl(settings, '-w json endpoint hashkv --rev="$rev"', everybody, seconds=CALL_SECONDS)
+    found = {
+        "members": etcdctl(settings, "-w json member list", here, seconds=CALL_SECONDS),
+        "status": etcdctl(settings, "-w json endpoint status", everybody, seconds=CALL_SECONDS),
+        "health": etcdctl(settings, "-w json endpoint health", everybody, seconds=CALL_SECONDS),
+        # One revision for all: a cluster that is written to differs from one moment to the next.
+        "hashes": f"""rev=$({revision} | sed -n 's/.*"revision":\\([0-9]*\\).*/\\1/p')
+[ -n "$rev" ] || exit 1
+{hashes}""",
+    }
+    if refuses_server_certificate(settings):
+        # A fixed proof of refusal is wanted, so a slow host gets a second, longer try.
+        tries = [
+            etcdctl(settings, "endpoint health", here, seconds=seconds, role="server") + " 2>&1"
+            for seconds in (REFUSAL_SECONDS, 4 * REFUSAL_SECONDS)
+        ]
+        found["server as client"] = (
+            f"out=$({tries[0]}); rc=$?\n"
+            f'case $rc$out in 0*|*certificate*) ;; *) out=$({tries[1]}); rc=$? ;; esac\necho "$out"; exit $rc'
+        )
+    return found
+
+
+def refuses_server_certificate(settings: HostSettings) -> bool:
+    """Whether the server certificate must be refused as a client: with client TLS and a server-only role."""
+    return settings.cluster.client_tls and "client" not in settings.pki.roles["server"].usages
+
+
+def cluster_findings(
+    settings: HostSettings, answers: dict[str, CommandResult]
+) -> tuple[list[Finding], EndpointStatus | None]:
+    """The findings about the cluster in etcdctl's answers, and the status of the host's own member."""
+    expected = [
+        ExpectedMember(m.name, peer_url(m, settings.cluster), client_url(m, settings.cluster)) for m in settings.members
+    ]
+    try:
+        members = parse_member_list(answers["members"].stdout, answers["members"].stderr)
+        statuses = parse_status(answers["status"].stdout, answers["status"].stderr)
+        healths = parse_health(answers["health"].stdout, answers["health"].stderr)
+        hashes = parse_hashkv(answers["hashes"].stdout, answers["hashes"].stderr)
+    except FleetError as error:
+        return [Finding("etcdctl", False, error.what, error.remedy or "see etcd's log on this host")], None
+    findings = verify_cluster(
+        expected,
+        members,
+        statuses,
+        healths,
+        hashes,
+        quota_bytes=settings.cluster.quota_bytes,
+        unanswered=unanswered(answers["status"].stderr),
+    )
+    own = client_url(settings.member, settings.cluster)
+    return list(findings), next((status for status in statuses if status.endpoint == own), None)
+
+
+def service_finding(seen: Observed) -> Finding:
+    """The service runs and starts at boot."""
+    ok = seen.service.running and seen.service.enabled
+    said = f"{'running' if seen.service.running else 'not running'}, " + (
+        "enabled at boot" if seen.service.enabled else "not enabled at boot"
+    )
+    return Finding("service", ok, f"{said} ({seen.service.detail})", "" if ok else "run deploy")
+
+
+def refusal_finding(answer: CommandResult) -> Finding:
+    """The server certificate, used as a client's, was refused by etcd because of what it is."""
+    check = "server certificate refused as a client"
+    if answer.rc == 0:
+        return Finding(
+            check, False, "etcd served a client that came with the server certificate", "is client-cert-auth on?"
+        )
+    # TLS 1.3 servers refuse with "bad certificate"; that it is not the network's fault is in these words only.
+    if "bad certificate" in answer.stdout or "certificate" in answer.stdout.lower():
+        return Finding(check, True, "refused: bad certificate")
+    return Finding(check, False, f"no proof of a refusal: {last_lines(answer.stdout)}", "see etcd's log on this host")
+
+
+def placed_leaves(settings: HostSettings, seen: Observed) -> dict[RoleName, Certificate]:
+    """The certificates that lie on the host, of the roles that the settings use."""
+    found: dict[RoleName, Certificate] = {}
+    for role in needed_roles(settings):
+        pair = seen.facts.pairs.get(role)
+        try:
+            if pair:
+                found[role] = parse_pem_bundle(pair.pem)[0]
+        except CertificateError:
+            continue  # found by whoever needs it: the served one cannot be equal to it
+    return found
+
+
+def served_findings(settings: HostSettings, leaves: dict[RoleName, Certificate], anchor: str) -> list[Finding]:
+    """What both ports serve to this machine, and that they refuse who must be refused."""
+    ports: list[tuple[RoleName, int, bool]] = [
+        ("server", settings.cluster.client_port, settings.cluster.client_tls),
+        ("peer", settings.cluster.peer_port, settings.cluster.peer_tls),
+    ]
+    findings = []
+    for role, port, tls in ports:
+        if tls:
+            served = look(settings.member.address, port, name=settings.member.fqdn, trust_anchor=anchor)
+            findings += port_findings(port, served, leaves.get(role))
+    return findings
+
+
+def port_findings(port: int, served: Served, placed: Certificate | None) -> list[Finding]:
+    """The findings about one TLS port."""
+    if served.certificate is None:
+        remedy = "see etcd's log on this host"
+        if not served.reachable:
+            remedy = (
+                "let this machine reach the members' ports (firewall), or set preflight.controller_reaches_members to "
+                "false to go without the checks from here"
+            )
+        return [Finding(f"certificate served on {port}", False, served.problem, remedy)]
+    same = placed is not None and served.certificate.fingerprint == placed.fingerprint
+    number = served.certificate.serial
+    return [
+        Finding(
+            f"certificate served on {port}",
+            same,
+            f"serial {number}, valid until {served.certificate.not_after:%Y-%m-%d}"
+            if same
+            else f"serial {number} is served, {placed.serial if placed else 'none'} is placed",
+            "" if same else "etcd reads leaves at each handshake: see its log on this host",
+        ),
+        _refused(f"no client certificate refused on {port}", served.without_certificate),
+        _refused(f"plain http refused on {port}", served.plain_http),
+    ]
+
+
+def _refused(check: str, got: str) -> Finding:
+    if got:
+        return Finding(check, False, f"answered: {got}", "look at /etc/etcd/conf.yml on this host, then run deploy")
+    return Finding(check, True, "refused")
