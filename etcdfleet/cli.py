@@ -156,8 +156,8 @@ def _run(name: str, body: Body, steps: Sequence[tuple[str, str]], options: Optio
             recorder.warn(problem.where, f"{problem.what}; {problem.remedy}" if problem.remedy else problem.what)
         with _stop_signals(recorder, terminal):
             at_once = _carry_out(body, run)
-        record = recorder.finish(interrupted=at_once or recorder.cut_short)
-        _save(folder, recorder, terminal)
+            record = recorder.finish(interrupted=at_once or recorder.cut_short)
+            _save(folder, recorder, terminal)
         terminal.sum_up(record, folder)
     if at_once:
         # Workers still wait for hosts, and Python would wait for the workers.
@@ -224,7 +224,13 @@ def _stop_signals(recorder: RunRecorder, terminal: Terminal) -> Iterator[None]:
         recorder.request_stop()
         terminal.stopping()
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    # Signals that are ignored stay so: under nohup a run goes on when the terminal is gone.
+    numbers = [
+        number
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) is not signal.SIG_IGN
+    ]
+    before = {number: signal.signal(number, handle) for number in numbers}
     try:
         yield
     finally:
@@ -234,6 +240,6 @@ def _stop_signals(recorder: RunRecorder, terminal: Terminal) -> Iterator[None]:
 
 def _save(folder: ReportFolder, recorder: RunRecorder, terminal: Terminal) -> None:
     try:
-        folder.write(recorder.as_json())
+        folder.write(recorder.as_json(), durable=True)
     except OSError as error:
         terminal.complain(f"the report could not be written: {error}")

@@ -55,15 +55,19 @@ class ReportFolder:
         """The log of the run."""
         return self.path / f"{self.runbook}.log"
 
-    def write(self, document: Mapping[str, Any]) -> None:
-        """Write report.json, whole or not at all, mode 0600. ``document`` is redacted already. Raises OSError."""
+    def write(self, document: Mapping[str, Any], *, durable: bool = False) -> None:
+        """Write report.json, whole or not at all, mode 0600. ``document`` is redacted already. Raises OSError.
+
+        ``durable`` waits until it is on the disk, which is for the end of a run: on an SD card it takes its time.
+        """
         temporary = self.path / ".report.json.new"
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             json.dump(document, file, indent=2, ensure_ascii=False)
             file.write("\n")
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         temporary.replace(self.report)
 
 

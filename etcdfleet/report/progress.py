@@ -13,7 +13,7 @@ from rich.text import Text
 
 from etcdfleet.report.model import HostRecord, RunRecord, Status, StepRecord
 from etcdfleet.report.view import View
-from etcdfleet.report.words import STYLES, Marks, seconds_text, status_word
+from etcdfleet.report.words import STYLES, Marks, clock_text, seconds_text, status_word
 
 _ACTIVITY_FROM = 60  # columns; narrower terminals show the step only
 _DIFF_STYLES = {"+": "green", "-": "red", "@": "cyan"}
@@ -177,13 +177,13 @@ class LiveView(View):
         text.append(f" {self._fit(line.host, names)} ")
         text.append(f"{line.done}/{len(self._titles)} " if width >= _ACTIVITY_FROM else "", "dim")
         text.append(self._fit(line.text, texts), "" if line.running else style)
-        elapsed = seconds_text(float(int(now - line.since))) if line.running else ""
+        elapsed = clock_text(now - line.since) if line.running else ""
         room = width - text.cell_len - 1
         if room < 7:
             return text
         activity = room - 7 if width >= _ACTIVITY_FROM else 0
         text.append(" " + self._fit(line.activity, activity), "dim")
-        text.append(f"{'0s' if elapsed == '0.00s' else elapsed:>6}", "bold")
+        text.append(f"{elapsed:>6}", "bold")
         return text
 
     def _foot(self, every: tuple[Line, ...], shown: int, now: float, width: int) -> Text:
@@ -191,7 +191,7 @@ class LiveView(View):
             return Text(self._cut(self.notice, width), "bold yellow")
         done = sum(line.done >= len(self._titles) and not line.running for line in every)
         hidden = f", {len(every) - shown} not shown" if shown < len(every) else ""
-        text = f"{done} of {len(every)} hosts done{hidden}, {seconds_text(now - self._began)}"
+        text = f"{done} of {len(every)} hosts done{hidden}, {clock_text(now - self._began)}"
         return Text(self._cut(text, width), "dim")
 
     def _change(self, host: HostRecord, **values: object) -> None:

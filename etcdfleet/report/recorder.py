@@ -269,7 +269,7 @@ class RunRecorder:
         step.diff = "".join(self._diff(item) for item in flat if item.diff)
         step.summary = self._clean(own.summary) if own else ""
         for outcome in reversed(outcomes):
-            host.facts.update(self._redactor.tree(outcome.facts))
+            _merge(host.facts, self._redactor.tree(outcome.facts))
         if result.failed:
             step.status = Status.FAILED
             step.error = self._failure(cause) if cause else self._said(result)
@@ -353,6 +353,15 @@ def _not_begun(_task: Task, **_: Any) -> Result:
 
 def _names(names: str | Iterable[str]) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else tuple(names)
+
+
+def _merge(into: dict[str, Any], facts: Mapping[str, Any]) -> None:
+    """Later facts win; mappings are merged, so that two steps can tell of different certificates."""
+    for key, value in facts.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = value
 
 
 def _flat(result: Result | MultiResult) -> Iterator[Result]:

@@ -85,7 +85,13 @@ class RedactingStream:
 
     def write(self, text: str) -> int:
         """Write ``text`` without its secrets."""
-        self._stream.write(self._redactor.text(text))
+        clean = self._redactor.text(text)
+        try:
+            self._stream.write(clean)
+        except UnicodeEncodeError:
+            # What a host answered need not exist in the encoding of this terminal.
+            encoding = self._stream.encoding
+            self._stream.write(clean.encode(encoding, "replace").decode(encoding))
         return len(text)
 
     def __getattr__(self, name: str) -> Any:

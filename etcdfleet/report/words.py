@@ -58,7 +58,12 @@ def seconds_text(seconds: float | None) -> str:
         return f"{seconds:.2f}s"
     if seconds < 9.95:
         return f"{seconds:.1f}s"
-    whole = round(seconds)
+    return clock_text(round(seconds))
+
+
+def clock_text(seconds: float) -> str:
+    """``0s``, ``34s``, ``2m05s``: whole seconds, for a display that counts."""
+    whole = int(seconds)
     return f"{whole}s" if whole < 60 else f"{whole // 60}m{whole % 60:02d}s"
 
 
