@@ -47,7 +47,9 @@ def broken(failure: Broken, connection: VaultConnection) -> VaultError:
         ),
         "dropped": (
             f"Vault dropped the connection, {RETRIES + 1} times in a row",
-            "see Vault's own log, and what stands between it and this machine (a proxy, a load balancer)",
+            "see Vault's own log, and what stands between it and this machine (a proxy, a load balancer)"
+            # A TLS listener may answer plain http with a few words or by hanging up, as the timing has it.
+            + ("; if it speaks TLS, begin its address with https://" if connection.address.startswith("http:") else ""),
         ),
         "other": (f"Vault cannot be reached: {failure.detail}", "correct VAULT_ADDR or pki.address"),
     }[failure.kind]
