@@ -10,7 +10,7 @@ from typing import Any
 
 import jsonschema
 from nornir.core import Nornir
-from nornir.core.inventory import Defaults, Group, Groups, Host, Hosts, Inventory
+from nornir.core.inventory import Defaults, Group, Groups, Host, Hosts, Inventory, ParentGroups
 from nornir.core.state import GlobalState
 from nornir.core.task import Result, Task
 from nornir.plugins.runners import SerialRunner, ThreadedRunner
@@ -30,7 +30,10 @@ def nornir_of(fleet: Mapping[str, str] = FLEET, *, threads: int = 0, check: bool
     """A Nornir whose hosts are the keys of ``fleet`` and whose groups are its values."""
     groups = Groups({name: Group(name) for name in {*fleet.values(), "pis"}})
     hosts = Hosts(
-        {name: Host(name, hostname="192.0.2.1", groups=[groups[group], groups["pis"]]) for name, group in fleet.items()}  # type: ignore[list-item]
+        {
+            name: Host(name, hostname="192.0.2.1", groups=ParentGroups([groups[group], groups["pis"]]))
+            for name, group in fleet.items()
+        }
     )
     return Nornir(
         Inventory(hosts, groups, Defaults()),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import os
@@ -20,7 +21,7 @@ from nornir.core.task import Result, Task
 from etcdfleet import cli
 from etcdfleet.errors import FleetError, ProtectionError, RemoteError, UsageError
 from etcdfleet.options import Options, build_parser, parse_options
-from etcdfleet.report.secrets import REDACTOR, Redactor
+from etcdfleet.report.secrets import Redactor
 from etcdfleet.settings.problems import Problem, SettingsError
 from etcdfleet.step import StepOutcome
 from tests.unit.fake_run import FLEET, STEPS, fleet_of, nornir_of, raises, step, validated
@@ -285,10 +286,6 @@ def test_secrets_are_nowhere(runbook: Runner, tmp_path: Path) -> None:
     assert all("[secret]" in (folder / "deploy.log").read_text() for folder in ran.folders)
 
 
-def test_the_process_wide_redactor_is_the_default() -> None:
-    assert cli.REDACTOR is REDACTOR
-
-
 def test_confirm_needs_somebody_to_ask(runbook: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     answers: list[bool] = []
 
@@ -302,8 +299,12 @@ def test_confirm_needs_somebody_to_ask(runbook: Runner, monkeypatch: pytest.Monk
     assert answers == [True, True]
 
 
+def _add_days(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--days", type=int)
+
+
 def test_options_are_typed() -> None:
-    parser = build_parser("x", "d", "", lambda parser: parser.add_argument("--days", type=int) and None)
+    parser = build_parser("x", "d", "", _add_days)
     options = parse_options(parser, ["--limit", "a,b", "--limit=!c", "--days", "3", "--forks", "5", "--timeout", "2.5"])
     assert options.limit == ("a", "b", "!c")
     assert (options.forks, options.timeout, options.extra) == (5, 2.5, {"days": 3})
