@@ -126,6 +126,7 @@ def _tls(draft: Draft, notes: Notes) -> None:
 def _roles(draft: Draft, notes: Notes) -> None:
     if draft.pki is None:
         return
+    always: list[RoleName] = []
     for name in ROLE_NAMES:
         role, key = draft.pki.roles[name], f"pki.roles.{name}"
         if not draft.sound(key):
@@ -142,11 +143,11 @@ def _roles(draft: Draft, notes: Notes) -> None:
             what = f"the TTL {ttl} is beyond the role's max_ttl {limit}; Vault would shorten it, with a mere warning"
             notes.mistake(draft, f"{key}.ttl", what, f"ask for {limit} or less, or raise max_ttl here and in Vault")
         elif draft.sound("pki.renew_before") and draft.pki.renew_before.threshold(role.ttl) >= role.ttl:
-            what = (
-                f"renew_before is {draft.pki.renew_before}, no shorter than the life {go_duration(role.ttl)} of "
-                f"role {name}: every run would renew every certificate"
-            )
-            notes.mistake(draft, "pki.renew_before", what, 'write less, or a fraction of the life such as "1/3"')
+            always.append(name)
+    if always:
+        lives = ", ".join(f"{go_duration(draft.pki.roles[name].ttl)} of role {name}" for name in always)
+        what = f"{draft.pki.renew_before} is no shorter than the life {lives}: every run would renew them"
+        notes.mistake(draft, "pki.renew_before", what, 'write less, or a fraction of the life such as "1/3"')
 
 
 def _gateway(draft: Draft, notes: Notes) -> None:

@@ -118,7 +118,10 @@ def _draft(host: Host, sources: Sources, mistakes: list[Problem]) -> Draft:
     draft.pki = reader.read("pki", PkiSettings)
     draft.platform = reader.read("platform", PlatformSettings)
     draft.preflight = reader.read("preflight", PreflightSettings)
-    draft.install = reader.read_install()
+    if draft.init is None and "install" not in merged.data:
+        draft.bad.add(("install",))  # it comes with the group of the init system, which is what is missing
+    else:
+        draft.install = reader.read_install()
     _resolve_paths(draft, sources.files)
     return draft
 
