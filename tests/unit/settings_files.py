@@ -44,7 +44,7 @@ def edited(content: Mapping[str, Any], edits: Mapping[str, Any]) -> dict[str, An
 
 
 def write_inventory(folder: Path, edits: Mapping[str, Any] | None = None) -> Path:
-    """Writes config.yaml and the inventory, ``edits`` being paths below hosts, groups, defaults; returns config.yaml."""
+    """Writes config.yaml and the inventory, with ``edits`` (paths start with hosts, groups or defaults) applied."""
     content = edited({"hosts": HOSTS, "groups": GROUPS, "defaults": DEFAULTS}, edits or {})
     for name, part in content.items():
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(part, sort_keys=False))
