@@ -255,7 +255,8 @@ def up(lab: Lab, say: Callable[[str], None] = lambda _: None) -> None:
         return
     daemons.stop(lab, DAEMON)
     argv = [sys.executable, "-m", "http.server", str(PORT), "--bind", lab.address, "--directory", str(folder)]
-    daemons.start(lab, DAEMON, argv)
+    # Not the caller's environment, in which there may be tokens.
+    daemons.start(lab, DAEMON, argv, env={"PATH": os.defpath})
     end = time.monotonic() + START_SECONDS
     while not _answers(lab):
         if time.monotonic() > end or daemons.main_pid(lab, DAEMON) is None:
