@@ -29,6 +29,12 @@ it:
 - the data are lost but a marker is left on any of the hosts: the marker closes rule 1;
 - the third answers, without a quorum (3.4 lists members from memory, also without one): rule 2 wants a quorum to
   answer.
+- two hosts booted with empty data directories and etcd started there before anybody looked: their list has never seen
+  the third, though a marker says that it was a member; nothing is touched any more.
+
+Measured with 3.4.23 and 3.5.1: two wiped members of three, started while the third is down, serve an empty key space
+under the *same* cluster id and member ids. When the third comes back it joins them without an error, and from then on
+different members answer with different keys.
 
 All data and all markers lost on all hosts is the same as new hosts, and cannot be told from them.
 """
@@ -278,24 +284,33 @@ def _entry(member: ExpectedMember, member_list: MemberList) -> Member | None:
 def _against_entry(
     state: MemberState, entry: Member, ids: StaticIds, member_list: MemberList, states: Sequence[MemberState]
 ) -> Refuse | None:
-    if not state.seen:
-        return None
-    if state.data:
-        if state.data.member_id != entry.id:
-            return Refuse(
-                f"{state.host} holds data of member {hex_id(state.data.member_id)}, but the running cluster knows"
-                f" {state.name} as {hex_id(entry.id)}",
-                (state.host,),
-                "its data are stale (the member was replaced) or another member's: " + _REPLACE,
-            )
-        return None
-    if entry.started or any(other.established is not None for other in states if other.seen):
-        return _lost((state,), "the running cluster knows it as started" if entry.started else "a marker says so")
+    if state.seen and state.data and state.data.member_id != entry.id:
+        return Refuse(
+            f"{state.host} holds data of member {hex_id(state.data.member_id)}, but the running cluster knows"
+            f" {state.name} as {hex_id(entry.id)}",
+            (state.host,),
+            "its data are stale (the member was replaced) or another member's: " + _REPLACE,
+        )
+    if entry.started:
+        return _lost((state,), "the running cluster knows it as started") if state.empty else None
     if entry.id != ids.members.get(state.name) or member_list.cluster_id != ids.cluster_id:
+        if not state.empty:
+            return None
         return Refuse(
             f"{state.name} was added to the running cluster but has not joined it yet",
             (state.host,),
             "deploy does not join members: start it by hand with initial-cluster-state existing, or remove it again",
+        )
+    marked = [other for other in states if other.seen and other.established is not None]
+    if marked:
+        # A host that boots with an empty data directory starts etcd by itself; two of them make a cluster of that id.
+        return Refuse(
+            f"the running cluster has never seen {state.name}, but the marker on {', '.join(_hosts(marked))} says that"
+            f" {state.name} was part of it: members that lost their data have started a new cluster over the old one",
+            (state.host,),
+            f"do not start {state.name}: stop etcd on the others, keep every data directory, and restore the cluster"
+            f" from a snapshot, or from the data of {state.name} if they are the only ones left (snapshot restore of"
+            " member/snap/db with --skip-hash-check)",
         )
     return None
 

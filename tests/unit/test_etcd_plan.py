@@ -167,9 +167,33 @@ CASES: dict[str, tuple[Plan, Any]] = {
         plan(*(live(n, established=None) for n in "ab"), empty("c"), members=listed("c"), leader="-"),
         ("no quorum", "c"),
     ),
-    "the same, marker against list": (
+    "two wiped hosts booted and made a new cluster; the third comes back": (
+        plan(live("a"), live("b"), stopped("c"), members=listed("c")),
+        ("never seen c", "c"),
+    ),
+    "the same, the third is still off": (
+        plan(live("a"), live("b"), off("c"), members=listed("c")),
+        ("never seen c", "c"),
+    ),
+    "the same, only the third has its marker": (
+        plan(live("a", established=None), live("b", established=None), stopped("c"), members=listed("c")),
+        ("never seen c", "c"),
+    ),
+    "marker against list, no data": (
         plan(live("a"), live("b", established=None), empty("c"), members=listed("c")),
-        ("no data on c", "c"),
+        ("never seen c", "c"),
+    ),
+    "replaced by hand, not joined yet": (
+        plan(live("a"), live("b"), empty("c"), members=listed("c", c={"name": "", "id": 9})),
+        ("not joined", "c"),
+    ),
+    "replaced by hand, joining": (
+        plan(live("a"), live("b"), stopped("c", data=data("c", member_id=9)), members=listed("c", c={"id": 9})),
+        Rolling((), ("c",)),
+    ),
+    "joined but killed before it published its URLs": (
+        plan(*(live(n, established=None) for n in "ab"), stopped("c", established=None), members=listed("c")),
+        Rolling((), ("c",)),
     ),
     "one lost its data while running": (
         plan(live("a"), live("b"), live("c", data=None), members=LIST),
@@ -356,12 +380,14 @@ def check(states: list[MemberState], members: MemberList | None, found: Plan) ->
     seen = [state for state in states if state.seen]
     started = {member.name for member in members.members if member.started} if members else set()
     context = (states, members, found)
+    if members and any(state.established is not None for state in seen) and len(started) < len(states):
+        assert isinstance(found, Refuse), context
     touched: tuple[str, ...] = ()
     if isinstance(found, Bootstrap):
         touched = found.hosts
+        assert not any(other.established is not None for other in seen), context
         without = [state for state in seen if state.data is None]
         for state in without:
-            assert not any(other.established is not None for other in seen), context
             assert state.name not in started, context
         if without:
             led = [state for state in seen if state.data and state.data.had_leader(3)]
