@@ -5,7 +5,7 @@ takes part in a new log, and enough of them form a quorum that overrules the mem
 (``Cluster.Bootstrap`` and ``StartNode`` in ``server/etcdserver/bootstrap.go``, in 3.4 ``server.go``). etcd itself
 guards only against the easy case: it asks its peers first and says "member ... has already been bootstrapped"
 (``isMemberBootstrapped`` in ``cluster_util.go``), but if no peer answers it goes ahead. Starting a member that has its
-data is always safe.
+data is safe, unless the others have begun such a new log already.
 
 So a data-less member is started only if one of these is *proved*:
 
