@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import shlex
-from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from etcdfleet.errors import UsageError
+from etcdfleet.settings.units import go_duration
 
 if TYPE_CHECKING:
     import jinja2
@@ -20,12 +20,6 @@ TEMPLATES = Path(__file__).resolve().parent.parent / "templates"
 def _yaml(value: Any) -> str:
     # JSON is YAML: a quoted string, a number, true or false, whatever characters a name may have.
     return json.dumps(value)
-
-
-def _etcd_duration(value: timedelta) -> str:
-    """A duration as Go reads it (``8h0m0s`` is what etcd prints for it)."""
-    seconds = int(value.total_seconds())
-    return f"{seconds // 3600}h" if seconds % 3600 == 0 else f"{seconds}s"
 
 
 @cache
@@ -41,7 +35,7 @@ def environment(folder: Path = TEMPLATES) -> jinja2.Environment:
         keep_trailing_newline=True,
         autoescape=False,  # noqa: S701  no HTML here; each value is quoted by a filter for the file it goes into
     )
-    made.filters.update(yaml=_yaml, sh=shlex.quote, etcd_duration=_etcd_duration)
+    made.filters.update(yaml=_yaml, sh=shlex.quote, etcd_duration=go_duration)
     return made
 
 

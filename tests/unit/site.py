@@ -1,0 +1,60 @@
+"""Settings of a small cluster, and a host that is this machine's own shell: for tests of tasks without any SSH."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import Any
+
+from etcdfleet.remote import CommandResult, RemoteHost
+from etcdfleet.settings.models import (
+    AptInstall,
+    ClusterSettings,
+    HostSettings,
+    InstallSettings,
+    MemberSettings,
+    PkiSettings,
+    PlatformSettings,
+    PreflightSettings,
+)
+
+MEMBERS = tuple(
+    MemberSettings(name=f"az-{number}", fqdn=f"etcd.az{number}.k8s.home", address=f"198.51.100.{10 + number}")
+    for number in (1, 2, 3)
+)
+
+
+def settings(
+    number: int = 1,
+    *,
+    init: Any = "systemd",
+    install: InstallSettings | None = None,
+    platform: PlatformSettings | None = None,
+    preflight: PreflightSettings | None = None,
+    **cluster: Any,
+) -> HostSettings:
+    """The settings of the host az-1, az-2 or az-3 of a three-member cluster."""
+    return HostSettings(
+        name=f"az-{number}",
+        hostname=MEMBERS[number - 1].address,
+        init=init,
+        member=MEMBERS[number - 1],
+        cluster=ClusterSettings.model_validate({"name": "k8s-home", "token": "k8s-home", **cluster}),
+        pki=PkiSettings(),
+        install=install or AptInstall(),
+        platform=platform or PlatformSettings(),
+        preflight=preflight or PreflightSettings(),
+        members=MEMBERS,
+    )
+
+
+class LocalHost(RemoteHost):
+    """Runs what it is given in this machine's ``sh``, as the user of the tests."""
+
+    def __init__(self) -> None:
+        super().__init__("local", None)  # type: ignore[arg-type]
+        self._shell = "sh -s"
+
+    def _exec(self, command: str, stdin: bytes, timeout: float) -> CommandResult:
+        self.round_trips += 1
+        done = subprocess.run(command.split(), input=stdin, capture_output=True, timeout=timeout, check=False)
+        return CommandResult(done.returncode, done.stdout.decode("utf-8", "surrogateescape"), done.stderr.decode())
