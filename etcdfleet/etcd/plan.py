@@ -463,10 +463,10 @@ def marker(member_list: MemberList) -> dict[str, Any]:
 
 
 def _why_not(state: MemberState) -> str:
-    if not state.seen:
-        return "could not be read"
     if not state.chosen:
         return "is not part of this run"
+    if not state.seen:
+        return "could not be read"
     return "is not ready (an earlier step failed)" if not state.ready else "is stopped"
 
 
