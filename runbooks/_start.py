@@ -29,7 +29,8 @@ def start() -> None:
     if not lacking and sys.version_info >= (3, 11):
         return
     python = VENV / "bin" / "python"
-    if python.exists() and Path(sys.prefix).resolve() != VENV.resolve():
+    # Compared as it was called, since it is a link to the base interpreter; equal means that this was tried already.
+    if python.exists() and Path(sys.executable) != python:
         sys.stdout.flush()
         sys.stderr.flush()
         arguments = getattr(sys, "orig_argv", [sys.executable, *sys.argv])[1:]

@@ -7,7 +7,7 @@ from typing import Any, TextIO
 
 from etcdfleet.report import model
 from etcdfleet.report.model import HostRecord, RunRecord, StepRecord
-from etcdfleet.report.secrets import Redactor
+from etcdfleet.report.secrets import RedactingStream, Redactor
 from etcdfleet.report.view import View
 
 
@@ -15,7 +15,7 @@ class EventView(View):
     """Writes one event a line, each flushed at once."""
 
     def __init__(self, stream: TextIO, redactor: Redactor) -> None:
-        self._stream = stream
+        self._stream = RedactingStream(stream, redactor)
         self._redactor = redactor
 
     def run_started(self, record: RunRecord) -> None:

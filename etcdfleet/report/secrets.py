@@ -6,13 +6,18 @@ private key or a Vault token whoever wrote them.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import os
 import re
 import threading
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TextIO
 from urllib.parse import quote
+
+log = logging.getLogger("etcdfleet.run")
 
 HIDDEN = "[secret]"
 _KEY = re.compile(
@@ -77,7 +82,11 @@ class Redactor:
 
 
 class RedactingStream:
-    """A text stream that hides secrets in whatever is written to it; the last net before the terminal."""
+    """A text stream that hides secrets in whatever is written to it; the last net before the terminal.
+
+    A reader that goes away (``| head``, a lost terminal, a full disk) ends the output, never the work on the hosts:
+    from then on everything is dropped.
+    """
 
     def __init__(self, stream: TextIO, redactor: Redactor) -> None:
         self._stream = stream
@@ -85,6 +94,26 @@ class RedactingStream:
 
     def write(self, text: str) -> int:
         """Write ``text`` without its secrets."""
+        try:
+            self._write(text)
+        except OSError as error:
+            self._give_up(error)
+        return len(text)
+
+    def flush(self) -> None:
+        """Hand on what is buffered."""
+        try:
+            self._stream.flush()
+        except OSError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        log.warning("output is lost from here on: %s", error)
+        # What is still buffered must not fail again at the end of the process, which would change the exit code.
+        with contextlib.suppress(OSError, ValueError), Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), self._stream.fileno())
+
+    def _write(self, text: str) -> None:
         clean = self._redactor.text(text)
         try:
             self._stream.write(clean)
@@ -92,7 +121,6 @@ class RedactingStream:
             # What a host answered need not exist in the encoding of this terminal.
             encoding = self._stream.encoding
             self._stream.write(clean.encode(encoding, "replace").decode(encoding))
-        return len(text)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

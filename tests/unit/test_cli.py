@@ -418,3 +418,19 @@ def test_a_terminal_gets_live_lines(tmp_path: Path, variables: dict[str, str], c
     assert process.returncode == 0
     assert "3 of 3 hosts done" in text
     assert ("\x1b[32m" in text) is coloured
+
+
+@pytest.mark.parametrize("events", [[], ["--json", "-"]], ids=["lines", "events"])
+def test_a_reader_that_goes_away_does_not_stop_the_work(tmp_path: Path, events: list[str]) -> None:
+    code = textwrap.dedent(SLOW).format(root=str(ROOT), reports=str(tmp_path), seconds=0.3)
+    code = code.replace('print("began", flush=True) or ', "").replace("argv=[", f"argv=[*{events!r}, ")
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
+    (folder,) = tmp_path.iterdir()
+    assert json.loads((folder / "report.json").read_text())["status"] == "ok"
+    assert (folder / "deploy.log").read_text().count("output is lost") == 1

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+START = Path(__file__).parents[2] / "runbooks" / "_start.py"
+
+
+@pytest.fixture(name="project")
+def _project(tmp_path: Path) -> Path:
+    (tmp_path / "runbooks").mkdir()
+    shutil.copy(START, tmp_path / "runbooks")
+    (tmp_path / "runbooks" / "hello.py").write_text("import _start\nprint('hello')\n")
+    return tmp_path
+
+
+def hello(project: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    # -S leaves the installed packages out: a Python that lacks everything.
+    command = [sys.executable, *flags, str(project / "runbooks" / "hello.py"), "--check"]
+    return subprocess.run(command, cwd="/", capture_output=True, text=True, check=False, timeout=20)
+
+
+def test_where_all_is_there_nothing_happens(project: Path) -> None:
+    assert hello(project).stdout == "hello\n"
+
+
+def test_without_packages_the_set_up_is_named(project: Path) -> None:
+    found = hello(project, "-S")
+    assert found.returncode == 2
+    assert "it lacks nornir" in found.stderr
+    assert f"make -C {project} setup" in found.stderr
+
+
+def test_the_projects_own_python_takes_over(project: Path) -> None:
+    python = project / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/bin/sh\necho "own $*"\n')
+    python.chmod(0o755)
+    assert hello(project, "-S").stdout == f"own -S {project}/runbooks/hello.py --check\n"
+
+
+def test_a_half_made_set_up_does_not_loop(project: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(project / ".venv")], check=True)
+    found = hello(project, "-S")
+    assert found.returncode == 2
+    assert "setup" in found.stderr
