@@ -232,6 +232,8 @@ class RunRecorder:
     def as_json(self) -> dict[str, Any]:
         """The record in the form of report.json, redacted once more with all that is known to be secret by now."""
         with self._lock:
+            if not self.record.finished:
+                self.record.seconds = self._offset()
             document: dict[str, Any] = self._redactor.tree(self.record.as_json())
             return document
 
