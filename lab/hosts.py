@@ -97,6 +97,7 @@ def stop(lab: Lab, host: LabHost) -> None:
     """Pull the power cord: every process of the host ends at once, nothing is said to it; its disk stays."""
     daemons.stop(lab, daemon(host))
     network.disconnect(lab, host)
+    forget_lock(lab.root(host))
     unmount(lab.host_dir(host))
     for place in ("propagate", "unix-export"):
         with contextlib.suppress(OSError):  # nspawn removes it itself unless it is killed
@@ -257,6 +258,13 @@ def enter_command(lab: Lab, host: LabHost, argv: list[str]) -> list[str]:
     inside = ["env", "-i", path, "HOME=/root", f"TERM={term}", *command]
     # The working folder too: otherwise it would be the caller's, outside of the host.
     return ["nsenter", f"--target={pid}", "--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd", *inside]
+
+
+def forget_lock(root: Path) -> None:
+    """Remove the lock of a killed nspawn: named after the folder it booted, which nobody else can have mounted."""
+    if os.path.ismount(root):
+        info = root.stat()
+        (Path("/run/systemd/nspawn/locks") / f"inode-{info.st_dev}:{info.st_ino}").unlink(missing_ok=True)
 
 
 def forget(identity: str) -> None:

@@ -144,6 +144,8 @@ def down(name: str, say: Say) -> None:
     found = folder.exists() or bool(network.leftovers(identity)) or bool(list(cgroups.folders(group)))
     cgroups.kill(group)
     cgroups.remove(group)
+    for root in (folder / "hosts").glob("*/root"):
+        hosts.forget_lock(root)
     hosts.unmount(folder)
     network.teardown(identity)
     hosts.forget(identity)
