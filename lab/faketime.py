@@ -1,9 +1,9 @@
 """Clock faults: a host that is told another time than it is.
 
 The kernel's clock is shared by all hosts and the controller, so it cannot be changed for one. What is shifted is the
-time that commands on the host see. ``date``, ``openssl`` and ``curl`` get a front in ``/usr/local/bin``, first in the
-PATH of logins, sudo and OpenRC, which preloads libfaketime; Alpine's own ``date`` is a musl program, into which that
-library (glibc) cannot be loaded, so its front computes the time instead.
+time that commands on the host see: ``date``, ``openssl`` and ``curl`` get a front in ``/usr/local/bin``, first in the
+PATH of logins, sudo and OpenRC. It preloads libfaketime, or has ``date`` show another time than now: that library works
+neither with Alpine's musl programs (``date`` and ``curl`` there) nor with the 64-bit time of Debian's 32-bit ``date``.
 
 Not shifted: programs called by their full path or already running, etcd (Go asks the kernel directly) and Vault, shell
 built-ins, times of files, logs, and everything else in the host. So a shifted host behaves as a person or a check
@@ -15,15 +15,22 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Mapping
 
 from lab import hosts
 from lab.errors import LabError, LabUsageError
-from lab.state import Lab, LabHost
+from lab.state import Init, Kind, Lab, LabHost
 
 FOLDER = "/usr/local/bin"
 MARK = "# Made by the lab: this command sees a shifted clock."
 LIBRARY = "/usr/$LIB/faketime/libfaketime.so.1"  # $LIB: the loader's own, Debian's folder of the architecture
-PRELOADED = {"debian": ("date", "openssl", "curl"), "debian-armhf": ("date", "openssl", "curl"), "alpine": ("openssl",)}
+PRELOADED: Mapping[Kind, tuple[str, ...]] = {
+    "debian": ("openssl", "curl"),
+    "debian-armhf": ("openssl", "curl"),
+    "alpine": ("openssl",),
+}
+# How `date` is told a time, from an offset in seconds. Busybox knows no relative times.
+DATES: Mapping[Init, str] = {"systemd": "now {offset:+d} seconds", "openrc": "@$(($(/bin/date +%s) + {offset}))"}
 TIMEOUT_SECONDS = 30
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "y": 365 * 86400}
@@ -37,16 +44,16 @@ exec {program} "$@"
 """
 
 # Only what shows the present time; to show or set another is the real command's.
-_BUSYBOX_DATE_FRONT = """\
+_DATE_FRONT = """\
 #!/bin/sh
 {mark}
 for argument in "$@"; do
 	case $argument in
-	-u | --utc | -R | -I* | +*) ;;
+	-u | --utc | --universal | -R | --rfc-email | -I* | --iso-8601* | --rfc-3339=* | +*) ;;
 	*) exec /bin/date "$@" ;;
 	esac
 done
-exec /bin/date -d "@$(($(/bin/date +%s) + {offset}))" "$@"
+exec /bin/date -d "{date}" "$@"
 """
 
 
@@ -78,8 +85,7 @@ def set(lab: Lab, host: LabHost, offset: str) -> None:  # noqa: A001 - read as f
         program = f"/usr/bin/{name}"
         text = _PRELOADING_FRONT.format(mark=MARK, library=LIBRARY, offset=seconds, program=program)
         script += f"if [ -x {program} ]; then\n{_writing(name, text)}fi\n"
-    if host.kind == "alpine":
-        script += _writing("date", _BUSYBOX_DATE_FRONT.format(mark=MARK, offset=seconds))
+    script += _writing("date", date_front(host.init, seconds))
     _run(lab, host, script)
 
 
@@ -95,8 +101,13 @@ def clear(lab: Lab, host: LabHost) -> None:
     _run(lab, host, script)
 
 
+def date_front(init: Init, offset: int) -> str:
+    """The shell script that stands before ``date``: ``offset`` in seconds."""
+    return _DATE_FRONT.format(mark=MARK, date=DATES[init].format(offset=offset))
+
+
 def _fronts(host: LabHost) -> tuple[str, ...]:
-    return ("date", *(name for name in PRELOADED[host.kind] if name != "date"))
+    return ("date", *PRELOADED[host.kind])
 
 
 def _writing(name: str, text: str) -> str:

@@ -3,6 +3,7 @@
 import hashlib
 import subprocess
 import tarfile
+import time
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import yaml
 
 from lab import apkrepo, faketime, names, pki, releases, topology, userfiles, vault
 from lab.errors import LabError, LabUsageError
-from lab.state import Lab
+from lab.state import Init, Lab
 
 TOPOLOGY = """
 clusters:
@@ -182,3 +183,19 @@ def test_a_lab_without_vault_says_so(lab: Lab) -> None:
     assert vault.status(lab) == "stopped"
     with pytest.raises(LabError, match="not initialised"):
         vault.client(lab)
+
+
+@pytest.mark.parametrize("init", ["systemd", "openrc"])
+@pytest.mark.parametrize(
+    ("arguments", "shift"),
+    [(["+%s"], 86400), (["-u", "+%s"], 86400), (["-d", "@5", "+%s"], None), (["-ud", "@5", "+%s"], None)],
+)
+def test_the_front_of_date_shifts_now_and_nothing_else(init: Init, arguments: list[str], shift: int | None) -> None:
+    script = faketime.date_front(init, 86400)
+    before = time.time()
+    done = subprocess.run(["/bin/sh", "-s", *arguments], input=script, capture_output=True, text=True, check=True)
+    found = int(done.stdout)
+    if shift is None:
+        assert found == 5
+    else:
+        assert int(before) + shift <= found <= time.time() + shift
