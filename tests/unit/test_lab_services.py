@@ -193,7 +193,7 @@ def test_a_lab_without_vault_says_so(lab: Lab) -> None:
 def test_the_front_of_date_shifts_now_and_nothing_else(init: Init, arguments: list[str], shift: int | None) -> None:
     script = faketime.date_front(init, 86400)
     before = time.time()
-    done = subprocess.run(["/bin/sh", "-s", *arguments], input=script, capture_output=True, text=True, check=True)
+    done = subprocess.run(["/bin/sh", "-s", "--", *arguments], input=script, capture_output=True, text=True, check=True)
     found = int(done.stdout)
     if shift is None:
         assert found == 5
