@@ -66,6 +66,9 @@ def main(arguments: list[str] | None = None) -> int:
         again = f"python -m lab down --name {options.name}"
         print(f"\nlab: interrupted\n  remedy: run it again, or: {again}", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # the reader of our output has gone, such as `| head`
+        sys.stderr.close()
+        return 1
     except OSError as error:
         print(f"lab: {error}\n  remedy: python -m lab down --name {options.name}, then up", file=sys.stderr)
         return 1

@@ -20,9 +20,8 @@ Say = Callable[[str], None]
 @contextmanager
 def lock(name: str) -> Iterator[None]:
     """Hold the lab's own lock: one command at a time changes it. Raises LabError if another does already."""
-    folder = state.lab_dir(name)
-    folder.parent.mkdir(exist_ok=True)
-    with folder.with_name(f".{name}.lock").open("w") as file:
+    machine.NOTES.mkdir(mode=0o755, exist_ok=True)
+    with (machine.NOTES / f"{state.lab_id(state.lab_dir(name))}.lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

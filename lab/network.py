@@ -11,7 +11,8 @@ from lab.state import Lab, LabHost
 def setup(lab: Lab) -> None:
     """Create the bridge and the packet filter of the lab; what is there stays."""
     if lab.bridge not in _links():
-        run(["ip", "link", "add", lab.bridge, "type", "bridge"])
+        # An address of its own: else it takes over that of some cable, and changes it when that host is switched off.
+        run(["ip", "link", "add", lab.bridge, "address", mac(lab, 255), "type", "bridge"])
     run(["ip", "address", "replace", f"{lab.address}/{lab.subnet.prefixlen}", "dev", lab.bridge])
     run(["ip", "link", "set", lab.bridge, "up"])
     run(["nft", "-f", "-"], stdin=ruleset(lab))
@@ -58,6 +59,7 @@ def connect(lab: Lab, host: LabHost) -> None:
     run(["ip", "netns", "add", namespace])
     run(["ip", "link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", namespace])
     lines = [
+        f"link set eth0 address {mac(lab, host.index)}",
         "link set lo up",
         f"address add {host.address}/{lab.subnet.prefixlen} dev eth0",
         "link set eth0 up",
@@ -66,6 +68,11 @@ def connect(lab: Lab, host: LabHost) -> None:
     run(["ip", "-netns", namespace, "-batch", "-"], stdin="\n".join(lines) + "\n")
     run(["ip", "link", "set", cable, "master", lab.bridge])
     set_cable(lab, host, plugged=not is_cut(lab, host))
+
+
+def mac(lab: Lab, number: int) -> str:
+    """A hardware address that a host keeps over restarts, as real ones do (neighbours remember it for minutes)."""
+    return ":".join(["02", "ef", lab.id[:2], lab.id[2:4], lab.id[4:], f"{number:02x}"])
 
 
 def disconnect(lab: Lab, host: LabHost) -> None:

@@ -82,7 +82,7 @@ def _builder(kind: Kind) -> tuple[Callable[[Path], None], str]:
     from lab.images import alpine, debian
 
     if kind == "alpine":
-        return alpine.build, Path(alpine.__file__).read_text()
+        return alpine.build, "\n".join([Path(alpine.__file__).read_text(), *debian.sources()])
     architecture = "armhf" if kind == "debian-armhf" else debian.native_architecture()
     recipe = "\n".join([architecture, Path(debian.__file__).read_text(), *debian.sources(), *debian.apt_options()])
     return lambda target: debian.build(target, architecture), recipe
