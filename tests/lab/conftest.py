@@ -1,0 +1,99 @@
+"""Real hosts for the lab tests. ``ETCDFLEET_NO_LAB=1`` skips them; without root they fail and say why."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from lab import state
+from lab.state import PROJECT, Lab
+
+
+@dataclass(frozen=True)
+class LabHandle:
+    """A lab that is up, used as a person would: through ``python -m lab``. ``env`` is ours plus what its `env` sets."""
+
+    name: str
+    dir: Path
+    env: dict[str, str] = field(repr=False)
+
+    @property
+    def plan(self) -> Lab:
+        """Its hosts, addresses and files, as data."""
+        return state.require(self.name)
+
+    def run(self, command: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """``python -m lab COMMAND --name … ARGUMENTS``; fails the test if it fails."""
+        return lab_command(command, "--name", self.name, *arguments, check=check)
+
+    def exec(self, host: str, cmd: str, *, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a shell command as root in the host, past SSH and network."""
+        return self.run("exec", host, cmd, check=check)
+
+    def stop(self, host: str) -> None:
+        """Pull its power cord."""
+        self.run("stop", host)
+
+    def start(self, host: str) -> None:
+        """Boot it again, with its disk."""
+        self.run("start", host)
+
+    def cut(self, host: str) -> None:
+        """Pull its network cable."""
+        self.run("cut", host)
+
+    def heal(self, host: str) -> None:
+        """Plug it in again."""
+        self.run("heal", host)
+
+    def ssh(self, host: str, cmd: str, *, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Log in as the inventory does, with strict host keys, and run a command."""
+        target = self.plan.host(host)
+        options = [f"UserKnownHostsFile={self.dir / 'known_hosts'}", "StrictHostKeyChecking=yes", "BatchMode=yes"]
+        argv = ["ssh", "-F", "none", "-i", str(self.dir / "id_ed25519"), "-o", "ConnectTimeout=5"]
+        argv += [part for option in options for part in ("-o", option)]
+        argv += [f"{target.login}@{target.address}", cmd]
+        return subprocess.run(argv, input=stdin, capture_output=True, text=True, timeout=60, check=False)
+
+
+def lab_command(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """``python -m lab ARGUMENTS``; with ``check`` a failure fails the test and shows what it said."""
+    argv = [sys.executable, "-m", "lab", *arguments]
+    done = subprocess.run(argv, cwd=PROJECT, capture_output=True, text=True, timeout=1800, check=False)
+    if check and done.returncode != 0:
+        pytest.fail(f"{' '.join(argv)}: exit code {done.returncode}\n{done.stdout}{done.stderr}", pytrace=False)
+    return done
+
+
+def sourced(env_file: Path) -> dict[str, str]:
+    """The environment after sourcing a file."""
+    script = '. "$1" >/dev/null && env -0'
+    done = subprocess.run(["sh", "-c", script, "sh", str(env_file)], capture_output=True, text=True, check=True)
+    return dict(entry.split("=", 1) for entry in done.stdout.split("\0") if "=" in entry)
+
+
+@pytest.fixture(scope="session")
+def lab_machine() -> None:
+    """Stop here, with the reason, on a machine that cannot carry a lab."""
+    if os.environ.get("ETCDFLEET_NO_LAB") == "1":
+        pytest.skip("ETCDFLEET_NO_LAB=1: no lab tests wanted")
+    if os.geteuid() != 0:
+        pytest.fail("the lab needs root (or set ETCDFLEET_NO_LAB=1 to leave these tests out)", pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def lab(lab_machine: None) -> Iterator[LabHandle]:  # noqa: ARG001
+    """The default topology as the lab ``test``: fresh at the start of the session, gone at its end."""
+    lab_command("down", "--name", "test")
+    try:
+        lab_command("up", "--name", "test")
+        folder = state.lab_dir("test")
+        yield LabHandle("test", folder, sourced(folder / "env"))
+    finally:
+        lab_command("down", "--name", "test")
