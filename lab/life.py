@@ -124,10 +124,8 @@ def _services_up(lab: Lab) -> None:
 
 
 def _write_user_files(lab: Lab) -> None:
-    try:
-        from lab import userfiles  # type: ignore[attr-defined,unused-ignore]
-    except ImportError:
-        return
+    from lab import userfiles
+
     userfiles.write(lab)
 
 
