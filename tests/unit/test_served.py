@@ -27,13 +27,21 @@ def authority() -> tuple[certs_ca.Made, certs_ca.Made]:
 
 
 @contextlib.contextmanager
-def server(folder: Path, ca: certs_ca.Made, issuer: certs_ca.Made, *, mode: str) -> Iterator[int]:
+def server(
+    folder: Path,
+    ca: certs_ca.Made,
+    issuer: certs_ca.Made,
+    *,
+    mode: str,
+    version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
+) -> Iterator[int]:
     leaf = certs_ca.leaf(issuer, dns=[NAME], start=issuer.certificate.not_valid_before_utc)
     (folder / "pair.pem").write_text(leaf.pem + issuer.pem)
     (folder / "pair.key").write_text(certs_ca.pem_of(leaf.key))
     (folder / "ca.pem").write_text(ca.pem)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "pair.pem", folder / "pair.key")
+    context.maximum_version = version
     if mode == "strict":
         context.verify_mode = ssl.CERT_REQUIRED
         context.load_verify_locations(folder / "ca.pem")
@@ -65,11 +73,12 @@ def server(folder: Path, ca: certs_ca.Made, issuer: certs_ca.Made, *, mode: str)
         listener.close()
 
 
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_a_strict_port_shows_its_leaf_and_refuses_both(
-    tmp_path: Path, authority: tuple[certs_ca.Made, certs_ca.Made]
+    tmp_path: Path, authority: tuple[certs_ca.Made, certs_ca.Made], version: ssl.TLSVersion
 ) -> None:
     root, issuer = authority
-    with server(tmp_path, root, issuer, mode="strict") as port:
+    with server(tmp_path, root, issuer, mode="strict", version=version) as port:
         for anchor in (root.pem, issuer.pem):  # an intermediate is an anchor for etcd, too
             found = look("127.0.0.1", port, name=NAME, trust_anchor=anchor)
             assert found.certificate is not None
