@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 SUDO_PASSWORD_ENV = "ETCDFLEET_SUDO_PASSWORD"  # noqa: S105  the name of a variable, not a password
 DEFAULT_TIMEOUT = 60.0
 CONNECT_TIMEOUT = 10.0
+SILENCE_SECONDS = 20
+"""A host that acknowledges nothing for so long is gone: its cable was pulled, or its power."""
 _NEEDS_PASSWORD = 97
 _PRELUDE = "export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\nunset HISTFILE\n"
 # Finds out how to become root and does it, in the same round trip as the first command.
@@ -373,7 +375,7 @@ def _open(host: Host, configuration: Config) -> Any:
         "conn_timeout": CONNECT_TIMEOUT,
         "auth_timeout": 20,
         "banner_timeout": 15,
-        "keepalive": 15,
+        "keepalive": 10,
         "auto_connect": False,  # no scraping of a prompt: see below
         **(parameters.extras or {}),
     }
@@ -396,10 +398,21 @@ def _open(host: Host, configuration: Config) -> Any:
         )
         # Log in without reading the shell's prompt: any prompt and any login message will do, and it is faster.
         plugin.connection.establish_connection()
+        _notice_silence(plugin.connection.remote_conn_pre.get_transport())
     except Exception as error:
         host.connections.pop("netmiko", None)
         raise _explain(error, host, name, parameters.port or 22, extras) from error
     return plugin
+
+
+def _notice_silence(transport: paramiko.Transport | None) -> None:
+    """Lets the connection break when the host is gone. The kernel alone would try for a quarter of an hour.
+
+    What makes it notice are the keepalives, which are sent also while a command says nothing for minutes.
+    """
+    option = getattr(socket, "TCP_USER_TIMEOUT", None)  # Linux's; a jump host's connection is ssh's own affair
+    if transport is not None and option is not None and isinstance(transport.sock, socket.socket):
+        transport.sock.setsockopt(socket.IPPROTO_TCP, option, SILENCE_SECONDS * 1000)
 
 
 def _from_ssh_config(name: str, user: str, extras: dict[str, Any]) -> tuple[str, dict[str, Any]]:
