@@ -28,6 +28,7 @@ class HostPaths:
     fqdn: str
     config: str = CONFIG
     trust_anchor: str = TRUST_ANCHOR
+    established: str = ESTABLISHED
 
     @classmethod
     def of(cls, member: MemberSettings) -> HostPaths:

@@ -37,7 +37,7 @@ def deploy(run: Run) -> None:
     from tasks.configure import configure
     from tasks.install import install
     from tasks.preflight import preflight
-    from tasks.rollout import bring_up
+    from tasks.rollout import bring_up, refuse_early
     from tasks.verify import verify
 
     run.step("preflight", preflight)
@@ -45,14 +45,18 @@ def deploy(run: Run) -> None:
     if failed:
         run.record.skip_rest(run.good_hosts, f"nothing was changed, since {_some(failed)} failed the preflight")
         return
+    refused = refuse_early(run)
+    clusters = {name: hosts for name, hosts in run.clusters.items() if name not in refused}
+
+    def good() -> list[str]:
+        return [host for hosts in clusters.values() for host in hosts if host in run.good_hosts]
+
     for name, task in (("install", install), ("certificates", certificates), ("configure", configure)):
-        if run.good_hosts:
-            run.step(name, task)
-    bring_up(run)
-    ready = [host for host in run.good_hosts if not _unfinished(run, host)]
-    run.record.skip(
-        [host for host in run.good_hosts if host not in ready], "verify", "its cluster is not as wanted yet"
-    )
+        if good():
+            run.step(name, task, only=good())
+    bring_up(run, clusters)
+    ready = [host for host in good() if not _unfinished(run, host)]
+    run.record.skip([host for host in good() if host not in ready], "verify", "its cluster is not as wanted yet")
     if ready:
         run.step("verify", verify, only=ready)
 

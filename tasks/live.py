@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from nornir.core.task import Result, Task
 
 from etcdfleet.errors import FleetError, VerificationError
-from etcdfleet.etcd.ctl import etcdctl, local_endpoint
+from etcdfleet.etcd.ctl import all_endpoints, etcdctl, local_endpoint
 from etcdfleet.etcd.view import (
     EndpointHealth,
     EndpointStatus,
@@ -16,6 +16,7 @@ from etcdfleet.etcd.view import (
     parse_member_list,
     parse_status,
 )
+from etcdfleet.settings.models import client_url
 from tasks.observe import Site, site_of
 
 ASK_SECONDS = 5.0
@@ -68,6 +69,19 @@ def ask_member(site: Site) -> Live:
         if status or members:
             return Live(status, members)
     return Live()
+
+
+def ask_others(site: Site) -> MemberList | None:
+    """The member list as any other member has it, for when the one on this host does not answer."""
+    own = client_url(site.settings.member, site.settings.cluster)
+    others = [endpoint for endpoint in all_endpoints(site.settings) if endpoint != own]
+    if not others:
+        return None
+    answer = site.remote.run(etcdctl(site.settings, "-w json member list", others, seconds=ASK_SECONDS))
+    try:
+        return parse_member_list(answer.stdout, answer.stderr)
+    except FleetError:
+        return None
 
 
 def ask_cluster(site: Site, members: MemberList) -> ClusterView:

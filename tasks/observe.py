@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nornir.core.task import Result, Task
+from nornir.core.task import Task
 
 from etcdfleet import facts
 from etcdfleet.facts import HostFacts
@@ -73,8 +73,3 @@ def site_of(task: Task) -> Site:
         service_for(settings.init),
         packages_for(settings.install.method),
     )
-
-
-def observe(task: Task) -> Result:
-    """Reads the host, unless that was done and nothing was changed since. Result: ``result`` is an `Observed`."""
-    return Result(task.host, result=site_of(task).observe())

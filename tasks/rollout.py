@@ -6,10 +6,10 @@ proceed side by side, and a contradiction stops its cluster before anything is t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from nornir.core.task import MultiResult, Result, Task
+from nornir.core.task import Result, Task
 
 from etcdfleet.cli import Run
 from etcdfleet.etcd.ids import static_ids
@@ -17,8 +17,9 @@ from etcdfleet.etcd.plan import Bootstrap, MemberState, Nothing, Plan, Refuse, R
 from etcdfleet.etcd.view import ExpectedMember, MemberList
 from etcdfleet.runners import RollingRunner, TogetherRunner
 from etcdfleet.settings.models import HostSettings, client_url, peer_url
+from tasks.configure import desired_files, same
 from tasks.live import Live, look
-from tasks.observe import Observed, observe
+from tasks.observe import Observed, site_of
 from tasks.start import keep_running, restart_member, start_member
 
 STEP = "start"
@@ -34,16 +35,24 @@ class Seen:
     live: Live
 
 
-def bring_up(run: Run) -> None:
-    """Carries out the step ``start`` for all chosen hosts. Failures and refusals are recorded in ``run.record``."""
-    waiting = dict(run.clusters)
+def refuse_early(run: Run) -> frozenset[str]:
+    """Stops the clusters whose start would be refused anyway, before anything is changed on them; gives their names.
+
+    What is on the hosts contradicts itself or the inventory: data lost, data of another cluster, another member list.
+    """
+    waiting = {cluster: hosts for cluster, hosts in run.clusters.items() if cluster not in _settled(run)}
+    return frozenset(cluster for cluster, plan in _plan(run, waiting).items() if _refused(run, cluster, plan))
+
+
+def bring_up(run: Run, clusters: Mapping[str, tuple[str, ...]]) -> None:
+    """Carries out the step ``start`` for these clusters. Failures and refusals are recorded in ``run.record``."""
+    waiting = dict(clusters)
     settled = _settled(run)
     for _ in range(ROUNDS):
         plans = _plan(run, {cluster: hosts for cluster, hosts in waiting.items() if cluster not in settled})
         for cluster, plan in plans.items():
-            if isinstance(plan, Refuse):
-                run.record.protect(cluster, plan.what, plan.remedy, where=", ".join(plan.hosts))
-                run.record.skip_rest(waiting.pop(cluster), f"stopped to protect cluster {cluster}")
+            if _refused(run, cluster, plan):
+                del waiting[cluster]
         started = {cluster: hosts for cluster, plan in plans.items() if (hosts := _to_start(plan))}
         if not started:
             break
@@ -75,26 +84,35 @@ def bring_up(run: Run) -> None:
             run.step(STEP, task, only=names)
 
 
+def _refused(run: Run, cluster: str, plan: Plan) -> bool:
+    """Whether the plan is to touch nothing; if so, that is recorded."""
+    if not isinstance(plan, Refuse):
+        return False
+    run.record.protect(cluster, plan.what, plan.remedy, where=", ".join(plan.hosts))
+    run.record.skip_rest(run.clusters[cluster], f"stopped to protect cluster {cluster}")
+    return True
+
+
 def _settled(run: Run) -> frozenset[str]:
-    """Clusters where, as far as was read, every member runs with all that is on its host: no need to ask etcd."""
-    seen = {host: result[0].result for host, result in _step_all(run, observe) if not result.failed}
-    return frozenset(
-        cluster
-        for cluster, hosts in run.clusters.items()
-        if all(
-            host in seen
-            and seen[host].service.running
-            and seen[host].facts.established is not None
-            and seen[host].facts.data.ids is not None
-            and not seen[host].facts.restart_pending
-            for host in hosts
-        )
-    )
-
-
-def _step_all(run: Run, task: Callable[[Task], Result]) -> list[tuple[str, MultiResult]]:
+    """Clusters where, as far as was read, every member runs with all that it should: no need to ask etcd."""
     good = run.good_hosts
-    return list(run.step("look", task, only=good).items()) if good else []
+    results = run.step("look", is_settled, only=good).items() if good else ()
+    settled = {host for host, result in results if not result.failed and result[0].result}
+    return frozenset(cluster for cluster, hosts in run.clusters.items() if settled.issuperset(hosts))
+
+
+def is_settled(task: Task) -> Result:
+    """Whether the member runs, with the configuration that is wanted, as part of a cluster that was healthy once."""
+    site = site_of(task)
+    seen = site.observe()
+    settled = (
+        seen.service.running
+        and seen.facts.established is not None
+        and seen.facts.data.ids is not None
+        and not seen.facts.restart_pending
+        and all(same(file, seen.facts.files.get(file.path)) for file in desired_files(task, site, seen))
+    )
+    return Result(task.host, result=settled)
 
 
 def _would_change(run: Run, host: str) -> bool:

@@ -21,7 +21,7 @@ from etcdfleet.etcd.view import MemberList
 from etcdfleet.paths import ESTABLISHED, RESTART_PENDING
 from etcdfleet.remote import RemoteFile, last_lines
 from etcdfleet.step import StepOutcome
-from tasks.live import ClusterView, Live, ask_cluster, ask_member
+from tasks.live import ClusterView, Live, ask_cluster, ask_member, ask_others
 from tasks.observe import Site, site_of
 
 READY_SECONDS = 180
@@ -98,14 +98,15 @@ def restart_member(task: Task) -> Result:
 
 def _gate(site: Site, live: Live) -> ClusterView:
     """The cluster as it is. Raises `ProtectionError` unless all other members can do without this one."""
-    if live.members is None:
+    members = live.members or ask_others(site)
+    if members is None:
         raise ProtectionError(
-            "this member does not answer, so nothing tells whether the others can do without it",
+            "no member answers, so nothing tells whether the others can do without this one",
             where=site.settings.name,
             remedy="see etcd's log on this host; once the cluster is healthy, run again",
         )
-    view = ask_cluster(site, live.members)
-    refusal = may_restart(site.settings.member.name, live.members, view.statuses, view.healths)
+    view = ask_cluster(site, members)
+    refusal = may_restart(site.settings.member.name, members, view.statuses, view.healths)
     if refusal:
         raise ProtectionError(
             f"not restarted, because {refusal}",
