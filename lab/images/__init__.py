@@ -39,7 +39,9 @@ def _ensure_one(kind: Kind, say: Callable[[str], None], parent: str) -> Path:
         return target
     say(f"building the {kind} image (once; it is kept in {target.parent})")
     group = f"{parent}/build-{kind}"
-    argv = cgroups.enter(cgroups.create(group), [sys.executable, "-m", "lab.images", kind])
+    # With mounts of its own: what mmdebstrap mounts in the tree goes with it, even when it is killed.
+    builder = ["unshare", "--mount", "--propagation", "private", sys.executable, "-m", "lab.images", kind]
+    argv = cgroups.enter(cgroups.create(group), builder)
     done = subprocess.run(argv, cwd=PROJECT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     cgroups.kill(group)
     cgroups.remove(group)
@@ -96,7 +98,7 @@ def _lock(path: Path) -> Iterator[None]:
 
 
 def _delete(leftover: Path) -> None:
-    # A build that was killed may have left mounts (proc, dev) in the tree: never delete through one.
+    # Never delete through a mount (of proc, of /dev) that a killed build may have left in the tree.
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         if line.split()[4].startswith(f"{leftover}/"):
             place = line.split()[4]
