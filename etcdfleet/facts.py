@@ -14,7 +14,7 @@ import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from etcdfleet.etcd.wal import HEAD_BYTES, DataIds, read_ids
@@ -101,7 +101,12 @@ class Listener:
 
 @dataclass(frozen=True)
 class HostFacts:
-    """What the probe found. ``clock_offset`` is the host's clock minus the controller's, in seconds."""
+    """What the probe found.
+
+    ``clock`` is what the host's clock said when the controller's said ``read_at`` (seconds since 1970), and
+    ``clock_offset`` the difference beyond what the round trip explains, in seconds. Minutes may pass between the probe
+    and a decision: `clock_now` is the host's clock at this moment.
+    """
 
     distribution: str
     like: tuple[str, ...]
@@ -110,6 +115,7 @@ class HostFacts:
     package_architecture: str
     clock: datetime
     clock_offset: float
+    read_at: float
     resolves: Mapping[str, tuple[str, ...]]
     listeners: tuple[Listener, ...]
     free_bytes: Mapping[str, int]
@@ -120,6 +126,11 @@ class HostFacts:
     trust_anchor: FileFacts | None
     pairs: Mapping[str, PairFacts]
     files: Mapping[str, FileFacts]
+
+    @property
+    def clock_now(self) -> datetime:
+        """What the host's clock says now, if it has gone on as it should."""
+        return self.clock + timedelta(seconds=max(0.0, now() - self.read_at))
 
     @property
     def architecture(self) -> str:
@@ -205,6 +216,7 @@ def read(results: Mapping[str, CommandResult], asked: float, answered: float) ->
         package_architecture=machine[1] if len(machine) > 1 else "",
         clock=clock,
         clock_offset=_offset(clock.timestamp(), asked, answered),
+        read_at=answered,
         resolves={
             words[0]: tuple(words[1:]) for line in results["resolve"].stdout.splitlines() if (words := line.split())
         },

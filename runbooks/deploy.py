@@ -54,7 +54,7 @@ def deploy(run: Run) -> None:
     for name, task in (("install", install), ("certificates", certificates), ("configure", configure)):
         if good():
             run.step(name, task, only=good())
-    bring_up(run, clusters)
+    clusters = dict(bring_up(run, clusters))
     ready = [host for host in good() if not _unfinished(run, host)]
     run.record.skip([host for host in good() if host not in ready], "verify", "its cluster is not as wanted yet")
     if ready:

@@ -85,7 +85,7 @@ def certificates(task: Task) -> Result:
                 warnings += said
                 leaves[role] = pair.leaf
         place(site, pairs, pki.trust_anchor() if anchor else None, modes)
-    days = min(((leaf.not_after - facts.clock).days for leaf in leaves.values()), default=0)
+    days = min(((leaf.not_after - facts.clock_now).days for leaf in leaves.values()), default=0)
     summary = f"{len(leaves)} good, {days} days left" if leaves else "to be issued"
     outcome = StepOutcome(summary, tuple(changes), tuple(warnings), {"certificates": certificate_facts(leaves)})
     return Result(task.host, result=outcome, changed=bool(changes))
@@ -111,7 +111,7 @@ def decide_role(settings: HostSettings, facts: HostFacts, wanted: Want) -> Keep 
         bundle=pair.pem if pair else None,
         key_fingerprint=pair.key_fingerprint if pair else None,
         trust_anchor=facts.trust_anchor.content.decode("utf-8", "replace") if facts.trust_anchor else None,
-        clock=facts.clock,
+        clock=facts.clock_now,
     )
     return decide(wanted, observed, renew_before=settings.pki.renew_before)
 
@@ -134,7 +134,7 @@ def obtain(settings: HostSettings, pki: Pki, wanted: Want, facts: HostFacts) -> 
         raise CertificateError("Vault gave no private key", where=settings.name, remedy=f"check the role {role.name}")
     key = issued.private_key.reveal()
     pem = bundle(issued.certificate, issued.chain)
-    problems = check_bundle(wanted, pem, key, now=datetime.now(UTC), clock_of_host=facts.clock)
+    problems = check_bundle(wanted, pem, key, now=datetime.now(UTC), clock_of_host=facts.clock_now)
     if problems:
         raise CertificateError(
             f"the {wanted.role} certificate that Vault issued is not fit, and was not placed: {'; '.join(problems)}",

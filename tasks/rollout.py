@@ -44,8 +44,11 @@ def refuse_early(run: Run) -> frozenset[str]:
     return frozenset(cluster for cluster, plan in _plan(run, waiting).items() if _refused(run, cluster, plan))
 
 
-def bring_up(run: Run, clusters: Mapping[str, tuple[str, ...]]) -> None:
-    """Carries out the step ``start`` for these clusters. Failures and refusals are recorded in ``run.record``."""
+def bring_up(run: Run, clusters: Mapping[str, tuple[str, ...]]) -> Mapping[str, tuple[str, ...]]:
+    """Carries out the step ``start`` for these clusters; gives those that were not refused.
+
+    Failures and refusals are recorded in ``run.record``.
+    """
     waiting = dict(clusters)
     settled = _settled(run)
     for _ in range(ROUNDS):
@@ -82,12 +85,21 @@ def bring_up(run: Run, clusters: Mapping[str, tuple[str, ...]]) -> None:
     for task, names in ((restart_member, due), (keep_running, [host for host in idle if host not in due])):
         if names:
             run.step(STEP, task, only=names)
+    return waiting
 
 
 def _refused(run: Run, cluster: str, plan: Plan) -> bool:
     """Whether the plan is to touch nothing; if so, that is recorded."""
     if not isinstance(plan, Refuse):
         return False
+    failed = [host for host in run.clusters[cluster] if host not in run.good_hosts]
+    if failed:
+        # What stood against a start without failures was found before anything was changed: it is these that are
+        # missing, and their failures say why.
+        run.record.skip_rest(
+            run.clusters[cluster], f"{cluster} is not started without {', '.join(failed)}: {plan.what}"
+        )
+        return True
     run.record.protect(cluster, plan.what, plan.remedy, where=", ".join(plan.hosts))
     run.record.skip_rest(run.clusters[cluster], f"stopped to protect cluster {cluster}")
     return True

@@ -24,6 +24,7 @@ GOOD = HostFacts(
     package_architecture="armhf",
     clock=datetime(2026, 6, 1, 12, tzinfo=UTC),
     clock_offset=0.0,
+    read_at=0.0,
     resolves={member.fqdn: (member.address,) for member in MEMBERS},
     listeners=(Listener(22, "*", "sshd (pid 1)"),),
     free_bytes={"/var/lib/etcd": 8 * 2**30, "/etc": 2**30, "/usr": 2**30},
