@@ -1,0 +1,121 @@
+#!/usr/bin/env python3
+"""Draws a real run as ``docs/deploy.svg``: runs a deploy on a lab in a pseudo-terminal, and keeps what it showed.
+
+From the root of the project, with a lab whose hosts are still new (the first deploy is the one to see)::
+
+    .venv/bin/python -m lab up --name picture
+    .venv/bin/python docs/picture.py --name picture
+    .venv/bin/python -m lab down --name picture
+
+With ``--replay FILE`` the bytes of an earlier run (kept with ``--keep FILE``) are drawn again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import io
+import os
+import pty
+import re
+import shlex
+import struct
+import subprocess
+import sys
+import termios
+from pathlib import Path
+
+from rich import _export_format
+from rich.console import Console
+from rich.terminal_theme import MONOKAI
+from rich.text import Text
+
+ROOT = Path(__file__).resolve().parent.parent
+# What a live display does before it draws itself anew: up a line, erase it, as often as it had lines.
+REDRAW = re.compile(r"(?:\r|\x1b\[1A|\x1b\[2K)*\x1b\[1A(?:\r|\x1b\[1A|\x1b\[2K)*")
+CURSOR = re.compile(r"\x1b\[\?25[lh]|\x1b\]8;[^\x1b]*\x1b\\")
+
+
+def record(name: str, columns: int, rows: int) -> bytes:
+    """Deploy on the lab as its user would, on a terminal of that size; gives what it wrote. Exits if it fails."""
+    command = f". .lab/{name}/env && exec python3 runbooks/deploy.py --config .lab/{name}/config.yaml"
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+    environment = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "COLUMNS", "LINES")}
+    environment |= {"TERM": "xterm-256color", "COLORTERM": "truecolor", "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
+    process = subprocess.Popen(
+        ["sh", "-c", command], cwd=ROOT, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, close_fds=True
+    )
+    os.close(theirs)
+    written = bytearray()
+    while True:
+        try:
+            piece = os.read(ours, 65536)
+        except OSError:  # the other end was closed: Linux says so with an error
+            break
+        if not piece:
+            break
+        written += piece
+        sys.stderr.buffer.write(piece)
+        sys.stderr.flush()
+    os.close(ours)
+    if process.wait():
+        raise SystemExit(f"picture: the deploy ended with exit code {process.returncode}; nothing was drawn")
+    return bytes(written)
+
+
+def frames(written: bytes) -> tuple[list[str], str]:
+    """What the live display showed, frame by frame, and what the run printed after it."""
+    text = CURSOR.sub("", written.decode("utf-8", "replace")).replace("\r\n", "\n")
+    *drawn, end = REDRAW.split(text)
+    return [frame.strip("\n") for frame in drawn if frame.strip()], end.strip("\n")
+
+
+def busiest(drawn: list[str]) -> str:
+    """The frame with most to see: as many different lines as possible, the later the better."""
+
+    def different(frame: str) -> int:
+        return len({tuple(Text.from_ansi(line).plain.split()[2:5]) for line in frame.splitlines()})
+
+    return max(enumerate(drawn), key=lambda item: (different(item[1]), item[0]))[1] if drawn else ""
+
+
+def draw(written: bytes, name: str, columns: int) -> str:
+    """The run as SVG: the command, the live display at work, and the end. Needs no network: fonts are the reader's."""
+    drawn, end = frames(written)
+    console = Console(
+        record=True, width=columns, file=io.StringIO(), force_terminal=True, color_system="truecolor", highlight=False
+    )
+    command = shlex.join(["python", "runbooks/deploy.py", "--config", f".lab/{name}/config.yaml"])
+    console.print(Text.assemble(("$ ", "bold green"), f". .lab/{name}/env"))
+    console.print(Text.assemble(("$ ", "bold green"), command))
+    if drawn:
+        console.print(Text.from_ansi(busiest(drawn)))
+        console.print(Text("⋮", "dim"))
+    console.print(Text.from_ansi(end))
+    template = re.sub(r"@font-face \{\{.*?\}\}\s*", "", _export_format.CONSOLE_SVG_FORMAT, flags=re.DOTALL)
+    template = template.replace("Fira Code, monospace", "ui-monospace, SFMono-Regular, Menlo, Consolas, monospace")
+    svg = console.export_svg(title="etcdfleet", theme=MONOKAI, code_format=template, unique_id="deploy")
+    return "\n".join(line.rstrip() for line in svg.splitlines()) + "\n"
+
+
+def main() -> int:
+    """Run, draw, write."""
+    parser = argparse.ArgumentParser(description="Draw a deploy on a lab as docs/deploy.svg.")
+    parser.add_argument("--name", default="demo", help="the lab to deploy on, which is up (default: %(default)s)")
+    parser.add_argument("--columns", type=int, default=120, help="width of the terminal (default: %(default)s)")
+    parser.add_argument("--rows", type=int, default=40, help="height of the terminal (default: %(default)s)")
+    parser.add_argument("--keep", type=Path, metavar="FILE", help="keep what the run wrote to the terminal")
+    parser.add_argument("--replay", type=Path, metavar="FILE", help="draw what was kept, run nothing")
+    parser.add_argument("--output", type=Path, default=ROOT / "docs" / "deploy.svg", metavar="FILE")
+    options = parser.parse_args()
+    written = options.replay.read_bytes() if options.replay else record(options.name, options.columns, options.rows)
+    if options.keep:
+        options.keep.write_bytes(written)
+    options.output.write_text(draw(written, options.name, options.columns), encoding="utf-8")
+    print(f"picture: {options.output}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
