@@ -1,0 +1,262 @@
+"""A deploy that has nothing to do: ours, pyinfra's and Ansible's, on the same hosts, in turn. ``make bench`` runs it.
+
+What all three do on each host, from the same settings (``work.py``): packages present, user and group, folders with
+owner and mode, the trust anchor's content, certificates and keys present with owner and mode and valid beyond the
+renewal threshold, the configuration and service files rendered from the same templates and compared with content, owner
+and mode, the service running and enabled, and the same etcdctl commands as our verification runs: member list, status,
+health, hashes at one revision, and that the server certificate is refused as a client's.
+
+What only ours does: preflight (clock, names, ports, space, architecture, Vault and its roles), keys belonging to
+certificates, chain, names and usages of certificates against the CA that issues today, understanding etcdctl's answers
+(the others look at exit codes), what both ports serve and refuse to the controller, and the report.
+
+pyinfra: its own operations, and facts for what is only looked at; one connection per host, all hosts at once.
+Ansible: its own modules on Debian, with pipelining, kept connections (warm when the round before is less than a
+minute old), the free strategy, forks for all hosts, and no fact gathering. It needs Python on a host, which ours and
+pyinfra do not: Debian hosts get it before anything is measured. Alpine hosts are left as they are: only ``raw`` works
+there, which is less than modules do. An emulated host runs Python many times slower than a real one of its kind would,
+so there are two comparisons: all hosts, and only those Debian hosts that are not emulated, which is the fair one for
+Ansible.
+
+Each round runs all tools once, each time in another order; medians of wall time count, process start included. Absolute
+times mean nothing on another machine, ratios do. Exit code 1 only when a run failed or was not a no-op.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from etcdfleet.paths import TRUST_ANCHOR
+from etcdfleet.settings import HostSettings, open_nornir
+from tests.bench.work import host_work, write_templates
+
+ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+VENV = ROOT / ".cache" / "bench-venv"
+REQUIREMENTS = ROOT / "requirements" / "bench.txt"
+AIMS = {"pyinfra": 0.6, "ansible": 0.1}
+ROUND_TRIPS_AIM = 12
+RUN_SECONDS = 900
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}
+
+
+class NotANoopError(Exception):
+    """A run failed, or changed something, or says so."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A converged lab, as the three tools need it: a folder with their inputs, and the environment of ``env``."""
+
+    config: Path
+    folder: Path
+    environment: Mapping[str, str]
+    hosts: Mapping[str, HostSettings]
+    round_trips: dict[str, int] = field(default_factory=dict)
+
+    def ours(self, hosts: Iterable[str]) -> None:
+        """One no-op deploy of ours."""
+        with tempfile.TemporaryDirectory(dir=self.folder) as reports:
+            command = [sys.executable, str(ROOT / "runbooks" / "deploy.py"), "--config", str(self.config), "--quiet"]
+            done = self._run("ours", [*command, "--limit", ",".join(hosts), "--report-dir", reports])
+            report = json.loads(next(Path(reports).glob("*-deploy/report.json")).read_text())
+        for name, host in report["hosts"].items():
+            steps = host["steps"].values() if isinstance(host["steps"], dict) else host["steps"]
+            changed = [step for step in steps if step["status"] == "changed"]
+            if changed:
+                raise NotANoopError(f"ours changed {name}: {changed}\n{done}")
+            self.round_trips[name] = host["facts"]["ssh_round_trips"]
+
+    def pyinfra(self, hosts: Iterable[str]) -> None:
+        """The same by pyinfra."""
+        command = [str(VENV / "bin" / "pyinfra"), "-y", *(f"--limit={name}" for name in hosts)]
+        said = self._run("pyinfra", [*command, "inventory.py", "deploy.py"], cwd=HERE / "pyinfra")
+        total = re.search(r"Grand total\D+(\d+)\D+(\d+|-)\D+(\d+|-)\D+(\d+|-)", said)
+        if total is None or total[3] != "-" or total[2] != "-":
+            raise NotANoopError(f"pyinfra changed something, or failed:\n{said}")
+
+    def ansible(self, hosts: Iterable[str], playbook: str = "noop.yml") -> None:
+        """The same by Ansible."""
+        command = [str(VENV / "bin" / "ansible-playbook"), "-i", str(self.folder / "ansible.json"), playbook]
+        said = self._run("ansible", [*command, "--limit", ",".join(hosts)], cwd=HERE / "ansible")
+        stats = json.loads(said[said.index("{") :])["stats"]
+        for name, counts in stats.items():
+            if counts["changed"] or counts["failures"] or counts["unreachable"] or not counts["ok"]:
+                raise NotANoopError(f"Ansible changed {name}, or failed there: {counts}\n{said}")
+
+    def _run(self, tool: str, command: list[str], cwd: Path = ROOT) -> str:
+        environment = {**os.environ, **self.environment, "BENCH_FOLDER": str(self.folder), "NO_COLOR": "1"}
+        environment |= {"PATH": f"{VENV / 'bin'}:{os.environ['PATH']}", "ANSIBLE_HOME": str(self.folder / "ansible")}
+        environment["PYTHONDONTWRITEBYTECODE"] = ""
+        done = subprocess.run(
+            command, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=RUN_SECONDS
+        )
+        if done.returncode != 0:
+            raise NotANoopError(f"{tool} failed with exit code {done.returncode}:\n{done.stdout}\n{done.stderr}")
+        return done.stdout + done.stderr
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.noop", description=__doc__.split("\n")[0])
+    parser.add_argument("--lab", help="an existing lab on which deploy has been run (default: one of its own)")
+    parser.add_argument("--rounds", type=int, default=5, help="how often each tool runs (default: %(default)s)")
+    parser.add_argument("--tools", default="ours,pyinfra,ansible", help="which tools (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    tools = options.tools.split(",")
+    if unknown := set(tools) - {"ours", *AIMS}:
+        parser.error(f"unknown: {', '.join(unknown)}")
+    make_venv()
+    try:
+        with lab(options.lab) as folder, prepared(folder) as bench:
+            measure(bench, tools, max(1, options.rounds))
+    except (NotANoopError, subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def make_venv() -> None:
+    """The tools' own venv, made at the first use and when their pinned versions change."""
+    stamp = VENV / ".requirements"
+    if stamp.is_file() and stamp.read_text() == REQUIREMENTS.read_text():
+        return
+    print("bench: installing pyinfra and ansible-core into a venv of their own", flush=True)
+    subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], check=True)
+    install = [str(VENV / "bin" / "python"), "-m", "pip", "install", "--quiet", "--require-hashes"]
+    subprocess.run([*install, "-r", str(REQUIREMENTS)], check=True)
+    stamp.write_text(REQUIREMENTS.read_text())
+
+
+@contextmanager
+def lab(name: str | None) -> Iterator[Path]:
+    """The folder of a lab: an existing one, or one that is brought up, deployed to, and taken down at the end."""
+    folder = ROOT / ".lab" / (name or "bench")
+    if name:
+        yield folder
+        return
+    command = [sys.executable, "-m", "lab"]
+    subprocess.run([*command, "up", "--name", folder.name], cwd=ROOT, check=True)
+    try:
+        deploy = [sys.executable, str(ROOT / "runbooks" / "deploy.py"), "--config", str(folder / "config.yaml")]
+        subprocess.run(deploy, env={**os.environ, **lab_environment(folder)}, check=True, timeout=RUN_SECONDS)
+        yield folder
+    finally:
+        subprocess.run([*command, "down", "--name", folder.name], cwd=ROOT, check=True)
+
+
+def lab_environment(folder: Path) -> dict[str, str]:
+    """What ``env`` of a lab sets, for a lab that is up."""
+    shell = f'. "{folder / "env"}" && env -0'
+    done = subprocess.run(["sh", "-c", shell], env={"PATH": os.environ["PATH"]}, capture_output=True, check=True)
+    pairs = (item.split("=", 1) for item in done.stdout.decode().split("\0") if "=" in item)
+    return {key: value for key, value in pairs if key.startswith(("VAULT_", "ETCDFLEET_"))}
+
+
+@contextmanager
+def prepared(folder: Path) -> Iterator[Bench]:
+    """The inputs of all tools, in a folder that is removed again; Python on the Debian hosts."""
+    nornir, fleet = open_nornir(folder / "config.yaml")
+    with tempfile.TemporaryDirectory(prefix="etcdfleet-bench-") as temporary:
+        bench = Bench(folder / "config.yaml", Path(temporary), lab_environment(folder), fleet.hosts)
+        bench.ours(fleet.hosts)
+        write_templates(bench.folder / "templates")
+        extras = nornir.inventory.defaults.connection_options["netmiko"].extras or {}
+        work: dict[str, Any] = {}
+        for name, settings in fleet.hosts.items():
+            ssh = ["ssh", "-i", extras["key_file"], "-o", f"UserKnownHostsFile={extras['alt_key_file']}", "-l"]
+            login = nornir.inventory.hosts[name].username or "root"
+            look = f"cat {TRUST_ANCHOR}"
+            anchor = _output([*ssh, login, settings.hostname, look])
+            (bench.folder / f"{name}.anchor.pem").write_text(anchor)
+            version = re.search(r"etcd Version: (\S+)", _output([*ssh, login, settings.hostname, "etcd --version"]))
+            architecture = settings.platform.architecture or ARCHITECTURES[platform.machine()]
+            work[name] = {
+                "pyinfra": {
+                    "ssh_hostname": settings.hostname,
+                    "ssh_user": login,
+                    "ssh_key": extras["key_file"],
+                    "ssh_known_hosts_file": extras["alt_key_file"],
+                    "ssh_strict_host_key_checking": "yes",
+                    "_sudo": login != "root",
+                },
+                "ansible": {
+                    "ansible_host": settings.hostname,
+                    "ansible_user": login,
+                    "ansible_become": login != "root",
+                    "ansible_ssh_private_key_file": extras["key_file"],
+                    "ansible_ssh_common_args": f"-o UserKnownHostsFile={extras['alt_key_file']}",
+                    "bench_folder": temporary,
+                },
+                "work": host_work(settings, version=version[1] if version else "", architecture=architecture),
+            }
+        (bench.folder / "work.json").write_text(json.dumps(work))
+        hosts = {n: w["ansible"] | w["work"]["variables"] | {"work": w["work"]} for n, w in work.items()}
+        (bench.folder / "ansible.json").write_text(json.dumps({"all": {"hosts": hosts}}))
+        yield bench
+
+
+def _output(command: list[str]) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+def measure(bench: Bench, tools: list[str], rounds: int) -> None:
+    """Runs all tools in turn and prints the tables."""
+    actions: dict[str, Callable[[Iterable[str]], None]] = {
+        tool: getattr(bench, tool) for tool in ("ours", "pyinfra", "ansible") if tool in tools
+    }
+    debian = [name for name, settings in bench.hosts.items() if settings.init == "systemd"]
+    if "ansible" in actions and debian:
+        print("bench: python3 for Ansible on the Debian hosts (not measured)", flush=True)
+        bench.ansible(debian, "python.yml")
+    native = ARCHITECTURES[platform.machine()]
+    sets = {
+        "all hosts": list(bench.hosts),
+        "Debian hosts, none emulated": [
+            name for name in debian if (bench.hosts[name].platform.architecture or native) == native
+        ],
+    }
+    for title, hosts in sets.items():
+        if not hosts:
+            continue
+        times: dict[str, list[float]] = {tool: [] for tool in actions}
+        order = list(actions)
+        for _ in range(rounds):
+            for tool in order:
+                began = time.monotonic()
+                actions[tool](hosts)
+                times[tool].append(time.monotonic() - began)
+            order = order[1:] + order[:1]
+        _print_table(f"{title} ({len(hosts)}), {rounds} rounds", times)
+    if bench.round_trips:
+        most = max(bench.round_trips.values())
+        print(f"\nSSH round trips per host in our no-op run: {most} (aim: at most {ROUND_TRIPS_AIM})")
+
+
+def _print_table(title: str, times: Mapping[str, list[float]]) -> None:
+    print(f"\n{title}\n{'':10}{'median':>9}{'fastest':>9}{'slowest':>9}   ours / it")
+    ours = statistics.median(times["ours"]) if times.get("ours") else None
+    for tool, seconds in times.items():
+        median = statistics.median(seconds)
+        line = f"{tool:10}{median:>7.2f} s{min(seconds):>7.2f} s{max(seconds):>7.2f} s"
+        if tool in AIMS and ours is not None:
+            line += f"{ours / median:>12.2f}  (aim: at most {AIMS[tool]})"
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
