@@ -30,6 +30,7 @@ STABLE_SECONDS = 60
 """How long a restarted member may take to catch up with the others, and the cluster to agree on a leader."""
 LISTED_SECONDS = 60
 ASK_SECONDS_LOCAL = 3
+_GAVE_UP = 76
 """How long all members of a new cluster may take to publish their names."""
 
 
@@ -142,8 +143,11 @@ code=$?
 rm -f {RESTART_PENDING}
 [ $code = 0 ] || exit $code
 end=$(( $(cut -d . -f 1 /proc/uptime) + {READY_SECONDS} ))
+gave_up=0
 while :; do
   {health} >/dev/null 2>&1 && exit 0
+  if {site.service.gave_up}; then gave_up=$((gave_up + 1)); else gave_up=0; fi
+  [ $gave_up -lt 3 ] || exit {_GAVE_UP}
   [ "$(cut -d . -f 1 /proc/uptime)" -lt $end ] || exit 75
   sleep 0.5 2>/dev/null || sleep 1
 done"""
@@ -151,6 +155,10 @@ done"""
         result = site.remote.run(script, timeout=READY_SECONDS + 60)
     finally:
         site.forget()
+    if result.rc == _GAVE_UP:
+        raise not_healthy(
+            site, f"etcd does not stay up, and {site.service.name} does not start it again", result.stderr
+        )
     if not result.ok:
         raise not_healthy(site, f"etcd was started, and was not healthy within {READY_SECONDS} s", result.stderr)
 

@@ -39,6 +39,7 @@ class OpenRC:
     )
     stop = "rc-service --quiet --ifstarted etcd stop"
     enable = "rc-update --quiet add etcd default"
+    gave_up = "! rc-service etcd status >/dev/null 2>&1"
 
     def read(self, result: CommandResult) -> ServiceState:
         """The state out of ``rc-service status``, the runlevel and the process list."""

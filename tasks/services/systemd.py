@@ -32,6 +32,7 @@ class Systemd:
     stop = "systemctl stop etcd.service"
     # reenable also renews the alias's link when the unit replaced the package's.
     enable = "systemctl reenable --quiet etcd.service"
+    gave_up = 'case "$(systemctl is-active etcd.service)" in inactive|failed) true ;; *) false ;; esac'
 
     def read(self, result: CommandResult) -> ServiceState:
         """The state out of ``systemctl show``."""
