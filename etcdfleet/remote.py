@@ -472,5 +472,6 @@ def _explain(error: Exception, host: Host, name: str, port: int, extras: Mapping
     return RemoteError(
         f"cannot be reached by SSH: {plain.strip().splitlines()[0] if plain.strip() else type(error).__name__}",
         where=where,
-        remedy="check power and network of the host, and that sshd runs there; hosts to leave out: --limit '!NAME'",
+        remedy="check power and network of the host, and that sshd runs there; to go on without it: "
+        f"--limit '!{host.name}'",
     )
