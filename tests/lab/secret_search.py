@@ -1,0 +1,134 @@
+"""A search for secrets: what they look like in all the forms that tools give them, and where they must not be."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+KEY_WITH_BODY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----(\\n|\s)+[A-Za-z0-9+/]{40}")
+"""A private key in PEM, whosever it is; programs that merely know the marker have no body after it."""
+LARGEST = 64 * 2**20
+"""Bytes; no file that deploy writes comes near it."""
+
+
+@dataclass(frozen=True)
+class Needles:
+    """What to search for, by a name that may be shown (the needle itself may not)."""
+
+    by_name: Mapping[str, bytes] = field(repr=False)
+
+    @classmethod
+    def of(cls, keys: Mapping[str, str], words: Mapping[str, str]) -> Needles:
+        """The needles for private keys in PEM, and for plain secrets such as tokens.
+
+        A line of a key's body is unique; it is searched as it is, as the bytes it stands for, and in base64 again, at
+        each of the three ways it may fall into groups of three.
+        """
+        found: dict[str, bytes] = {}
+        for name, pem in keys.items():
+            body = [line.strip() for line in pem.splitlines() if line.strip() and "-----" not in line]
+            # The first line is alike in all keys of one kind; those after it are the secret.
+            for number, line in enumerate(body[1:-1], 2):
+                found[f"{name}, line {number}"] = line.encode()
+            raw = base64.b64decode("".join(body))
+            found[f"{name}, as bytes"] = raw[64:96]
+            # Short pieces of several lines: base64 may itself be broken into lines.
+            for number in (2, 4, 6):
+                forms = _in_base64(body[number][:24].encode())
+                found |= {f"{name}, line {number}, {form}": text for form, text in forms.items()}
+        for name, word in words.items():
+            found[name] = word.encode()
+            found |= {f"{name}, {form}": text for form, text in _in_base64(word.encode()).items()}
+        return cls(found)
+
+    def in_bytes(self, data: bytes) -> list[str]:
+        """Names of the needles in ``data``, and whether any private key at all is in it."""
+        found = [name for name, needle in self.by_name.items() if needle in data]
+        return [*found, "a private key"] if KEY_WITH_BODY.search(data) else found
+
+    def in_files(self, files: Iterable[Path]) -> dict[str, list[str]]:
+        """What was found, by file; files that vanish meanwhile count as empty."""
+        found = {str(path): names for path in files if (names := self.in_bytes(_read(path)))}
+        return dict(sorted(found.items()))
+
+
+def _in_base64(data: bytes) -> dict[str, bytes]:
+    forms = {}
+    for shift in range(3):
+        text = base64.b64encode(b"\0" * shift + data)
+        # Without the characters that depend on what comes before and after.
+        forms[f"in base64, shifted by {shift}"] = text[4 if shift else 0 : len(text) - 4]
+    return forms
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(LARGEST)
+    except OSError:
+        return b""
+
+
+def files_below(*roots: Path) -> Iterator[Path]:
+    """All regular files below these folders; links are not followed, other file systems are entered."""
+    for root in roots:
+        for folder, _, names in os.walk(root, onerror=lambda _: None):
+            for name in names:
+                path = Path(folder, name)
+                if path.is_file() and not path.is_symlink():
+                    yield path
+
+
+@dataclass
+class Samples:
+    """Command lines of all processes of the machine, those of its containers too; and environments of the latter."""
+
+    looks: int = 0
+    lines: set[bytes] = field(default_factory=set, repr=False)
+    environments: set[bytes] = field(default_factory=set, repr=False)
+
+
+@contextmanager
+def sampling(cgroup: str, *, settle: float = 0.5) -> Iterator[Samples]:
+    """Sample until the end of the block; ``cgroup`` names the group of the hosts' processes.
+
+    What is new is read at each look for ``settle`` seconds (a process changes its command line when it executes
+    another program), so that a look costs a few milliseconds and short-lived processes are seen.
+    """
+    samples, stop, born = Samples(), threading.Event(), dict[str, float]()
+
+    def look() -> None:
+        while not stop.is_set():
+            now = time.monotonic()
+            pids = [name for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208 - names are all that is needed
+            for pid in pids:
+                if now - born.setdefault(pid, now) <= settle:
+                    _sample(pid, cgroup, samples)
+            for gone in born.keys() - set(pids):
+                del born[gone]
+            samples.looks += 1
+            stop.wait(0.005)
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield samples
+    finally:
+        stop.set()
+        thread.join(30)
+
+
+def _sample(pid: str, cgroup: str, samples: Samples) -> None:
+    try:
+        samples.lines.add(Path("/proc", pid, "cmdline").read_bytes())
+        if cgroup in Path("/proc", pid, "cgroup").read_text():
+            samples.environments.add(Path("/proc", pid, "environ").read_bytes())
+    except OSError:
+        return  # ended meanwhile

@@ -1,0 +1,151 @@
+"""No secret where it does not belong: a first deploy, as talkative as it can be, and then a search of everything."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from lab import hosts
+from lab.state import PROJECT
+from tests.lab.conftest import LabHandle
+from tests.lab.deploy_helpers import CERTS, TOPOLOGIES, Outcome, deploy, on_host, output, own_lab, wait_for
+from tests.lab.secret_search import Needles, Samples, files_below, sampling
+
+HOSTS = ("s-alpine", "s-debian")
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A lab after a first deploy that was watched."""
+
+    handle: LabHandle
+    outcome: Outcome
+    samples: Samples
+    needles: Needles = field(repr=False)
+
+
+@pytest.fixture(scope="module")
+def deployed(lab_machine: None) -> Iterator[Deployed]:  # noqa: ARG001
+    with own_lab("test-secrets", TOPOLOGIES / "secrets.yaml") as handle:
+        with sampling(handle.plan.cgroup) as samples:
+            # Said with everything on: what is logged in detail is where secrets slip out.
+            outcome = deploy(handle, "--debug", "--verbose", "--diff")
+            again = deploy(handle, "--debug", "--verbose", "--diff")
+        assert outcome.exit_code == 0, outcome.text
+        assert again.exit_code == 0, again.text
+        keys = {}
+        for host in HOSTS:
+            for path in output(handle, host, f"find {CERTS}/sets -name '*.key'").split():
+                keys[f"{host} {path}"] = output(handle, host, f"cat {path}")
+        assert len(keys) == 6
+        words = {name: handle.env[name] for name in ("VAULT_TOKEN", "ETCDFLEET_SUDO_PASSWORD")}
+        yield Deployed(handle, outcome, samples, Needles.of(keys, words))
+
+
+def root(handle: LabHandle, host: str) -> Path:
+    """The host's whole file system, with what is in its memory only (/run, /tmp, /dev/shm), from the controller."""
+    pid = hosts.init_pid(handle.plan, handle.plan.host(host))
+    return Path(f"/proc/{pid}/root")
+
+
+def found_on_host(deployed: Deployed, host: str) -> dict[str, list[str]]:
+    """Secrets in any file that the host has beyond its image, except where they belong."""
+    lab = deployed.handle.plan
+    upper, live = lab.host_dir(lab.host(host)) / "upper", root(deployed.handle, host)
+    volatile = [live / name for name in ("run", "tmp", "dev/shm", "var/tmp")]
+    found = deployed.needles.in_files(files_below(upper, *volatile))
+    places = {path: path.removeprefix(str(upper)).removeprefix(str(live)) for path in found}
+    return {place: found[path] for path, place in places.items() if not belongs(place)}
+
+
+def belongs(place: str) -> bool:
+    """Whether a private key has its place there: those that were issued, and the host's own for SSH."""
+    return (place.startswith(f"{CERTS}/sets/") and place.endswith(".key")) or place.startswith("/etc/ssh/ssh_host_")
+
+
+def journal(handle: LabHandle, host: str) -> bytes:
+    """The journal as text, since its files are compressed (a host without one has its logs in files)."""
+    return on_host(handle, host, "journalctl -q --no-pager -o export 2>/dev/null || true").stdout.encode()
+
+
+def controllers_files(handle: LabHandle) -> Iterator[Path]:
+    """What there is in the project's folder and in what runs wrote, without the lab's own Vault and disks."""
+    others = {".git", ".venv", ".lab", ".cache", ".mypy_cache", ".ruff_cache"}
+    yield from files_below(*(path for path in PROJECT.iterdir() if path.is_dir() and path.name not in others))
+    yield from (path for path in PROJECT.iterdir() if path.is_file())
+    known = {"vault", "hosts", "env", "id_ed25519", "sudo-password"}
+    for path in handle.dir.iterdir():
+        if path.name not in known:
+            yield from files_below(path) if path.is_dir() else [path]
+
+
+def test_reports_and_output_have_no_secret(deployed: Deployed) -> None:
+    files = list(files_below(deployed.handle.dir / "runs"))
+    assert {path.name for path in files} >= {"report.json", "deploy.log", "stdout", "stderr", "events.ndjson"}
+    assert "DEBUG" in deployed.outcome.log, "the log was as detailed as it can be"
+    assert deployed.needles.in_files(files) == {}
+    assert deployed.needles.in_files(controllers_files(deployed.handle)) == {}
+
+
+def test_process_lists_have_no_secret(deployed: Deployed) -> None:
+    samples = deployed.samples
+    assert samples.looks > 100
+    lines = b"\n".join(samples.lines)
+    assert b"runbooks/deploy.py" in lines, "the controller was watched"
+    assert b"--config-file=/etc/etcd/conf.yml" in lines, "the hosts were watched"
+    assert deployed.needles.in_bytes(lines) == []
+    assert deployed.needles.in_bytes(b"\n".join(samples.environments)) == []
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_hosts_have_keys_in_their_place_only(deployed: Deployed, host: str) -> None:
+    assert found_on_host(deployed, host) == {}
+    assert deployed.needles.in_bytes(journal(deployed.handle, host)) == []
+
+
+def test_vault_token_is_never_on_a_host(deployed: Deployed) -> None:
+    token = Needles.of({}, {"token": deployed.handle.env["VAULT_TOKEN"]})
+    for host in HOSTS:
+        lab = deployed.handle.plan
+        assert token.in_files(files_below(lab.host_dir(lab.host(host)) / "upper")) == {}
+
+
+# The search itself: each place again, with a secret in it that must be found.
+
+
+def test_the_search_finds_planted_secrets(deployed: Deployed, tmp_path: Path) -> None:
+    handle = deployed.handle
+    key = f"$(sed -n 5p $(ls {CERTS}/sets/*/*.key | head -n 1))"
+    for host in HOSTS:
+        spots = ("/tmp/planted", "/run/planted", "/var/log/planted", "/root/planted")
+        planted = " ".join(spots)
+        try:
+            output(handle, host, f"for p in {planted}; do printf 'x%s' {key} > $p; done")
+            assert set(spots) <= found_on_host(deployed, host).keys()
+            output(
+                handle, host, f"for p in {planted}; do (printf ab; cat {CERTS}/sets/*/*.key) | base64 -w 0 > $p; done"
+            )
+            assert set(spots) <= found_on_host(deployed, host).keys()
+        finally:
+            output(handle, host, f"rm -f {planted}")
+        assert found_on_host(deployed, host) == {}
+    output(handle, "s-debian", f"echo {key} | systemd-cat -t planted; journalctl --sync")
+    assert deployed.needles.in_bytes(journal(handle, "s-debian"))
+    report = tmp_path / "report.json"
+    report.write_text(f'{{"token": "{handle.env["VAULT_TOKEN"]}"}}')
+    assert deployed.needles.in_files([report]).keys() == {str(report)}
+
+
+def test_the_samples_show_short_lived_processes(deployed: Deployed) -> None:
+    word = deployed.handle.env["VAULT_TOKEN"]
+    with sampling(deployed.handle.plan.cgroup) as samples:
+        wait_for("a first look", lambda: samples.looks > 0)
+        on_host(deployed.handle, "s-alpine", f"sh -c 'sleep 0.05; :' {word}")
+        on_host(deployed.handle, "s-alpine", f"SECRET={word} sleep 0.05")
+        subprocess.run(["sh", "-c", "sleep 0.05; :", word], check=True)
+    assert [line for line in samples.lines if word.encode() in line and b"sleep" in line]
+    assert [text for text in samples.environments if word.encode() in text]
