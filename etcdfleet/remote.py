@@ -30,6 +30,7 @@ CONNECT_TIMEOUT = 10.0
 SILENCE_SECONDS = 20
 """A host that acknowledges nothing for so long is gone: its cable was pulled, or its power."""
 _NEEDS_PASSWORD = 97
+_AS = "etcdfleet-root-by="
 _PRELUDE = "export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\nunset HISTFILE\n"
 # Finds out how to become root and does it, in the same round trip as the first command.
 _FIRST_SHELL = (
@@ -154,13 +155,14 @@ class RemoteHost:
         return self._exec(self._shell, self._stdin_prefix + data, timeout)
 
     def _first_run(self, data: bytes, timeout: float) -> CommandResult:
-        # sudo sets SUDO_USER and doas DOAS_USER, which tells what the first shell took.
-        marker = b"printf 'as=%s ' \"${SUDO_USER:+sudo -n }${DOAS_USER:+doas -n }sh -s\" >&2; printf '\\n' >&2\n"
+        # sudo sets SUDO_USER and doas DOAS_USER, which tells what the first shell took. It may have said things of its
+        # own before ("unable to resolve host").
+        marker = b"printf '\\n%s\\n' \"" + _AS.encode() + b'${SUDO_USER:+sudo -n }${DOAS_USER:+doas -n }sh -s" >&2\n'
         result = self._exec(_FIRST_SHELL, marker + data, timeout)
-        if result.stderr.startswith("as="):
-            shell, _, rest = result.stderr.partition("\n")
-            self._shell = shell.removeprefix("as=").strip()
-            return CommandResult(result.rc, result.stdout, rest, result.seconds)
+        before, found, after = result.stderr.partition(f"\n{_AS}")
+        if found:
+            self._shell, _, rest = after.partition("\n")
+            return CommandResult(result.rc, result.stdout, before + rest, result.seconds)
         if result.rc == _NEEDS_PASSWORD:
             return self._first_run_with_password(data, timeout)
         raise RemoteError(

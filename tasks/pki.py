@@ -13,8 +13,9 @@ from nornir.core.task import Task
 
 from etcdfleet.certs import chain_problems, parse_pem_bundle
 from etcdfleet.errors import CertificateError, FleetError, VaultError
+from etcdfleet.report.secrets import REDACTOR
 from etcdfleet.settings.models import HostSettings, PkiSettings, RoleName
-from etcdfleet.vault import RoleFacts, Vault, VaultConnection, policy_for
+from etcdfleet.vault import RoleFacts, TokenAuth, Vault, VaultConnection, policy_for
 
 T = TypeVar("T")
 _KEY = "etcdfleet_pki"
@@ -148,9 +149,18 @@ def pki_of(task: Task, settings: HostSettings) -> Pki:
     with _lock:
         if key not in shared:
             connection = VaultConnection.from_env(address=settings.pki.address, namespace=settings.pki.namespace)
+            _hide(connection)
             shared[key] = Pki(settings.pki, Vault(connection))
         found: Pki = shared[key]
     return found
+
+
+def _hide(connection: VaultConnection) -> None:
+    """Whatever goes wrong later, the secret that logs in to Vault is in no log and no report."""
+    if isinstance(connection.auth, TokenAuth):
+        REDACTOR.add(connection.auth.token.reveal())
+    elif connection.auth is not None:
+        REDACTOR.add(connection.auth.secret_id.reveal())
 
 
 def needed_roles(settings: HostSettings) -> tuple[RoleName, ...]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import getpass
 import grp
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from etcdfleet.errors import RemoteError
-from etcdfleet.remote import RemoteFile
+from etcdfleet.remote import CommandResult, RemoteFile
 from tests.unit.site import LocalHost
 
 USER = getpass.getuser()
@@ -101,3 +102,54 @@ def test_a_full_disk_says_so_and_what_to_do() -> None:
     with pytest.raises(RemoteError, match="No space left") as caught:
         LocalHost().run("cat /etc/passwd > /dev/full", check="writing")
     assert "free space" in caught.value.remedy
+
+
+class FirstContact(LocalHost):
+    """A host whose way to root is not known yet; ``sudo`` is a stand-in in front of the path."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._shell = None
+
+    def _exec(self, command: str, stdin: bytes, timeout: float) -> CommandResult:
+        self.commands = [*getattr(self, "commands", []), command]
+        done = subprocess.run(["sh", "-c", command], input=stdin, capture_output=True, timeout=timeout, check=False)
+        return CommandResult(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def stand_ins(folder: Path, monkeypatch: pytest.MonkeyPatch, **programs: str) -> None:
+    for name, body in programs.items():
+        (folder / name).write_text(f"#!/bin/sh\n{body}\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+
+NOT_ROOT = 'if [ "$1" = -u ]; then echo 1000; else exec /usr/bin/id "$@"; fi'
+SUDO = 'echo "sudo: unable to resolve host pi" >&2; [ "$1" = -n ] && shift; SUDO_USER=pi exec "$@"'
+ASKS = """[ "$1" = -n ] && exit 1
+read -r given; [ "$given" = sesame ] || { echo Sorry >&2; exit 1; }
+while [ "$1" != sh ]; do shift; done; exec "$@" """
+
+
+def test_a_talkative_sudo_is_no_obstacle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_ins(tmp_path, monkeypatch, id=NOT_ROOT, sudo=SUDO)
+    host = FirstContact()
+    assert host.run("echo one").stdout == "one\n"
+    assert host.run("echo two").stdout == "two\n"
+    assert host.commands[1] == "sudo -n sh -s"
+
+
+def test_a_password_is_given_to_sudo_and_to_nobody_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_ins(tmp_path, monkeypatch, id=NOT_ROOT, sudo=ASKS)
+    monkeypatch.delenv("ETCDFLEET_SUDO_PASSWORD", raising=False)
+    with pytest.raises(RemoteError, match="sudo asks for a password") as caught:
+        FirstContact().run("true")
+    assert "ETCDFLEET_SUDO_PASSWORD" in caught.value.remedy
+    monkeypatch.setenv("ETCDFLEET_SUDO_PASSWORD", "wrong")
+    with pytest.raises(RemoteError, match="did not accept the password"):
+        FirstContact().run("true")
+    monkeypatch.setenv("ETCDFLEET_SUDO_PASSWORD", "sesame")
+    host = FirstContact()
+    assert host.run("echo one").stdout == "one\n"
+    assert host.run("echo two").stdout == "two\n"
+    assert not any("sesame" in command for command in host.commands)
