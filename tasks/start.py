@@ -16,7 +16,7 @@ from etcdfleet.etcd.ctl import etcdctl, local_endpoint
 from etcdfleet.etcd.gates import caught_up, may_restart, move_leader_to
 from etcdfleet.etcd.ids import hex_id
 from etcdfleet.etcd.plan import marker
-from etcdfleet.etcd.symptoms import explain
+from etcdfleet.etcd.symptoms import explain, without_stacks
 from etcdfleet.etcd.view import MemberList
 from etcdfleet.paths import ESTABLISHED, RESTART_PENDING
 from etcdfleet.remote import RemoteFile, last_lines
@@ -168,7 +168,7 @@ def not_healthy(site: Site, what: str, said: str = "") -> VerificationError:
     log = site.remote.run(site.service.logs(40)).stdout
     known = explain(log)
     cause = f"; {known.meaning}" if known else ""
-    text = last_lines(log, 4) or last_lines(said) or "its log is empty"
+    text = last_lines(without_stacks(log), 4) or last_lines(said) or "its log is empty"
     return VerificationError(
         f"{what}{cause}; its log ends: {text}",
         where=site.settings.name,

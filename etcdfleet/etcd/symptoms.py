@@ -79,3 +79,11 @@ SYMPTOMS: tuple[Symptom, ...] = (
 def explain(log: str) -> Symptom | None:
     """The first known symptom in a log, or ``None``. The order of `SYMPTOMS` goes from the special to the general."""
     return next((symptom for symptom in SYMPTOMS if re.search(symptom.pattern, log, re.IGNORECASE)), None)
+
+
+_STACK = re.compile(r"^(\s+\S+\.(go|s):\d+|goroutine \d+ \[|created by |[\w./*()%-]+\([^)]*\)\s*$)")
+
+
+def without_stacks(log: str) -> str:
+    """The log without Go's stack traces: what a person needs is the line before them, which says why etcd ended."""
+    return "\n".join(line for line in log.splitlines() if not _STACK.match(line))
