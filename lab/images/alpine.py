@@ -91,7 +91,6 @@ depend() {
 
 start_pre() {
 	checkpath -d -m 0755 /run/sshd
-	ssh-keygen -A >/dev/null
 }
 """
 
