@@ -31,6 +31,10 @@ from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from etcdfleet.report.words import PRETTY  # noqa: E402  found by the line above
+
 # What a live display does before it draws itself anew: up a line, erase it, as often as it had lines.
 REDRAW = re.compile(r"(?:\r|\x1b\[1A|\x1b\[2K)*\x1b\[1A(?:\r|\x1b\[1A|\x1b\[2K)*")
 CURSOR = re.compile(r"\x1b\[\?25[lh]|\x1b\]8;[^\x1b]*\x1b\\")
@@ -72,12 +76,16 @@ def frames(written: bytes) -> tuple[list[str], str]:
 
 
 def busiest(drawn: list[str]) -> str:
-    """The frame with most to see: as many different lines as possible, the later the better."""
+    """The frame with most to see: hosts in as many different states as possible, most of them at work."""
 
-    def different(frame: str) -> int:
-        return len({tuple(Text.from_ansi(line).plain.split()[2:5]) for line in frame.splitlines()})
+    def seen(numbered: tuple[int, str]) -> tuple[int, int, int]:
+        number, frame = numbered
+        lines = [words for line in frame.splitlines() if len(words := Text.from_ansi(line).plain.split()) > 3]
+        working = [words for words in lines if words[0] in PRETTY.spinner]
+        states = {tuple(words[2 : 4 if words in working else 5]) for words in lines}
+        return len(states) if len(working) > 1 else 0, len(working), number
 
-    return max(enumerate(drawn), key=lambda item: (different(item[1]), item[0]))[1] if drawn else ""
+    return max(enumerate(drawn), key=seen)[1] if drawn else ""
 
 
 def draw(written: bytes, name: str, columns: int) -> str:
