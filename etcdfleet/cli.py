@@ -175,7 +175,10 @@ def _open_fleet(options: Options) -> tuple[Nornir, Fleet]:
         raise UsageError(
             "no such file", where=str(options.config), remedy="give the path of Nornir's config.yaml with --config"
         )
-    return open_nornir(options.config, forks=options.forks, dry_run=options.check)
+    nornir, fleet = open_nornir(options.config, forks=options.forks, dry_run=options.check)
+    if options.timeout is not None:
+        nornir.config.user_defined["timeout"] = options.timeout  # read by etcdfleet.remote
+    return nornir, fleet
 
 
 def _chosen(nornir: Nornir, fleet: Fleet, options: Options) -> list[Any]:

@@ -117,7 +117,12 @@ def build_parser(
     how.add_argument("--diff", action="store_true", help="show changes of files (never of keys)")
     how.add_argument("--yes", action="store_true", help="answer yes to every question")
     how.add_argument("--forks", type=_count, metavar="N", help="hosts worked on at once (default: config.yaml's)")
-    how.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="limit of each remote operation")
+    how.add_argument(
+        "--timeout",
+        type=_seconds,
+        metavar="SECONDS",
+        help="limit of remote operations that have none of their own (60)",
+    )
     shown_as = parser.add_argument_group("output")
     loudness = shown_as.add_mutually_exclusive_group()
     loudness.add_argument("--quiet", action="store_true", help="only warnings and failures, at the end")
