@@ -28,9 +28,10 @@ class OpenRC:
     )
     installed = "true"
     prevent_autostart = "true"  # apk starts no services
-    # A supervisor that has given up leaves the service "crashed": zap forgets that state, and start works again.
+    # Without a supervisor the state is a leftover: "crashed" where it gave up, even "started" where the start was cut
+    # off with its SSH session (openrc-run takes a hang-up for a success). zap forgets the state, and start works again.
     start = (
-        "rc-service etcd status >/dev/null 2>&1 || rc-service etcd zap >/dev/null 2>&1 || true\n"
+        "pgrep -f '^[^ ]*supervise-daemon etcd ' >/dev/null || rc-service etcd zap >/dev/null 2>&1 || true\n"
         "rc-service --quiet --ifstopped etcd start"
     )
     restart = (
