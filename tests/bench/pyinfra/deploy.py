@@ -14,16 +14,17 @@ work = host.data.work
 server.group(group="etcd", system=True)
 server.user(user="etcd", group="etcd", system=True, ensure_home=False)
 for found in work["folders"]:
-    files.directory(path=found["path"], user=found["owner"], mode=found["mode"])
+    files.directory(name=f"Folder {found['path']}", path=found["path"], user=found["owner"], mode=found["mode"])
 
-files.put(src=str(folder / f"{host.name}.anchor.pem"), dest=work["trust_anchor"], mode="644")
-for pair in work["pairs"]:
-    files.file(path=pair["certificate"], user="etcd", mode="600")
-    files.file(path=pair["key"], user="etcd", mode="600")
+files.put(name="Trust anchor", src=str(folder / f"{host.name}.anchor.pem"), dest=work["trust_anchor"], mode="644")
+for number, pair in enumerate(work["pairs"]):
+    files.file(name=f"Certificate {number}", path=pair["certificate"], user="etcd", mode="600")
+    files.file(name=f"Key {number}", path=pair["key"], user="etcd", mode="600")
     host.get_fact(Command, f"openssl x509 -noout -checkend {pair['seconds_left']} -in {pair['certificate']}")
 
 for found in work["files"]:
     files.template(
+        name=f"File {found['path']}",
         src=str(folder / "templates" / found["template"]),
         dest=found["path"],
         user="root",
