@@ -33,7 +33,7 @@ from tasks.pki import needed_roles
 SETTLE_SECONDS = 20
 """An election, or a member that is a moment behind, gets this long before it counts as a failure."""
 CALL_SECONDS = 10.0
-REFUSAL_SECONDS = 0.5
+REFUSAL_SECONDS = (0.5, 2.0, 15.0)
 """etcdctl tries again until its time is over when it is refused; the reason is in its output all the same."""
 _REFUSED_IN_WORDS = "bad certificate"
 _REFUSED = "TransientFailure"
@@ -113,15 +113,13 @@ def commands(settings: HostSettings) -> dict[str, str]:
 {hashes}""",
     }
     if refuses_server_certificate(settings):
-        # A slow host, where the first try ends before the handshake does, gets a second, longer one.
-        tries = [
+        # A slow host, where a try ends before the handshake does, gets further, longer ones.
+        first, *longer = (
             etcdctl(settings, "endpoint health", here, seconds=seconds, role="server") + " 2>&1"
-            for seconds in (REFUSAL_SECONDS, 4 * REFUSAL_SECONDS)
-        ]
-        found["server as client"] = (
-            f"out=$({tries[0]}); rc=$?\n"
-            f'case $rc$out in 0*|*certificate*) ;; *) out=$({tries[1]}); rc=$? ;; esac\necho "$out"; exit $rc'
+            for seconds in REFUSAL_SECONDS
         )
+        again = [f"case $rc$out in 0*|*certificate*) ;; *) out=$({one}); rc=$? ;; esac" for one in longer]
+        found["server as client"] = "\n".join([f"out=$({first}); rc=$?", *again, 'echo "$out"; exit $rc'])
     return found
 
 
