@@ -139,8 +139,8 @@ def obtain(settings: HostSettings, pki: Pki, wanted: Want, facts: HostFacts) -> 
         raise CertificateError(
             f"the {wanted.role} certificate that Vault issued is not fit, and was not placed: {'; '.join(problems)}",
             where=f"{settings.name}, role {role.name}",
-            remedy="correct the role in Vault (names, usages, address SANs) or pki.roles and pki.trust_anchor in the "
-            "inventory",
+            remedy="correct what is said there: the role in Vault (names, usages, address SANs), pki.roles or "
+            "pki.trust_anchor in the inventory, or the host's clock",
         )
     return NewPair(wanted.role, parse_pem_bundle(pem)[0], pem, key), issued.warnings
 

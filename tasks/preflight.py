@@ -12,6 +12,7 @@ from etcdfleet import preflight as checks
 from etcdfleet.errors import FleetError, PreflightError
 from etcdfleet.preflight import Trouble
 from etcdfleet.step import StepOutcome
+from tasks.configure import desired_files
 from tasks.observe import Observed, Site, site_of
 from tasks.pki import needed_roles, pki_of
 
@@ -45,8 +46,10 @@ def preflight(task: Task) -> Result:
         *checks.data_problems(settings, facts),
     ]
     warnings = [_text(warning) for warning in clock_warnings]
+    latencies: tuple[float, ...] = ()
     if not troubles and facts.data.ids is None:
-        warnings += [_text(warning) for warning in checks.sync_warning(settings, sync_latencies(site))]
+        latencies = sync_latencies(site)
+        warnings += [_text(warning) for warning in checks.sync_warning(settings, latencies)]
     if roles := needed_roles(settings):
         try:
             warnings += pki_of(task, settings).check(roles)
@@ -54,8 +57,12 @@ def preflight(task: Task) -> Result:
             troubles.append(Trouble(str(error).split("\n  remedy:")[0], error.remedy))
     if troubles:
         raise refusal(settings.name, troubles)
-    summary = f"{facts.release or facts.distribution}, {facts.architecture}"
-    return Result(task.host, result=StepOutcome(summary, warnings=tuple(warnings), facts=_facts(seen)))
+    desired_files(task, site, seen)  # a template that cannot be rendered is found here, not half-way
+    summary, found = f"{facts.release or facts.distribution}, {facts.architecture}", _facts(seen)
+    if latencies:
+        found["sync_p99_ms"] = round(checks.percentile(latencies, 0.99), 1)
+        summary += f", a synced write takes {found['sync_p99_ms']} ms"
+    return Result(task.host, result=StepOutcome(summary, warnings=tuple(warnings), facts=found))
 
 
 def refusal(host: str, troubles: Sequence[Trouble]) -> PreflightError:
