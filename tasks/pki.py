@@ -103,7 +103,10 @@ class Pki:
 
     def _check_role(self, role: RoleName) -> list[str]:
         wanted = self.settings.roles[role]
-        facts = self.vault.read_role(self.settings.mount, wanted.name)
+        try:
+            facts = self.vault.read_role(self.settings.mount, wanted.name)
+        except VaultError as error:
+            raise VaultError(error.what, where=error.where, remedy=error.remedy.replace("<role>", role)) from error
         if facts is None:
             return []  # the token may not read roles: what comes back is checked before it is placed
         where = f"role {wanted.name} of {self.settings.mount}"

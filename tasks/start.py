@@ -30,7 +30,9 @@ STABLE_SECONDS = 60
 """How long a restarted member may take to catch up with the others, and the cluster to agree on a leader."""
 LISTED_SECONDS = 60
 ASK_SECONDS_LOCAL = 3
-_GAVE_UP = 76
+CRASHES = 4
+"""So many ends of a started etcd are waited out: names or peers may come up a little later. Then it is a crash loop."""
+_GAVE_UP, _CRASHES = 76, 77
 """How long all members of a new cluster may take to publish their names."""
 
 
@@ -140,12 +142,15 @@ def _run_and_wait(site: Site, action: str) -> None:
     # /proc/uptime: a clock that may be set during the wait must not end or prolong it.
     script = f"""{action}
 code=$?
-rm -f {RESTART_PENDING}
 [ $code = 0 ] || exit $code
+rm -f {RESTART_PENDING}
 end=$(( $(cut -d . -f 1 /proc/uptime) + {READY_SECONDS} ))
-gave_up=0
+gave_up=0 starts=0 last=
 while :; do
   {health} >/dev/null 2>&1 && exit 0
+  pid=$({site.service.pid})
+  if [ -n "$pid" ] && [ "$pid" != "$last" ]; then starts=$((starts + 1)) last=$pid; fi
+  [ $starts -le {CRASHES} ] || exit {_CRASHES}
   if {site.service.gave_up}; then gave_up=$((gave_up + 1)); else gave_up=0; fi
   [ $gave_up -lt 3 ] || exit {_GAVE_UP}
   [ "$(cut -d . -f 1 /proc/uptime)" -lt $end ] || exit 75
@@ -159,6 +164,8 @@ done"""
         raise not_healthy(
             site, f"etcd does not stay up, and {site.service.name} does not start it again", result.stderr
         )
+    if result.rc == _CRASHES:
+        raise not_healthy(site, f"etcd ended {CRASHES} times in a row soon after its start", result.stderr)
     if not result.ok:
         raise not_healthy(site, f"etcd was started, and was not healthy within {READY_SECONDS} s", result.stderr)
 

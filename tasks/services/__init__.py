@@ -58,6 +58,8 @@ class Service(Protocol):
     """Shell: stops etcd and waits for its end."""
     enable: str
     """Shell: lets etcd start at boot."""
+    pid: str
+    """Shell: prints the process id of etcd, or nothing or 0 while it does not run."""
     gave_up: str
     """Shell: exits 0 if etcd does not run and the init system will not try again by itself."""
 

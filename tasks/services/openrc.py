@@ -8,6 +8,8 @@ from etcdfleet.remote import CommandResult
 from tasks.services import ServiceFile, ServiceState
 
 _LOG = "/var/log/etcd/etcd.log"
+# The supervisor's child, not the supervisor: pgrep by full command line, in busybox and elsewhere.
+_PID = "pgrep -o -f '^[^ ]*etcd --config-file=/etc/etcd/conf.yml' 2>/dev/null"
 
 
 class OpenRC:
@@ -22,8 +24,7 @@ class OpenRC:
     probe = (
         'rc-service etcd status 2>&1; echo "rc=$?"\n'
         "[ -e /etc/runlevels/default/etcd ] && echo enabled=yes\n"
-        # The supervisor's child, not the supervisor: pgrep by full command line, in busybox and elsewhere.
-        "pid=$(pgrep -o -f '^[^ ]*etcd --config-file=/etc/etcd/conf.yml' 2>/dev/null) && echo \"pid=$pid\" && "
+        f'pid=$({_PID}) && echo "pid=$pid" && '
         'echo "started=$(stat -c %Y /proc/$pid 2>/dev/null)"\ntrue'
     )
     installed = "true"
@@ -40,6 +41,7 @@ class OpenRC:
     )
     stop = "rc-service --quiet --ifstarted etcd stop"
     enable = "rc-update --quiet add etcd default"
+    pid = _PID
     gave_up = "! rc-service etcd status >/dev/null 2>&1"
 
     def read(self, result: CommandResult) -> ServiceState:
