@@ -66,7 +66,12 @@ def test_first_stage_has_tls_between_members_only(first_stage: LabHandle) -> Non
         argv = ["openssl", "s_client", "-connect", f"{target.address}:2380"]
         seen = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30, check=False)
         assert re.search(rf"subject=.*CN ?= ?{re.escape(target.fqdn)}\n", seen.stdout), seen.stdout + seen.stderr
-        assert etcdctl(first_stage, name, "get stage/1", tls=False, endpoints="http://127.0.0.1:2380").returncode != 0
+        assert (
+            etcdctl(
+                first_stage, name, "get stage/1", tls=False, seconds=1, endpoints="http://127.0.0.1:2380"
+            ).returncode
+            != 0
+        )
 
 
 def test_switch_to_client_tls_keeps_data_and_quorum(first_stage: LabHandle) -> None:
