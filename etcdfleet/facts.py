@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import base64
 import gzip
+import io
 import json
 import re
 import shlex
+import tarfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,17 +20,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from etcdfleet.etcd.wal import HEAD_BYTES, DataIds, read_ids
-from etcdfleet.paths import ESTABLISHED, RESTART_PENDING, ROLE_FOLDERS, TRUST_ANCHOR, HostPaths
+from etcdfleet.paths import ESTABLISHED, RESTART_PENDING, TRUST_ANCHOR, HostPaths
 from etcdfleet.remote import CommandResult
-from etcdfleet.settings.models import ROLE_NAMES, HostSettings
+from etcdfleet.settings.models import ROLE_NAMES, HostSettings, RoleName
 
+_OS_RELEASE = "/etc/os-release"
 _NOT_THERE = 44
+_GZIP = b"\x1f\x8b"
 _IDS_BYTES = 1024
-_FILE = f"""file() {{
-[ -e "$1" ] || exit {_NOT_THERE}
-stat -c '%a %U %G %F' "$1"; cat "$1"
-}}
-"""
 # Names of architectures as kernels and package managers write them, and as Go (so etcd's releases) does.
 GO_ARCHITECTURES: Mapping[str, str] = {
     "x86_64": "amd64",
@@ -66,7 +65,6 @@ class PairFacts:
     pem: str
     key_sha256: str
     key_mode: str
-    set_name: str
     note: Mapping[str, Any]
 
     @property
@@ -139,75 +137,71 @@ class HostFacts:
 
 
 def probe(settings: HostSettings, files: Sequence[str]) -> dict[str, str]:
-    """The commands that `read` needs the outputs of; ``files`` are read whole (none may hold a secret)."""
+    """The commands that `read` needs the outputs of; ``files`` are read whole (none may hold a secret).
+
+    On a small host each process costs more than what it does, so many things come out of few.
+    """
     paths = HostPaths.of(settings.member)
-    data = shlex.quote(settings.member.data_dir)
-    commands = {
-        "os": "cat /etc/os-release",
+    keys = " ".join(paths.key(role) for role in ROLE_NAMES)
+    archived = [_OS_RELEASE, RESTART_PENDING, ESTABLISHED, TRUST_ANCHOR, *files]
+    for role in ROLE_NAMES:
+        archived += [paths.certificate(role), _note(paths, role)]
+    names = " ".join(shlex.quote(path.lstrip("/")) for path in archived)
+    return {
         "machine": "uname -m; dpkg --print-architecture 2>/dev/null || apk --print-arch 2>/dev/null || true",
         "clock": "date +%s",
         "listeners": "ss -Hltnp 2>/dev/null || netstat -ltnp 2>/dev/null || true",
         "free": _free([settings.member.data_dir, "/etc", "/usr"]),
-        "data": _data(data),
+        "data": _data(shlex.quote(settings.member.data_dir)),
         "user": "id -u etcd",
-        "pending": f"cat {RESTART_PENDING}",
-        "established": f"cat {ESTABLISHED}",
-        "anchor": f"{_FILE}file {TRUST_ANCHOR}",
         "resolve": "\n".join(_resolve(member.fqdn) for member in settings.members),
+        "keys": f"sha256sum {keys} 2>/dev/null; stat -L -c '%n|%a %U' {keys} 2>/dev/null; true",
+        # Content, mode and owner of all files there are; what is missing is missing in the archive, too.
+        "files": f"tar -chf - -C / {names} 2>/dev/null | base64",
     }
-    for role in ROLE_FOLDERS:
-        commands[f"pair {role}"] = _pair(paths.folder(role), paths.certificate(role), paths.key(role))
-    for path in files:
-        commands[f"file {path}"] = f"{_FILE}file {shlex.quote(path)}"
-    return commands
+
+
+def _note(paths: HostPaths, role: RoleName) -> str:
+    return f"{paths.folder(role)}/note.json"
 
 
 def _free(paths: Sequence[str]) -> str:
     # The nearest folder that exists: the data directory itself may still have to be made.
-    return "\n".join(
-        f'p={shlex.quote(path)}; while [ ! -d "$p" ]; do p=${{p%/*}}; [ -n "$p" ] || p=/; done; '
-        f'echo {shlex.quote(path)} "$(df -Pk "$p" | awk \'NR==2 {{print $4}}\')"'
+    find = "".join(
+        f'p={shlex.quote(path)}; while [ ! -d "$p" ]; do p=${{p%/*}}; [ -n "$p" ] || p=/; done; set -- "$@" "$p"\n'
         for path in paths
     )
+    return f'set --\n{find}echo {shlex.join(paths)}\ndf -Pk "$@"'
 
 
 def _data(data: str) -> str:
     return f"""[ -d {data} ] || exit {_NOT_THERE}
 stat -c '%a %U' {data}
-ls -A {data} | tr '\\n' ' '; echo
+echo $(ls -A {data})
 [ -d {data}/member ] || exit 0
-wal=$(ls {data}/member/wal/*.wal 2>/dev/null | head -n 1)
-[ -n "$wal" ] || {{ echo none; exit 0; }}
+set -- {data}/member/wal/*.wal
+[ -e "$1" ] || {{ echo none; exit 0; }}
 # On a member that was established, the ids are enough; else it matters how far the log of its first start came.
-[ -e {ESTABLISHED} ] && size={_IDS_BYTES} || size={HEAD_BYTES}
-head -c $size "$wal" | gzip -c | base64"""
-
-
-def _pair(folder: str, certificate: str, key: str) -> str:
-    return f"""readlink {folder} || echo -
-sha256sum {key} 2>/dev/null | cut -d ' ' -f 1; stat -c '%a %U' {key} 2>/dev/null || true
-echo ---
-cat {folder}/note.json 2>/dev/null
-echo ---
-cat {certificate} 2>/dev/null || true"""
+if [ -e {ESTABLISHED} ]; then head -c {_IDS_BYTES} "$1" | base64; exit; fi
+head -c {HEAD_BYTES} "$1" | gzip -c | base64"""
 
 
 def _resolve(fqdn: str) -> str:
     name = shlex.quote(fqdn)
     # glibc and musl both have `ahosts`, which asks what a program asks; `hosts` alone may answer by another family.
-    return (
-        f"echo {name} $({{ getent ahosts {name} || getent hosts {name}; }} 2>/dev/null | awk '{{print $1}}' | sort -u)"
-    )
+    return f"echo '=' {name}; getent ahosts {name} 2>/dev/null || getent hosts {name} 2>/dev/null"
 
 
-def read(results: Mapping[str, CommandResult], asked: float, answered: float) -> HostFacts:
+def read(settings: HostSettings, results: Mapping[str, CommandResult], asked: float, answered: float) -> HostFacts:
     """The facts in the outputs of `probe`; ``asked`` and ``answered`` are the controller's clock around the round trip.
 
     Raises `ValueError` if the host answers in a way that no supported system does.
     """
-    os_release = _os_release(results["os"].stdout)
+    files = _read_files(results["files"].stdout)
+    os_release = _os_release(files[_OS_RELEASE].content.decode("utf-8", "replace"))
     machine = results["machine"].stdout.split() or [""]
     clock = datetime.fromtimestamp(int(results["clock"].text), tz=UTC)
+    marker, pending = files.get(ESTABLISHED), files.get(RESTART_PENDING)
     return HostFacts(
         distribution=os_release.get("ID", ""),
         like=tuple(os_release.get("ID_LIKE", "").split()),
@@ -217,25 +211,17 @@ def read(results: Mapping[str, CommandResult], asked: float, answered: float) ->
         clock=clock,
         clock_offset=_offset(clock.timestamp(), asked, answered),
         read_at=answered,
-        resolves={
-            words[0]: tuple(words[1:]) for line in results["resolve"].stdout.splitlines() if (words := line.split())
-        },
+        resolves=_resolved(results["resolve"].stdout),
         listeners=_listeners(results["listeners"].stdout),
-        free_bytes={
-            p: int(n) * 1024 for p, _, n in (ln.rpartition(" ") for ln in results["free"].stdout.splitlines()) if n
-        },
+        free_bytes=_free_bytes(results["free"].stdout),
         data=_read_data(results["data"]),
         # An unreadable marker is still a marker: it says that something was there.
-        established=(_json(results["established"].stdout) or {}) if results["established"].ok else None,
-        restart_pending=results["pending"].text if results["pending"].ok else "",
+        established=(_json(marker.content.decode("utf-8", "replace")) or {}) if marker else None,
+        restart_pending=pending.content.decode("utf-8", "replace").strip() if pending else "",
         has_user=results["user"].ok,
-        trust_anchor=_read_file(results["anchor"]),
-        pairs={role: pair for role in ROLE_NAMES if (pair := _read_pair(results[f"pair {role}"])) is not None},
-        files={
-            name.removeprefix("file "): found
-            for name, result in results.items()
-            if name.startswith("file ") and (found := _read_file(result)) is not None
-        },
+        trust_anchor=files.get(TRUST_ANCHOR),
+        pairs=_pairs(settings, files, results["keys"].stdout),
+        files=files,
     )
 
 
@@ -289,34 +275,66 @@ def _read_data(result: CommandResult) -> DataFacts:
         # etcd makes the folder before its first log: a start that was cut off there has stored nothing yet.
         return DataFacts(exists=True, mode=mode, owner=owner, foreign=foreign)
     try:
-        return DataFacts(True, mode, owner, read_ids(gzip.decompress(base64.b64decode(encoded))), "", foreign)
+        head = base64.b64decode(encoded)
+        head = gzip.decompress(head) if head.startswith(_GZIP) else head
+        return DataFacts(True, mode, owner, read_ids(head), "", foreign)
     except (ValueError, OSError, EOFError) as error:
         return DataFacts(True, mode, owner, None, str(error), foreign)
 
 
-def _read_file(result: CommandResult) -> FileFacts | None:
-    if not result.ok:
-        return None
-    first, _, content = result.stdout.partition("\n")
-    mode, owner, group, kind = first.split(" ", 3)
-    if not kind.startswith("regular"):
-        return None  # a link to a device (a masked unit): not a file of ours
-    return FileFacts(content.encode(), int(mode, 8), owner, group)
+def _read_files(encoded: str) -> dict[str, FileFacts]:
+    """The regular files of an archive by absolute path. A link to a device, as a masked unit is, is none of them."""
+    found = {}
+    try:
+        with tarfile.open(fileobj=io.BytesIO(base64.b64decode(encoded)), mode="r:") as archive:
+            for entry in archive:
+                # One file under two names comes as a file and a link to it.
+                data = archive.extractfile(entry) if entry.isreg() or entry.islnk() else None
+                if data is not None:
+                    found["/" + entry.name.lstrip("/")] = FileFacts(
+                        data.read(), entry.mode & 0o7777, entry.uname or str(entry.uid), entry.gname or str(entry.gid)
+                    )
+    except (tarfile.TarError, ValueError, OSError) as error:
+        raise ValueError(f"the archive of its files cannot be read: {error}") from error
+    if _OS_RELEASE not in found:
+        # Without this proof, a host without a working tar would look like one on which nothing is installed.
+        raise ValueError(f"there is no {_OS_RELEASE} in the archive of its files; are tar and base64 there?")
+    return found
 
 
-def _read_pair(result: CommandResult) -> PairFacts | None:
-    head, _, rest = result.stdout.partition("---\n")
-    note, _, pem = rest.partition("---\n")
-    lines = head.splitlines()
-    if not pem.strip():
-        return None
-    return PairFacts(
-        pem=pem,
-        key_sha256=lines[1] if len(lines) > 1 and re.fullmatch(r"[0-9a-f]{64}", lines[1]) else "",
-        key_mode=lines[2] if len(lines) > 2 else "",
-        set_name=lines[0].rpartition("/")[2] if lines else "",
-        note=_json(note) or {},
-    )
+def _pairs(settings: HostSettings, files: Mapping[str, FileFacts], keys: str) -> dict[str, PairFacts]:
+    paths = HostPaths.of(settings.member)
+    digests = {path: digest for digest, path in re.findall(r"^([0-9a-f]{64})  (.+)$", keys, re.MULTILINE)}
+    modes = dict(re.findall(r"^(.+)\|(\d+ \S+)$", keys, re.MULTILINE))
+    found: dict[str, PairFacts] = {}
+    for role in ROLE_NAMES:
+        pem, note, key = files.get(paths.certificate(role)), files.get(_note(paths, role)), paths.key(role)
+        if pem is not None and pem.content.strip():
+            found[role] = PairFacts(
+                pem=pem.content.decode("utf-8", "replace"),
+                key_sha256=digests.get(key, ""),
+                key_mode=modes.get(key, ""),
+                note=(_json(note.content.decode("utf-8", "replace")) or {}) if note else {},
+            )
+    return found
+
+
+def _resolved(text: str) -> dict[str, tuple[str, ...]]:
+    found: dict[str, dict[str, None]] = {}
+    name = ""
+    for words in (line.split() for line in text.splitlines()):
+        if words[:1] == ["="]:
+            name = words[1]
+            found[name] = {}
+        elif words and name:
+            found[name][words[0]] = None
+    return {name: tuple(sorted(addresses)) for name, addresses in found.items()}
+
+
+def _free_bytes(text: str) -> dict[str, int]:
+    # The paths that were asked for, df's heading, and a line for each path (device, 1K blocks, used, available, …).
+    paths, _, *lines = text.splitlines() or ["", ""]
+    return {path: int(line.split()[3]) * 1024 for path, line in zip(paths.split(), lines, strict=False)}
 
 
 def _json(text: str) -> Mapping[str, Any] | None:

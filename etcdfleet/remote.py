@@ -7,6 +7,7 @@ a command line, so nothing of them is seen in a process list.
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
 import socket
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from nornir.core.configuration import Config
     from nornir.core.inventory import Host
 
+log = logging.getLogger("etcdfleet.remote")
 SUDO_PASSWORD_ENV = "ETCDFLEET_SUDO_PASSWORD"  # noqa: S105  the name of a variable, not a password
 DEFAULT_TIMEOUT = 60.0
 CONNECT_TIMEOUT = 10.0
@@ -93,6 +95,7 @@ class RemoteHost:
         """
         data = (_PRELUDE + script).encode()
         result = self._run_as_root(data, timeout or self.timeout)
+        self._note(check or "a script", result)
         if check and not result.ok:
             raise RemoteError(
                 f"{check} failed with exit code {result.rc}: {last_lines(result.stderr or result.stdout)}",
@@ -113,7 +116,12 @@ class RemoteHost:
                 where=self.name,
                 remedy=_hint(result),
             )
-        return _parse_batch(result.stdout.encode("utf-8", "surrogateescape"), names, self.name)
+        found = _parse_batch(result.stdout.encode("utf-8", "surrogateescape"), names, self.name)
+        log.debug("%s: %d commands in one round trip, %.3f s", self.name, len(names), result.seconds)
+        for name, answer in found.items():
+            if not answer.ok:
+                self._note(name, answer)
+        return found
 
     def place(
         self,
@@ -148,6 +156,11 @@ class RemoteHost:
                 where=self.name,
                 remedy="check the free space and the permissions of that folder on the host, and that sshd offers sftp",
             ) from error
+
+    def _note(self, what: str, result: CommandResult) -> None:
+        # Never the script itself: it may carry a private key to its place.
+        said = last_lines(result.stderr) if not result.ok else ""
+        log.debug("%s: %s: exit code %d in %.3f s %s", self.name, what, result.rc, result.seconds, said)
 
     def _run_as_root(self, data: bytes, timeout: float) -> CommandResult:
         if self._shell is None:
@@ -410,20 +423,25 @@ def _open(host: Host, configuration: Config) -> Any:
         )
         # Log in without reading the shell's prompt: any prompt and any login message will do, and it is faster.
         plugin.connection.establish_connection()
-        _notice_silence(plugin.connection.remote_conn_pre.get_transport())
+        _tune(plugin.connection.remote_conn_pre.get_transport())
     except Exception as error:
         host.connections.pop("netmiko", None)
         raise _explain(error, host, name, parameters.port or 22, extras) from error
     return plugin
 
 
-def _notice_silence(transport: paramiko.Transport | None) -> None:
-    """Lets the connection break when the host is gone. The kernel alone would try for a quarter of an hour.
+def _tune(transport: paramiko.Transport | None) -> None:
+    """Sets the connection's socket up for short questions and for hosts that vanish.
 
-    What makes it notice are the keepalives, which are sent also while a command says nothing for minutes.
+    Nagle's algorithm would hold each small packet back until the host has confirmed the one before, up to 40 ms. And
+    when a host is gone, the kernel alone would try for a quarter of an hour; what makes it notice are the keepalives,
+    which are sent also while a command says nothing for minutes.
     """
-    option = getattr(socket, "TCP_USER_TIMEOUT", None)  # Linux's; a jump host's connection is ssh's own affair
-    if transport is not None and option is not None and isinstance(transport.sock, socket.socket):
+    if transport is None or not isinstance(transport.sock, socket.socket):
+        return  # a jump host's connection is ssh's own affair
+    transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    option = getattr(socket, "TCP_USER_TIMEOUT", None)  # Linux's
+    if option is not None:
         transport.sock.setsockopt(socket.IPPROTO_TCP, option, SILENCE_SECONDS * 1000)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from nornir.core.task import Task
 
 from etcdfleet import facts
+from etcdfleet.errors import RemoteError
 from etcdfleet.facts import HostFacts
 from etcdfleet.paths import CONFIG, ETCDCTL_ENVIRONMENT
 from etcdfleet.remote import RemoteHost, connect
@@ -56,8 +57,16 @@ class Site:
         }
         asked = facts.now()
         results = self.remote.batch(commands)
+        try:
+            found = facts.read(self.settings, results, asked, facts.now())
+        except ValueError as error:
+            raise RemoteError(
+                f"its answers cannot be understood: {error}",
+                where=self.settings.name,
+                remedy="run again with --debug; the host needs a POSIX shell with coreutils or busybox",
+            ) from error
         return Observed(
-            facts.read(results, asked, facts.now()),
+            found,
             self.service.read(results["service"]),
             self.packages.read(results["packages"]),
             results["init"].ok,

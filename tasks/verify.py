@@ -32,11 +32,9 @@ from tasks.pki import needed_roles
 
 SETTLE_SECONDS = 20
 """An election, or a member that is a moment behind, gets this long before it counts as a failure."""
-CALL_SECONDS = 10.0
-REFUSAL_SECONDS = (0.5, 2.0, 15.0)
-"""etcdctl tries again until its time is over when it is refused; the reason is in its output all the same."""
+CALL_SECONDS = 20.0
 _REFUSED_IN_WORDS = "bad certificate"
-_REFUSED = "TransientFailure"
+_REFUSED = "TRANSIENT_FAILURE"
 """All that etcdctl 3.4 says of a refused handshake; a port that does not answer in time is "connecting" instead."""
 
 
@@ -86,7 +84,7 @@ def _outcome(site: Site, findings: Sequence[Finding], status: EndpointStatus | N
 def check_all(site: Site) -> tuple[list[Finding], EndpointStatus | None]:
     """All findings about the member and its cluster, and the member's own status."""
     seen = site.observe()
-    answers = site.remote.batch(commands(site.settings), parallel=True, timeout=60)
+    answers = site.remote.batch(commands(site.settings), parallel=True, timeout=6 * CALL_SECONDS)
     findings, status = cluster_findings(site.settings, answers)
     findings.append(service_finding(seen))
     leaves = placed_leaves(site.settings, seen)
@@ -101,26 +99,28 @@ def check_all(site: Site) -> tuple[list[Finding], EndpointStatus | None]:
 def commands(settings: HostSettings) -> dict[str, str]:
     """What is asked of etcdctl on the host, side by side in one round trip."""
     here, everybody = [local_endpoint(settings)], all_endpoints(settings)
-    revision = etcdctl(settings, "-w json get --keys-only --limit=1 etcdfleet", here, seconds=CALL_SECONDS)
+    status = etcdctl(settings, "-w json endpoint status", everybody, seconds=CALL_SECONDS)
     hashes = etcdctl(settings, '-w json endpoint hashkv --rev="$rev"', everybody, seconds=CALL_SECONDS)
     found = {
         "members": etcdctl(settings, "-w json member list", here, seconds=CALL_SECONDS),
-        "status": etcdctl(settings, "-w json endpoint status", everybody, seconds=CALL_SECONDS),
         "health": etcdctl(settings, "-w json endpoint health", everybody, seconds=CALL_SECONDS),
-        # One revision for all: a cluster that is written to differs from one moment to the next.
-        "hashes": f"""rev=$({revision} | sed -n 's/.*"revision":\\([0-9]*\\).*/\\1/p')
-[ -n "$rev" ] || exit 1
+        # All hashes at one revision that every member has: a cluster that is written to differs from one moment to
+        # the next.
+        "status and hashes": f"""out=$({status}); rc=$?
+echo "$out"
+rev=$(echo "$out" | tr ',' '\\n' | sed -n 's/.*"revision":\\([0-9]*\\).*/\\1/p' | sort -n | head -n 1)
+[ $rc = 0 ] && [ -n "$rev" ] || exit 1
 {hashes}""",
     }
     if refuses_server_certificate(settings):
-        # A slow host, where a try ends before the handshake does, gets further, longer ones.
-        first, *longer = (
-            etcdctl(settings, "endpoint health", here, seconds=seconds, role="server") + " 2>&1"
-            for seconds in REFUSAL_SECONDS
-        )
-        said = f"0*|*certificate*|*{_REFUSED}*"
-        again = [f"case $rc$out in {said}) ;; *) out=$({one}); rc=$? ;; esac" for one in longer]
-        found["server as client"] = "\n".join([f"out=$({first}); rc=$?", *again, 'echo "$out"; exit $rc'])
+        attempt = etcdctl(settings, "endpoint health", here, seconds=CALL_SECONDS, role="server")
+        # Refused, etcdctl tries again until its time is over. With its client's log on, each refusal is a line: the
+        # first one ends the attempt. Accepted, it ends by itself with exit code 0.
+        found["server as client"] = f"""f=$(mktemp -u /run/etcdfleet.XXXXXX) && mkfifo -m 600 "$f" || exit 98
+trap 'rm -f "$f"' EXIT
+ETCD_CLIENT_DEBUG=warn {attempt} >"$f" 2>&1 & p=$!
+grep -m 1 -E '{_REFUSED_IN_WORDS}|{_REFUSED}' <"$f" && kill $p
+wait $p"""
     return found
 
 
@@ -138,9 +138,12 @@ def cluster_findings(
     ]
     try:
         members = parse_member_list(answers["members"].stdout, answers["members"].stderr)
-        statuses = parse_status(answers["status"].stdout, answers["status"].stderr)
+        asked = answers["status and hashes"]
+        # One line each; the second one only if all members answered the first.
+        status_line, _, hash_line = asked.stdout.strip().partition("\n")
+        statuses = parse_status(status_line, asked.stderr)
         healths = parse_health(answers["health"].stdout, answers["health"].stderr)
-        hashes = parse_hashkv(answers["hashes"].stdout, answers["hashes"].stderr)
+        hashes = parse_hashkv(hash_line, asked.stderr) if hash_line else ()
     except FleetError as error:
         return [Finding("etcdctl", False, error.what, error.remedy or "see etcd's log on this host")], None
     findings = verify_cluster(
@@ -150,7 +153,7 @@ def cluster_findings(
         healths,
         hashes,
         quota_bytes=settings.cluster.quota_bytes,
-        unanswered=unanswered(answers["status"].stderr),
+        unanswered=unanswered(asked.stderr),
     )
     own = client_url(settings.member, settings.cluster)
     return list(findings), next((status for status in statuses if status.endpoint == own), None)

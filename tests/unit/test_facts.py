@@ -26,7 +26,8 @@ tcp        0      0 :::22                   :::*                    LISTEN      
 def test_the_probe_reads_this_machine() -> None:
     host = LocalHost()
     asked = time.time()
-    found = facts.read(host.batch(facts.probe(settings(), ["/etc/passwd", "/nowhere"])), asked, time.time())
+    answers = host.batch(facts.probe(settings(), ["/etc/passwd", "/nowhere"]))
+    found = facts.read(settings(), answers, asked, time.time())
     assert found.distribution
     assert found.machine
     assert found.clock_offset == 0.0
@@ -91,20 +92,46 @@ def test_damaged_data_is_unreadable_and_never_absent(text: str) -> None:
     assert found.unreadable
 
 
-def pair(head: str, note: str, pem: str) -> facts.PairFacts | None:
-    return facts._read_pair(CommandResult(0, f"{head}---\n{note}---\n{pem}", ""))
+def pairs(keys: str, **files: str) -> dict[str, facts.PairFacts]:
+    folder = "/etc/etcd/certs/server"
+    there = {
+        f"{folder}/{name.replace('pem', 'etcd.az1.k8s.home.pem').replace('note', 'note.json')}": facts.FileFacts(
+            text.encode(), 0o600, "etcd", "etcd"
+        )
+        for name, text in files.items()
+    }
+    return facts._pairs(settings(), there, keys)
 
 
 def test_a_pair_knows_its_key_only_by_the_note_beside_it() -> None:
-    digest = "a" * 64
-    note = f'{{"key_sha256": "{digest}", "public_key": "beef"}}\n'
-    found = pair(f"sets/peer-01\n{digest}\n600 etcd\n", note, "PEM\n")
-    assert found is not None
-    assert (found.set_name, found.key_mode, found.key_fingerprint) == ("peer-01", "600 etcd", "beef")
-    other = pair(f"sets/peer-01\n{'b' * 64}\n600 etcd\n", note, "PEM\n")
-    assert other is not None
-    assert other.key_fingerprint is None
-    without = pair("-\n", "", "PEM\n")
-    assert without is not None
-    assert without.key_fingerprint is None
-    assert pair("-\n", "", "") is None
+    key, digest = "/etc/etcd/certs/server/etcd.az1.k8s.home.key", "a" * 64
+    note = f'{{"key_sha256": "{digest}", "public_key": "beef"}}'
+    found = pairs(f"{digest}  {key}\n{key}|600 etcd\n", pem="PEM\n", note=note)["peer"]
+    assert (found.pem, found.key_mode, found.key_fingerprint) == ("PEM\n", "600 etcd", "beef")
+    assert pairs(f"{'b' * 64}  {key}\n{key}|600 etcd\n", pem="PEM\n", note=note)["peer"].key_fingerprint is None
+    assert pairs("", pem="PEM\n", note=note)["peer"].key_fingerprint is None
+    assert pairs(f"{digest}  {key}\n", pem="PEM\n")["peer"].key_fingerprint is None
+    assert pairs("", note=note) == {}
+
+
+def test_a_host_whose_files_cannot_be_read_is_no_empty_host() -> None:
+    empty = base64.b64encode(b"\0" * 10240).decode()
+    for text in ("", "####", empty, base64.b64encode(b"tar: not found").decode()):
+        with pytest.raises(ValueError, match="archive of its files"):
+            facts._read_files(text)
+
+
+def test_a_masked_unit_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "unit").symlink_to("/dev/null")
+    (tmp_path / "real").write_bytes(b"no final newline")
+    (tmp_path / "link").symlink_to("real")
+    probe = facts.probe(settings(), [str(tmp_path / name) for name in ("unit", "real", "link")])
+    found = facts._read_files(LocalHost().run(probe["files"]).stdout)
+    assert str(tmp_path / "unit") not in found
+    assert found[str(tmp_path / "real")].content == b"no final newline"
+    assert found[str(tmp_path / "link")].content == b"no final newline"
+
+
+def test_addresses_of_a_name_once_each() -> None:
+    text = "= etcd.az1.k8s.home\n192.0.2.1 STREAM x\n192.0.2.1 DGRAM\n192.0.2.1 RAW\n= etcd.az2.k8s.home\n"
+    assert facts._resolved(text) == {"etcd.az1.k8s.home": ("192.0.2.1",), "etcd.az2.k8s.home": ()}

@@ -125,7 +125,7 @@ def test_a_small_difference_of_clocks_is_a_warning() -> None:
 
 def test_a_clock_before_the_certificate_began_is_named() -> None:
     leaf = certs_ca.ca("root", start=certs_ca.NOW - certs_ca.DAY)
-    pair = PairFacts(leaf.pem, "", "", "", {})
+    pair = PairFacts(leaf.pem, "", "", {})
     facts = replace(GOOD, pairs={"peer": pair}, clock=certs_ca.NOW - 2 * certs_ca.DAY)
     assert "its peer certificate is not valid yet" in preflight.clock_problems(OURS, facts)[0][0].what
 
