@@ -380,7 +380,12 @@ def test_interrupted(tmp_path: Path, stop: signal.Signals, times: int, seconds: 
     code = textwrap.dedent(SLOW).format(root=str(ROOT), reports=str(tmp_path), seconds=seconds)
     begun = time.monotonic()
     with subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A test runner in the background of a shell ignores Ctrl-C, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         assert process.stdout
         while "began" not in process.stdout.readline():
