@@ -81,13 +81,18 @@ def folders(group: str) -> Iterator[Path]:
             yield folder
 
 
+def _below(folder: Path) -> list[Path]:
+    """``folder`` and all folders below it; those that vanish during the walk are left out (rglob would raise)."""
+    return [Path(path) for path, _, _ in os.walk(folder)]
+
+
 def processes(group: str) -> set[int]:
     """Process ids in ``group`` and all groups below it, in any hierarchy."""
     found: set[int] = set()
     for folder in folders(group):
-        for procs in folder.rglob("cgroup.procs"):
+        for below in _below(folder):
             with contextlib.suppress(OSError):  # a group may vanish while it is looked at
-                found.update(int(line) for line in procs.read_text().split())
+                found.update(int(line) for line in (below / "cgroup.procs").read_text().split())
     found.discard(0)
     return {pid for pid in found if not _is_zombie(pid)}
 
@@ -117,8 +122,7 @@ def remove(group: str) -> None:
     deadline = time.monotonic() + 5
     while existing := list(folders(group)):
         for folder in existing:
-            below = sorted((path for path in folder.rglob("*/") if path.is_dir()), reverse=True)
-            for path in [*below, folder]:
+            for path in sorted(_below(folder), reverse=True):
                 with contextlib.suppress(OSError):  # busy for a moment after its last process ended
                     path.rmdir()
         if not any(True for _ in folders(group)):
