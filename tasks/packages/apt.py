@@ -9,18 +9,23 @@ from etcdfleet.remote import CommandResult, RemoteHost, last_lines
 from etcdfleet.settings.models import AptInstall, HostSettings
 from tasks.packages import INSTALL_TIMEOUT, Installed, pinned_reason, upstream_version
 
+LOCK_TRIES = 150
+"""Two seconds each: how often dpkg's lock is tried, beside apt's own waiting for it."""
 _POLICY = "/usr/sbin/policy-rc.d"
 # Maintainer scripts ask policy-rc.d before they start or restart a service. On a live member the restart is ours to
-# time; a foreign policy is kept aside and put back. What a killed run leaves is recognised and removed by the next.
-_NO_RESTARTS = f"""
+# time; a foreign policy is kept aside and put back. The file names its maker's process: what a killed run left behind is
+# taken away, and a run that ends does not take away another's.
+_NO_RESTARTS = rf"""
+mine="# etcdfleet $$"
 undo() {{
-  if [ -e {_POLICY} ] && grep -q etcdfleet {_POLICY}; then rm -f {_POLICY}; fi
-  if [ -e {_POLICY}.etcdfleet-saved ]; then mv -f {_POLICY}.etcdfleet-saved {_POLICY}; fi
+  if grep -qx "$mine" {_POLICY} 2>/dev/null; then rm -f {_POLICY}; fi
+  if [ -e {_POLICY}.etcdfleet-saved ] && [ ! -e {_POLICY} ]; then mv -f {_POLICY}.etcdfleet-saved {_POLICY}; fi
 }}
-undo
+old=$(sed -n 's/^# etcdfleet \([0-9]*\)$/\1/p' {_POLICY} 2>/dev/null || true)
+if [ -n "$old" ] && ! kill -0 "$old" 2>/dev/null; then rm -f {_POLICY}; fi
 trap undo EXIT
-if [ -e {_POLICY} ]; then mv -f {_POLICY} {_POLICY}.etcdfleet-saved; fi
-printf '#!/bin/sh\\n# etcdfleet: no service starts while it installs\\nexit 101\\n' > {_POLICY}
+if [ -e {_POLICY} ] && ! grep -q '^# etcdfleet ' {_POLICY}; then mv -f {_POLICY} {_POLICY}.etcdfleet-saved; fi
+printf '#!/bin/sh\n%s\nexit 101\n' "$mine" > {_POLICY}
 chmod 755 {_POLICY}
 """
 
@@ -59,8 +64,16 @@ class Apt:
         script = f"""set -e
 export DEBIAN_FRONTEND=noninteractive
 {before}
+# Another apt, perhaps that of a killed run, is waited for first: dpkg itself does not wait for a lock.
+{apt} check >/dev/null 2>&1 || true
 {_NO_RESTARTS}
-dpkg --configure -a
+tries=0
+until said=$(dpkg --configure -a 2>&1); do
+  tries=$((tries + 1))
+  case $said in *lock*) [ $tries -lt {LOCK_TRIES} ] && sleep 2 && continue ;; esac
+  echo "$said" >&2
+  exit 1
+done
 install="{apt} --no-install-recommends --allow-downgrades --allow-change-held-packages install {names}"
 # Lists that are missing or too old show as a package that is unknown or no longer there: one update, one more try.
 $install || {{ {apt} update && $install; }}
