@@ -13,8 +13,8 @@ LOCK_TRIES = 150
 """Two seconds each: how often dpkg's lock is tried, beside apt's own waiting for it."""
 _POLICY = "/usr/sbin/policy-rc.d"
 # Maintainer scripts ask policy-rc.d before they start or restart a service. On a live member the restart is ours to
-# time; a foreign policy is kept aside and put back. The file names its maker's process: what a killed run left behind is
-# taken away, and a run that ends does not take away another's.
+# time; a foreign policy is kept aside and put back. The file names its maker's process: what a killed run left is taken
+# away, and a run that ends does not take away another's.
 _NO_RESTARTS = rf"""
 mine="# etcdfleet $$"
 undo() {{
