@@ -22,7 +22,8 @@ from typing import Any
 from etcdfleet.etcd.wal import HEAD_BYTES, DataIds, read_ids
 from etcdfleet.paths import ESTABLISHED, RESTART_PENDING, TRUST_ANCHOR, HostPaths
 from etcdfleet.remote import CommandResult
-from etcdfleet.settings.models import ROLE_NAMES, HostSettings, RoleName
+from etcdfleet.settings.base import ROLE_NAMES, RoleName
+from etcdfleet.settings.models import HostSettings
 
 _OS_RELEASE = "/etc/os-release"
 _NOT_THERE = 44

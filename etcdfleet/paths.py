@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from etcdfleet.settings.models import MemberSettings, RoleName
+from etcdfleet.settings.base import RoleName
+from etcdfleet.settings.models import MemberSettings
 
 CONFIG = "/etc/etcd/conf.yml"
 CERTIFICATES = "/etc/etcd/certs"

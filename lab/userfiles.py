@@ -47,6 +47,7 @@ connection_options:
 data:
   pki:
     address: {vault}     # VAULT_ADDR wins where it is set
+    trust: single
     mount: {intermediate}        # issues the certificates
     trust_anchor: {{mount: {root}}}    # what the hosts trust
     renew_before: 1/3                 # renewed when less than this part of their life is left

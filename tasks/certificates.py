@@ -28,7 +28,8 @@ from etcdfleet.errors import CertificateError
 from etcdfleet.facts import HostFacts
 from etcdfleet.paths import CERTIFICATES, SETS, TRUST_ANCHOR, HostPaths, mark_restart_pending
 from etcdfleet.remote import RemoteFile
-from etcdfleet.settings.models import HostSettings, RoleName
+from etcdfleet.settings.base import RoleName
+from etcdfleet.settings.models import HostSettings
 from etcdfleet.step import StepOutcome
 from tasks.observe import Site, site_of
 from tasks.pki import Pki, needed_roles, pki_of
@@ -100,6 +101,7 @@ def want(settings: HostSettings, pki: Pki, role: RoleName) -> Want:
         usages=settings.pki.roles[role].usages,
         trust_anchor=pki.trust_anchor(),
         service_name=settings.cluster.service_name,
+        common_name=settings.pki.client_common_name if role == "client" else None,
         issuing_ca=pki.issuing_ca(),
     )
 

@@ -14,7 +14,9 @@ from nornir.core.task import Task
 from etcdfleet.certs import chain_problems, parse_pem_bundle
 from etcdfleet.errors import CertificateError, FleetError, VaultError
 from etcdfleet.report.secrets import REDACTOR
-from etcdfleet.settings.models import HostSettings, PkiSettings, RoleName
+from etcdfleet.settings.base import RoleName
+from etcdfleet.settings.models import HostSettings
+from etcdfleet.settings.pki import PkiSettings
 from etcdfleet.vault import RoleFacts, TokenAuth, Vault, VaultConnection, policy_for
 
 T = TypeVar("T")

@@ -24,7 +24,8 @@ from etcdfleet.etcd.view import (
 )
 from etcdfleet.remote import CommandResult, last_lines
 from etcdfleet.served import Served, look
-from etcdfleet.settings.models import HostSettings, RoleName, client_url, peer_url
+from etcdfleet.settings.base import RoleName
+from etcdfleet.settings.models import HostSettings, client_url, peer_url
 from etcdfleet.step import StepOutcome
 from tasks.certificates import certificate_facts
 from tasks.observe import Observed, Site, site_of

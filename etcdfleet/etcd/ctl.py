@@ -6,7 +6,8 @@ import shlex
 from collections.abc import Sequence
 
 from etcdfleet.paths import HostPaths
-from etcdfleet.settings.models import HostSettings, RoleName, client_url
+from etcdfleet.settings.base import RoleName
+from etcdfleet.settings.models import HostSettings, client_url
 
 
 def local_endpoint(settings: HostSettings, *, tls: bool | None = None) -> str:

@@ -1,10 +1,10 @@
 """Typed settings of the fleet, read from the inventory's data: see ``docs/settings.md``."""
 
+from etcdfleet.settings.auth import AuthSettings, AuthUser, Permission
+from etcdfleet.settings.base import ROLE_NAMES, ROLE_USAGES, RoleName, Side, Usage
 from etcdfleet.settings.fleet import Fleet, load_fleet
 from etcdfleet.settings.load import open_nornir, settings_of
 from etcdfleet.settings.models import (
-    ROLE_NAMES,
-    ROLE_USAGES,
     ApkInstall,
     AptInstall,
     Architecture,
@@ -15,17 +15,12 @@ from etcdfleet.settings.models import (
     Init,
     InstallSettings,
     MemberSettings,
-    PkiSettings,
     PlatformSettings,
     PreflightSettings,
-    RoleName,
-    RoleSettings,
-    RolesSettings,
-    TrustAnchor,
-    Usage,
     client_url,
     peer_url,
 )
+from etcdfleet.settings.pki import PkiSettings, RoleSettings, RolesSettings, TrustAnchor
 from etcdfleet.settings.problems import Problem, SettingsError
 from etcdfleet.settings.sources import InventoryFiles
 from etcdfleet.settings.units import RenewBefore, go_duration, go_nanoseconds, parse_duration, parse_size, size_text
@@ -38,6 +33,8 @@ __all__ = [
     "Architecture",
     "ArchiveInstall",
     "ArchiveSource",
+    "AuthSettings",
+    "AuthUser",
     "ClusterSettings",
     "Fleet",
     "HostSettings",
@@ -45,6 +42,7 @@ __all__ = [
     "InstallSettings",
     "InventoryFiles",
     "MemberSettings",
+    "Permission",
     "PkiSettings",
     "PlatformSettings",
     "PreflightSettings",
@@ -54,6 +52,7 @@ __all__ = [
     "RoleSettings",
     "RolesSettings",
     "SettingsError",
+    "Side",
     "TrustAnchor",
     "Usage",
     "client_url",

@@ -4,59 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
+from etcdfleet.settings.checks_auth import check_auth
+from etcdfleet.settings.checks_pki import SAME_IN_CLUSTER, check_pki
 from etcdfleet.settings.drafts import Draft
-from etcdfleet.settings.merge import KeyPath
-from etcdfleet.settings.models import ROLE_NAMES, ROLE_USAGES, ArchiveInstall, ClusterSettings, RoleName
+from etcdfleet.settings.models import ArchiveInstall, ClusterSettings
+from etcdfleet.settings.notes import Notes, key_path, must_exist
 from etcdfleet.settings.problems import Problem
 from etcdfleet.settings.sources import Sources
 from etcdfleet.settings.units import go_duration, size_text
 
-_ROLE_JOBS: Mapping[RoleName, str] = {
-    "peer": "members use one pair both to accept and to open connections to each other",
-    "server": "etcd serves its clients with it",
-    "client": "etcdctl proves with it who it is",
-}
 _GIB = 2**30
-
-
-class Notes:
-    """Where checks write what they found, with the place looked up from where the value was written."""
-
-    def __init__(self, sources: Sources, mistakes: list[Problem], warnings: list[Problem]) -> None:
-        self._sources = sources
-        self._mistakes = mistakes
-        self._warnings = warnings
-
-    def mistake(self, draft: Draft, key: str, what: str, remedy: str) -> None:
-        """Notes a mistake at ``key`` (dotted) of a host."""
-        self._mistakes.append(self._problem(draft, key, what, remedy))
-
-    def warning(self, draft: Draft, key: str, what: str, remedy: str) -> None:
-        """Notes a warning at ``key`` (dotted) of a host."""
-        self._warnings.append(self._problem(draft, key, what, remedy))
-
-    def plain_warning(self, place: str, key: str, what: str, remedy: str) -> None:
-        """Notes a warning about something outside the inventory."""
-        self._warnings.append(Problem("", place, key, what, remedy))
-
-    def place(self, draft: Draft, key: str) -> str:
-        """``host a, inventory/hosts.yaml:12`` for use within a sentence."""
-        path = _path(key)
-        origin = draft.merged.origin(path)
-        where = self._sources.where(origin, path)
-        return f"{origin}, {where}" if where else str(origin)
-
-    def _problem(self, draft: Draft, key: str, what: str, remedy: str) -> Problem:
-        path = _path(key)
-        origin = draft.merged.origin(path)
-        return Problem(self._sources.where(origin, path), str(origin), key, what, remedy)
-
-
-def _path(key: str) -> KeyPath:
-    return tuple(key.split("."))
 
 
 def check_all(
@@ -69,9 +28,10 @@ def check_all(
     """Runs every check over all hosts; adds to ``mistakes`` and ``warnings``."""
     notes = Notes(sources, mistakes, warnings)
     for draft in drafts:
-        for check in (_timing, _ports, _tls, _roles, _gateway, _install, _quota, _trust_anchor_file):
+        for check in (_timing, _ports, _tls, _install, _quota):
             check(draft, notes)
-        _vault(draft, notes, environ)
+        check_pki(draft, notes, environ)
+        check_auth(draft, notes)
     _unique_in_fleet(drafts, notes)
     clusters = clusters_of(drafts)
     for name, members in clusters.items():
@@ -123,48 +83,6 @@ def _tls(draft: Draft, notes: Notes) -> None:
         notes.warning(draft, "cluster.peer_tls", what, "set peer_tls: true")
 
 
-def _roles(draft: Draft, notes: Notes) -> None:
-    if draft.pki is None:
-        return
-    always: list[RoleName] = []
-    for name in ROLE_NAMES:
-        role, key = draft.pki.roles[name], f"pki.roles.{name}"
-        if not draft.sound(key):
-            continue
-        missing = [usage for usage in ROLE_USAGES[name] if usage not in role.usages]
-        if missing:
-            what = f"role {name} needs usage {' and '.join(missing)}: {_ROLE_JOBS[name]}"
-            remedy = f"write usages: [{', '.join(ROLE_USAGES[name])}], and let the role {role.name} in Vault allow them"
-            notes.mistake(draft, f"{key}.usages", what, remedy)
-        if role.ttl <= timedelta(0):
-            notes.mistake(draft, f"{key}.ttl", "a certificate must live longer than 0s", "write a time such as 43800h")
-        elif role.ttl > role.max_ttl:
-            ttl, limit = go_duration(role.ttl), go_duration(role.max_ttl)
-            what = f"the TTL {ttl} is beyond the role's max_ttl {limit}; Vault would shorten it, with a mere warning"
-            notes.mistake(draft, f"{key}.ttl", what, f"ask for {limit} or less, or raise max_ttl here and in Vault")
-        elif draft.sound("pki.renew_before") and draft.pki.renew_before.threshold(role.ttl) >= role.ttl:
-            always.append(name)
-    if always:
-        lives = ", ".join(f"{go_duration(draft.pki.roles[name].ttl)} of role {name}" for name in always)
-        what = f"{draft.pki.renew_before} is no shorter than the life {lives}: every run would renew them"
-        notes.mistake(draft, "pki.renew_before", what, 'write less, or a fraction of the life such as "1/3"')
-
-
-def _gateway(draft: Draft, notes: Notes) -> None:
-    if draft.cluster is None or draft.pki is None or not (draft.cluster.gateway and draft.cluster.client_tls):
-        return
-    if draft.sound("pki.roles.server") and "client" not in draft.pki.roles.server.usages:
-        what = (
-            "the gateway is on, but role server is not for clients: etcd's gateway connects to etcd itself with the "
-            'server certificate, which floods the log with "bad certificate / incompatible key usage"'
-        )
-        remedy = (
-            "either set gateway: false (only the JSON API below /v3/ is lost, /health stays), "
-            "or give pki.roles.server usages: [server, client] and let the role in Vault allow both"
-        )
-        notes.mistake(draft, "cluster.gateway", what, remedy)
-
-
 def _install(draft: Draft, notes: Notes) -> None:
     install = draft.install
     if install is None:
@@ -187,18 +105,7 @@ def _install(draft: Draft, notes: Notes) -> None:
         notes.mistake(draft, "install.source", what, remedy)
     for name, source in install.source.items():
         if source.file is not None:
-            _must_exist(draft, f"install.source.{name}.file", source.file, notes)
-
-
-def _trust_anchor_file(draft: Draft, notes: Notes) -> None:
-    if draft.pki is not None and draft.pki.trust_anchor.file is not None and draft.sound("pki.trust_anchor"):
-        _must_exist(draft, "pki.trust_anchor.file", draft.pki.trust_anchor.file, notes)
-
-
-def _must_exist(draft: Draft, key: str, file: str, notes: Notes) -> None:
-    if not Path(file).is_file():
-        remedy = "correct the path: a relative one starts at the folder of config.yaml"
-        notes.mistake(draft, key, f"there is no file {file} on this machine", remedy)
+            must_exist(draft, f"install.source.{name}.file", source.file, notes)
 
 
 def _quota(draft: Draft, notes: Notes) -> None:
@@ -214,21 +121,6 @@ def _quota(draft: Draft, notes: Notes) -> None:
     elif quota > 2 * _GIB:
         what = f"the quota is {size_text(quota)}: such a database is slow to load and to send on a small host"
         notes.warning(draft, "cluster.quota_bytes", what, "2GiB, etcd's own default, or less is usual")
-
-
-def _vault(draft: Draft, notes: Notes, environ: Mapping[str, str]) -> None:
-    if draft.pki is None or draft.cluster is None or not (draft.cluster.peer_tls or draft.cluster.client_tls):
-        return
-    from_environment, address = environ.get("VAULT_ADDR", ""), draft.pki.address
-    if not from_environment and address is None and draft.sound("pki.address"):
-        what = "is missing, and VAULT_ADDR is not set: certificates come from Vault"
-        notes.mistake(draft, "pki.address", what, "write an address such as https://vault.home:8200, or set VAULT_ADDR")
-    what = "Vault is spoken to over plain http: tokens, and keys made by Vault, can be read on the way"
-    remedy = "give Vault a TLS listener, and write https://; VAULT_CACERT names its CA"
-    if from_environment.startswith("http://"):
-        notes.plain_warning("environment", "VAULT_ADDR", what, remedy)
-    elif not from_environment and address is not None and address.startswith("http://"):
-        notes.warning(draft, "pki.address", what, remedy)
 
 
 def _twice(
@@ -289,7 +181,11 @@ def _same_in_cluster(cluster: str, members: Sequence[Draft], notes: Notes) -> No
             continue
         _same(cluster, readable, f"cluster.{key}", lambda draft, key=key: getattr(draft.cluster, key), notes)  # type: ignore[misc]
     with_pki = [draft for draft in members if draft.pki is not None]
-    _same(cluster, with_pki, "pki.trust_anchor", lambda draft: draft.pki.trust_anchor if draft.pki else None, notes)
+    for key in SAME_IN_CLUSTER:
+        _same(cluster, with_pki, f"pki.{key}", lambda draft, key=key: getattr(draft.pki, key), notes)  # type: ignore[misc]
+    with_auth = [draft for draft in members if draft.auth is not None]
+    # By its text: a mapping is no key of a mapping.
+    _same(cluster, with_auth, "auth", lambda draft: draft.auth.model_dump_json() if draft.auth else None, notes)
 
 
 def _same(cluster: str, members: Sequence[Draft], key: str, value: Callable[[Draft], Any], notes: Notes) -> None:
@@ -301,7 +197,7 @@ def _same(cluster: str, members: Sequence[Draft], key: str, value: Callable[[Dra
         return
 
     def own(draft: Draft) -> bool:
-        return draft.merged.origin(_path(key)).kind == "host"
+        return draft.merged.origin(key_path(key)).kind == "host"
 
     # The value that most members have is taken for the one that was meant, and of two equals the one from a group.
     common = max(groups, key=lambda each: (len(groups[each]), not own(groups[each][0])))

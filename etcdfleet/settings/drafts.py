@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import cast
 
+from etcdfleet.settings.auth import AuthSettings
 from etcdfleet.settings.merge import KeyPath, Merged
 from etcdfleet.settings.models import (
     ApkInstall,
@@ -14,10 +15,10 @@ from etcdfleet.settings.models import (
     HostSettings,
     Init,
     MemberSettings,
-    PkiSettings,
     PlatformSettings,
     PreflightSettings,
 )
+from etcdfleet.settings.pki import PkiSettings
 
 
 @dataclass
@@ -36,6 +37,7 @@ class Draft:
     member: MemberSettings | None = None
     cluster: ClusterSettings | None = None
     pki: PkiSettings | None = None
+    auth: AuthSettings | None = None
     install: AptInstall | ApkInstall | ArchiveInstall | None = None
     platform: PlatformSettings | None = None
     preflight: PreflightSettings | None = None
@@ -55,6 +57,7 @@ class Draft:
             member=cast(MemberSettings, self.member),
             cluster=cast(ClusterSettings, self.cluster),
             pki=cast(PkiSettings, self.pki),
+            auth=cast(AuthSettings, self.auth),
             install=cast("AptInstall | ApkInstall | ArchiveInstall", self.install),
             platform=cast(PlatformSettings, self.platform),
             preflight=cast(PreflightSettings, self.preflight),

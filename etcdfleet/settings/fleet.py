@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from pydantic import ValidationError
 
+from etcdfleet.settings.auth import AuthSettings
+from etcdfleet.settings.base import Section
 from etcdfleet.settings.checks import check_all
 from etcdfleet.settings.drafts import Draft
 from etcdfleet.settings.merge import KeyPath, Layer, Merged, Origin, merge
@@ -19,11 +21,10 @@ from etcdfleet.settings.models import (
     HostSettings,
     Init,
     MemberSettings,
-    PkiSettings,
     PlatformSettings,
     PreflightSettings,
-    Section,
 )
+from etcdfleet.settings.pki import PkiSettings
 from etcdfleet.settings.problems import Problem, SettingsError, did_you_mean, in_file_order
 from etcdfleet.settings.sources import SECTIONS, InventoryFiles, Sources, read_sources
 
@@ -116,6 +117,9 @@ def _draft(host: Host, sources: Sources, mistakes: list[Problem]) -> Draft:
         name = given.get("name", draft.cluster_group) if isinstance(given, Mapping) else draft.cluster_group
         draft.cluster = reader.read("cluster", ClusterSettings, {**derived, "token": name})
     draft.pki = reader.read("pki", PkiSettings)
+    if draft.pki is not None and draft.cluster is not None:
+        draft.pki = draft.pki.for_cluster(draft.cluster.name)
+    draft.auth = reader.read("auth", AuthSettings)
     draft.platform = reader.read("platform", PlatformSettings)
     draft.preflight = reader.read("preflight", PreflightSettings)
     if draft.init is None and "install" not in merged.data:
@@ -220,6 +224,8 @@ def _resolve_paths(draft: Draft, files: InventoryFiles) -> None:
     if draft.pki is not None and draft.pki.trust_anchor.file is not None:
         anchor = draft.pki.trust_anchor.model_copy(update={"file": str(files.resolve(draft.pki.trust_anchor.file))})
         draft.pki = draft.pki.model_copy(update={"trust_anchor": anchor})
+    if draft.pki is not None and draft.pki.folder is not None:
+        draft.pki = draft.pki.model_copy(update={"folder": str(files.resolve(draft.pki.folder))})
     if isinstance(draft.install, ArchiveInstall):
         source = {
             architecture: one if one.file is None else one.model_copy(update={"file": str(files.resolve(one.file))})

@@ -68,6 +68,8 @@ def _lay_over(
     for key, given in above.items():
         here = (*path, str(key))
         value = {} if given is None and not path else given
+        if here == ("auth",) and isinstance(value, bool):
+            value = {"enabled": value}  # `auth: true` for short
         old = below.get(key)
         if not (isinstance(value, Mapping) and isinstance(old, dict)) or _replaces(here, value, old):
             for known in [known for known in origins if known[: len(here)] == here]:

@@ -8,8 +8,9 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
+from etcdfleet.settings.base import Section
 from etcdfleet.settings.merge import KeyPath
-from etcdfleet.settings.models import ApkInstall, AptInstall, ArchiveInstall, Section
+from etcdfleet.settings.models import ApkInstall, AptInstall, ArchiveInstall
 from etcdfleet.settings.problems import did_you_mean
 from etcdfleet.settings.units import size_text
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, PlainSerializer, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from etcdfleet.settings.units import RenewBefore
+from etcdfleet.settings.auth import AuthSettings
+from etcdfleet.settings.base import Section
+from etcdfleet.settings.pki import PkiSettings
 from etcdfleet.settings.values import (
     Duration,
     Fqdn,
@@ -23,43 +25,26 @@ from etcdfleet.settings.values import (
     check_address,
     check_data_dir,
     check_member_name,
-    check_mount,
     check_package_version,
     check_release_version,
-    check_renew_before,
     check_repository,
-    check_role_name,
     check_sha256,
     check_token,
     check_url,
-    check_vault_address,
-    list_to_tuple,
     refuse,
 )
 
-RoleName = Literal["peer", "server", "client"]
-Usage = Literal["server", "client"]
 Init = Literal["systemd", "openrc"]
 Architecture = Literal["amd64", "arm64", "arm"]
 
-ROLE_NAMES: tuple[RoleName, ...] = ("peer", "server", "client")
-ROLE_USAGES: Mapping[RoleName, tuple[Usage, ...]] = {
-    "peer": ("server", "client"),
-    "server": ("server",),
-    "client": ("client",),
-}
 DERIVED: Mapping[str, str] = {
     "member.name": "the host's name in the inventory",
     "cluster.name": "the group's name",
     "cluster.token": "the cluster's name",
+    "pki.mounts.peer": "`pki_etcd_<cluster>_peer`",
+    "pki.mounts.client": "`pki_etcd_<cluster>_client`",
 }
 """Keys whose default is taken from the inventory, in words."""
-
-
-class Section(BaseModel):
-    """Base of all sections: immutable, unknown keys refused, no value guessed from one of another type."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class MemberSettings(Section):
@@ -88,65 +73,6 @@ class ClusterSettings(Section):
     auto_compaction: Duration = timedelta(hours=8)
     snapshot_count: Annotated[int, Field(ge=1, le=10_000_000)] = 10_000
     log_level: Literal["debug", "info", "warn", "error", "panic", "fatal"] = "info"
-
-
-class RoleSettings(Section):
-    """One role of Vault's PKI: its name, what its certificates may be used for, and for how long they are asked."""
-
-    name: Annotated[str, BeforeValidator(check_role_name)]
-    usages: Annotated[tuple[Usage, ...], BeforeValidator(list_to_tuple)]
-    ttl: Duration = timedelta(hours=43800)
-    max_ttl: Duration = timedelta(hours=87600)
-
-
-class RolesSettings(Section):
-    """The three roles; also by name: ``roles["peer"]``. A role's missing name and usages are filled in."""
-
-    peer: RoleSettings
-    server: RoleSettings
-    client: RoleSettings
-
-    @model_validator(mode="before")
-    @classmethod
-    def _fill_in(cls, data: Any) -> Any:
-        if not isinstance(data, Mapping):
-            return data
-        filled = dict(data)
-        for role in ROLE_NAMES:
-            given = data.get(role)
-            if given is None or isinstance(given, Mapping):
-                filled[role] = {"name": f"etcd-{role}", "usages": list(ROLE_USAGES[role]), **(given or {})}
-        return filled
-
-    def __getitem__(self, role: RoleName) -> RoleSettings:
-        return {"peer": self.peer, "server": self.server, "client": self.client}[role]
-
-
-class TrustAnchor(Section):
-    """Where ``rootCA.pem`` comes from: a PKI mount of Vault, or a PEM file of the controller. Exactly one is set."""
-
-    mount: Annotated[str, BeforeValidator(check_mount)] | None = None
-    file: Annotated[str, Field(min_length=1)] | None = None
-
-    @model_validator(mode="after")
-    def _one(self) -> TrustAnchor:
-        if (self.mount is None) == (self.file is None):
-            what = "names both a mount and a file" if self.mount else "names neither a mount nor a file"
-            refuse(what, "write either {mount: pki_root} or {file: ca.pem}")
-        return self
-
-
-class PkiSettings(Section):
-    """Vault's PKI. ``address`` may be absent when ``VAULT_ADDR`` says it; ``VAULT_ADDR`` wins."""
-
-    address: Annotated[str, BeforeValidator(check_vault_address)] | None = None
-    namespace: Annotated[str, Field(min_length=1)] | None = None
-    mount: Annotated[str, BeforeValidator(check_mount)] = "pki_intermediate_ca"
-    trust_anchor: TrustAnchor = TrustAnchor(mount="pki_root")
-    renew_before: Annotated[InstanceOf[RenewBefore], BeforeValidator(check_renew_before), PlainSerializer(str)] = (
-        RenewBefore.parse("1/3")
-    )
-    roles: RolesSettings = Field(default_factory=lambda: RolesSettings.model_validate({}))
 
 
 class AptInstall(Section):
@@ -234,6 +160,7 @@ class HostSettings:
     member: MemberSettings
     cluster: ClusterSettings
     pki: PkiSettings
+    auth: AuthSettings
     install: AptInstall | ApkInstall | ArchiveInstall
     platform: PlatformSettings
     preflight: PreflightSettings

@@ -11,7 +11,7 @@ import yaml
 from etcdfleet.settings.merge import KeyPath, Origin
 from etcdfleet.settings.problems import Problem, did_you_mean
 
-SECTIONS = ("member", "cluster", "pki", "install", "platform", "preflight")
+SECTIONS = ("member", "cluster", "pki", "auth", "install", "platform", "preflight")
 _BASE_KEYS = ("hostname", "port", "username", "password", "platform", "connection_options", "data")
 _ELEMENT_KEYS = (*_BASE_KEYS, "groups")
 _OPTION_KEYS = ("hostname", "port", "username", "password", "platform", "extras")

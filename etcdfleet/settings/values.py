@@ -186,6 +186,40 @@ def check_role_name(value: object) -> object:
     return value
 
 
+def check_common_name(value: object) -> object:
+    """The common name of a client certificate, which is a user's name to etcd."""
+    text = _text(value)
+    if text is not None and not re.fullmatch(r"[A-Za-z0-9_](?:[A-Za-z0-9_.@-]{0,62}[A-Za-z0-9_])?", text):
+        refuse(
+            f"{text!r} cannot be the common name of a certificate and the name of a user",
+            "use letters, digits and . _ - @, at most 64 of them, such as root or alice@example.org",
+        )
+    return value
+
+
+def check_variable(value: object) -> object:
+    """The name of an environment variable."""
+    text = _text(value)
+    if text is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", text):
+        refuse(
+            "is not the name of an environment variable (a password itself does not belong into the inventory)",
+            "write the name of a variable that holds the password, such as ETCD_PASSWORD_ALICE",
+        )
+    return value
+
+
+def check_networks(value: object) -> object:
+    """A list of networks, as text in CIDR notation."""
+    if not isinstance(value, list | tuple):
+        return value
+    for item in value:
+        try:
+            ipaddress.ip_network(str(item))
+        except ValueError:
+            refuse(f"{item!r} is not a network", "write networks such as 192.0.2.0/24, or one address as 192.0.2.5/32")
+    return tuple(value)
+
+
 def check_package_version(value: object) -> object:
     """The version of a package, fit for a command line."""
     text = _text(value)
@@ -244,3 +278,4 @@ Size = Annotated[int, BeforeValidator(check_size)]
 Fqdn = Annotated[str, BeforeValidator(check_fqdn)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Words = Annotated[tuple[str, ...], BeforeValidator(list_to_tuple)]
+Networks = Annotated[tuple[str, ...], BeforeValidator(check_networks)]

@@ -13,7 +13,8 @@ from typing import Any
 
 from etcdfleet.paths import CERTIFICATES, CONFIG, ETCDCTL_ENVIRONMENT, SETS, TRUST_ANCHOR, HostPaths
 from etcdfleet.rendering import TEMPLATES
-from etcdfleet.settings.models import ROLE_NAMES, HostSettings, client_url
+from etcdfleet.settings.base import ROLE_NAMES
+from etcdfleet.settings.models import HostSettings, client_url
 from etcdfleet.settings.units import go_duration
 from tasks.configure import unsupported_arch
 from tasks.pki import needed_roles

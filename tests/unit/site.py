@@ -6,16 +6,17 @@ import subprocess
 from typing import Any
 
 from etcdfleet.remote import CommandResult, RemoteHost
+from etcdfleet.settings.auth import AuthSettings
 from etcdfleet.settings.models import (
     AptInstall,
     ClusterSettings,
     HostSettings,
     InstallSettings,
     MemberSettings,
-    PkiSettings,
     PlatformSettings,
     PreflightSettings,
 )
+from etcdfleet.settings.pki import PkiSettings
 
 MEMBERS = tuple(
     MemberSettings(name=f"az-{number}", fqdn=f"etcd.az{number}.k8s.home", address=f"198.51.100.{10 + number}")
@@ -30,6 +31,8 @@ def settings(
     install: InstallSettings | None = None,
     platform: PlatformSettings | None = None,
     preflight: PreflightSettings | None = None,
+    pki: PkiSettings | None = None,
+    auth: AuthSettings | None = None,
     **cluster: Any,
 ) -> HostSettings:
     """The settings of the host az-1, az-2 or az-3 of a three-member cluster."""
@@ -39,7 +42,8 @@ def settings(
         init=init,
         member=MEMBERS[number - 1],
         cluster=ClusterSettings.model_validate({"name": "k8s-home", "token": "k8s-home", **cluster}),
-        pki=PkiSettings(),
+        pki=pki or PkiSettings(),
+        auth=auth or AuthSettings(),
         install=install or AptInstall(),
         platform=platform or PlatformSettings(),
         preflight=preflight or PreflightSettings(),

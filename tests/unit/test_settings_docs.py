@@ -15,6 +15,7 @@ from etcdfleet.settings import (
     ApkInstall,
     AptInstall,
     ArchiveInstall,
+    AuthSettings,
     ClusterSettings,
     MemberSettings,
     PkiSettings,
@@ -24,13 +25,15 @@ from etcdfleet.settings import (
     go_duration,
     size_text,
 )
-from etcdfleet.settings.models import DERIVED, Section
+from etcdfleet.settings.base import Section
+from etcdfleet.settings.models import DERIVED
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "settings.md").read_text()
 SECTIONS: Mapping[str, type[Section]] = {
     "member": MemberSettings,
     "cluster": ClusterSettings,
     "pki": PkiSettings,
+    "auth": AuthSettings,
     "platform": PlatformSettings,
     "preflight": PreflightSettings,
 }
@@ -62,7 +65,7 @@ def fields(model: type[Section], prefix: str, instance: Section | None) -> Itera
             continue
         yield key, shown(key, default)
         if inner is not None:
-            yield from fields(inner, f"{key}.ARCHITECTURE", None)
+            yield from fields(inner, f"{key}.{'USER' if key == 'auth.users' else 'ARCHITECTURE'}", None)
 
 
 def shown(key: str, default: Any) -> str:
@@ -72,6 +75,8 @@ def shown(key: str, default: Any) -> str:
         return "required"
     if default is None:
         return "none"
+    if default == {}:
+        return "`{}`"
     if isinstance(default, bool):
         return f"`{str(default).lower()}`"
     if isinstance(default, timedelta):

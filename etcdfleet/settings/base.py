@@ -1,0 +1,32 @@
+"""What all sections of the settings are built from: their base class, and the roles of certificates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+RoleName = Literal["peer", "server", "client"]
+Usage = Literal["server", "client"]
+Side = Literal["peer", "client"]
+"""The two sides that etcd keeps apart: its peers, and its clients with the certificate that it shows to them."""
+
+ROLE_NAMES: tuple[RoleName, ...] = ("peer", "server", "client")
+ROLE_USAGES: Mapping[RoleName, tuple[Usage, ...]] = {
+    "peer": ("server", "client"),
+    "server": ("server",),
+    "client": ("client",),
+}
+SIDES: tuple[Side, ...] = ("peer", "client")
+
+
+def side_of(role: RoleName) -> Side:
+    """On which side certificates of a role are shown and trusted."""
+    return "peer" if role == "peer" else "client"
+
+
+class Section(BaseModel):
+    """Base of all sections: immutable, unknown keys refused, no value guessed from one of another type."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
