@@ -12,6 +12,16 @@ from etcdfleet.settings.base import Section
 from etcdfleet.settings.values import Duration, Words, check_variable, list_to_tuple, refuse
 
 Access = Literal["read", "write", "readwrite"]
+ROOT = "root"
+"""The name of etcd's built-in role that may do everything, and of the user that it wants before auth is enabled."""
+OPEN = b"\0"
+"""As the end of a span of keys: there is none. As its first key: the first one there can be."""
+
+
+def prefix_end(prefix: bytes) -> bytes:
+    """The key after all keys with this prefix, as etcd's clients compute it."""
+    kept = prefix.rstrip(b"\xff")
+    return kept[:-1] + bytes([kept[-1] + 1]) if kept else OPEN
 
 
 class Permission(Section):
@@ -35,6 +45,17 @@ class Permission(Section):
                 "write range: [first, end]: the first key, and the one before which it ends",
             )
         return self
+
+    @property
+    def span(self) -> tuple[bytes, bytes]:
+        """The first key, and the one before which the keys end (empty: it is one key), as etcd keeps it."""
+        if self.key is not None:
+            return self.key.encode(), b""
+        if self.prefix is not None:
+            prefix = self.prefix.encode()
+            return (prefix, prefix_end(prefix)) if prefix else (OPEN, OPEN)
+        first, end = self.range or ("", "")
+        return first.encode(), end.encode()
 
 
 class AuthUser(Section):
