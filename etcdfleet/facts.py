@@ -20,7 +20,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from etcdfleet.etcd.wal import HEAD_BYTES, DataIds, read_ids
-from etcdfleet.paths import ESTABLISHED, RESTART_PENDING, TRUST_ANCHOR, HostPaths
+from etcdfleet.paths import ANCHORS, ESTABLISHED, RESTART_PENDING, HostPaths
 from etcdfleet.remote import CommandResult
 from etcdfleet.settings.base import ROLE_NAMES, RoleName
 from etcdfleet.settings.models import HostSettings
@@ -122,7 +122,9 @@ class HostFacts:
     established: Mapping[str, Any] | None
     restart_pending: str
     has_user: bool
-    trust_anchor: FileFacts | None
+    anchors: Mapping[str, FileFacts]
+    """The files of trust anchors that there are, by path."""
+    has_openssl: bool
     pairs: Mapping[str, PairFacts]
     files: Mapping[str, FileFacts]
 
@@ -142,9 +144,9 @@ def probe(settings: HostSettings, files: Sequence[str]) -> dict[str, str]:
 
     On a small host each process costs more than what it does, so many things come out of few.
     """
-    paths = HostPaths.of(settings.member)
+    paths = HostPaths.of(settings)
     keys = " ".join(paths.key(role) for role in ROLE_NAMES)
-    archived = [_OS_RELEASE, RESTART_PENDING, ESTABLISHED, TRUST_ANCHOR, *files]
+    archived = [_OS_RELEASE, RESTART_PENDING, ESTABLISHED, *ANCHORS, *files]
     for role in ROLE_NAMES:
         archived += [paths.certificate(role), _note(paths, role)]
     names = " ".join(shlex.quote(path.lstrip("/")) for path in archived)
@@ -155,6 +157,7 @@ def probe(settings: HostSettings, files: Sequence[str]) -> dict[str, str]:
         "free": _free([settings.member.data_dir, "/etc", "/usr"]),
         "data": _data(shlex.quote(settings.member.data_dir)),
         "user": "id -u etcd",
+        "openssl": "command -v openssl",
         "resolve": "\n".join(_resolve(member.fqdn) for member in settings.members),
         "keys": f"sha256sum {keys} 2>/dev/null; stat -L -c '%n|%a %U' {keys} 2>/dev/null; true",
         # Content, mode and owner of all files there are; what is missing is missing in the archive, too.
@@ -220,7 +223,8 @@ def read(settings: HostSettings, results: Mapping[str, CommandResult], asked: fl
         established=(_json(marker.content.decode("utf-8", "replace")) or {}) if marker else None,
         restart_pending=pending.content.decode("utf-8", "replace").strip() if pending else "",
         has_user=results["user"].ok,
-        trust_anchor=files.get(TRUST_ANCHOR),
+        anchors={path: files[path] for path in ANCHORS if path in files},
+        has_openssl=results["openssl"].ok,
         pairs=_pairs(settings, files, results["keys"].stdout),
         files=files,
     )
@@ -304,7 +308,7 @@ def _read_files(encoded: str) -> dict[str, FileFacts]:
 
 
 def _pairs(settings: HostSettings, files: Mapping[str, FileFacts], keys: str) -> dict[str, PairFacts]:
-    paths = HostPaths.of(settings.member)
+    paths = HostPaths.of(settings)
     digests = {path: digest for digest, path in re.findall(r"^([0-9a-f]{64})  (.+)$", keys, re.MULTILINE)}
     modes = dict(re.findall(r"^(.+)\|(\d+ \S+)$", keys, re.MULTILINE))
     found: dict[str, PairFacts] = {}

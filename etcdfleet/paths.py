@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from etcdfleet.settings.base import RoleName
-from etcdfleet.settings.models import MemberSettings
+from etcdfleet.settings.base import RoleName, Side
+from etcdfleet.settings.models import HostSettings
 
 CONFIG = "/etc/etcd/conf.yml"
 CERTIFICATES = "/etc/etcd/certs"
 SETS = f"{CERTIFICATES}/sets"
-TRUST_ANCHOR = f"{CERTIFICATES}/rootCA.pem"
+ROOT_ANCHOR = f"{CERTIFICATES}/rootCA.pem"
+SIDE_ANCHORS: Mapping[Side, str] = {"peer": f"{CERTIFICATES}/peerCA.pem", "client": f"{CERTIFICATES}/clientCA.pem"}
+ANCHORS = (ROOT_ANCHOR, *SIDE_ANCHORS.values())
+"""All files of trust anchors that there may be: with a single CA the first one, with separate trust the other two."""
 ETCDCTL_ENVIRONMENT = "/etc/profile.d/etcdctl.sh"
 ESTABLISHED = "/etc/etcd/cluster.json"
 """Written once this member has been part of a healthy cluster: which cluster, and which members it had."""
@@ -27,14 +30,18 @@ class HostPaths:
     """The paths of one host's certificates, which carry its FQDN. Also what templates get as ``paths``."""
 
     fqdn: str
+    separate_trust: bool = True
     config: str = CONFIG
-    trust_anchor: str = TRUST_ANCHOR
     established: str = ESTABLISHED
 
     @classmethod
-    def of(cls, member: MemberSettings) -> HostPaths:
-        """The paths of a member's host."""
-        return cls(member.fqdn)
+    def of(cls, settings: HostSettings) -> HostPaths:
+        """The paths of a host."""
+        return cls(settings.member.fqdn, separate_trust=settings.pki.trust == "separate")
+
+    def anchor(self, side: Side) -> str:
+        """The trust anchors of a side: of whom etcd accepts certificates there, and who vouches for etcd's own."""
+        return SIDE_ANCHORS[side] if self.separate_trust else ROOT_ANCHOR
 
     def folder(self, role: RoleName) -> str:
         """The well-known folder of a pair: a symbolic link to the set in use."""

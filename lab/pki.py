@@ -31,6 +31,11 @@ def role_names(cluster: str) -> dict[Role, str]:
     return {role: f"{prefix}-{suffix}-crt" for role, suffix in _SUFFIXES.items()}
 
 
+def side_mount(cluster: str, side: str) -> str:
+    """The mount of the CA that issues for one side of a cluster, where peers and clients have a CA each."""
+    return f"pki_etcd_{cluster}_{side}"
+
+
 def allowed_domains(lab: Lab, cluster: str) -> tuple[str, ...]:
     """Names a cluster's certificates may hold: its hosts, its service name, and hosts kept in reserve."""
     names = [host.fqdn for host in lab.hosts if host.cluster in (cluster, None)]
@@ -65,15 +70,16 @@ def role_parameters(role: Role, domains: Iterable[str]) -> dict[str, Any]:
     }
 
 
-def policy(roles: Iterable[str]) -> str:
-    """The least that a deploy needs: certificates by these roles, what the roles are, and the CA certificates."""
+def policy(roles: Mapping[str, Iterable[str]]) -> str:
+    """The least that a deploy needs, by mount: certificates by these roles, what they are, and the CA certificates."""
     rules = {}
-    for role in roles:
-        # A key is made by Vault (issue) or on the host (sign); both are the same right over names and usages.
-        rules[f"{INTERMEDIATE}/issue/{role}"] = "update"
-        rules[f"{INTERMEDIATE}/sign/{role}"] = "update"
-        rules[f"{INTERMEDIATE}/roles/{role}"] = "read"
-    for mount in (ROOT, INTERMEDIATE):
+    for mount, names in roles.items():
+        for role in names:
+            # A key is made by Vault (issue) or on the host (sign); both are the same right over names and usages.
+            rules[f"{mount}/issue/{role}"] = "update"
+            rules[f"{mount}/sign/{role}"] = "update"
+            rules[f"{mount}/roles/{role}"] = "read"
+    for mount in (ROOT, *roles):
         for endpoint in ("ca", "ca/pem", "ca_chain", "cert/ca", "cert/ca_chain"):
             rules[f"{mount}/{endpoint}"] = "read"
     return "".join(f'path "{path}" {{ capabilities = ["{right}"] }}\n' for path, right in rules.items())
@@ -82,7 +88,8 @@ def policy(roles: Iterable[str]) -> str:
 def apply(client: hvac.Client, lab: Lab, address: str) -> None:
     """Bring Vault to what the lab needs; authorities that exist are kept. Raises hvac's and requests' errors."""
     mounts = client.sys.list_mounted_secrets_engines()["data"]
-    for mount, longest in ((ROOT, ROOT_TTL), (INTERMEDIATE, INTERMEDIATE_TTL)):
+    roles = mount_roles(lab)
+    for mount, longest in ((ROOT, ROOT_TTL), *((mount, INTERMEDIATE_TTL) for mount in roles)):
         if f"{mount}/" not in mounts:
             client.sys.enable_secrets_engine("pki", path=mount)
         client.sys.tune_mount_configuration(path=mount, default_lease_ttl=TTL, max_lease_ttl=longest)
@@ -94,28 +101,41 @@ def apply(client: hvac.Client, lab: Lab, address: str) -> None:
     if not _has_issuer(client, ROOT):
         root = {"common_name": "Home Root CA", "organization": "Home Network", "issuer_name": "root", "ttl": ROOT_TTL}
         client.write_data(f"{ROOT}/root/generate/internal", data={**root, "key_type": "ec", "key_bits": 256})
-    if not _has_issuer(client, INTERMEDIATE):
-        _make_intermediate(client)
+    for mount, wanted in roles.items():
+        if not _has_issuer(client, mount):
+            title = mount.removeprefix("pki_").replace("_", " ") if mount != INTERMEDIATE else "Home Intermediate"
+            _make_intermediate(client, mount, f"{title} CA")
+        for name, (cluster, role) in wanted.items():
+            client.write_data(f"{mount}/roles/{name}", data=role_parameters(role, allowed_domains(lab, cluster)))
+    client.sys.create_or_update_policy(POLICY, policy(roles))
+
+
+def mount_roles(lab: Lab) -> dict[str, dict[str, tuple[str, Role]]]:
+    """The mounts that issue, each with its roles: name, cluster and kind.
+
+    One CA for everything, as in document A, and one for each side of each cluster.
+    """
+    mounts: dict[str, dict[str, tuple[str, Role]]] = {INTERMEDIATE: {}}
     for cluster in lab.clusters:
-        domains = allowed_domains(lab, cluster.name)
         for role, name in role_names(cluster.name).items():
-            client.write_data(f"{INTERMEDIATE}/roles/{name}", data=role_parameters(role, domains))
-    names = [name for cluster in lab.clusters for name in role_names(cluster.name).values()]
-    client.sys.create_or_update_policy(POLICY, policy(names))
+            mounts[INTERMEDIATE][name] = (cluster.name, role)
+            side = "peer" if role == "peer" else "client"
+            mounts.setdefault(side_mount(cluster.name, side), {})[name] = (cluster.name, role)
+    return mounts
 
 
 def _has_issuer(client: hvac.Client, mount: str) -> bool:
     return bool(client.list(f"{mount}/issuers"))
 
 
-def _make_intermediate(client: hvac.Client) -> None:
-    wanted = {"common_name": "Home Intermediate CA", "organization": "Home Network", "key_type": "ec", "key_bits": 256}
-    request = client.write_data(f"{INTERMEDIATE}/intermediate/generate/internal", data=wanted)["data"]["csr"]
+def _make_intermediate(client: hvac.Client, mount: str, name: str) -> None:
+    wanted = {"common_name": name, "organization": "Home Network", "key_type": "ec", "key_bits": 256}
+    request = client.write_data(f"{mount}/intermediate/generate/internal", data=wanted)["data"]["csr"]
     signing = {"csr": request, "ttl": INTERMEDIATE_TTL, "use_csr_values": True, "format": "pem_bundle"}
     signed = client.write_data(f"{ROOT}/root/sign-intermediate", data=signing)["data"]
     # With the root in it, so that ca_chain is the whole way: intermediate, root.
     bundle = f"{signed['certificate'].strip()}\n{signed['issuing_ca'].strip()}\n"
-    client.write_data(f"{INTERMEDIATE}/intermediate/set-signed", data={"certificate": bundle})
+    client.write_data(f"{mount}/intermediate/set-signed", data={"certificate": bundle})
 
 
 def create_token(client: hvac.Client) -> str:

@@ -47,9 +47,8 @@ connection_options:
 data:
   pki:
     address: {vault}     # VAULT_ADDR wins where it is set
-    trust: single
-    mount: {intermediate}        # issues the certificates
-    trust_anchor: {{mount: {root}}}    # what the hosts trust
+    # Each cluster has a CA for its peers and one for its clients: PKI mounts pki_etcd_CLUSTER_peer and _client.
+    trust_anchor: {{mount: {root}}}    # the root CA above them
     renew_before: 1/3                 # renewed when less than this part of their life is left
 """
 
@@ -118,7 +117,6 @@ def files(lab: Lab) -> dict[str, str]:
             key=scalar(str(lab.key)),
             known_hosts=scalar(str(lab.known_hosts)),
             vault=f"https://{lab.vault_name}:{vault.PORT}",
-            intermediate=pki.INTERMEDIATE,
             root=pki.ROOT,
         ),
         "inventory/groups.yaml": groups(lab),

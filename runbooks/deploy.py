@@ -12,6 +12,7 @@ from etcdfleet.cli import Run, run_runbook
 STEPS = [
     ("preflight", "Preflight"),
     ("install", "Install"),
+    ("trust", "Trust"),
     ("certificates", "Certificates"),
     ("configure", "Configure"),
     ("start", "Start"),
@@ -38,6 +39,7 @@ def deploy(run: Run) -> None:
     from tasks.install import install
     from tasks.preflight import preflight
     from tasks.rollout import bring_up, refuse_early
+    from tasks.trust import no_longer_needed, spread_trust
     from tasks.verify import verify
 
     run.step("preflight", preflight)
@@ -51,9 +53,13 @@ def deploy(run: Run) -> None:
     def good() -> list[str]:
         return [host for hosts in clusters.values() for host in hosts if host in run.good_hosts]
 
-    for name, task in (("install", install), ("certificates", certificates), ("configure", configure)):
-        if good():
-            run.step(name, task, only=good())
+    if good():
+        run.step("install", install, only=good())
+    clusters = dict(spread_trust(run, clusters))
+    if good():
+        run.step("certificates", certificates, only=good())
+    if good():
+        run.step("configure", configure, only=good(), final=no_longer_needed(run, clusters))
     clusters = dict(bring_up(run, clusters))
     ready = [host for host in good() if not _unfinished(run, host)]
     run.record.skip([host for host in good() if host not in ready], "verify", "its cluster is not as wanted yet")

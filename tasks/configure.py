@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from nornir.core.exceptions import NornirSubTaskError
 from nornir.core.task import Result, Task
@@ -13,37 +13,56 @@ from etcdfleet.facts import FileFacts
 from etcdfleet.paths import CONFIG, ETCDCTL_ENVIRONMENT, HostPaths, mark_restart_pending
 from etcdfleet.remote import RemoteFile
 from etcdfleet.rendering import environment, template_error
+from etcdfleet.settings.base import Side
 from etcdfleet.settings.models import client_url
 from etcdfleet.step import StepOutcome
+from tasks.anchors import AnchorChange, anchor_changes, anchor_files, stale_anchors
 from tasks.observe import Observed, Site, site_of
+from tasks.sources import needed_sides, source_of
 
 
-def configure(task: Task) -> Result:
+def configure(task: Task, final: Mapping[str, frozenset[Side]] | None = None) -> Result:
     """Renders the files and places those that differ; a running etcd is then due for a restart in the step ``start``.
 
-    Result: ``result`` is a `StepOutcome`, ``changed`` as it says, ``diff`` a unified diff of all files that differ.
-    Raises `RemoteError` when a file cannot be placed (nothing is half replaced), `UsageError` for a faulty template.
+    On the sides that ``final`` names for the host's cluster, CAs that need not be trusted any more are removed from the
+    trust anchors (see `tasks.trust.no_longer_needed`). Result: ``result`` is a `StepOutcome`, ``changed`` as it says,
+    ``diff`` a unified diff of all files that differ. Raises `RemoteError` when a file cannot be placed (nothing is half
+    replaced), `UsageError` for a faulty template.
     """
     site = site_of(task)
     seen = site.observe()
     wanted = desired_files(task, site, seen)
     different = [file for file in wanted if not same(file, seen.facts.files.get(file.path))]
     enable = not seen.service.enabled
-    changes = [f"{file.path} {_verb(seen.facts.files.get(file.path), file)}" for file in different]
+    sides = (final or {}).get(site.settings.cluster.name, frozenset())
+    anchors, stale = _ended_trust(task, site, seen, sides)
+    changes = [change.text for change in anchors] + [f"{path} is removed" for path in stale]
+    changes += [f"{file.path} {_verb(seen.facts.files.get(file.path), file)}" for file in different]
     changes += ["etcd is enabled at boot"] if enable else []
     diff = "".join(unified_diff(seen.facts.files.get(file.path), file) for file in different)
     if changes and not task.is_dry_run():
-        _place(site, seen, different, enable)
+        _place(site, seen, [*anchor_files(anchors), *different], enable, stale)
         site.forget()
     summary = f"{len(different)} of {len(wanted)} files differ" if different else "files as wanted"
     return Result(task.host, result=StepOutcome(summary, tuple(changes)), changed=bool(changes), diff=diff)
+
+
+def _ended_trust(
+    task: Task, site: Site, seen: Observed, sides: frozenset[Side]
+) -> tuple[list[AnchorChange], list[str]]:
+    """What is to be taken from the trust anchors, and their files that nobody names any more."""
+    needed = needed_sides(site.settings)
+    if not needed or not sides:
+        return [], []
+    anchors = anchor_changes(site, seen, source_of(task, site.settings), final=sides)
+    return anchors, stale_anchors(site, seen) if sides.issuperset(needed) else []
 
 
 def desired_files(task: Task, site: Site, seen: Observed) -> list[RemoteFile]:
     """All files of this step as they should be."""
     variables = {
         "settings": site.settings,
-        "paths": HostPaths.of(site.settings.member),
+        "paths": HostPaths.of(site.settings),
         "binary": seen.installed.binary,
         "unsupported_arch": unsupported_arch(seen.facts.architecture, seen.installed.version),
         "service": site.service.environment(),
@@ -107,7 +126,7 @@ def _verb(there: FileFacts | None, wanted: RemoteFile) -> str:
     return "is replaced" if there.content != wanted.content else "gets its mode and owner back"
 
 
-def _place(site: Site, seen: Observed, files: list[RemoteFile], enable: bool) -> None:
+def _place(site: Site, seen: Observed, files: list[RemoteFile], enable: bool, stale: list[str]) -> None:
     units = {file.path for file in site.service.files}
     # etcdctl's environment is nothing that etcd reads; everything else takes effect at its next start only.
     read_at_start = [file.path for file in files if file.path != ETCDCTL_ENVIRONMENT]
@@ -116,4 +135,6 @@ def _place(site: Site, seen: Observed, files: list[RemoteFile], enable: bool) ->
         before += "\n" + mark_restart_pending("changed: " + " ".join(read_at_start))
     after = [site.service.installed] if any(file.path in units for file in files) else []
     after += [site.service.enable] if enable else []
+    # Only now that the configuration names them no more.
+    after += [f"rm -f {path}" for path in stale]
     site.remote.place(files, before=before, after="\n".join(after), what="placing the configuration")

@@ -7,8 +7,10 @@ import shlex
 from nornir.core.task import Result, Task
 
 from etcdfleet.paths import CERTIFICATES, SETS, mark_restart_pending
+from etcdfleet.settings.models import HostSettings
 from etcdfleet.step import StepOutcome
 from tasks.observe import Observed, Site, site_of
+from tasks.sources import needed_roles
 
 # adduser of busybox and useradd of shadow are told apart by what is there.
 _USER = """getent group etcd >/dev/null 2>&1 || grep -q '^etcd:' /etc/group || {
@@ -29,14 +31,17 @@ def install(task: Task) -> Result:
     seen = site.observe()
     reason = site.packages.reason(site.settings, seen.installed, seen.facts.architecture)
     changes = [f"{site.packages.title}: {reason}"] if reason else []
-    missing = folders_missing(seen, site)
-    changes += missing
+    openssl = needs_openssl(site.settings) and not seen.facts.has_openssl
+    changes += ["openssl is installed, which makes the private keys"] if openssl else []
+    changes += folders_missing(seen, site)
     if changes and not task.is_dry_run():
         if reason:
             before = site.service.prevent_autostart
             if seen.service.running:
                 before += "\n" + mark_restart_pending("etcd was installed anew")
             site.packages.install(site.remote, site.settings, seen.facts.architecture, before)
+        if openssl:
+            site.packages.add(site.remote, site.settings, "openssl")
         site.remote.run(_folders_script(site), check="making the user etcd and its folders")
         site.forget()
         seen = site.observe()
@@ -44,6 +49,12 @@ def install(task: Task) -> Result:
     summary = f"etcd {version} by {site.packages.title}" if version else f"etcd by {site.packages.title}"
     facts = {"version": version} if version else {}
     return Result(task.host, result=StepOutcome(summary, tuple(changes), facts=facts), changed=bool(changes))
+
+
+def needs_openssl(settings: HostSettings) -> bool:
+    """Whether private keys are made on the host."""
+    pki = settings.pki
+    return pki.source == "vault" and pki.key_origin == "host" and bool(needed_roles(settings))
 
 
 def folders_missing(seen: Observed, site: Site) -> list[str]:

@@ -13,8 +13,9 @@ from etcdfleet.errors import FleetError, PreflightError
 from etcdfleet.preflight import Trouble
 from etcdfleet.step import StepOutcome
 from tasks.configure import desired_files
+from tasks.install import needs_openssl
 from tasks.observe import Observed, Site, site_of
-from tasks.pki import needed_roles, pki_of
+from tasks.sources import needed_roles, source_of
 
 SYNC_WRITES = 100
 SYNC_SECONDS = 5
@@ -45,6 +46,10 @@ def preflight(task: Task) -> Result:
         *checks.space_problems(settings, facts, installs=installs),
         *checks.data_problems(settings, facts),
     ]
+    if needs_openssl(settings) and not facts.has_openssl and not site.packages.adds:
+        troubles.append(
+            Trouble("there is no openssl, which makes the private keys", "install it, or set pki.key_origin: vault")
+        )
     warnings = [_text(warning) for warning in clock_warnings]
     latencies: tuple[float, ...] = ()
     if not troubles and facts.data.ids is None:
@@ -52,7 +57,8 @@ def preflight(task: Task) -> Result:
         warnings += [_text(warning) for warning in checks.sync_warning(settings, latencies)]
     if roles := needed_roles(settings):
         try:
-            warnings += pki_of(task, settings).check(roles)
+            source = source_of(task, settings)
+            warnings += source.check(settings, facts, roles)
         except FleetError as error:
             troubles.append(Trouble(str(error).split("\n  remedy:")[0], error.remedy))
     if troubles:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from nornir.core.task import Result, Task
 
-from etcdfleet.certs import Certificate, parse_pem_bundle
+from etcdfleet.certs import Certificate, leads_to, parse_pem_bundle, readable
 from etcdfleet.errors import CertificateError, FleetError, VerificationError
 from etcdfleet.etcd.checks import Finding
 from etcdfleet.etcd.checks import verify as verify_cluster
@@ -24,16 +25,21 @@ from etcdfleet.etcd.view import (
 )
 from etcdfleet.remote import CommandResult, last_lines
 from etcdfleet.served import Served, look
-from etcdfleet.settings.base import RoleName
+from etcdfleet.settings.base import RoleName, side_of
 from etcdfleet.settings.models import HostSettings, client_url, peer_url
 from etcdfleet.step import StepOutcome
+from tasks.anchors import trusted_text
 from tasks.certificates import certificate_facts
 from tasks.observe import Observed, Site, site_of
-from tasks.pki import needed_roles
+from tasks.sources import needed_roles
 
 SETTLE_SECONDS = 20
 """An election, or a member that is a moment behind, gets this long before it counts as a failure."""
 CALL_SECONDS = 20.0
+PEER_AS_CLIENT = (
+    "a peer's certificate is accepted as a client's (pki.trust: single): whoever has the peer key of any member may "
+    "use the database; pki.trust: separate gives peers and clients a CA each, and deploy moves a live cluster there"
+)
 _REFUSED_IN_WORDS = "bad certificate"
 _REFUSED = "TRANSIENT_FAILURE"
 """All that etcdctl 3.4 says of a refused handshake; a port that does not answer in time is "connecting" instead."""
@@ -48,7 +54,7 @@ def verify(task: Task) -> Result:
     site = site_of(task)
     end = time.monotonic() + SETTLE_SECONDS
     while True:
-        findings, status = check_all(site)
+        findings, status, warnings = check_all(site)
         bad = [finding for finding in findings if not finding.ok]
         if not bad or time.monotonic() > end:
             break
@@ -60,7 +66,8 @@ def verify(task: Task) -> Result:
             where=site.settings.name,
             remedy="; ".join(dict.fromkeys(f.remedy for f in bad if f.remedy)) or "see etcd's log on this host",
         )
-    return Result(task.host, result=_outcome(site, findings, status))
+    outcome = _outcome(site, findings, status)
+    return Result(task.host, result=replace(outcome, warnings=tuple(warnings)))
 
 
 def _outcome(site: Site, findings: Sequence[Finding], status: EndpointStatus | None) -> StepOutcome:
@@ -82,19 +89,23 @@ def _outcome(site: Site, findings: Sequence[Finding], status: EndpointStatus | N
     return StepOutcome(f"{len(findings)} checks passed", facts=facts)
 
 
-def check_all(site: Site) -> tuple[list[Finding], EndpointStatus | None]:
-    """All findings about the member and its cluster, and the member's own status."""
+def check_all(site: Site) -> tuple[list[Finding], EndpointStatus | None, list[str]]:
+    """All findings about the member and its cluster, the member's own status, and what is worth a warning."""
     seen = site.observe()
     answers = site.remote.batch(commands(site.settings), parallel=True, timeout=6 * CALL_SECONDS)
     findings, status = cluster_findings(site.settings, answers)
     findings.append(service_finding(seen))
     leaves = placed_leaves(site.settings, seen)
-    anchor = seen.facts.trust_anchor.content.decode() if seen.facts.trust_anchor else ""
-    if "server as client" in answers:
-        findings.append(refusal_finding(answers["server as client"], status is not None))
+    warnings = []
+    for role in refused_as_client(site.settings):
+        finding = refusal_finding(role, answers[f"{role} as client"], status is not None)
+        if role == "peer" and not finding.ok and (reason := peer_trusted_as_client(site.settings, seen)):
+            warnings.append(reason)
+        else:
+            findings.append(finding)
     if site.settings.preflight.controller_reaches_members:
-        findings += served_findings(site.settings, leaves, anchor)
-    return findings, status
+        findings += served_findings(site.settings, leaves, seen)
+    return findings, status, warnings
 
 
 def commands(settings: HostSettings) -> dict[str, str]:
@@ -113,11 +124,11 @@ rev=$(echo "$out" | tr ',' '\\n' | sed -n 's/.*"revision":\\([0-9]*\\).*/\\1/p' 
 [ $rc = 0 ] && [ -n "$rev" ] || exit 1
 {hashes}""",
     }
-    if refuses_server_certificate(settings):
-        attempt = etcdctl(settings, "endpoint health", here, seconds=CALL_SECONDS, role="server")
+    for role in refused_as_client(settings):
+        attempt = etcdctl(settings, "endpoint health", here, seconds=CALL_SECONDS, role=role)
         # Refused, etcdctl tries again until its time is over. With its client's log on, each refusal is a line: the
         # first one ends the attempt. Accepted, it ends by itself with exit code 0.
-        found["server as client"] = f"""f=$(mktemp -u /run/etcdfleet.XXXXXX) && mkfifo -m 600 "$f" || exit 98
+        found[f"{role} as client"] = f"""f=$(mktemp -u /run/etcdfleet.XXXXXX) && mkfifo -m 600 "$f" || exit 98
 trap 'rm -f "$f"' EXIT
 ETCD_CLIENT_DEBUG=warn {attempt} >"$f" 2>&1 & p=$!
 grep -m 1 -E '{_REFUSED_IN_WORDS}|{_REFUSED}' <"$f" && kill $p
@@ -125,9 +136,16 @@ wait $p"""
     return found
 
 
-def refuses_server_certificate(settings: HostSettings) -> bool:
-    """Whether the server certificate must be refused as a client: with client TLS and a server-only role."""
-    return settings.cluster.client_tls and "client" not in settings.pki.roles["server"].usages
+def refused_as_client(settings: HostSettings) -> tuple[RoleName, ...]:
+    """The roles of the host whose certificates must be refused as a client's.
+
+    With client TLS: that of the server, if it is for servers only; that of the peer, which separate trust sees to. With
+    a single CA a peer's certificate is accepted, which is looked at to warn of it.
+    """
+    if not settings.cluster.client_tls:
+        return ()
+    server: tuple[RoleName, ...] = () if "client" in settings.pki.roles["server"].usages else ("server",)
+    return (*server, "peer") if settings.cluster.peer_tls else server
 
 
 def cluster_findings(
@@ -169,15 +187,29 @@ def service_finding(seen: Observed) -> Finding:
     return Finding("service", ok, f"{said} ({seen.service.detail})", "" if ok else "run deploy")
 
 
-def refusal_finding(answer: CommandResult, served: bool) -> Finding:
-    """The server certificate, used as a client's, was refused by etcd because of what it is.
+def peer_trusted_as_client(settings: HostSettings, seen: Observed) -> str:
+    """Why a peer's certificate is accepted as a client's: what etcd trusts there says so. Empty if it does not."""
+    if settings.pki.trust == "single":
+        return PEER_AS_CLIENT
+    pair = seen.facts.pairs.get("peer")
+    leaf, trusted = readable(pair.pem if pair else None), readable(trusted_text(seen, "client"))
+    if leaf and leads_to(leaf, trusted, at=seen.facts.clock_now):
+        return "while a CA of before is trusted for clients, a peer's certificate is accepted as a client's"
+    return ""
+
+
+def refusal_finding(role: RoleName, answer: CommandResult, served: bool) -> Finding:
+    """The certificate of ``role``, used as a client's, was refused by etcd because of what it is.
 
     ``served`` says that the client certificate was served by the same endpoint at the same time.
     """
-    check = "server certificate refused as a client"
+    check = f"{role} certificate refused as a client"
     if answer.rc == 0:
         return Finding(
-            check, False, "etcd served a client that came with the server certificate", "is client-cert-auth on?"
+            check,
+            False,
+            f"etcd served a client that came with the {role} certificate",
+            "is client-cert-auth on, and does trusted-ca-file hold the CA of the clients alone?",
         )
     if _REFUSED_IN_WORDS in answer.stdout:
         return Finding(check, True, f"refused: {_REFUSED_IN_WORDS}")
@@ -199,7 +231,7 @@ def placed_leaves(settings: HostSettings, seen: Observed) -> dict[RoleName, Cert
     return found
 
 
-def served_findings(settings: HostSettings, leaves: dict[RoleName, Certificate], anchor: str) -> list[Finding]:
+def served_findings(settings: HostSettings, leaves: dict[RoleName, Certificate], seen: Observed) -> list[Finding]:
     """What both ports serve to this machine, and that they refuse who must be refused."""
     ports: list[tuple[RoleName, int, bool]] = [
         ("server", settings.cluster.client_port, settings.cluster.client_tls),
@@ -208,6 +240,7 @@ def served_findings(settings: HostSettings, leaves: dict[RoleName, Certificate],
     findings = []
     for role, port, tls in ports:
         if tls:
+            anchor = trusted_text(seen, side_of(role)) or ""
             served = look(settings.member.address, port, name=settings.member.fqdn, trust_anchor=anchor)
             findings += port_findings(port, served, leaves.get(role))
     return findings

@@ -7,11 +7,14 @@ from etcdfleet.certs.chain import bundle, chain_problems, issued, pick_root, sam
 from etcdfleet.certs.check import check_bundle
 from etcdfleet.certs.decide import Keep, Observed, Renew, RenewBefore, anchor_differs, decide
 from etcdfleet.certs.model import Certificate, Usage, parse_pem_bundle, public_key_fingerprint
+from etcdfleet.certs.request import request_problems
+from etcdfleet.certs.trust import MemberTrust, leads_to, must_trust_first, readable, still_shown, together
 from etcdfleet.certs.want import Role, Want, want_for
 
 __all__ = [
     "Certificate",
     "Keep",
+    "MemberTrust",
     "Observed",
     "Renew",
     "RenewBefore",
@@ -24,9 +27,15 @@ __all__ = [
     "check_bundle",
     "decide",
     "issued",
+    "leads_to",
+    "must_trust_first",
     "parse_pem_bundle",
     "pick_root",
     "public_key_fingerprint",
+    "readable",
+    "request_problems",
     "same_certificates",
+    "still_shown",
+    "together",
     "want_for",
 ]

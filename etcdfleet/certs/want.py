@@ -20,9 +20,10 @@ class Want:
     """What the certificate of ``role`` on one host must be.
 
     Exactly ``dns_names`` and ``ip_addresses`` (the common name may come on top, as Vault adds it), exactly ``usages``:
-    a certificate that could do more is as wrong as one that can do less. ``trust_anchor`` is PEM, one CA or several, of
-    which one must be reached. ``issuing_ca`` is the PEM of the CA that would sign today (or several during a change of
-    CA); None when that does not matter. Raises ValueError for an address that is none.
+    a certificate that could do more is as wrong as one that can do less. With ``more_names`` it may have others on top
+    and any common name, as certificates made elsewhere for several hosts have. ``trust_anchor`` is PEM, one CA or
+    several, of which one must be reached. ``issuing_ca`` is the PEM of the CA that would sign today (or several during
+    a change of CA); None when that does not matter. Raises ValueError for an address that is none.
     """
 
     role: Role
@@ -32,6 +33,7 @@ class Want:
     usages: frozenset[Usage]
     trust_anchor: str = field(repr=False)
     issuing_ca: str | None = field(default=None, repr=False)
+    more_names: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "dns_names", normal_names(self.dns_names))
@@ -79,7 +81,7 @@ def want_for(
 def name_problems(want: Want, leaf: Certificate) -> list[str]:
     """How the names and addresses of ``leaf`` differ from what is wanted."""
     problems = []
-    if leaf.common_name != want.common_name:
+    if leaf.common_name != want.common_name and not want.more_names:
         problems.append(f"the common name is {leaf.common_name!r} instead of {want.common_name!r}")
     missing = [n for n in want.dns_names if n not in leaf.dns_names]
     missing += [a for a in want.ip_addresses if a not in leaf.ip_addresses]
@@ -90,7 +92,7 @@ def name_problems(want: Want, leaf: Certificate) -> list[str]:
         )
     extra = [n for n in leaf.dns_names if n not in want.dns_names and n != want.common_name.lower()]
     extra += [a for a in leaf.ip_addresses if a not in want.ip_addresses]
-    if extra:
+    if extra and not want.more_names:
         problems.append(f"it is also valid for {', '.join(extra)}, which nobody asked for")
     return problems
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
@@ -17,6 +18,7 @@ from etcdfleet.vault.transport import Broken, Method, Refusal, Transport
 
 __all__ = ["Vault", "policy_for"]
 
+_GIVEN_TWICE = 'was provided but the role is set with "use_csr_'
 # Any state is an answer here, not an error.
 _ANY_STATE = {
     "standbycode": "200",
@@ -164,7 +166,9 @@ class Vault:
         A role with ``use_csr_sans`` (the default) takes the names of the CSR and not these: put them into both.
         """
         body = {"csr": csr, **_request(common_name, alt_names, ip_sans, ttl)}
-        return self._certificate(mount, role, "sign", body)
+        signed = self._certificate(mount, role, "sign", body)
+        # That names were given twice is on purpose, whichever the role takes.
+        return replace(signed, warnings=tuple(w for w in signed.warnings if _GIVEN_TWICE not in w))
 
     def ca_pem(self, mount: str) -> str:
         """The certificate (PEM) of the CA that the mount issues with. Needs no token."""

@@ -30,6 +30,8 @@ class Packages(Protocol):
     """One way to install etcd and etcdctl."""
 
     title: str
+    adds: bool
+    """Whether other packages can be installed as well."""
     probe: str
     """Shell: prints what `read` needs."""
 
@@ -41,6 +43,12 @@ class Packages(Protocol):
 
     def install(self, remote: RemoteHost, settings: HostSettings, architecture: str, before: str) -> None:
         """Installs; ``before`` is shell to be run first on the host. Raises `RemoteError` or another `FleetError`."""
+
+    def add(self, remote: RemoteHost, settings: HostSettings, name: str) -> None:
+        """Installs another package, as the distribution has it. Raises `RemoteError`.
+
+        Only called where ``adds`` is true.
+        """
 
 
 def packages_for(method: str) -> Packages:

@@ -15,6 +15,7 @@ class Apk:
     """See `tasks.packages.Packages`."""
 
     title = "apk"
+    adds = True
     probe = "apk info -v 2>/dev/null | grep '^etcd'; [ -x /usr/bin/etcdctl ] && echo etcdctl; true"
 
     def read(self, result: CommandResult) -> Installed:
@@ -55,3 +56,12 @@ add {shlex.quote(f"etcd{pin}")} etcd-openrc && [ -x /usr/bin/etcdctl ]
                 remedy="check install.repository (etcd is in Alpine's testing or community repository, by release) and "
                 "install.allow_untrusted in the inventory, and the host's network and free space",
             )
+
+    def add(self, remote: RemoteHost, settings: HostSettings, name: str) -> None:  # noqa: ARG002
+        """``apk add``, from the host's own repositories."""
+        remote.run(
+            shlex.join(["apk", "add", "--no-progress", "--wait", "300", name]),
+            timeout=INSTALL_TIMEOUT,
+            check=f"apk add {name}",
+            remedy=f"on the host, try: apk update && apk add {name} (network? repositories? free space?)",
+        )

@@ -34,6 +34,7 @@ class Apt:
     """See `tasks.packages.Packages`."""
 
     title = "apt"
+    adds = True
     probe = "dpkg-query -W -f '${db:Status-Abbrev} ${Package} ${Version}\\n' etcd-server etcd-client 2>/dev/null; true"
 
     def read(self, result: CommandResult) -> Installed:
@@ -57,6 +58,13 @@ class Apt:
         assert isinstance(settings.install, AptInstall)  # noqa: S101
         pin = f"={settings.install.version}" if settings.install.version else ""
         names = " ".join(shlex.quote(f"{name}{pin}") for name in ("etcd-server", "etcd-client"))
+        self._install(remote, names, before)
+
+    def add(self, remote: RemoteHost, settings: HostSettings, name: str) -> None:  # noqa: ARG002
+        """``apt-get install``."""
+        self._install(remote, shlex.quote(name), "")
+
+    def _install(self, remote: RemoteHost, names: str, before: str) -> None:
         apt = (
             "apt-get -q -y -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 -o Dpkg::Options::=--force-confold "
             "-o Dpkg::Options::=--force-confdef -o Acquire::Retries=3"
@@ -83,6 +91,6 @@ $install || {{ {apt} update && $install; }}
             raise RemoteError(
                 f"apt-get could not install {names}: {last_lines(result.stderr or result.stdout)}",
                 where=remote.name,
-                remedy="on the host, try: apt-get update && apt-get install etcd-server etcd-client (free space? "
-                "network? sources?); a version that was pinned must be in the sources (apt-cache policy etcd-server)",
+                remedy=f"on the host, try: apt-get update && apt-get install {names} (free space? "
+                "network? sources?); a version that was pinned must be in the sources (apt-cache policy)",
             )

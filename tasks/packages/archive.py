@@ -17,7 +17,7 @@ import tempfile
 import threading
 from pathlib import Path
 
-from etcdfleet.errors import FleetError
+from etcdfleet.errors import FleetError, RemoteError
 from etcdfleet.remote import CommandResult, RemoteHost
 from etcdfleet.settings.models import ArchiveInstall, ArchiveSource, HostSettings
 from tasks.packages import INSTALL_TIMEOUT, Installed
@@ -33,6 +33,7 @@ class Archive:
     """See `tasks.packages.Packages`."""
 
     title = "release archive"
+    adds = False
     probe = f"cat {_NOTE} 2>/dev/null && echo && stat -c '%n %s %Y' {_PROBE} 2>/dev/null; true"
 
     def read(self, result: CommandResult) -> Installed:
@@ -92,6 +93,10 @@ class Archive:
         except FleetError:
             remote.run(clean)
             raise
+
+    def add(self, remote: RemoteHost, settings: HostSettings, name: str) -> None:  # noqa: ARG002
+        """Nothing but etcd comes from an archive."""
+        raise RemoteError(f"{name} is missing", where=remote.name, remedy=f"install {name} on the host")
 
 
 def _source(settings: HostSettings, install: ArchiveInstall, architecture: str) -> ArchiveSource:

@@ -40,7 +40,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from etcdfleet.paths import TRUST_ANCHOR
+from etcdfleet.paths import HostPaths
 from etcdfleet.settings import HostSettings, open_nornir
 from tests.bench.work import host_work, write_templates
 
@@ -180,7 +180,7 @@ def prepared(folder: Path) -> Iterator[Bench]:
         for name, settings in fleet.hosts.items():
             ssh = ["ssh", "-i", extras["key_file"], "-o", f"UserKnownHostsFile={extras['alt_key_file']}", "-l"]
             login = nornir.inventory.hosts[name].username or "root"
-            look = f"cat {TRUST_ANCHOR}"
+            look = f"cat {HostPaths.of(settings).anchor('client')}"
             anchor = _output([*ssh, login, settings.hostname, look])
             (bench.folder / f"{name}.anchor.pem").write_text(anchor)
             version = re.search(r"etcd Version: (\S+)", _output([*ssh, login, settings.hostname, "etcd --version"]))

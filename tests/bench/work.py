@@ -11,24 +11,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from etcdfleet.paths import CERTIFICATES, CONFIG, ETCDCTL_ENVIRONMENT, SETS, TRUST_ANCHOR, HostPaths
+from etcdfleet.paths import CERTIFICATES, CONFIG, ETCDCTL_ENVIRONMENT, SETS, HostPaths
 from etcdfleet.rendering import TEMPLATES
-from etcdfleet.settings.base import ROLE_NAMES
+from etcdfleet.settings.base import ROLE_NAMES, SIDES
 from etcdfleet.settings.models import HostSettings, client_url
 from etcdfleet.settings.units import go_duration
 from tasks.configure import unsupported_arch
-from tasks.pki import needed_roles
 from tasks.services import service_for
+from tasks.sources import needed_roles
 from tasks.verify import commands
 
 PACKAGES: Mapping[str, tuple[str, ...]] = {
     "apt": ("etcd-server", "etcd-client"),
     "apk": ("etcd", "etcd-openrc", "etcd-ctl"),
 }
-MUST_FAIL = {"server as client"}
+MUST_FAIL = {"server as client", "peer as client"}
 """Names of verification commands that prove something by failing."""
 _REWORDED = (
-    (re.compile(r'paths\.(certificate|key)\("(\w+)"\)'), r"paths.\1.\2"),
+    (re.compile(r'paths\.(certificate|key|anchor)\("(\w+)"\)'), r"paths.\1.\2"),
     (re.compile(r"\|\s*yaml\b"), "| tojson"),
     (re.compile(r"\s*\|\s*(sh|etcd_duration)\b"), ""),  # durations are given as etcd writes them; no word needs quotes
 )
@@ -50,7 +50,7 @@ def write_templates(folder: Path) -> None:
 
 def host_work(settings: HostSettings, *, version: str, architecture: str) -> dict[str, Any]:
     """What must be true of a host, and the commands that prove it, as data for JSON."""
-    paths, service, roles = HostPaths.of(settings.member), service_for(settings.init), needed_roles(settings)
+    paths, service, roles = HostPaths.of(settings), service_for(settings.init), needed_roles(settings)
     if settings.install.method not in PACKAGES:
         raise SystemExit(f"{settings.name}: the benchmark knows {' and '.join(PACKAGES)} only")
     files = [{"template": "conf.yml.j2", "path": CONFIG, "mode": "0644"}]
@@ -65,7 +65,7 @@ def host_work(settings: HostSettings, *, version: str, architecture: str) -> dic
             *({"path": path, "owner": "root", "mode": "0755"} for path in ("/etc/etcd", CERTIFICATES, SETS)),
         ],
         "files": files,
-        "trust_anchor": TRUST_ANCHOR,
+        "trust_anchor": paths.anchor("client"),
         # Renewal is due when a third of the life is left, which is how the lab's settings have it.
         "pairs": [
             {"certificate": paths.certificate(role), "key": paths.key(role), "seconds_left": int(lives[role] / 3)}
@@ -81,6 +81,7 @@ def host_work(settings: HostSettings, *, version: str, architecture: str) -> dic
                 **{key: str(value) for key, value in vars(paths).items()},
                 "certificate": {role: paths.certificate(role) for role in ROLE_NAMES},
                 "key": {role: paths.key(role) for role in ROLE_NAMES},
+                "anchor": {side: paths.anchor(side) for side in SIDES},
             },
             "binary": "/usr/bin/etcd",
             "unsupported_arch": unsupported_arch(architecture, version),

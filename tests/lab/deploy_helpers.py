@@ -266,7 +266,7 @@ def etcdctl_command(
     own = f"{'https' if tls else 'http'}://127.0.0.1:2379"
     words.append(f"--endpoints={shlex.quote(endpoints or own)}")
     if tls:
-        words.append(f"--cacert={CERTS}/rootCA.pem")
+        words.append(f"--cacert=$(ls {CERTS}/clientCA.pem {CERTS}/rootCA.pem 2>/dev/null | head -n 1)")
         words += [f"--{kind}={CERTS}/{pair}/{fqdn}.{suffix}" for kind, suffix in _PAIR] if pair else []
     return " ".join([*words, args])
 

@@ -105,7 +105,7 @@ def test_a_clusters_certificates_may_name_its_hosts_its_service_and_reserves(lab
 
 
 def test_the_deploy_policy_grants_no_more_than_its_roles() -> None:
-    text = pki.policy(["a", "b"])
+    text = pki.policy({"pki_intermediate_ca": ["a", "b"]})
     assert 'path "pki_intermediate_ca/issue/a" { capabilities = ["update"] }' in text
     assert 'path "pki_intermediate_ca/roles/b" { capabilities = ["read"] }' in text
     assert "*" not in text

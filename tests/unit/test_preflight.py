@@ -32,7 +32,8 @@ GOOD = HostFacts(
     established=None,
     restart_pending="",
     has_user=False,
-    trust_anchor=None,
+    anchors={},
+    has_openssl=True,
     pairs={},
     files={},
 )

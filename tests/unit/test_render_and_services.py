@@ -17,6 +17,7 @@ from etcdfleet.paths import HostPaths
 from etcdfleet.remote import CommandResult, RemoteFile
 from etcdfleet.rendering import environment
 from etcdfleet.runners import RollingRunner, TogetherRunner
+from etcdfleet.settings.pki import PkiSettings
 from tasks.configure import same, unified_diff, unsupported_arch
 from tasks.packages import Installed, pinned_reason, upstream_version
 from tasks.packages.apk import Apk
@@ -30,7 +31,7 @@ from tests.unit.site import settings
 def render(template: str, host: Any, **more: Any) -> str:
     variables = {
         "settings": host,
-        "paths": HostPaths.of(host.member),
+        "paths": HostPaths.of(host),
         "binary": "/usr/bin/etcd",
         "unsupported_arch": "",
         "service": OpenRC().environment(),
@@ -41,7 +42,7 @@ def render(template: str, host: Any, **more: Any) -> str:
 
 
 def test_the_configuration_is_yaml_with_what_document_a_has() -> None:
-    found = yaml.safe_load(render("conf.yml.j2", settings(2)))
+    found = yaml.safe_load(render("conf.yml.j2", settings(2, pki=PkiSettings(trust="single"))))
     assert found["name"] == "az-2"
     assert found["listen-peer-urls"] == "https://198.51.100.12:2380"
     assert found["listen-client-urls"] == "https://198.51.100.12:2379,https://127.0.0.1:2379"
@@ -227,3 +228,9 @@ def test_first_members_start_together_even_with_a_single_worker() -> None:
     found = nornir("a1", "a2", "a3", "b1", "b2", "b3").with_runner(runner).run(work)
     assert not found.failed
     assert len(found) == 6
+
+
+def test_with_separate_trust_each_side_has_the_anchors_of_its_own_ca() -> None:
+    found = yaml.safe_load(render("conf.yml.j2", settings(1)))
+    assert found["client-transport-security"]["trusted-ca-file"] == "/etc/etcd/certs/clientCA.pem"
+    assert found["peer-transport-security"]["trusted-ca-file"] == "/etc/etcd/certs/peerCA.pem"

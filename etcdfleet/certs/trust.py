@@ -1,0 +1,85 @@
+"""Changing the CA of a live cluster: who trusts whom, and what may be done next so that nobody is ever refused.
+
+etcd reads leaf files at each handshake, and the files of trust anchors at its start only. A member that presents a leaf
+of a new CA before every other member trusts that CA is cut off, and so is one whose old leaf nobody trusts any more.
+Hence the order: everybody trusts old and new (a rolling restart, needed only where the anchors in use do not lead to
+the new CA already), then new leaves everywhere (no restart), then everybody trusts the new one only (a rolling
+restart). All is decided from what is on the hosts, so a run that was interrupted is continued by any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from etcdfleet.certs.chain import find_path, issued
+from etcdfleet.certs.model import Certificate, parse_pem_bundle
+from etcdfleet.errors import CertificateError
+
+
+@dataclass(frozen=True)
+class MemberTrust:
+    """One member, on one side (its peers, or its clients).
+
+    ``trusted`` are the anchors in the file that etcd's configuration on the host names, ``restart_due`` says that etcd
+    may still run with others. ``leaves`` are the bundles that lie on the host for this side, leaf first. ``live`` is
+    False for a host that has never been part of a working cluster: nobody depends on it yet.
+    """
+
+    name: str
+    live: bool
+    restart_due: bool = False
+    trusted: tuple[Certificate, ...] = ()
+    leaves: tuple[tuple[Certificate, ...], ...] = ()
+
+
+def leads_to(certificates: Sequence[Certificate], anchors: Sequence[Certificate], *, at: datetime) -> bool:
+    """Whether the first of ``certificates`` is one of ``anchors``, or builds to one over the others."""
+    return certificates[0] in anchors or find_path(certificates, anchors, at=at) is not None
+
+
+def must_trust_first(
+    members: Iterable[MemberTrust], issuer: Sequence[Certificate], *, at: datetime
+) -> tuple[MemberTrust, ...]:
+    """The live members that may refuse a leaf of the CA ``issuer`` (with those above it), as they run now.
+
+    None when all leaves are of that CA already: then nothing is new to anybody.
+    """
+    members = tuple(members)
+    shown = [leaf[0] for member in members if member.live for leaf in member.leaves]
+    if all(issued(leaf, by=issuer[0]) for leaf in shown):
+        return ()
+    return tuple(
+        member
+        for member in members
+        if member.live and (member.restart_due or not leads_to(issuer, member.trusted, at=at))
+    )
+
+
+def still_shown(
+    members: Iterable[MemberTrust], anchors: Sequence[Certificate], *, at: datetime
+) -> tuple[MemberTrust, ...]:
+    """The live members with a leaf that would be refused if only ``anchors`` were trusted."""
+    return tuple(
+        member
+        for member in members
+        if member.live and not all(leads_to(leaf, anchors, at=at) for leaf in member.leaves)
+    )
+
+
+def together(one: str | None, other: str) -> str:
+    """The PEM text of all anchors of two files, ``other``'s first, each once. An unreadable first file counts for none.
+
+    Raises CertificateError when ``other`` cannot be read.
+    """
+    found = list(parse_pem_bundle(other))
+    return "".join(anchor.pem for anchor in dict.fromkeys([*found, *readable(one)]))
+
+
+def readable(pem: str | None) -> tuple[Certificate, ...]:
+    """The certificates of a PEM text, none when there is no text or it cannot be read."""
+    try:
+        return parse_pem_bundle(pem) if pem and pem.strip() else ()
+    except CertificateError:
+        return ()

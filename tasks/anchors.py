@@ -1,0 +1,136 @@
+"""The files of trust anchors on a host: which there should be, and what may be in them while a CA is being changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import yaml
+
+from etcdfleet.certs import MemberTrust, parse_pem_bundle, readable, same_certificates, together
+from etcdfleet.paths import ANCHORS, CONFIG, HostPaths, mark_restart_pending
+from etcdfleet.remote import RemoteFile
+from etcdfleet.settings.base import ROLE_NAMES, Side, side_of
+from tasks.observe import Observed, Site
+from tasks.sources import Source, needed_sides
+
+_TRANSPORT: dict[Side, str] = {"peer": "peer-transport-security", "client": "client-transport-security"}
+
+
+@dataclass(frozen=True)
+class AnchorChange:
+    """A file of trust anchors that is to get other contents."""
+
+    path: str
+    pem: str
+    text: str
+
+
+def named_anchors(seen: Observed) -> dict[Side, str]:
+    """The file of trust anchors of each side that etcd's configuration on the host names; sides without one lack."""
+    file = seen.facts.files.get(CONFIG)
+    try:
+        found = yaml.safe_load(file.content) if file else None
+    except yaml.YAMLError:
+        return {}
+    if not isinstance(found, dict):
+        return {}
+    named: dict[Side, str] = {}
+    for side, section in _TRANSPORT.items():
+        transport = found.get(section)
+        if isinstance(transport, dict) and isinstance(transport.get("trusted-ca-file"), str):
+            named[side] = transport["trusted-ca-file"]
+    return named
+
+
+def trusted_text(seen: Observed, side: Side) -> str | None:
+    """What the file that etcd reads on a side holds; None when there is none."""
+    file = seen.facts.anchors.get(named_anchors(seen).get(side, ""))
+    return file.content.decode("utf-8", "replace") if file else None
+
+
+def is_live(seen: Observed, side: Side) -> bool:
+    """Whether others depend on what this host trusts and shows on that side."""
+    return side in named_anchors(seen) and (seen.service.running or seen.facts.established is not None)
+
+
+def member_trust(site: Site, seen: Observed, side: Side) -> MemberTrust:
+    """What the host trusts and shows on a side, for `etcdfleet.certs.trust`."""
+    pairs = [seen.facts.pairs.get(role) for role in ROLE_NAMES if side_of(role) == side]
+    leaves = [readable(pair.pem) for pair in pairs if pair]
+    return MemberTrust(
+        site.settings.name,
+        live=is_live(seen, side),
+        restart_due=bool(seen.facts.restart_pending) and seen.service.running,
+        trusted=readable(trusted_text(seen, side)),
+        leaves=tuple(leaf for leaf in leaves if leaf),
+    )
+
+
+def wanted_anchors(site: Site, source: Source) -> dict[str, str]:
+    """The files as they should be in the end, by path. Raises `FleetError`."""
+    paths = HostPaths.of(site.settings)
+    return {paths.anchor(side): source.anchors(side) for side in needed_sides(site.settings)}
+
+
+def anchor_changes(
+    site: Site, seen: Observed, source: Source, final: frozenset[Side] = frozenset()
+) -> list[AnchorChange]:
+    """The files to be written now. On a side that is not ``final``, a live member goes on trusting whom it trusts."""
+    paths, changes = HostPaths.of(site.settings), []
+    for path, wanted in wanted_anchors(site, source).items():
+        pem = wanted
+        for side in needed_sides(site.settings):
+            if side not in final and paths.anchor(side) == path and is_live(seen, side):
+                pem = together(trusted_text(seen, side), pem)
+        changes += _change(seen, path, pem, wanted)
+    return changes
+
+
+def widened(site: Site, seen: Observed, source: Source) -> list[AnchorChange]:
+    """The files that etcd reads now, with the wanted anchors added to what they hold."""
+    files: dict[str, str] = {}
+    for side, path in named_anchors(seen).items():
+        if side in needed_sides(site.settings):
+            there = files.get(path) or trusted_text(seen, side)
+            files[path] = together(there, source.anchors(side))
+    return [change for path, pem in files.items() for change in _change(seen, path, pem, "")]
+
+
+def stale_anchors(site: Site, seen: Observed) -> list[str]:
+    """Files of trust anchors that nothing names any more."""
+    paths = HostPaths.of(site.settings)
+    wanted = {paths.anchor(side) for side in needed_sides(site.settings)}
+    return [path for path in ANCHORS if path in seen.facts.anchors and path not in wanted]
+
+
+def mark_if_read(site: Site, changes: Sequence[AnchorChange]) -> list[str]:
+    """Shell lines that note the restart which is due when etcd runs and reads one of the changed files."""
+    seen = site.observe()
+    read = [change.path for change in changes if change.path in named_anchors(seen).values()]
+    return [mark_restart_pending("changed: " + " ".join(read))] if read and seen.service.running else []
+
+
+def anchor_files(changes: Sequence[AnchorChange]) -> list[RemoteFile]:
+    """The files to be placed for these changes."""
+    return [RemoteFile(change.path, change.pem.encode()) for change in changes]
+
+
+def _change(seen: Observed, path: str, pem: str, wanted: str) -> list[AnchorChange]:
+    file = seen.facts.anchors.get(path)
+    there = file.content.decode("utf-8", "replace") if file else None
+    if same_certificates(there, pem):
+        return []
+    if there is None:
+        text = f"{path} is placed"
+    else:
+        new = parse_pem_bundle(pem)
+        before = readable(there)
+        more = [anchor.title for anchor in new if anchor not in before]
+        less = [anchor.title for anchor in before if anchor not in new]
+        said = [f"trusts {', '.join(more)} too" if less == [] else f"trusts {', '.join(more)}"] if more else []
+        said += [f"no longer trusts {', '.join(less)}"] if less else []
+        text = f"{path} {' and '.join(said)}"
+    if wanted and not same_certificates(wanted, pem) and there is None:
+        text += " with the CAs of before and after"
+    return [AnchorChange(path, pem, text)]

@@ -1,0 +1,105 @@
+"""Private keys made on the host, and requests for certificates for them; the keys never leave it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from etcdfleet.certs import Want, public_key_fingerprint, request_problems
+from etcdfleet.errors import CertificateError, FleetError
+from etcdfleet.paths import SETS
+from etcdfleet.settings.base import RoleName
+from etcdfleet.settings.pki import KeyType
+from tasks.observe import Site
+
+SECONDS = 600
+"""An RSA key of 4096 bits takes a 32-bit Pi a minute and more, and there are up to three."""
+_OPTIONS = {
+    "rsa": "-algorithm RSA -pkeyopt rsa_keygen_bits:{size}",
+    "ec": "-algorithm EC -pkeyopt ec_paramgen_curve:P-{size} -pkeyopt ec_param_enc:named_curve",
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request for a certificate (CSR, PEM), and what identifies the key that stays on the host in ``folder``.
+
+    ``public_key`` is the fingerprint of the key's public half, ``key_sha256`` the digest of its file.
+    """
+
+    csr: str
+    public_key: str
+    key_sha256: str
+    folder: str
+
+
+def make_requests(site: Site, wants: Sequence[Want], key_type: KeyType) -> dict[RoleName, Request]:
+    """Has the host make a key and a request for each of ``wants``, in one round trip; checks what it asks for.
+
+    Raises `RemoteError` when openssl fails there, `CertificateError` when a request is not what was asked for.
+    """
+    script = "set -eu\numask 077\nexport OPENSSL_CONF=/dev/null\n"
+    script += "\n".join(_script(site.settings.member.fqdn, want, key_type) for want in wants)
+    result = site.remote.run(
+        script,
+        timeout=SECONDS,
+        check="making private keys with openssl",
+        remedy="see what openssl says; pki.key_origin: vault has Vault make the keys instead",
+    )
+    found: dict[RoleName, Request] = {}
+    for want in wants:
+        part = re.search(rf"^= {want.role} ([0-9a-f]{{64}}).*?$(.*?-----END[^\n]*-----$)", result.stdout, re.M | re.S)
+        if not part:
+            raise CertificateError(
+                f"openssl gave no request for the {want.role} certificate",
+                where=site.settings.name,
+                remedy="run again with --debug; try on the host: openssl version",
+            )
+        csr = part.group(2).strip() + "\n"
+        problems = request_problems(want, csr, key_type)
+        if problems:
+            raise CertificateError(
+                f"the request for the {want.role} certificate is not what was asked for: {'; '.join(problems)}",
+                where=site.settings.name,
+                remedy="is openssl on this host what it should be? Nothing was signed",
+            )
+        found[want.role] = Request(csr, public_key_fingerprint(csr), part.group(1), staging(want.role))
+    return found
+
+
+def staging(role: RoleName) -> str:
+    """Where a new key waits for its certificate: on the file system on which it will stay."""
+    return f"{SETS}/.new-{role}"
+
+
+def discard(site: Site, roles: Sequence[RoleName]) -> None:
+    """Removes keys that got no certificate. Raises nothing: the next run removes what is left."""
+    try:
+        site.remote.run("rm -rf " + " ".join(staging(role) for role in roles))
+    except FleetError:
+        return
+
+
+def _script(fqdn: str, want: Want, key_type: KeyType) -> str:
+    kind, _, size = key_type.partition("-")
+    folder = staging(want.role)
+    names = [f"DNS:{name}" for name in want.dns_names] + [f"IP:{address}" for address in want.ip_addresses]
+    extension = "req_extensions = names" if names else ""
+    section = f"[names]\nsubjectAltName = {','.join(names)}" if names else ""
+    return f"""rm -rf {folder}; mkdir -p {SETS} {folder}
+openssl genpkey {_OPTIONS[kind].format(size=size.lstrip("p"))} -out {folder}/{fqdn}.key 2>{folder}/said || {{
+  cat {folder}/said >&2; exit 1; }}
+cat > {folder}/said <<'EOF'
+[req]
+prompt = no
+distinguished_name = subject
+{extension}
+[subject]
+CN = {want.common_name}
+{section}
+EOF
+echo "= {want.role} $(sha256sum {folder}/{fqdn}.key)"
+openssl req -new -sha256 -key {folder}/{fqdn}.key -config {folder}/said
+rm {folder}/said
+"""

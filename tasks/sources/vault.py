@@ -1,0 +1,250 @@
+"""Certificates from the PKI of Vault: one connection for a run, and each question asked once."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+
+from nornir.core.task import Task
+
+from etcdfleet.atend import at_end
+from etcdfleet.certs import (
+    Certificate,
+    Keep,
+    Observed,
+    Renew,
+    Want,
+    bundle,
+    chain_problems,
+    decide,
+    parse_pem_bundle,
+    want_for,
+)
+from etcdfleet.errors import CertificateError, VaultError
+from etcdfleet.facts import HostFacts
+from etcdfleet.report.secrets import REDACTOR
+from etcdfleet.settings.base import SIDES, RoleName, Side, side_of
+from etcdfleet.settings.models import HostSettings
+from etcdfleet.settings.pki import KeyType, PkiSettings
+from etcdfleet.vault import RoleFacts, TokenAuth, Vault, VaultConnection, policy_for
+from tasks.sources import Answers, Obtained
+
+_KEY = "etcdfleet_vaults"
+_lock = threading.Lock()
+
+
+class VaultSource:
+    """See `tasks.sources.Source`."""
+
+    def __init__(self, task: Task, settings: HostSettings) -> None:
+        self.settings: PkiSettings = settings.pki
+        self.vault = vault_of(task, settings.pki)
+        self.signs_requests = settings.pki.key_origin == "host"
+        self._answers = Answers()
+
+    def check(self, settings: HostSettings, facts: HostFacts, roles: tuple[RoleName, ...]) -> tuple[str, ...]:  # noqa: ARG002
+        """Vault answers, the token may have certificates of the roles, and these are what is wanted."""
+        return self._answers.once("check " + ",".join(roles), lambda: self._check(roles))
+
+    def anchors(self, side: Side) -> str:
+        """The CA of the side alone; with a single CA, the root for both."""
+        if self.settings.trust == "single":
+            return self.root()
+        return self._ca(side)
+
+    def root(self) -> str:
+        """The root CA, as PEM. Raises `VaultError` or `CertificateError`."""
+        return self._answers.once("root", self._root)
+
+    def issuer(self, side: Side) -> tuple[Certificate, ...]:
+        """The mount's CA, and its chain."""
+        mount = self.settings.mount_of(side)
+        chain = self._answers.once(f"chain {mount}", lambda: self.vault.ca_chain(mount))
+        found = [*parse_pem_bundle(self._ca(side)), *(c for pem in chain for c in parse_pem_bundle(pem))]
+        return tuple(dict.fromkeys(found))
+
+    def want(self, settings: HostSettings, role: RoleName) -> Want:
+        """Names and addresses as etcd uses them, from the CA that issues today."""
+        return want_for(
+            role,
+            fqdn=settings.member.fqdn,
+            address=settings.member.address,
+            usages=settings.pki.roles[role].usages,
+            trust_anchor=self.anchors(side_of(role)),
+            service_name=settings.cluster.service_name,
+            common_name=settings.pki.client_common_name if role == "client" else None,
+            issuing_ca=self._ca(side_of(role)),
+        )
+
+    def decide(self, settings: HostSettings, facts: HostFacts, want: Want) -> Keep | Renew:
+        """See `etcdfleet.certs.decide`."""
+        pair = facts.pairs.get(want.role)
+        observed = Observed(
+            bundle=pair.pem if pair else None,
+            key_fingerprint=pair.key_fingerprint if pair else None,
+            clock=facts.clock_now,
+        )
+        return decide(want, observed, renew_before=settings.pki.renew_before)
+
+    def obtain(self, settings: HostSettings, want: Want, request: str | None) -> Obtained:
+        """Signs the request, or has Vault make a key as well."""
+        role, mount = settings.pki.roles[want.role], settings.pki.mount_for(want.role)
+        names = {
+            "common_name": want.common_name,
+            "alt_names": want.alt_names,
+            "ip_sans": want.ip_addresses,
+            "ttl": role.ttl,
+        }
+        if request is not None:
+            signed = self.vault.sign(mount, role.name, csr=request, **names)  # type: ignore[arg-type]
+            return Obtained(bundle(signed.certificate, signed.chain), None, signed.warnings)
+        issued = self.vault.issue(mount, role.name, **names)  # type: ignore[arg-type]
+        if issued.private_key is None:
+            raise CertificateError(
+                "Vault gave no private key", where=settings.name, remedy=f"check the role {role.name}"
+            )
+        return Obtained(bundle(issued.certificate, issued.chain), issued.private_key.reveal(), issued.warnings)
+
+    def _ca(self, side: Side) -> str:
+        mount = self.settings.mount_of(side)
+        return self._answers.once(f"ca {mount}", lambda: self._mount_ca(mount))
+
+    def _mount_ca(self, mount: str) -> str:
+        try:
+            return self.vault.ca_pem(mount)
+        except VaultError as error:
+            if self.settings.trust == "single":
+                raise
+            raise VaultError(
+                error.what,
+                where=error.where,
+                remedy=f"{error.remedy}; python runbooks/setup_pki.py makes what is missing, and pki.trust: single is "
+                "for one CA for everything (pki.mount)",
+            ) from error
+
+    def _root(self) -> str:
+        anchor = self.settings.trust_anchor
+        if anchor.mount is not None:
+            return self.vault.ca_pem(anchor.mount)
+        path = Path(anchor.file or "").expanduser()
+        try:
+            text = path.read_text()
+            parse_pem_bundle(text)
+        except (OSError, CertificateError) as error:
+            raise CertificateError(
+                f"the trust anchor cannot be read: {error}",
+                where=str(path),
+                remedy="correct pki.trust_anchor.file: a PEM file with the CA certificate",
+            ) from error
+        return text
+
+    def _check(self, roles: tuple[RoleName, ...]) -> tuple[str, ...]:
+        self.vault.check_ready()
+        warnings = list(self.vault.connection.warnings)
+        info = self.vault.token_info()
+        if info.is_root:
+            warnings.append(
+                "the token is Vault's root token, which may do everything: use one that may only issue from these roles"
+            )
+        verb = "sign" if self.signs_requests else "issue"
+        paths = {
+            f"{self.settings.mount_for(role)}/{verb}/{self.settings.roles[role].name}": ("update",) for role in roles
+        }
+        try:
+            missing = self.vault.check_access(paths)
+        except VaultError as error:
+            missing = {}
+            warnings.append(f"whether the token may issue certificates cannot be asked beforehand: {error.what}")
+        if missing:
+            raise VaultError(
+                f"the token ({info.source}) may not {' or '.join(sorted(missing))}",
+                where=self.vault.connection.address,
+                remedy=f"use another token, or give its policy:\n{policy_for(missing)}\n"
+                "python runbooks/setup_pki.py makes mounts, roles, policy and an AppRole as the inventory has them",
+            )
+        for role in roles:
+            self._check_role(role)
+        for side in SIDES:
+            if any(side_of(role) == side for role in roles):
+                self._check_chain(side)
+        return tuple(dict.fromkeys(warnings))
+
+    def _check_role(self, role: RoleName) -> None:
+        wanted, mount = self.settings.roles[role], self.settings.mount_for(role)
+        try:
+            facts = self.vault.read_role(mount, wanted.name)
+        except VaultError as error:
+            raise VaultError(error.what, where=error.where, remedy=error.remedy.replace("<role>", role)) from error
+        if facts is None:
+            return  # the token may not read roles: what comes back is checked before it is placed
+        where = f"role {wanted.name} of {mount}"
+        if facts.usages and facts.usages != frozenset(wanted.usages):
+            raise VaultError(
+                f"it issues certificates for {_usages(facts)}, and the {role} certificate needs "
+                f"{' and '.join(wanted.usages)}",
+                where=where,
+                remedy=f"correct pki.roles.{role}.name (or its usages) in the inventory, or the role in Vault "
+                "(server_flag, client_flag, ext_key_usage)",
+            )
+        if facts.max_ttl is not None and facts.max_ttl < wanted.ttl:
+            raise VaultError(
+                f"it issues for at most {facts.max_ttl}, and pki.roles.{role}.ttl asks for {wanted.ttl}",
+                where=where,
+                remedy=f"lower pki.roles.{role}.ttl, or raise the role's max_ttl",
+            )
+        if self.signs_requests and (problem := key_problem(facts, self.settings.key_type)):
+            raise VaultError(
+                problem,
+                where=where,
+                remedy="correct pki.key_type in the inventory, or the role in Vault (key_type, key_bits)",
+            )
+
+    def _check_chain(self, side: Side) -> None:
+        chain, anchors = self.issuer(side), parse_pem_bundle(self.root())
+        if chain[0] in anchors:
+            return
+        problems = chain_problems(chain, anchors, at=datetime.now(UTC))
+        if problems:
+            mount = self.settings.mount_of(side)
+            key = "pki.mount" if self.settings.trust == "single" else f"pki.mounts.{side}"
+            raise CertificateError(
+                f"what {mount} issues does not lead to the root CA: {problems[0]}",
+                where=self.vault.connection.address,
+                remedy=f"correct pki.trust_anchor (the mount or the file of the root CA), or {key}",
+            )
+
+
+def key_problem(facts: RoleFacts, wanted: KeyType) -> str:
+    """Why a role does not sign requests for keys of this type; empty when it does, as far as its settings say."""
+    kind, _, size = wanted.partition("-")
+    bits = int(size.lstrip("p"))
+    if facts.key_type in ("", "any"):
+        return ""
+    if facts.key_type != kind or (facts.key_bits and bits < facts.key_bits):
+        return f"it signs for {facts.key_type} keys of {facts.key_bits} bits, and pki.key_type is {wanted}"
+    return ""
+
+
+def _usages(facts: RoleFacts) -> str:
+    return " and ".join(sorted(facts.usages)) or "nothing"
+
+
+def vault_of(task: Task, settings: PkiSettings) -> Vault:
+    """The Vault of these settings and the environment, one for all tasks of a run. Raises `VaultError`."""
+    connection = VaultConnection.from_env(address=settings.address, namespace=settings.namespace)
+    shared: dict[VaultConnection, Vault] = task.nornir.config.user_defined.setdefault(_KEY, {})
+    with _lock:
+        if connection not in shared:
+            _hide(connection)
+            shared[connection] = made = Vault(connection)
+            at_end(task.nornir.config, made.close)
+        return shared[connection]
+
+
+def _hide(connection: VaultConnection) -> None:
+    """Whatever goes wrong later, the secret that logs in to Vault is in no log and no report."""
+    if isinstance(connection.auth, TokenAuth):
+        REDACTOR.add(connection.auth.token.reveal())
+    elif connection.auth is not None:
+        REDACTOR.add(connection.auth.secret_id.reveal())

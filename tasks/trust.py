@@ -1,0 +1,191 @@
+"""The step ``trust`` of a deploy: a CA that is new to a live cluster is trusted by all members before any uses it.
+
+And its counterpart after the certificates are placed: when the CAs of before need not be trusted any more. The
+reasoning is in ``etcdfleet/certs/trust.py``. On hosts that trust the issuing CA already, nothing is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from nornir.core.task import Result, Task
+
+from etcdfleet.certs import Certificate, MemberTrust, must_trust_first, parse_pem_bundle, still_shown
+from etcdfleet.cli import Run
+from etcdfleet.errors import UsageError
+from etcdfleet.paths import CERTIFICATES
+from etcdfleet.settings.base import SIDES, Side
+from etcdfleet.step import StepOutcome
+from tasks.anchors import anchor_changes, anchor_files, mark_if_read, member_trust, widened
+from tasks.observe import site_of
+from tasks.rollout import bring_up
+from tasks.sources import needed_sides, source_of
+
+STEP = "trust"
+Clusters = Mapping[str, tuple[str, ...]]
+Final = Mapping[str, frozenset[Side]]
+"""By cluster, the sides on which nobody but the wanted CAs need be trusted any more."""
+
+
+@dataclass(frozen=True)
+class SideState:
+    """A member on one side, the CA that is to issue for it with those above, and whom etcd is to trust in the end.
+
+    ``done`` says that the files on the host hold nothing but the wanted anchors.
+    """
+
+    member: MemberTrust
+    issuer: tuple[Certificate, ...]
+    anchors: tuple[Certificate, ...]
+    done: bool
+
+    @property
+    def surplus(self) -> tuple[Certificate, ...]:
+        """The CAs that are trusted and need not be in the end."""
+        return tuple(anchor for anchor in self.member.trusted if anchor not in self.anchors)
+
+
+States = Mapping[str, Mapping[Side, SideState]]
+
+
+def trust_state(task: Task) -> Result:
+    """Reads what the host trusts and shows, and what it should. Result: a `SideState` for each `Side` with TLS."""
+    site = site_of(task)
+    sides = needed_sides(site.settings)
+    if not sides:
+        return Result(task.host, result={})
+    source, seen = source_of(task, site.settings), site.observe()
+    done = not anchor_changes(site, seen, source, final=frozenset(SIDES))
+    states = {
+        side: SideState(
+            member_trust(site, seen, side), source.issuer(side), parse_pem_bundle(source.anchors(side)), done
+        )
+        for side in sides
+    }
+    return Result(task.host, result=states)
+
+
+def trust(task: Task, clusters: frozenset[str]) -> Result:
+    """In ``clusters``, adds the CAs that are to issue to what etcd trusts; a running etcd is then due for a restart.
+
+    Result: ``result`` is a `StepOutcome`.
+    """
+    site = site_of(task)
+    if not needed_sides(site.settings):
+        return Result(task.host, result=StepOutcome("no TLS", skipped=True))
+    if site.settings.cluster.name not in clusters:
+        return Result(task.host, result=StepOutcome("no new CA"))
+    changes = widened(site, site.observe(), source_of(task, site.settings))
+    if changes and not task.is_dry_run():
+        before = "\n".join([f"mkdir -p -m 0755 {CERTIFICATES}", *mark_if_read(site, changes)])
+        site.remote.place(anchor_files(changes), before=before, what="placing trust anchors")
+        site.forget()
+    outcome = StepOutcome("trusts the CAs of before and after", tuple(change.text for change in changes))
+    return Result(task.host, result=outcome, changed=bool(changes))
+
+
+def spread_trust(run: Run, clusters: Clusters) -> Clusters:
+    """Carries out the step ``trust``: where it is needed, by a rolling restart. Gives the clusters that may go on."""
+    states = _states(run, clusters)
+    waiting = {name: reason for name, hosts in clusters.items() if (reason := _not_yet(states, hosts))}
+    going = dict(clusters)
+    for name, reason in waiting.items():
+        absent = _absent(run, name, states)
+        if absent:
+            run.record.protect(
+                name,
+                f"{reason}; {', '.join(absent)} must trust it too, but is left out of this run",
+                "run for the whole cluster: every member must trust a CA before any of them uses it",
+                where=name,
+            )
+            run.record.skip_rest(clusters[name], f"stopped to protect cluster {name}")
+            del going[name]
+    widening = {name: hosts for name, hosts in going.items() if name in waiting}
+    if hosts := _good(run, going):
+        run.step(STEP, trust, only=hosts, clusters=frozenset(widening))
+    if not widening or run.options.check:
+        return going
+    bring_up(run, widening)
+    states = _states(run, widening)
+    for name, members in widening.items():
+        failed = [host for host in members if host not in run.good_hosts]
+        reason = f"{', '.join(failed)} failed" if failed else _not_yet(states, members)
+        if reason:
+            run.record.skip_rest(members, f"no certificates of the new CA yet: {reason}")
+            del going[name]
+    return going
+
+
+def no_longer_needed(run: Run, clusters: Clusters) -> Final:
+    """Where the CAs of before need not be trusted any more, since every member shows certificates of the wanted ones.
+
+    On the side of clients this ends the time of client certificates of those CAs, so it is asked for; without an answer
+    they stay trusted.
+    """
+    states = _states(run, clusters)
+    final: dict[str, frozenset[Side]] = {}
+    for name, hosts in clusters.items():
+        if all(state.done for host in hosts for state in states.get(host, {}).values()):
+            final[name] = frozenset(SIDES)
+            continue
+        final[name] = frozenset(side for side in SIDES if _may_end(run, name, side, states))
+    return final
+
+
+def _may_end(run: Run, name: str, side: Side, states: States) -> bool:
+    seen = [states[host][side] for host in run.clusters[name] if side in states.get(host, {})]
+    old = list(dict.fromkeys(anchor.title for state in seen if state.member.live for anchor in state.surplus))
+    if not old:
+        return True
+    absent = _absent(run, name, states)
+    late = [] if run.options.check else still_shown([state.member for state in seen], seen[0].anchors, at=_now())
+    left = [*absent, *(member.name for member in late)]
+    if left:
+        why = f"until {', '.join(left)} has a certificate of the wanted CA; then deploy the whole cluster"
+    elif side == "client" and not _agreed(run, name, old):
+        why = "so that client certificates of before still work; to end that, run again with --yes"
+    else:
+        return True
+    run.record.warn(name, f"for {'clients' if side == 'client' else 'peers'}, {', '.join(old)} stays trusted {why}")
+    return False
+
+
+def _agreed(run: Run, cluster: str, old: list[str]) -> bool:
+    question = (
+        f"{cluster}: from now on, only client certificates of the wanted CA are accepted, none of {', '.join(old)}. "
+        "Do all clients have new ones (runbooks/client_cert.py)?"
+    )
+    try:
+        return run.confirm(question)
+    except UsageError:  # nobody is there to answer
+        return False
+
+
+def _not_yet(states: States, hosts: tuple[str, ...]) -> str:
+    """Why the CA that is to issue cannot be used yet, in words; empty when it can."""
+    for side in SIDES:
+        seen = [states[host][side] for host in hosts if side in states.get(host, {})]
+        late = must_trust_first([state.member for state in seen], seen[0].issuer, at=_now()) if seen else ()
+        if late:
+            return f"{', '.join(member.name for member in late)} does not trust {seen[0].issuer[0].title!r} yet"
+    return ""
+
+
+def _absent(run: Run, cluster: str, states: States) -> list[str]:
+    return [host.name for host in run.fleet.clusters[cluster] if host.name not in states]
+
+
+def _states(run: Run, clusters: Clusters) -> States:
+    hosts = _good(run, clusters)
+    results = run.step("look at trust", trust_state, only=hosts).items() if hosts else ()
+    return {host: result[0].result for host, result in results if not result.failed}
+
+
+def _good(run: Run, clusters: Clusters) -> list[str]:
+    return [host for hosts in clusters.values() for host in hosts if host in run.good_hosts]
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
