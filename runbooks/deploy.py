@@ -16,14 +16,15 @@ STEPS = [
     ("certificates", "Certificates"),
     ("configure", "Configure"),
     ("start", "Start"),
+    ("auth", "Roles and users"),
     ("verify", "Verify"),
 ]
 
 DESCRIPTION = """\
-Installs etcd on all hosts of the inventory, places certificates from Vault, renders the configuration, starts the
-members of each cluster, and proves that everything works as the inventory says. Nothing is changed before all chosen
-hosts have passed the preflight. A second run changes nothing; a changed setting is brought to a live cluster by a
-rolling restart, one healthy member at a time."""
+Installs etcd on all hosts of the inventory, places certificates, renders the configuration, starts the members of each
+cluster, brings etcd's roles and users to what the inventory says, and proves that all of it works. Nothing is changed
+before all chosen hosts have passed the preflight. A second run changes nothing; a changed setting is brought to a live
+cluster by a rolling restart, one healthy member at a time."""
 
 EXAMPLES = """\
   python runbooks/deploy.py --check --diff          what would change, and how
@@ -34,6 +35,7 @@ EXAMPLES = """\
 
 def deploy(run: Run) -> None:
     """The steps of a deploy, in order; a host that fails one takes no part in the later ones."""
+    from tasks.access import converge, keep_access
     from tasks.certificates import certificates
     from tasks.configure import configure
     from tasks.install import install
@@ -49,6 +51,7 @@ def deploy(run: Run) -> None:
         return
     refused = refuse_early(run)
     clusters = {name: hosts for name, hosts in run.clusters.items() if name not in refused}
+    clusters = dict(keep_access(run, clusters))
 
     def good() -> list[str]:
         return [host for hosts in clusters.values() for host in hosts if host in run.good_hosts]
@@ -61,6 +64,7 @@ def deploy(run: Run) -> None:
     if good():
         run.step("configure", configure, only=good(), final=no_longer_needed(run, clusters))
     clusters = dict(bring_up(run, clusters))
+    converge(run, clusters)
     ready = [host for host in good() if not _unfinished(run, host)]
     run.record.skip([host for host in good() if host not in ready], "verify", "its cluster is not as wanted yet")
     if ready:

@@ -98,7 +98,8 @@ def _converge(run: Run, clusters: Mapping[str, tuple[str, ...]], *, prune: bool 
         chosen = next((proof.host for proof in found if not proof.refusal), found[0].host)
         every = [settings.name for settings in run.fleet.clusters[cluster]]
         unseen = tuple(host for host in every if host not in proofs)
-        evidence[chosen] = Evidence(tuple(p for p in found if not _will_change(run, p.host)), unseen)
+        early = run.options.check and any(_will_change(run, host) for host in hosts)
+        evidence[chosen] = Evidence(found, unseen, early)
         run.record.skip([host for host in hosts if host != chosen], STEP, f"done for the whole cluster on {chosen}")
     if evidence:
         run.step(STEP, converge_auth, only=list(evidence), evidence=evidence, prune=prune)
@@ -114,11 +115,9 @@ def _prove(run: Run, hosts: list[str]) -> dict[str, Proof]:
 
 
 def _will_change(run: Run, host: str) -> bool:
-    """With --check, certificates that would be placed before this step are not there yet: nothing can be proven."""
+    """With --check: whether steps before this one would change the host."""
     steps = run.record.record.hosts[host].steps
-    return run.options.check and any(
-        steps[name].changes for name in ("certificates", "configure", "start") if name in steps
-    )
+    return any(steps[name].changes for name in ("certificates", "configure", "start") if name in steps)
 
 
 def _good(run: Run, hosts: tuple[str, ...]) -> tuple[str, ...]:

@@ -126,11 +126,15 @@ _VERBS: Mapping[str, str] = {"+": "is added", "-": "is removed", "~": "is change
 
 @dataclass(frozen=True)
 class Proof:
-    """Whom a host's own client certificate names, and why etcd refused a request with it (empty: it did not)."""
+    """Whom a host's own client certificate names, and why etcd refused a request with it (empty: it did not).
+
+    ``endpoint`` is the client URL of the member on that host.
+    """
 
     host: str
     common_name: str
     refusal: str = ""
+    endpoint: str = ""
 
 
 def wanted_auth(auth: AuthSettings, client_common_name: str) -> WantedAuth:

@@ -1,0 +1,122 @@
+"""The calls of etcdctl for roles, users and authentication: in few round trips, bounded, passwords on standard input.
+
+Everything goes through `call`, at the host's own member and as the host's own client certificate unless said otherwise.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+
+from etcdfleet.errors import VerificationError
+from etcdfleet.etcd.auth import AuthState, Operation, WantedAuth
+from etcdfleet.etcd.auth_view import NOBODY, read_enabled, read_names, read_password, read_role, read_user, refusal
+from etcdfleet.etcd.ctl import etcdctl, local_endpoint
+from etcdfleet.remote import CommandResult
+from etcdfleet.settings.models import HostSettings
+from tasks.observe import Site
+
+CALL_SECONDS = 20
+"""How long one call may take: etcdctl on a Pi takes a second, a password's hash another, an election some more."""
+AT_ONCE = 8
+"""So many questions are asked side by side: each is a process on a small host."""
+WAY_OUT = (
+    "`python runbooks/client_cert.py root --yes` makes a certificate of etcd's own user root, whom etcd obeys as long "
+    "as members run with client-cert-auth (deploy sees to it); `etcdctl auth disable` with it turns authentication off"
+)
+
+
+def call(settings: HostSettings, arguments: str, *, endpoint: str = "", user: str = "", password: str = "") -> str:
+    """Shell: etcdctl as the host's own certificate, at its own member unless said otherwise.
+
+    With a password it goes into the environment of etcdctl, which only root can see. etcdctl's own time-outs do not
+    hold for what is asked here: without a member that answers it would wait for ever.
+    """
+    words = etcdctl(settings, arguments, [endpoint or local_endpoint(settings)], seconds=CALL_SECONDS)
+    login = f"ETCDCTL_USER={shlex.quote(user)} ETCDCTL_PASSWORD={shlex.quote(password)} " if user else ""
+    return f"{login}timeout {CALL_SECONDS} env {words}"
+
+
+def read_state(site: Site, wanted: WantedAuth, passwords: Mapping[str, str]) -> AuthState:
+    """Roles, users and whether authentication is on, as etcd says. Raises `VerificationError` if it does not."""
+    settings = site.settings
+    enabled = call(settings, "-w json user list", user=NOBODY, password="x")  # noqa: S106  any will do
+    first = site.remote.batch(
+        {
+            "enabled": enabled,
+            "roles": call(settings, "-w json role list"),
+            "users": call(settings, "-w json user list"),
+        },
+        parallel=True,
+        timeout=3 * CALL_SECONDS,
+    )
+    roles = read_names("roles", *_parts(_obeyed(settings, first["roles"])))
+    users = read_names("users", *_parts(_obeyed(settings, first["users"])))
+    is_on = read_enabled(first["enabled"].rc, first["enabled"].stderr)
+    tried = [name for name in users if is_on and name in wanted.passwords and name in passwords]
+    questions = {f"role {name}": call(settings, f"-w json role get -- {shlex.quote(name)}") for name in roles}
+    questions |= {f"user {name}": call(settings, f"-w json user get -- {shlex.quote(name)}") for name in users}
+    questions |= {
+        f"password {name}": call(settings, "-w json user list", user=name, password=passwords[name]) for name in tried
+    }
+    answers = ask(site, questions)
+    return AuthState(
+        is_on,
+        {name: read_role(*_parts(answers[f"role {name}"])) for name in roles},
+        {name: read_user(*_parts(answers[f"user {name}"])) for name in users},
+        {name: read_password(answers[f"password {name}"].rc, answers[f"password {name}"].stderr) for name in tried},
+    )
+
+
+def read_roles_of_users(site: Site) -> Mapping[str, frozenset[str]]:
+    """The users there are and their roles. Raises `VerificationError` when etcd does not say."""
+    answer = ask(site, {"users": call(site.settings, "-w json user list")})["users"]
+    names = read_names("users", *_parts(answer))
+    found = ask(site, {name: call(site.settings, f"-w json user get -- {shlex.quote(name)}") for name in names})
+    return {name: read_user(*_parts(answer)) for name, answer in found.items()}
+
+
+def ask(site: Site, questions: Mapping[str, str]) -> dict[str, CommandResult]:
+    """The answers to questions, by their names; a few at a time, side by side."""
+    answers: dict[str, CommandResult] = {}
+    names = list(questions)
+    for at in range(0, len(names), AT_ONCE):
+        some = {name: questions[name] for name in names[at : at + AT_ONCE]}
+        answers |= site.remote.batch(some, parallel=True, timeout=3 * CALL_SECONDS)
+    return answers
+
+
+def run_operations(site: Site, operations: Sequence[Operation], passwords: Mapping[str, str] | None = None) -> None:
+    """Runs operations one after the other in one round trip; the first one that fails ends it."""
+    if not operations:
+        return
+    lines = []
+    for one in operations:
+        # printf is built into the shell: the password is in no process's arguments.
+        feed = f"printf '%s\\n' {shlex.quote((passwords or {})[one.password_of])} | " if one.password_of else ""
+        stdin = "" if feed else " </dev/null"
+        lines.append(f"{feed}{call(site.settings, one.arguments)} >/dev/null{stdin} || exit 1\necho done")
+    answer = site.remote.run("\n".join(lines), timeout=10 + CALL_SECONDS * len(operations))
+    if not answer.ok:
+        failed = operations[min(answer.stdout.count("done"), len(operations) - 1)]
+        raise VerificationError(
+            f"etcd did not take a change ({failed}): {refusal(answer.stderr)}",
+            where=site.settings.name,
+            remedy="what was done before it stays, and the next run does the rest; see etcd's log on this host",
+        )
+
+
+def _obeyed(settings: HostSettings, answer: CommandResult) -> CommandResult:
+    """The answer, unless it is a refusal of our own certificate. Raises `VerificationError` then."""
+    said = refusal(answer.stderr) if not answer.ok else ""
+    if "permission denied" in said or "user name not found" in said or "user name is empty" in said:
+        raise VerificationError(
+            f"etcd does not obey this host's own client certificate: {said}",
+            where=settings.name,
+            remedy=f"authentication is on, and the name in it is no user with role root; {WAY_OUT}",
+        )
+    return answer
+
+
+def _parts(answer: CommandResult) -> tuple[int, str, str]:
+    return answer.rc, answer.stdout, answer.stderr
