@@ -1,0 +1,174 @@
+"""From document A's single CA to separate ones and back, on live clusters that are written to all the time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab import pki
+from tests.lab.conftest import LabHandle
+from tests.lab.deploy_helpers import (
+    CERTS,
+    TOPOLOGIES,
+    Outcome,
+    begin_deploy,
+    deploy,
+    inventory_variant,
+    members,
+    output,
+    own_lab,
+    unhealthy,
+    wait_for,
+)
+from tests.lab.load import Load, client_pair, etcdctl_outside, missing, under_load
+from tests.lab.watch import Watch, watching
+
+CLUSTERS = ("t-sd", "t-rc")
+KEYS = 50
+
+
+@pytest.fixture(scope="module")
+def clusters(lab_machine: None) -> Iterator[LabHandle]:  # noqa: ARG001
+    with own_lab("test-trust", TOPOLOGIES / "trust.yaml") as handle:
+        yield handle
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("trust")
+
+
+def with_single_ca(handle: LabHandle, folder: Path) -> Path:
+    def edit(files: dict[str, Any]) -> None:
+        files["inventory/defaults.yaml"]["data"]["pki"] |= {"trust": "single", "mount": pki.INTERMEDIATE}
+
+    return inventory_variant(handle, folder, edit)
+
+
+@pytest.fixture(scope="module")
+def single(clusters: LabHandle, folder: Path) -> LabHandle:
+    """Both clusters as document A has them, with data."""
+    outcome = deploy(clusters, config=with_single_ca(clusters, folder), timeout=600)
+    assert outcome.exit_code == 0, outcome.text
+    for cluster in CLUSTERS:
+        first = members(clusters, cluster)[0]
+        pair = client_pair(clusters, folder, cluster, "filler", mount=pki.INTERMEDIATE)
+        for number in range(1, KEYS + 1):
+            assert etcdctl_outside(clusters, cluster, pair, "put", f"old/{number}", "x", hosts=[first]).returncode == 0
+    return clusters
+
+
+def anchors(handle: LabHandle, host: str) -> dict[str, int]:
+    """The files of trust anchors on a host, each with its number of certificates."""
+    text = output(handle, host, f"cd {CERTS} && grep -c BEGIN *.pem /dev/null")
+    found = dict(line.rsplit(":", 1) for line in text.split())
+    return {name: int(count) for name, count in found.items() if name != "/dev/null"}
+
+
+def change(handle: LabHandle, folder: Path, prefix: str, **how: Any) -> tuple[Outcome, dict[str, Load], Watch]:
+    """Deploy while both clusters are written to by clients of their new CA, and watched."""
+    with ExitStack() as stack:
+        pairs = {cluster: client_pair(handle, folder, cluster, prefix) for cluster in CLUSTERS}
+        names = [name for cluster in CLUSTERS for name in members(handle, cluster)]
+        watch = stack.enter_context(watching(handle, names))
+        loads = {
+            cluster: stack.enter_context(under_load(handle, cluster, pairs[cluster], prefix)) for cluster in CLUSTERS
+        }
+        outcome = deploy(handle, "--yes", timeout=600, **how)
+    for cluster in CLUSTERS:
+        assert missing(handle, cluster, pairs[cluster], prefix, loads[cluster]) == [], cluster
+    return outcome, loads, watch
+
+
+def assert_unnoticed(loads: dict[str, Load], watch: Watch, handle: LabHandle) -> None:
+    """No request failed beyond one retry, each of a second at most, and no cluster lost its quorum."""
+    for cluster, load in loads.items():
+        print(f"{cluster}: {load.requests} requests, longest {load.longest:.2f} s, {load.most_retries} retries at most")
+        assert load.requests > 20, f"{cluster}: {load}"
+        assert not load.lost, f"{cluster}: {load.said}"
+        assert not load.wrong, cluster
+        assert load.most_retries <= 1, f"{cluster}: {load.said}"
+        names = frozenset(members(handle, cluster))
+        assert max(len(down & names) for down in watch.down) <= 1, f"{cluster}: {watch.down}"
+
+
+def test_an_old_client_certificate_works_before(single: LabHandle, folder: Path) -> None:
+    for cluster in CLUSTERS:
+        old = client_pair(single, folder, cluster, "early", mount=pki.INTERMEDIATE)
+        assert etcdctl_outside(single, cluster, old, "get", "old/1").returncode == 0
+        for host in members(single, cluster):
+            assert anchors(single, host) == {"rootCA.pem": 1}
+
+
+def test_without_an_answer_old_clients_stay_welcome(single: LabHandle, folder: Path) -> None:
+    """Nobody says yes: members get certificates of the new CAs, and clients of the old one still come in."""
+    outcome = deploy(single, "--cluster", "t-rc")
+    assert outcome.exit_code == 0, outcome.text
+    warnings = json.dumps(outcome.report["warnings"])
+    assert "for clients, Home Root CA stays trusted so that" in warnings
+    assert "a peer's certificate is accepted as a client's" in warnings
+    old = client_pair(single, folder, "t-rc", "still", mount=pki.INTERMEDIATE)
+    assert etcdctl_outside(single, "t-rc", old, "get", "old/1").returncode == 0
+    for host in members(single, "t-rc"):
+        assert anchors(single, host) == {"rootCA.pem": 1, "peerCA.pem": 1, "clientCA.pem": 2}
+    again = deploy(single, "--cluster", "t-rc")
+    assert (again.exit_code, set(again.changed.values())) == (0, {0}), again.text
+
+
+def test_to_separate_cas_under_load(single: LabHandle, folder: Path) -> None:
+    outcome, loads, watch = change(single, folder, "separate")
+    assert outcome.exit_code == 0, outcome.text
+    assert_unnoticed(loads, watch, single)
+    for cluster in CLUSTERS:
+        assert unhealthy(single, cluster) == ""
+        old = client_pair(single, folder, cluster, "late", mount=pki.INTERMEDIATE)
+        refused = etcdctl_outside(single, cluster, old, "get", "old/1", seconds=2)
+        assert refused.returncode != 0, "a client of the CA of before"
+        new = client_pair(single, folder, cluster, "new")
+        found = etcdctl_outside(single, cluster, new, "get", "--prefix", "old/", "--count-only", "-w", "fields")
+        assert f'"Count" : {KEYS}' in found.stdout, found.stdout + found.stderr
+        peer = client_pair(single, folder, cluster, single.plan.host(members(single, cluster)[0]).fqdn, role="peer")
+        assert etcdctl_outside(single, cluster, peer, "get", "old/1", seconds=2).returncode != 0, "a peer as a client"
+        for host in members(single, cluster):
+            assert anchors(single, host) == {"peerCA.pem": 1, "clientCA.pem": 1}
+    again = deploy(single)
+    assert (again.exit_code, set(again.changed.values())) == (0, {0}), again.text
+
+
+def test_one_host_alone_gets_no_certificate_of_a_ca_that_the_others_do_not_trust(
+    single: LabHandle, folder: Path
+) -> None:
+    host = members(single, "t-rc")[0]
+    before = output(single, host, f"readlink {CERTS}/server")
+    outcome = deploy(single, "--limit", host, config=with_single_ca(single, folder))
+    assert outcome.exit_code == 3, outcome.text
+    assert "run for the whole cluster" in outcome.text
+    assert output(single, host, f"readlink {CERTS}/server") == before
+
+
+def test_and_back_after_a_run_that_was_killed_under_load(single: LabHandle, folder: Path) -> None:
+    """Killed while members are restarted to trust the other CA; the next run goes on from what it finds."""
+    config = with_single_ca(single, folder)
+    run = begin_deploy(single, "--yes", config=config)
+    wait_for(
+        "a member that is restarted",
+        lambda: any(event.get("event") == "step_started" and event.get("step") == "start" for event in run.events()),
+        timeout=120,
+        every=0.05,
+    )
+    run.kill()
+    outcome, loads, watch = change(single, folder, "back", config=config)
+    assert outcome.exit_code == 0, outcome.text
+    assert_unnoticed(loads, watch, single)
+    for cluster in CLUSTERS:
+        for host in members(single, cluster):
+            assert anchors(single, host) == {"rootCA.pem": 1}
+        old = client_pair(single, folder, cluster, "again", mount=pki.INTERMEDIATE)
+        assert etcdctl_outside(single, cluster, old, "get", "old/1").returncode == 0
+    again = deploy(single, config=config)
+    assert (again.exit_code, set(again.changed.values())) == (0, {0}), again.text
