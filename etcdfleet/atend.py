@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from nornir.core.configuration import Config
+if TYPE_CHECKING:
+    from nornir.core.configuration import Config
 
 _KEY = "etcdfleet_at_end"
 

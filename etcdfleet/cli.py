@@ -12,8 +12,9 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from etcdfleet.atend import finish
 from etcdfleet.errors import FleetError, UsageError
 from etcdfleet.options import Options, build_parser, parse_options
 from etcdfleet.report.secrets import REDACTOR, Redactor
@@ -89,6 +90,8 @@ class Run:
 
 
 Body = Callable[[Run], None]
+Rows: TypeAlias = Literal["hosts", "clusters"]
+"""What a run's report has a row for."""
 
 
 def run_runbook(
@@ -99,18 +102,21 @@ def run_runbook(
     steps: Sequence[tuple[str, str]],
     examples: str = "",
     add_arguments: Callable[[argparse.ArgumentParser], None] | None = None,
+    rows: Rows = "hosts",
     argv: Sequence[str] | None = None,
 ) -> int:
     """Parse the command line, open the inventory, run ``body``, report, and return the exit code.
 
-    ``steps`` are (name of the top-level Nornir task, title for people) in their order. ``body`` may raise FleetError
+    ``steps`` are (name of the top-level Nornir task, title for people) in their order. With ``rows="clusters"``, for
+    work that touches no host, the run's Nornir has one entry for each chosen cluster instead of its hosts, by the
+    cluster's name and with the settings of its first member. ``body`` may raise FleetError
     for what is wrong with the run as a whole; failures of hosts are recorded, not raised. Imports of tasks belong into
     ``body``, so that ``--help`` stays quick.
     """
     options = parse_options(build_parser(name, description, examples, add_arguments), argv)
     REDACTOR.add_environment()
     try:
-        return _run(name, body, steps, options)
+        return _run(name, body, steps, options, rows)
     except UsageError as error:
         from etcdfleet.report.terminal import refuse
 
@@ -119,7 +125,7 @@ def run_runbook(
         return 130
 
 
-def _run(name: str, body: Body, steps: Sequence[tuple[str, str]], options: Options) -> int:
+def _run(name: str, body: Body, steps: Sequence[tuple[str, str]], options: Options, rows: Rows) -> int:
     from etcdfleet.report.files import ReportFolder, logging_to
     from etcdfleet.report.model import Step, utc_now
     from etcdfleet.report.recorder import RunRecorder
@@ -127,6 +133,8 @@ def _run(name: str, body: Body, steps: Sequence[tuple[str, str]], options: Optio
 
     nornir, fleet = _open_fleet(options)
     chosen = _chosen(nornir, fleet, options)
+    if rows == "clusters":
+        nornir, chosen = _as_clusters(nornir, fleet, chosen)
     started = utc_now()
     with contextlib.ExitStack() as stack:
         terminal = Terminal(options, REDACTOR, stack)
@@ -164,6 +172,7 @@ def _run(name: str, body: Body, steps: Sequence[tuple[str, str]], options: Optio
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(int(record.exit_code))
+    finish(nornir.config)
     nornir.with_processors([]).close_connections(on_good=True, on_failed=True)
     return int(record.exit_code)
 
@@ -194,6 +203,25 @@ def _chosen(nornir: Nornir, fleet: Fleet, options: Options) -> list[Any]:
         HostInfo(name, labels[name].cluster, fleet.hosts[name].hostname)
         for name in select(labels, options.limit, options.clusters)
     ]
+
+
+def _as_clusters(nornir: Nornir, fleet: Fleet, chosen: Sequence[Any]) -> tuple[Nornir, list[Any]]:
+    from nornir.core.inventory import Host, Hosts, Inventory
+
+    from etcdfleet.report.model import HostInfo
+    from etcdfleet.settings.load import bind
+
+    names = list(dict.fromkeys(host.cluster for host in chosen))
+    hosts = Hosts({name: Host(name) for name in names})
+    for name, host in hosts.items():
+        bind(host, fleet.clusters[name][0])
+    entries = type(nornir)(
+        inventory=Inventory(hosts=hosts, defaults=nornir.inventory.defaults),
+        runner=nornir.runner,
+        config=nornir.config,
+        data=nornir.data,
+    )
+    return entries, [HostInfo(name, name, "") for name in names]
 
 
 def _carry_out(body: Body, run: Run) -> bool:

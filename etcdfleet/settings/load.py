@@ -50,8 +50,13 @@ def open_nornir(config_file: Path, *, forks: int | None = None, dry_run: bool = 
     nornir = _init_nornir(arguments, dry_run, config_file)
     fleet = load_fleet(nornir.inventory, files, sources=sources)
     for name, host in nornir.inventory.hosts.items():
-        host.data[BOUND_KEY] = fleet.hosts[name]
+        bind(host, fleet.hosts[name])
     return nornir, Fleet(fleet.hosts, (*warnings, *fleet.warnings))
+
+
+def bind(host: Host, settings: HostSettings) -> None:
+    """Makes ``settings`` those that `settings_of` finds."""
+    host.data[BOUND_KEY] = settings
 
 
 def settings_of(host: Host) -> HostSettings:
