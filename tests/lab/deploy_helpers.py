@@ -46,7 +46,7 @@ class Outcome:
     @property
     def log(self) -> str:
         """The run's log."""
-        return (self.folder / "deploy.log").read_text() if self.folder else ""
+        return "".join(path.read_text() for path in self.folder.glob("*.log")) if self.folder else ""
 
     def host(self, name: str) -> dict[str, Any]:
         """The report on one host."""
@@ -104,7 +104,7 @@ class Running:
             self.kill()
             raise
         seconds = time.monotonic() - self.started
-        reports = sorted(self.folder.glob("reports/*-deploy/report.json"))
+        reports = sorted(self.folder.glob("reports/*/report.json"))
         report = json.loads(reports[-1].read_text()) if reports else {}
         return Outcome(
             self.process.returncode,
@@ -118,9 +118,13 @@ class Running:
 
 
 def begin_deploy(
-    handle: LabHandle, *args: str, env: Mapping[str, str | None] | None = None, config: Path | None = None
+    handle: LabHandle,
+    *args: str,
+    env: Mapping[str, str | None] | None = None,
+    config: Path | None = None,
+    runbook: str = "deploy",
 ) -> Running:
-    """Start ``runbooks/deploy.py`` from an empty folder, in a session of its own, with the lab's environment.
+    """Start a runbook from an empty folder, in a session of its own, with the lab's environment.
 
     ``env`` adds variables, or with None removes them. Reports and output go below the lab's folder and vanish with it.
     """
@@ -129,7 +133,12 @@ def begin_deploy(
     folder = base / f"{len(list(base.iterdir())):03d}"
     (folder / "cwd").mkdir(parents=True)
     environment = {**handle.env, **(env or {})}
-    argv = [sys.executable, str(PROJECT / "runbooks" / "deploy.py"), "--config", str(config or handle.dir / FILES[0])]
+    argv = [
+        sys.executable,
+        str(PROJECT / "runbooks" / f"{runbook}.py"),
+        "--config",
+        str(config or handle.dir / FILES[0]),
+    ]
     argv += ["--report-dir", str(folder / "reports"), "--json", str(folder / "events.ndjson"), *args]
     with (folder / "stdout").open("w") as out, (folder / "stderr").open("w") as err:
         process = subprocess.Popen(
@@ -151,9 +160,10 @@ def deploy(
     env: Mapping[str, str | None] | None = None,
     config: Path | None = None,
     timeout: float = 300,
+    runbook: str = "deploy",
 ) -> Outcome:
-    """Run ``runbooks/deploy.py`` to its end, as `begin_deploy` starts it."""
-    return begin_deploy(handle, *args, env=env, config=config).finish(timeout)
+    """Run ``runbooks/deploy.py``, or another runbook, to its end, as `begin_deploy` starts it."""
+    return begin_deploy(handle, *args, env=env, config=config, runbook=runbook).finish(timeout)
 
 
 def inventory_variant(handle: LabHandle, tmp_path: Path, edit: Callable[[dict[str, Any]], None]) -> Path:
