@@ -8,11 +8,15 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from lab import state
 from lab.state import PROJECT, Lab
+
+if TYPE_CHECKING:
+    from tests.lab.deploy_helpers import Outcome
 
 
 @dataclass(frozen=True)
@@ -97,3 +101,19 @@ def lab(lab_machine: None) -> Iterator[LabHandle]:  # noqa: ARG001
         yield LabHandle("test", folder, sourced(folder / "env"))
     finally:
         lab_command("down", "--name", "test")
+
+
+@pytest.fixture(scope="session")
+def first(lab: LabHandle) -> Outcome:
+    """The first deploy of the session's lab, whichever test needs it first."""
+    from tests.lab.deploy_helpers import deploy  # which imports this module
+
+    return deploy(lab, timeout=900)
+
+
+@pytest.fixture(scope="session")
+def deployed(lab: LabHandle, first: Outcome) -> LabHandle:
+    """The session's lab after its first deploy; no test of it makes sense where that failed."""
+    if first.exit_code != 0:
+        pytest.fail(f"the first deploy failed: {first.text}", pytrace=False)
+    return lab

@@ -7,7 +7,6 @@ import re
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,85 +32,17 @@ from tests.lab.deploy_helpers import (
     unhealthy,
     wait_for,
 )
+from tests.lab.outside import ROLES, Outside, from_outside, serial
 from tests.lab.watch import leader, stored, watching, writing
 
 CLUSTERS = ("k8s-home", "k3s-edge")
-ROLES = {"server": "peer", "client": "server", "etcdctl": "client"}
-"""The folder of each pair, and its role."""
 FEW_ROUND_TRIPS = 12
 
 
 @pytest.fixture(scope="module")
-def first(lab: LabHandle) -> Outcome:
-    """The first deploy of the session's lab."""
-    return deploy(lab, timeout=600)
-
-
-@pytest.fixture(scope="module")
-def deployed(lab: LabHandle, first: Outcome) -> LabHandle:
-    """The lab after its first deploy; no test below makes sense where that failed."""
-    if first.exit_code != 0:
-        pytest.fail("the first deploy failed: see the first test", pytrace=False)
-    return lab
-
-
-@dataclass(frozen=True)
-class Outside:
-    """The controller as a client: with the pair of a host, which root there handed over for the test."""
-
-    handle: LabHandle
-    folder: Path
-
-    def fetch(self, host: str) -> None:
-        """Copy trust anchor and pairs of a host."""
-        fqdn = self.handle.plan.host(host).fqdn
-        self.write(f"{host}-ca.pem", output(self.handle, host, f"cat {CERTS}/rootCA.pem"))
-        for pair, role in ROLES.items():
-            text = output(self.handle, host, f"cat {CERTS}/{pair}/{fqdn}.pem {CERTS}/{pair}/{fqdn}.key")
-            self.write(f"{host}-{role}.pem", text)
-
-    def write(self, name: str, text: str) -> None:
-        path = self.folder / name
-        path.touch(mode=0o600)
-        path.write_text(text)
-
-    def health(
-        self, host: str, name: str, role: str | None = "client", scheme: str = "https"
-    ) -> subprocess.CompletedProcess[str]:
-        """Ask a host for ``/health`` by a name, as curl does; the name is resolved here (other labs have it too)."""
-        argv = ["curl", "-sS", "--fail", "--max-time", "30", "--noproxy", "*", f"{scheme}://{name}:2379/health"]
-        argv += ["--resolve", f"{name}:2379:{self.handle.plan.host(host).address}"]
-        argv += ["--cacert", str(self.folder / f"{host}-ca.pem")]
-        argv += ["--cert", str(self.folder / f"{host}-{role}.pem")] if role else []
-        return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
-
-    def served(self, host: str, port: int) -> str:
-        """Serial of the certificate that the host serves on a port, as openssl sees and verifies it."""
-        target = self.handle.plan.host(host)
-        argv = ["openssl", "s_client", "-connect", f"{target.address}:{port}", "-servername", target.fqdn]
-        argv += ["-CAfile", str(self.folder / f"{host}-ca.pem"), "-verify_return_error", "-verify_hostname"]
-        argv += [target.fqdn, "-cert", str(self.folder / f"{host}-client.pem")]
-        argv += ["-key", str(self.folder / f"{host}-client.pem")]
-        seen = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30, check=False)
-        assert "Verification: OK" in seen.stdout, f"{host}:{port}: {seen.stdout}{seen.stderr}"
-        return serial(seen.stdout)
-
-
-@pytest.fixture(scope="module")
 def outside(deployed: LabHandle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outside]:
-    client = Outside(deployed, tmp_path_factory.mktemp("outside"))
-    for host in deployed.plan.hosts:
-        client.fetch(host.name)
-    yield client
-    for path in client.folder.iterdir():
-        path.unlink()
-
-
-def serial(pem: str) -> str:
-    done = subprocess.run(
-        ["openssl", "x509", "-noout", "-serial"], input=pem, capture_output=True, text=True, check=True
-    )
-    return done.stdout.strip().removeprefix("serial=").lower()
+    with from_outside(deployed, tmp_path_factory.mktemp("outside")) as client:
+        yield client
 
 
 def systemd_hosts(handle: LabHandle) -> list[LabHost]:
@@ -156,7 +87,7 @@ def test_hosts_serve_the_placed_certificates_to_the_outside(deployed: LabHandle,
     for host in deployed.plan.hosts:
         for port, role in ((2379, "server"), (2380, "peer")):
             placed = (outside.folder / f"{host.name}-{role}.pem").read_text()
-            assert outside.served(host.name, port) == serial(placed), f"{host.name}:{port}"
+            assert serial(outside.served(host.name, port)) == serial(placed), f"{host.name}:{port}"
         service = next(cluster.service_name for cluster in deployed.plan.clusters if cluster.name == host.cluster)
         for name in (host.fqdn, service):
             assert name
@@ -186,8 +117,8 @@ def test_modes_and_owners(deployed: LabHandle) -> None:
         modes = output(deployed, host.name, f"stat -c '%a %U' {' '.join(folders)}").splitlines()
         assert modes == ["700 etcd"] * 4, host.name
         # Readable for all, changeable for root only; nothing else of ours is there for others to change.
-        files = ["/etc/etcd/conf.yml", f"{certs}/rootCA.pem", "/etc/profile.d/etcdctl.sh"]
-        assert output(deployed, host.name, f"stat -c '%a %U' {' '.join(files)}").splitlines() == ["644 root"] * 3
+        files = ["/etc/etcd/conf.yml", f"{certs}/peerCA.pem", f"{certs}/clientCA.pem", "/etc/profile.d/etcdctl.sh"]
+        assert output(deployed, host.name, f"stat -c '%a %U' {' '.join(files)}").splitlines() == ["644 root"] * 4
         assert output(deployed, host.name, "find /etc/etcd ! -type l -perm /022").split() == [], host.name
         unfinished = "-name '*.new' -o -name '*.tmp' -o -name '.*'"
         left = output(
@@ -199,6 +130,7 @@ def test_modes_and_owners(deployed: LabHandle) -> None:
 def test_bundles_have_leaf_and_intermediate_and_no_root(deployed: LabHandle, outside: Outside) -> None:
     for host in deployed.plan.hosts:
         for role in ROLES.values():
+            name = "root" if role == "client" else host.fqdn
             text = (outside.folder / f"{host.name}-{role}.pem").read_text()
             blocks = re.findall(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n", text, re.DOTALL)
             names = [
@@ -214,7 +146,7 @@ def test_bundles_have_leaf_and_intermediate_and_no_root(deployed: LabHandle, out
             pairs = [(subject.partition("=")[2].strip(), issuer.partition("=")[2].strip()) for subject, issuer in names]
             assert len(pairs) == 2, f"{host.name} {role}: {pairs}"
             (leaf, issued_by), (intermediate, root) = pairs
-            assert host.fqdn in leaf
+            assert re.search(rf"CN ?= ?{re.escape(name)}$", leaf), leaf
             assert issued_by == intermediate != root
 
 
