@@ -89,7 +89,7 @@ def want_client(settings: HostSettings, source: Source, name: str) -> Want:
         usages=settings.pki.roles.client.usages,
         trust_anchor=source.anchors("client"),
         common_name=name,
-        issuing_ca=source.issuer("client")[0].pem,
+        issuing_ca=source.issuers("client")[0][0].pem,
     )
 
 

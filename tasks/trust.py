@@ -31,13 +31,13 @@ Final = Mapping[str, frozenset[Side]]
 
 @dataclass(frozen=True)
 class SideState:
-    """A member on one side, the CA that is to issue for it with those above, and whom etcd is to trust in the end.
+    """A member on one side, the CAs that may issue for it with those above, and whom etcd is to trust in the end.
 
     ``done`` says that the files on the host hold nothing but the wanted anchors.
     """
 
     member: MemberTrust
-    issuer: tuple[Certificate, ...]
+    issuers: tuple[tuple[Certificate, ...], ...]
     anchors: tuple[Certificate, ...]
     done: bool
 
@@ -60,7 +60,7 @@ def trust_state(task: Task) -> Result:
     done = not anchor_changes(site, seen, source, final=frozenset(SIDES))
     states = {
         side: SideState(
-            member_trust(site, seen, side), source.issuer(side), parse_pem_bundle(source.anchors(side)), done
+            member_trust(site, seen, side), source.issuers(side), parse_pem_bundle(source.anchors(side)), done
         )
         for side in sides
     }
@@ -167,9 +167,10 @@ def _not_yet(states: States, hosts: tuple[str, ...]) -> str:
     """Why the CA that is to issue cannot be used yet, in words; empty when it can."""
     for side in SIDES:
         seen = [states[host][side] for host in hosts if side in states.get(host, {})]
-        late = must_trust_first([state.member for state in seen], seen[0].issuer, at=_now()) if seen else ()
-        if late:
-            return f"{', '.join(member.name for member in late)} does not trust {seen[0].issuer[0].title!r} yet"
+        for issuer in seen[0].issuers if seen else ():
+            late = must_trust_first([state.member for state in seen], issuer, at=_now())
+            if late:
+                return f"{', '.join(member.name for member in late)} does not trust {issuer[0].title!r} yet"
     return ""
 
 

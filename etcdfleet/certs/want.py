@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Literal, TypeAlias
@@ -13,6 +13,11 @@ from etcdfleet.certs.model import BOTH, Certificate, Usage, normal_addresses, no
 Role: TypeAlias = Literal["peer", "server", "client"]
 
 LOOPBACK = "127.0.0.1"
+_JOBS: Mapping[Role, str] = {
+    "peer": "while members use one pair both to accept and to open connections to each other",
+    "server": "while etcd serves its clients with it, and etcd's gateway connects to etcd itself with it, as a client",
+    "client": "while etcdctl proves with it who it is",
+}
 
 
 @dataclass(frozen=True)
@@ -20,10 +25,11 @@ class Want:
     """What the certificate of ``role`` on one host must be.
 
     Exactly ``dns_names`` and ``ip_addresses`` (the common name may come on top, as Vault adds it), exactly ``usages``:
-    a certificate that could do more is as wrong as one that can do less. With ``more_names`` it may have others on top
-    and any common name, as certificates made elsewhere for several hosts have. ``trust_anchor`` is PEM, one CA or
-    several, of which one must be reached. ``issuing_ca`` is the PEM of the CA that would sign today (or several during
-    a change of CA); None when that does not matter. Raises ValueError for an address that is none.
+    a certificate that could do more is as wrong as one that can do less. One that was ``made_elsewhere`` may have other
+    names on top, wildcards, any common name, and an end after that of its CA, as nobody asked for these.
+    ``trust_anchor`` is PEM, one CA or several, of which one must be reached. ``issuing_ca`` is the PEM of the CA that
+    would sign today (or several during a change of CA); None when that does not matter. Raises ValueError for an
+    address that is none.
     """
 
     role: Role
@@ -33,7 +39,7 @@ class Want:
     usages: frozenset[Usage]
     trust_anchor: str = field(repr=False)
     issuing_ca: str | None = field(default=None, repr=False)
-    more_names: bool = False
+    made_elsewhere: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "dns_names", normal_names(self.dns_names))
@@ -81,20 +87,29 @@ def want_for(
 def name_problems(want: Want, leaf: Certificate) -> list[str]:
     """How the names and addresses of ``leaf`` differ from what is wanted."""
     problems = []
-    if leaf.common_name != want.common_name and not want.more_names:
+    if leaf.common_name != want.common_name and not want.made_elsewhere:
         problems.append(f"the common name is {leaf.common_name!r} instead of {want.common_name!r}")
-    missing = [n for n in want.dns_names if n not in leaf.dns_names]
-    missing += [a for a in want.ip_addresses if a not in leaf.ip_addresses]
-    if missing:
+    if missing := missing_names(want, leaf):
         problems.append(
             f"it is not valid for {', '.join(missing)}: whoever connects by that name or address would refuse it "
             '(etcd logs "x509: certificate is valid for …, not …", or for a peer "does not match any of DNSNames")'
         )
     extra = [n for n in leaf.dns_names if n not in want.dns_names and n != want.common_name.lower()]
     extra += [a for a in leaf.ip_addresses if a not in want.ip_addresses]
-    if extra and not want.more_names:
+    if extra and not want.made_elsewhere:
         problems.append(f"it is also valid for {', '.join(extra)}, which nobody asked for")
     return problems
+
+
+def missing_names(want: Want, leaf: Certificate) -> tuple[str, ...]:
+    """The names and addresses that ``leaf`` is not valid for and should be."""
+    valid = frozenset(leaf.dns_names)
+    missing = [
+        name
+        for name in want.dns_names
+        if name not in valid and not (want.made_elsewhere and f"*.{name.partition('.')[2]}" in valid)
+    ]
+    return (*missing, *(address for address in want.ip_addresses if address not in leaf.ip_addresses))
 
 
 def usage_problems(want: Want, leaf: Certificate) -> list[str]:
@@ -103,7 +118,7 @@ def usage_problems(want: Want, leaf: Certificate) -> list[str]:
     if missing := want.usages - leaf.usages:
         problems.append(
             f"it may not be used as a {' or '.join(sorted(missing))} certificate "
-            f"(extended key usage {eku_text(leaf)}): "
+            f"(extended key usage {eku_text(leaf)}), {_JOBS[want.role]}: "
             'etcd would log "certificate specifies an incompatible key usage" and refuse it'
         )
     if excess := want.forbidden_usages & leaf.usages:

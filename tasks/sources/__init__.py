@@ -24,11 +24,16 @@ _making = threading.Lock()
 
 @dataclass(frozen=True)
 class Obtained:
-    """A certificate with its chain. ``key`` is None when the key was made on the host and only signed for."""
+    """A certificate with its chain. ``key`` is None when the key was made on the host and only signed for.
+
+    ``where`` and ``remedy`` are for the error if it turns out not to be fit: which file it is, and what to correct.
+    """
 
     pem: str = field(repr=False)
     key: str | None = field(default=None, repr=False)
     warnings: tuple[str, ...] = ()
+    where: str = ""
+    remedy: str = ""
 
 
 class Source(Protocol):
@@ -43,8 +48,8 @@ class Source(Protocol):
     def anchors(self, side: Side) -> str:
         """What etcd is to trust on a side, as PEM. Raises `FleetError`."""
 
-    def issuer(self, side: Side) -> tuple[Certificate, ...]:
-        """The CA that issues for a side today, then those above it as far as they are known. Raises `FleetError`."""
+    def issuers(self, side: Side) -> tuple[tuple[Certificate, ...], ...]:
+        """The CAs that may issue for a side today, each with those above it as far as known. Raises `FleetError`."""
 
     def want(self, settings: HostSettings, role: RoleName) -> Want:
         """What the certificate of a role must be on a host. Raises `FleetError`."""
@@ -119,7 +124,8 @@ def check_fit(settings: HostSettings, want: Want, made: Obtained, facts: HostFac
     if problems:
         raise CertificateError(
             f"the {want.role} certificate is not fit, and was not placed: {'; '.join(problems)}",
-            where=settings.name,
-            remedy="correct what is said there: where the certificate comes from (names, usages, address SANs: the "
-            "role in Vault, or the file), pki in the inventory, or the host's clock",
+            where=made.where or settings.name,
+            remedy=made.remedy
+            or "correct what is said there: where the certificate comes from (names, usages, address SANs: the role in "
+            "Vault), pki in the inventory, or the host's clock",
         )

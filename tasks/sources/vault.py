@@ -57,8 +57,12 @@ class VaultSource:
         """The root CA, as PEM. Raises `VaultError` or `CertificateError`."""
         return self._answers.once("root", self._root)
 
+    def issuers(self, side: Side) -> tuple[tuple[Certificate, ...], ...]:
+        """The CA of the mount, which alone issues."""
+        return (self.issuer(side),)
+
     def issuer(self, side: Side) -> tuple[Certificate, ...]:
-        """The mount's CA, and its chain."""
+        """The mount's CA, and its chain. Raises `FleetError`."""
         mount = self.settings.mount_of(side)
         chain = self._answers.once(f"chain {mount}", lambda: self.vault.ca_chain(mount))
         found = [*parse_pem_bundle(self._ca(side)), *(c for pem in chain for c in parse_pem_bundle(pem))]
