@@ -107,5 +107,6 @@ if __name__ == "__main__":
             steps=STEPS,
             examples=EXAMPLES,
             add_arguments=add_arguments,
+            rows="clusters",
         )
     )

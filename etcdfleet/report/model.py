@@ -195,6 +195,11 @@ class RunRecord:
     protections: list[Protection] = field(default_factory=list)
 
     @property
+    def noun(self) -> str:
+        """What a row is: a host, or for work that touches no host, a cluster."""
+        return "cluster" if all(host.info.name == host.info.cluster for host in self.hosts.values()) else "host"
+
+    @property
     def clusters(self) -> dict[str, tuple[HostRecord, ...]]:
         """The hosts of this run by cluster, both in inventory order."""
         found: dict[str, list[HostRecord]] = {}

@@ -85,7 +85,8 @@ def closing_line(record: RunRecord) -> Text:
     hosts, failed = len(record.hosts), len(record.failed_hosts)
     changed = sum(host.totals()["changed"] > 0 for host in record.hosts.values())
     name = f"{record.runbook} --check" if record.check else record.runbook
-    count = "1 host" if hosts == 1 else f"{hosts} hosts"
+    noun = record.noun
+    count = f"1 {noun}" if hosts == 1 else f"{hosts} {noun}s"
     code = record.exit_code
     if code is ExitCode.OK:
         verb = "would change" if record.check else "changed"
@@ -151,7 +152,7 @@ def _fact_columns(record: RunRecord, marks: Marks) -> list[Column]:
 
 def _table(record: RunRecord, columns: Sequence[Column]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", collapse_padding=False)
-    table.add_column("host", no_wrap=True)
+    table.add_column(record.noun, no_wrap=True)
     for column in columns:
         table.add_column(column.title, no_wrap=True)
     for cluster, hosts in record.clusters.items():

@@ -102,10 +102,11 @@ class VaultConnection:
     ) -> VaultConnection:
         """From the settings ``pki.address`` and ``pki.namespace`` and the environment, which wins.
 
-        Read are VAULT_ADDR, VAULT_NAMESPACE, VAULT_TOKEN, VAULT_TOKEN_FILE, VAULT_ROLE_ID with VAULT_SECRET_ID,
-        VAULT_CACERT, VAULT_CAPATH, VAULT_CLIENT_CERT with VAULT_CLIENT_KEY, and ``~/.vault-token``. Raises VaultError
-        when there is no address, a file that is named is missing, or VAULT_SKIP_VERIFY asks for an unchecked
-        connection. No way to log in is not an error before Vault is asked for something that needs one.
+        Read are VAULT_ADDR, VAULT_NAMESPACE, VAULT_TOKEN, VAULT_TOKEN_FILE, VAULT_ROLE_ID with VAULT_SECRET_ID (and
+        VAULT_APPROLE_MOUNT), VAULT_CACERT, VAULT_CAPATH, VAULT_CLIENT_CERT with VAULT_CLIENT_KEY, and
+        ``~/.vault-token``. Raises VaultError when there is no address, a file that is named is missing, or
+        VAULT_SKIP_VERIFY asks for an unchecked connection. No way to log in is not an error before Vault is asked for
+        something that needs one.
         """
         env = os.environ if environ is None else environ
         warnings: list[str] = []
@@ -202,7 +203,7 @@ def _auth(env: Mapping[str, str], home: Path | None, warnings: list[str]) -> Tok
         return _from_file(Path(_existing(file, "VAULT_TOKEN_FILE")), "VAULT_TOKEN_FILE", warnings)
     role_id, secret_id = env.get("VAULT_ROLE_ID", "").strip(), env.get("VAULT_SECRET_ID", "").strip()
     if role_id and secret_id:
-        return AppRoleAuth(role_id, Secret(secret_id))
+        return AppRoleAuth(role_id, Secret(secret_id), env.get("VAULT_APPROLE_MOUNT", "").strip("/ ") or "approle")
     if role_id or secret_id:
         have, lack = ("VAULT_ROLE_ID", "VAULT_SECRET_ID") if role_id else ("VAULT_SECRET_ID", "VAULT_ROLE_ID")
         raise VaultError(f"{have} is set but {lack} is not", remedy=f"set {lack} too, or unset {have}")

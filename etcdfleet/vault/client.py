@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Self
 from urllib.parse import quote
 
 from etcdfleet.certs.model import pem_blocks
@@ -40,7 +40,7 @@ class Vault:
         self.connection = connection
         self._transport = transport or Transport(connection)
 
-    def __enter__(self) -> Vault:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -112,7 +112,7 @@ class Vault:
 
     def read_role(self, mount: str, role: str) -> RoleFacts | None:
         """The role as it is set in Vault, or None when the token may not read it. VaultError when there is none."""
-        path = f"{_quoted(mount)}/roles/{_quoted(role)}"
+        path = f"{quoted(mount)}/roles/{quoted(role)}"
         self._log_in()
         try:
             answer = self._transport.request("get", path)
@@ -131,7 +131,7 @@ class Vault:
     def list_roles(self, mount: str) -> tuple[str, ...] | None:
         """The names of the roles of a mount, or None when they cannot be listed."""
         try:
-            answer = self._transport.request("list", f"{_quoted(mount)}/roles")
+            answer = self._transport.request("list", f"{quoted(mount)}/roles")
         except (Refusal, Broken, VaultError):
             return None
         return words(answer["data"]["keys"]) if isinstance(answer, Mapping) else ()
@@ -172,18 +172,18 @@ class Vault:
 
     def ca_pem(self, mount: str) -> str:
         """The certificate (PEM) of the CA that the mount issues with. Needs no token."""
-        return self._pem(f"{_quoted(mount)}/ca/pem")[0]
+        return self._pem(f"{quoted(mount)}/ca/pem")[0]
 
     def ca_chain(self, mount: str) -> tuple[str, ...]:
         """The mount's CA certificate and those above it, one PEM each, as far as Vault knows them. Needs no token."""
-        return self._pem(f"{_quoted(mount)}/ca_chain")
+        return self._pem(f"{quoted(mount)}/ca_chain")
 
     @property
     def _source(self) -> str:
         return self.connection.auth.source if self.connection.auth else "nowhere"
 
     def _certificate(self, mount: str, role: str, verb: str, body: dict[str, Any]) -> Issued:
-        path = f"{_quoted(mount)}/{verb}/{_quoted(role)}"
+        path = f"{quoted(mount)}/{verb}/{quoted(role)}"
 
         def special(refusal: Refusal) -> VaultError | None:
             return self._unknown_role(mount, role) if "unknown role" in refusal.words.lower() else None
@@ -224,11 +224,12 @@ class Vault:
         *,
         needs: tuple[str, ...],
         special: Callable[[Refusal], VaultError | None] = lambda _: None,
+        wrap_ttl: int = 0,
     ) -> Any:
         """A request with our token. ``special`` may know better what a refusal of this path means."""
         self._log_in()
         try:
-            return self._transport.request(method, path, body=body)
+            return self._transport.request(method, path, body=body, wrap_ttl=wrap_ttl)
         except Refusal as refusal:
             failure = refusal
         except Broken as broken:
@@ -289,7 +290,8 @@ class Vault:
         )
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
+    """A mount or a name as part of a path."""
     return quote(name.strip("/"), safe="/")
 
 

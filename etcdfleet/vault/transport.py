@@ -91,15 +91,18 @@ class Transport:
         query: Mapping[str, str] | None = None,
         login: bool = True,
         root: bool = False,
+        wrap_ttl: int = 0,
     ) -> Any:
         """The JSON answer (a dict) or, for anything else, hvac's Response. ``root`` ignores the namespace.
+
+        With ``wrap_ttl`` seconds the answer is a token that gives it once within that time (response wrapping).
 
         A dropped connection, a passing refusal and a refused connection are tried again, three times. Raises Refusal,
         Broken, and VaultError when there is no way to log in.
         """
         token = self.token() if login else None
         for attempt in range(RETRIES + 1):
-            outcome = self._once(method, path, body, query, token, root=root)
+            outcome = self._once(method, path, body, query, token, root=root, wrap_ttl=wrap_ttl)
             if not isinstance(outcome, Refusal | Broken):
                 return outcome
             again = outcome.passing if isinstance(outcome, Refusal) else outcome.kind in ("dropped", "refused")
@@ -151,6 +154,7 @@ class Transport:
         token: Secret | None,
         *,
         root: bool,
+        wrap_ttl: int = 0,
     ) -> Any:
         import requests
 
@@ -159,6 +163,8 @@ class Transport:
             more["json"] = dict(body)
         if query:
             more["params"] = dict(query)
+        if wrap_ttl:
+            more["wrap_ttl"] = f"{wrap_ttl}s"
         try:
             with self._client(token, root=root) as client:
                 answer = client.adapter.request(method, f"/v1/{path}", raise_exception=False, **more)

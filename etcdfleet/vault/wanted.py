@@ -1,0 +1,209 @@
+"""What must be in Vault for the clusters of an inventory, and how what is there differs: plain data, nothing is asked.
+
+Role parameters are document A's; the names in them come from the inventory.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from etcdfleet.settings.base import ROLE_NAMES, SIDES, RoleName
+from etcdfleet.settings.models import HostSettings
+from etcdfleet.settings.pki import AppRoleSettings, KeyType, PkiSettings
+from etcdfleet.vault.answers import duration, words
+
+Members = Sequence[HostSettings]
+_USAGES = {"server": "ServerAuth", "client": "ClientAuth"}
+_SUBJECT = ("country", "province", "locality", "organization", "ou")
+
+
+@dataclass(frozen=True)
+class WantedMount:
+    """A PKI mount that issues, and the CA in it. ``root`` is the mount that signs it, None for a root kept offline."""
+
+    path: str
+    ca_name: str
+    ca_ttl: timedelta
+    key_type: KeyType
+    root: str | None
+    urls: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class WantedRole:
+    """A role with those parameters that matter here; Vault may have more."""
+
+    mount: str
+    name: str
+    parameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One parameter that is not as wanted. ``there`` is None when it is not set at all."""
+
+    key: str
+    there: Any
+    wanted: Any
+
+    def __str__(self) -> str:
+        return f"{self.key}: {_shown(self.there)} instead of {_shown(self.wanted)}"
+
+
+def mounts(members: Members, vault_address: str) -> tuple[WantedMount, ...]:
+    """The mounts that issue for a cluster. ``vault_address`` is the base of AIA and CRL addresses unless one is set."""
+    first, pki = members[0], members[0].pki
+    found = []
+    for path in dict.fromkeys(pki.mount_of(side) for side in SIDES):
+        side = "" if pki.trust == "single" else next(side for side in SIDES if pki.mount_of(side) == path)
+        name = f"etcd {first.cluster.name} {side} CA" if side else "etcd CA"
+        addresses = urls(pki, path, vault_address)
+        ca = (name, pki.setup.ca_ttl, pki.setup.ca_key_type, pki.trust_anchor.mount)
+        found.append(WantedMount(path, *ca, addresses))
+    return tuple(found)
+
+
+def urls(pki: PkiSettings, mount: str, vault_address: str) -> dict[str, list[str]]:
+    """Where certificates say that their issuer and its revocation list can be had."""
+    base = (pki.setup.urls or vault_address).rstrip("/")
+    return {
+        "issuing_certificates": [f"{base}/v1/{mount}/ca"],
+        "crl_distribution_points": [f"{base}/v1/{mount}/crl"],
+    }
+
+
+def roles(members: Members, sharing: Iterable[Members] = ()) -> tuple[WantedRole, ...]:
+    """The roles of a cluster. ``sharing`` are the other clusters of the inventory: one may name the same role."""
+    pki = members[0].pki
+    found = []
+    for role in ROLE_NAMES:
+        mount, name = pki.mount_for(role), pki.roles[role].name
+        users = [members, *(other for other in sharing if _same_role(other, role, mount, name))]
+        domains = dict.fromkeys(domain for each in users for domain in _names(each, role))
+        found.append(WantedRole(mount, name, role_parameters(pki, role, list(domains))))
+    return tuple(found)
+
+
+def role_parameters(pki: PkiSettings, role: RoleName, domains: Sequence[str]) -> dict[str, Any]:
+    """The parameters of document A for a role that issues for ``domains`` (a pure client may have any name)."""
+    settings = pki.roles[role]
+    any_name = role == "client"
+    kind, _, size = pki.key_type.partition("-")
+    subject = {key: list(getattr(pki.setup.subject, key)) for key in _SUBJECT}
+    return {
+        **{key: value for key, value in subject.items() if value},
+        "allowed_domains": list(domains) if not any_name else [],
+        "allow_any_name": any_name,
+        "allow_bare_domains": not any_name,
+        "allow_subdomains": False,
+        "allow_glob_domains": False,
+        "allow_localhost": False,
+        "allow_ip_sans": not any_name,
+        "enforce_hostnames": not any_name,
+        "require_cn": True,
+        "key_type": kind,
+        "key_bits": int(size.lstrip("p")),
+        "ttl": _seconds(settings.ttl),
+        "max_ttl": _seconds(settings.max_ttl),
+        "server_flag": "server" in settings.usages,
+        "client_flag": "client" in settings.usages,
+        "key_usage": ["DigitalSignature"] if any_name or kind == "ec" else ["DigitalSignature", "KeyEncipherment"],
+        "ext_key_usage": [_USAGES[usage] for usage in settings.usages],
+    }
+
+
+def policy_name(members: Members) -> str:
+    """The policy of a cluster."""
+    return f"{members[0].pki.setup.approle.name}-{members[0].cluster.name}"
+
+
+def policy(members: Members) -> str:
+    """What deploy may do for a cluster, and nothing else: certificates of its roles, and reading these and the CAs.
+
+    The last three are for the token itself: what it may do, how long it lives, and its end.
+    """
+    pki = members[0].pki
+    rules: dict[str, str] = {}
+    for role in ROLE_NAMES:
+        mount, name = pki.mount_for(role), pki.roles[role].name
+        rules[f"{mount}/sign/{name}"] = "update"
+        if pki.key_origin == "vault":
+            rules[f"{mount}/issue/{name}"] = "update"
+        rules[f"{mount}/roles/{name}"] = "read"
+    mount_paths = [*(pki.mount_of(side) for side in SIDES), pki.trust_anchor.mount]
+    for issuer in dict.fromkeys(mount_paths):
+        if issuer:
+            rules |= {f"{issuer}/{path}": "read" for path in ("ca/pem", "ca_chain", "cert/ca", "cert/ca_chain")}
+    rules["sys/capabilities-self"] = "update"
+    rules["auth/token/lookup-self"] = "read"
+    rules["auth/token/revoke-self"] = "update"
+    return "".join(f'path "{path}" {{ capabilities = ["{right}"] }}\n' for path, right in rules.items())
+
+
+def approle_parameters(settings: AppRoleSettings, policies: Iterable[str]) -> dict[str, Any]:
+    """The parameters of the AppRole that has these policies and no others, not even Vault's default one."""
+    return {
+        "token_policies": sorted(policies),
+        "token_no_default_policy": True,
+        "token_ttl": _seconds(settings.token_ttl),
+        "token_max_ttl": _seconds(settings.token_max_ttl),
+        "token_bound_cidrs": list(settings.token_cidrs),
+        "bind_secret_id": True,
+        "secret_id_ttl": _seconds(settings.secret_id_ttl),
+        "secret_id_num_uses": settings.secret_id_uses,
+        "secret_id_bound_cidrs": list(settings.secret_id_cidrs),
+    }
+
+
+def differences(wanted: Mapping[str, Any], there: Mapping[str, Any]) -> tuple[Difference, ...]:
+    """The wanted parameters that are otherwise; whichever way Vault writes durations and lists."""
+    return tuple(
+        Difference(key, there.get(key), value)
+        for key, value in wanted.items()
+        if _normal(key, there.get(key), value) != _normal(key, value, value)
+    )
+
+
+def as_diff(title: str, found: Sequence[Difference]) -> str:
+    """The differences as the lines of a diff."""
+    lines = [f"--- {title} (Vault)", f"+++ {title} (wanted)"]
+    for one in found:
+        lines += [f"-{one.key} = {_shown(one.there)}"] if one.there is not None else []
+        lines.append(f"+{one.key} = {_shown(one.wanted)}")
+    return "\n".join(lines) + "\n" if found else ""
+
+
+def _names(members: Members, role: RoleName) -> list[str]:
+    names = [member.fqdn for member in members[0].members]
+    service = members[0].cluster.service_name
+    return [*names, service] if role == "server" and service else names
+
+
+def _same_role(members: Members, role: RoleName, mount: str, name: str) -> bool:
+    pki = members[0].pki
+    return pki.source == "vault" and (pki.mount_for(role), pki.roles[role].name) == (mount, name)
+
+
+def _seconds(value: timedelta) -> int:
+    return int(value.total_seconds())
+
+
+def _normal(key: str, value: Any, wanted: Any) -> Any:
+    if isinstance(wanted, list):
+        # A network of one address may be written without its length.
+        return sorted(re.sub(r"/(32|128)$", "", word) if key.endswith("cidrs") else word for word in words(value))
+    if isinstance(wanted, bool):
+        return bool(value)
+    if key.endswith("ttl"):
+        return duration(value)
+    return value
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(str(item) for item in value) or "nothing"
+    return str(value).lower() if isinstance(value, bool) else str(value)

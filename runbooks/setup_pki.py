@@ -1,0 +1,141 @@
+#!/usr/bin/env python3
+"""Set Vault up for the clusters of the inventory: CAs, roles, and an AppRole that may have certificates of them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import _start  # type: ignore[import-not-found] # noqa: F401  sets the import path, finds the project's own Python
+
+from etcdfleet.cli import Run, run_runbook
+
+STEPS = [
+    ("authorities", "CAs"),
+    ("roles", "Roles"),
+    ("policy", "Policy"),
+    ("approle", "AppRole"),
+]
+
+DESCRIPTION = """\
+Makes what the inventory needs of Vault (or OpenBao): for each cluster a CA for its peers and one for its clients below
+the root CA, three roles, a policy that allows certificates of just these roles, and one AppRole for deploy and the
+other runbooks. Needs an administrator's token, from the environment or asked for; it is stored nowhere. What is there
+already is adopted: a CA is never replaced, and a role that differs is shown, and changed after a question only. A
+second run changes nothing."""
+
+EXAMPLES = """\
+  python runbooks/setup_pki.py --check --diff              what would be made or changed
+  python runbooks/setup_pki.py                             make it
+  python runbooks/setup_pki.py --create-root               and a root CA in Vault, if there is none
+  python runbooks/setup_pki.py --secret-id deploy.env      and a secret id: . ./deploy.env, then deploy
+  python runbooks/setup_pki.py --signed-dir from-the-safe  certificates from a root kept offline"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """This runbook's own arguments."""
+    parser.add_argument("--create-root", action="store_true", help="make a root CA in Vault if there is none")
+    parser.add_argument(
+        "--csr-dir",
+        type=Path,
+        default=Path("pki-requests"),
+        metavar="DIR",
+        help="with a root kept offline: where requests are written to (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--signed-dir", type=Path, metavar="DIR", help="and where the signed certificates are (default: the same)"
+    )
+    parser.add_argument(
+        "--secret-id",
+        type=Path,
+        metavar="FILE",
+        help="make a secret id of the AppRole, and a file that sets VAULT_ROLE_ID and VAULT_SECRET_ID",
+    )
+    parser.add_argument(
+        "--unwrap", type=Path, metavar="FILE", help="only unwrap the secret id in such a file; needs no token"
+    )
+    parser.add_argument(
+        "--wrap",
+        metavar="TIME",
+        help="with --secret-id: have the secret id wrapped, to be unwrapped once within this time (10m)",
+    )
+
+
+def setup_pki(run: Run) -> None:
+    """The steps, cluster by cluster: they share mounts and the AppRole."""
+    from nornir.plugins.runners import SerialRunner
+
+    from tasks.csr_files import CsrFiles
+    from tasks.setup_admin import ask_for_token, differing, hand_out
+    from tasks.setup_pki import approle, authorities, policy, roles
+
+    extra = run.options.extra
+    ask_for_token(run)
+    files = CsrFiles(extra["csr_dir"], extra["signed_dir"] or extra["csr_dir"])
+    fleet = run.fleet.clusters
+    agreed = run.options.yes or run.options.check
+
+    if run.hosts:
+        run.step(
+            "authorities",
+            authorities,
+            runner=SerialRunner(),
+            fleet=fleet,
+            files=files,
+            agreed=agreed,
+            create_root=extra["create_root"],
+        )
+    if not agreed and (found := differing(run)):
+        agreed = _agreed(run, found)
+    for name, task, more in (
+        ("roles", roles, {"agreed": agreed}),
+        ("policy", policy, {}),
+        ("approle", approle, {"agreed": agreed}),
+    ):
+        if run.good_hosts:
+            run.step(name, task, only=run.good_hosts, runner=SerialRunner(), fleet=fleet, **more)
+    if extra["secret_id"] and not run.options.check and len(run.good_hosts) == len(run.hosts):
+        hand_out(run, extra["secret_id"], extra["wrap"])
+
+
+def _agreed(run: Run, found: list[str]) -> bool:
+    from etcdfleet.errors import UsageError
+
+    for text in found:
+        run.say(f"differs: {text}")
+    try:
+        return run.confirm("Change this in Vault to what the inventory says?")
+    except UsageError:  # nobody is there to answer: it is left as it is, with a warning
+        return False
+
+
+def unwrap(path: Path) -> int:
+    """Only that: no inventory is read, and no report is written."""
+    from etcdfleet.errors import FleetError
+    from tasks import setup_admin
+
+    try:
+        print(setup_admin.unwrap(path))
+    except FleetError as error:
+        print(f"setup_pki: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    early.add_argument("--unwrap", type=Path)
+    if file := early.parse_known_args()[0].unwrap:
+        sys.exit(unwrap(file))
+    sys.exit(
+        run_runbook(
+            "setup_pki",
+            setup_pki,
+            description=DESCRIPTION,
+            steps=STEPS,
+            examples=EXAMPLES,
+            add_arguments=add_arguments,
+            rows="clusters",
+        )
+    )

@@ -1,0 +1,89 @@
+"""Files on the controller: requests of CAs for a root that is kept offline, and the credentials of the AppRole."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from etcdfleet.certs import public_key_fingerprint
+from etcdfleet.errors import CertificateError, UsageError
+
+HEADING = "# Made by etcdfleet: how deploy logs in to Vault. Source it: . "
+
+
+@dataclass(frozen=True)
+class CsrFiles:
+    """Where requests are written to, and signed certificates are looked for."""
+
+    requests: Path
+    signed: Path
+
+    def request(self, mount: str) -> Path:
+        """The CSR of a mount's CA."""
+        return self.requests / f"{mount.replace('/', '_')}.csr"
+
+    def signed_certificate(self, mount: str) -> Path:
+        """The certificate that the root made of it."""
+        return self.signed / f"{mount.replace('/', '_')}.pem"
+
+
+def public_text(path: Path) -> str:
+    """The fingerprint of the key that a CSR file is for; empty when there is none, or it cannot be read."""
+    try:
+        return public_key_fingerprint(path.read_text())
+    except (OSError, UnicodeDecodeError, CertificateError):
+        return ""
+
+
+def write_request(path: Path, csr: str) -> None:
+    """Writes a CSR. Raises UsageError when it cannot."""
+    _write(path, csr if csr.endswith("\n") else csr + "\n", 0o644)
+
+
+def write_credentials(path: Path, variables: Mapping[str, str], *, replace: bool) -> None:
+    """Writes a file that sets variables, for its owner only. A file that is not of this kind is not replaced.
+
+    Raises UsageError when there is one and ``replace`` is not given, or when it cannot be written.
+    """
+    if path.exists() and not replace:
+        try:
+            ours = path.read_text().startswith(HEADING)
+        except (OSError, UnicodeDecodeError):
+            ours = False
+        if not ours:
+            raise UsageError("there is another file of that name", where=str(path), remedy="choose another one")
+    lines = [f"{HEADING}{path.name}", "unset VAULT_TOKEN VAULT_TOKEN_FILE"]
+    lines += [f"export {key}={shlex.quote(value)}" for key, value in variables.items()]
+    _write(path, "\n".join(lines) + "\n", 0o600)
+
+
+def read_credentials(path: Path) -> dict[str, str]:
+    """The variables that a file of `write_credentials` sets. Raises UsageError for another file."""
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot be read: {error}", where=str(path)) from None
+    if not text.startswith(HEADING):
+        raise UsageError("it was not made by setup_pki.py --secret-id", where=str(path))
+    words = [shlex.split(line)[1] for line in text.splitlines() if line.startswith("export ")]
+    return {key: value for key, _, value in (word.partition("=") for word in words)}
+
+
+def _write(path: Path, text: str, mode: int) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "w") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except OSError as error:
+        raise UsageError(
+            f"cannot be written: {error.strerror or error}", where=str(path), remedy="choose another place"
+        ) from None
