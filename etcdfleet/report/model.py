@@ -197,7 +197,11 @@ class RunRecord:
     @property
     def noun(self) -> str:
         """What a row is: a host, or for work that touches no host, a cluster."""
-        return "cluster" if all(host.info.name == host.info.cluster for host in self.hosts.values()) else "host"
+        return (
+            "cluster"
+            if self.hosts and all(host.info.name == host.info.cluster for host in self.hosts.values())
+            else "host"
+        )
 
     @property
     def clusters(self) -> dict[str, tuple[HostRecord, ...]]:
