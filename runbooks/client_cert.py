@@ -85,7 +85,7 @@ def client_cert(run: Run) -> None:
     row = run.clusters[cluster][0]
     run.step("certificate", client_certificate, only=[row], settings=settings, request=ClientRequest(name, ttl, files))
     if row in run.good_hosts and not run.options.check:
-        run.say(files.environment.read_text())
+        run.say(files.environment.read_text().strip())
 
 
 def _duration(text: str) -> timedelta:

@@ -112,7 +112,7 @@ def converge_auth(task: Task, evidence: Mapping[str, Evidence], prune: bool = Fa
     settings = site.settings
     wanted = wanted_auth(settings.auth, settings.pki.client_common_name)
     in_use = [proof.common_name for proof in proofs if proof.common_name]
-    passwords, done = dict(_passwords(settings.auth)), _Done()
+    passwords, done = dict(passwords_of(settings.auth)), _Done()
     readable = any(not proof.refusal for proof in proofs) or not task.is_dry_run()
     state = read_state(site, wanted, passwords) if readable else AuthState(enabled=False)
     plan = plan_auth(wanted, state, prune=prune, in_use=in_use)
@@ -244,7 +244,7 @@ def _must_be_done(settings: HostSettings, plan: AuthPlan) -> None:
         )
 
 
-def _passwords(auth: AuthSettings) -> Iterator[tuple[str, str]]:
+def passwords_of(auth: AuthSettings) -> Iterator[tuple[str, str]]:
     """The passwords of users that have one in the environment. Raises `UsageError` for one that etcdctl cannot read."""
     for name, user in auth.users.items():
         password = os.environ.get(user.password_env or "", "") if user.password_env else ""
