@@ -5,7 +5,7 @@
 set -eu
 
 PACKAGES="mmdebstrap systemd-container qemu-user-static qemu-utils dnsmasq-base nftables iproute2
-openssh-client openssl e2fsprogs mount util-linux ca-certificates debian-archive-keyring"
+openssh-client openssl e2fsprogs mount util-linux ca-certificates debian-archive-keyring golang-cfssl"
 
 # $1: whose need it is, $2: packages
 install_or_say() {

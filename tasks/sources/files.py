@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from nornir.core.task import Task
 
@@ -18,7 +19,7 @@ from etcdfleet.certs import Certificate, Keep, Observed, Renew, Want, decide, pa
 from etcdfleet.certs.cfssl import remedy
 from etcdfleet.certs.chain import find_path
 from etcdfleet.certs.model import pem_blocks
-from etcdfleet.certs.want import utc
+from etcdfleet.certs.want import LOOPBACK, utc
 from etcdfleet.errors import CertificateError
 from etcdfleet.facts import HostFacts
 from etcdfleet.settings.base import RoleName, Side, side_of
@@ -98,8 +99,8 @@ class FilesSource:
         pem, key = self._text(path), self._key(_key_file(path))
         try:
             certificates = parse_pem_bundle(pem)
-            ca = self._anchor_file(side_of(want.role)).name
-            advice = remedy(want, pem, key, stem=path.stem, ca=ca)
+            shared = replace(want, **_of_all_members(settings)) if path.name == "server.pem" else want
+            advice = remedy(shared, pem, key, stem=path.stem, ca=self._anchor_file(side_of(want.role)).name)
         except CertificateError as error:
             raise _no_certificate(path, pem, error) from None
         return Obtained("".join(c.pem for c in certificates), key, where=str(path), remedy=advice)
@@ -119,7 +120,8 @@ class FilesSource:
                 remedy=f'write "CN": "{name}" in {path.stem}.json and make it again, or make '
                 f"pki.client_common_name: {leaf.common_name}",
             )
-        return [*_readable_by_others(_key_file(path)), *_end(settings, facts, want, certificates, path)]
+        ends = _ends(settings, facts, want, certificates, path, self._anchor_file(side_of(role)))
+        return [*_readable_by_others(_key_file(path)), *ends]
 
     def _anchor_file(self, side: Side) -> Path:
         return self.folder / ("ca.pem" if self.settings.trust == "single" else f"{side}-ca.pem")
@@ -219,26 +221,38 @@ def _readable_by_others(key: Path) -> list[str]:
     return [f"others may read the private key {key}: chmod 600 {key}"] if mode & 0o077 else []
 
 
-def _end(
-    settings: HostSettings, facts: HostFacts, want: Want, certificates: Sequence[Certificate], path: Path
+def _ends(
+    settings: HostSettings,
+    facts: HostFacts,
+    want: Want,
+    certificates: Sequence[Certificate],
+    path: Path,
+    ca: Path,
 ) -> list[str]:
     leaf = certificates[0]
-    whole = find_path(certificates, parse_pem_bundle(want.trust_anchor), at=facts.clock_now) or (leaf,)
-    last = min(whole, key=lambda certificate: certificate.not_after)
+    chain = find_path(certificates, parse_pem_bundle(want.trust_anchor), at=facts.clock_now) or (leaf,)
+    last = min(chain, key=lambda certificate: certificate.not_after)
     said = []
-    if last.not_after < leaf.not_after:
+    if last.not_after < leaf.not_after:  # the same words for all certificates and hosts: it is said once
         said.append(
-            f"{path} is valid until {utc(leaf.not_after)}, but its CA {last.title!r} only until {utc(last.not_after)}: "
-            'all ends then; let the CA live longer ("ca": {"expiry": …} in ca-csr.json), or the certificate shorter '
-            '("expiry" in ca-config.json)'
+            f"{ca}: the CA {last.title!r} ends at {utc(last.not_after)}, and with it all its certificates, while some "
+            'say that they are valid for longer; make the next one with "ca": {"expiry": …} in its request, where '
+            "cfssl's default is 5 years"
         )
     left = last.not_after - facts.clock_now
     if left <= settings.pki.renew_before.threshold(leaf.not_after - leaf.not_before):
-        whose = "expires" if last is leaf else f"ends with its CA {last.title!r}"
+        whose = "expires" if last == leaf else f"ends with its CA {last.title!r}"
         said.append(
             f"{path} {whose} at {utc(last.not_after)}, in {left.days} days: make a new one, put it there, and deploy"
         )
     return said
+
+
+def _of_all_members(settings: HostSettings) -> dict[str, Any]:
+    """What a certificate for all members must be valid for, so that a person has to correct it once."""
+    service = settings.cluster.service_name
+    names = (*(member.fqdn for member in settings.members), *([service] if service else []))
+    return {"dns_names": names, "ip_addresses": (*(member.address for member in settings.members), LOOPBACK)}
 
 
 def _together(errors: Sequence[CertificateError]) -> CertificateError:
