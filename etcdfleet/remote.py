@@ -384,12 +384,6 @@ def connect(host: Host, configuration: Config) -> RemoteHost:
     return remote
 
 
-def disconnect(host: Host) -> None:
-    """Closes the host's connection if it is open; the next `connect` logs in again."""
-    if "netmiko" in host.connections:
-        host.close_connection("netmiko")
-
-
 def _open(host: Host, configuration: Config) -> Any:
     parameters = host.get_connection_parameters("netmiko")
     extras: dict[str, Any] = {

@@ -3,9 +3,9 @@
 Pure functions over text and frozen data; nothing here knows hosts, SSH or Vault.
 """
 
-from etcdfleet.certs.chain import bundle, chain_problems, issued, pick_root, same_certificates
+from etcdfleet.certs.chain import bundle, chain_problems, issued, same_certificates
 from etcdfleet.certs.check import check_bundle
-from etcdfleet.certs.decide import Keep, Observed, Renew, RenewBefore, anchor_differs, decide
+from etcdfleet.certs.decide import Keep, Observed, Renew, RenewBefore, decide
 from etcdfleet.certs.model import Certificate, Usage, parse_pem_bundle, public_key_fingerprint
 from etcdfleet.certs.request import request_problems
 from etcdfleet.certs.trust import MemberTrust, leads_to, must_trust_first, readable, still_shown, together
@@ -21,7 +21,6 @@ __all__ = [
     "Role",
     "Usage",
     "Want",
-    "anchor_differs",
     "bundle",
     "chain_problems",
     "check_bundle",
@@ -30,7 +29,6 @@ __all__ = [
     "leads_to",
     "must_trust_first",
     "parse_pem_bundle",
-    "pick_root",
     "public_key_fingerprint",
     "readable",
     "request_problems",

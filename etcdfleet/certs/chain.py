@@ -43,15 +43,6 @@ def in_order(leaf: Certificate, others: Iterable[Certificate]) -> tuple[Certific
     return tuple(path)
 
 
-def pick_root(chain: Iterable[str]) -> str | None:
-    """The first self-signed CA certificate of ``chain``, as PEM, or None. CertificateError when unreadable."""
-    for text in chain:
-        for certificate in parse_pem_bundle(text) if text.strip() else ():
-            if certificate.self_signed and certificate.is_ca:
-                return certificate.pem
-    return None
-
-
 def same_certificates(one: str | None, other: str | None) -> bool:
     """Whether two PEM texts hold the same set of certificates (order, comments and line ends do not matter)."""
     try:

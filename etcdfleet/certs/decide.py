@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from fractions import Fraction
 from typing import Protocol, TypeAlias
 
-from etcdfleet.certs.chain import chain_problems, find_path, order_problems, same_certificates
+from etcdfleet.certs.chain import chain_problems, find_path, order_problems
 from etcdfleet.certs.model import Certificate, aware, holds_private_key, parse_pem_bundle
 from etcdfleet.certs.want import Want, issuer_problem, name_problems, span, usage_problems, utc
 from etcdfleet.errors import CertificateError
@@ -29,13 +29,11 @@ class Observed:
     """What a host has for one role.
 
     ``bundle`` is the text of the ``.pem`` file, ``key_fingerprint`` the SHA-256 (hex) of the SPKI DER form of the key
-    file's public key, ``trust_anchor`` the text of the trust anchor file; each is None when missing or unreadable.
-    ``clock`` is the host's own time, aware.
+    file's public key; each is None when missing or unreadable. ``clock`` is the host's own time, aware.
     """
 
     bundle: str | None = field(default=None, repr=False)
     key_fingerprint: str | None = None
-    trust_anchor: str | None = field(default=None, repr=False)
     clock: datetime | None = None
 
 
@@ -90,11 +88,6 @@ def decide(
         reasons.append(problem)
     reasons += _key_reasons(leaf, observed)
     return Renew(tuple(reasons), leaf) if reasons else Keep(leaf, end - _threshold(leaf, renew_before))
-
-
-def anchor_differs(want: Want, observed: Observed) -> bool:
-    """Whether the trust anchor file of the host holds other certificates than it should, or none."""
-    return not same_certificates(want.trust_anchor, observed.trust_anchor)
 
 
 def _time_reasons(leaf: Certificate, end: datetime, now: datetime, renew_before: RenewBefore) -> list[str]:

@@ -23,7 +23,7 @@ from etcdfleet.settings.models import (
 from etcdfleet.settings.pki import PkiSettings, RoleSettings, RolesSettings, TrustAnchor
 from etcdfleet.settings.problems import Problem, SettingsError
 from etcdfleet.settings.sources import InventoryFiles
-from etcdfleet.settings.units import RenewBefore, go_duration, go_nanoseconds, parse_duration, parse_size, size_text
+from etcdfleet.settings.units import RenewBefore, go_duration, parse_duration, parse_size, size_text
 
 __all__ = [
     "ROLE_NAMES",
@@ -57,7 +57,6 @@ __all__ = [
     "Usage",
     "client_url",
     "go_duration",
-    "go_nanoseconds",
     "load_fleet",
     "open_nornir",
     "parse_duration",

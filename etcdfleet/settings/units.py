@@ -41,11 +41,6 @@ def go_duration(duration: timedelta) -> str:
     return "".join(parts) or "0s"
 
 
-def go_nanoseconds(duration: timedelta) -> int:
-    """``duration`` in nanoseconds: the form of Go's durations in etcd's YAML configuration, where no string is read."""
-    return duration // timedelta(microseconds=1) * 1000
-
-
 def parse_size(value: int | str) -> int:
     """Bytes from a number of bytes, or from ``1GiB``, ``512MiB``, ``64KiB``.
 

@@ -20,7 +20,6 @@ from etcdfleet.certs import (
     chain_problems,
     issued,
     parse_pem_bundle,
-    pick_root,
     public_key_fingerprint,
     same_certificates,
 )
@@ -139,13 +138,6 @@ def test_bundle_orders_and_drops_root_and_doubles() -> None:
     assert text == made.pem + below.pem + PEERS.pem
     assert bundle(text, [ROOT.pem]) == text
     assert bundle(made.pem, []) == made.pem
-
-
-def test_pick_root() -> None:
-    assert pick_root([PEERS.pem, ROOT.pem]) == ROOT.pem
-    assert pick_root([PEERS.pem + ROOT.pem]) == ROOT.pem
-    assert pick_root([PEERS.pem]) is None
-    assert pick_root([]) is None
 
 
 def test_same_certificates() -> None:

@@ -17,7 +17,6 @@ from etcdfleet.certs import (
     Renew,
     RenewBefore,
     Want,
-    anchor_differs,
     bundle,
     check_bundle,
     decide,
@@ -47,7 +46,7 @@ def want(role: str = "peer", **changes: object) -> Want:
 
 def observed(made: Made, *chain: Made, **changes: object) -> Observed:
     full = made.pem + "".join(c.pem for c in chain or (PEERS,))
-    seen = Observed(full, public_key_fingerprint(public_pem(made.key)), ROOT.pem, NOW)
+    seen = Observed(full, public_key_fingerprint(public_pem(made.key)), NOW)
     return replace(seen, **changes)  # type: ignore[arg-type]
 
 
@@ -99,8 +98,8 @@ def test_good_ones_are_kept(wanted: Want, seen: Observed) -> None:
 
 
 CASES: dict[str, tuple[Want, Observed, str]] = {
-    "nothing": (want(), Observed(None, None, None, NOW), "there is no certificate yet"),
-    "key only": (want(), Observed(None, "ab" * 32, None, NOW), "the certificate is missing"),
+    "nothing": (want(), Observed(None, None, NOW), "there is no certificate yet"),
+    "key only": (want(), Observed(None, "ab" * 32, NOW), "the certificate is missing"),
     "empty": (want(), observed(leaf(PEERS), bundle="\n"), "the certificate is missing"),
     "garbage": (want(), observed(leaf(PEERS), bundle="garbage"), "unreadable: there is no certificate"),
     "cut off": (want(), observed(leaf(PEERS), bundle=leaf(PEERS).pem[:300]), "unreadable"),
@@ -255,14 +254,6 @@ def test_clocks() -> None:
         decide(want(), replace(seen, clock=None), renew_before=THIRD)
     with pytest.raises(CertificateError):
         decide(want("peer", trust_anchor="nothing"), seen, renew_before=THIRD)
-
-
-def test_the_anchor_file_is_compared_by_its_certificates() -> None:
-    seen = observed(leaf(PEERS))
-    assert not anchor_differs(want(), seen)
-    assert not anchor_differs(want(), replace(seen, trust_anchor="# ours\r\n" + ROOT.pem.replace("\n", "\r\n")))
-    assert anchor_differs(want(), replace(seen, trust_anchor=None))
-    assert anchor_differs(want(), replace(seen, trust_anchor=PEERS.pem))
 
 
 @pytest.mark.parametrize(

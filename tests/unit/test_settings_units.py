@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from etcdfleet.settings import RenewBefore, go_duration, go_nanoseconds, parse_duration, parse_size, size_text
+from etcdfleet.settings import RenewBefore, go_duration, parse_duration, parse_size, size_text
 
 
 @pytest.mark.parametrize(
@@ -32,10 +32,6 @@ def test_duration(text: str, duration: timedelta, go: str) -> None:
 def test_no_duration(text: str) -> None:
     with pytest.raises(ValueError, match=r"duration|too long"):
         parse_duration(text)
-
-
-def test_nanoseconds() -> None:
-    assert go_nanoseconds(timedelta(hours=8)) == 28_800_000_000_000
 
 
 @pytest.mark.parametrize(
