@@ -9,9 +9,10 @@ from pathlib import Path
 from etcdfleet.settings.base import ROLE_NAMES, ROLE_USAGES, RoleName
 from etcdfleet.settings.drafts import Draft
 from etcdfleet.settings.notes import Notes, must_exist
+from etcdfleet.settings.pki import PkiSettings
 from etcdfleet.settings.units import go_duration
 
-SAME_IN_CLUSTER = ("trust_anchor", "trust", "source", "mount", "mounts", "client_common_name")
+SAME_IN_CLUSTER = ("trust_anchor", "trust", "source", "folder", "mount", "mounts", "client_common_name")
 """Keys of ``pki`` that all members of a cluster must have in common."""
 _ROLE_JOBS: Mapping[RoleName, str] = {
     "peer": "members use one pair both to accept and to open connections to each other",
@@ -89,7 +90,7 @@ def _roles(draft: Draft, notes: Notes) -> None:
         missing = [usage for usage in ROLE_USAGES[name] if usage not in role.usages]
         if missing:
             what = f"role {name} needs usage {' and '.join(missing)}: {_ROLE_JOBS[name]}"
-            remedy = f"write usages: [{', '.join(ROLE_USAGES[name])}], and let the role {role.name} in Vault allow them"
+            remedy = f"write usages: [{', '.join(ROLE_USAGES[name])}], and {_allowing(draft.pki, name)} them"
             notes.mistake(draft, f"{key}.usages", what, remedy)
         if role.ttl <= timedelta(0):
             notes.mistake(draft, f"{key}.ttl", "a certificate must live longer than 0s", "write a time such as 43800h")
@@ -105,6 +106,13 @@ def _roles(draft: Draft, notes: Notes) -> None:
         notes.mistake(draft, "pki.renew_before", what, 'write less, or a fraction of the life such as "1/3"')
 
 
+def _allowing(pki: PkiSettings, role: RoleName) -> str:
+    """The other half of a remedy that gives a role more usages."""
+    if pki.source == "files":
+        return f"make the {role} certificate with a profile that allows"
+    return f"let the role {pki.roles[role].name} in Vault allow"
+
+
 def _gateway(draft: Draft, notes: Notes) -> None:
     if draft.cluster is None or draft.pki is None or not (draft.cluster.gateway and draft.cluster.client_tls):
         return
@@ -115,7 +123,7 @@ def _gateway(draft: Draft, notes: Notes) -> None:
         )
         remedy = (
             "either set gateway: false (only the JSON API below /v3/ is lost, /health stays), "
-            "or give pki.roles.server usages: [server, client] and let the role in Vault allow both"
+            f"or give pki.roles.server usages: [server, client] and {_allowing(draft.pki, 'server')} both"
         )
         notes.mistake(draft, "cluster.gateway", what, remedy)
 
