@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from etcdfleet.certs.chain import chain_problems, find_path, order_problems
 from etcdfleet.certs.model import Certificate, aware, holds_private_key, parse_pem_bundle, public_key_fingerprint
-from etcdfleet.certs.want import Want, issuer_problem, name_problems, span, usage_problems, utc
+from etcdfleet.certs.want import Want, issuer_problem, key_problems, name_problems, span, usage_problems, utc
 from etcdfleet.errors import CertificateError
 
 _FINGERPRINT = re.compile(r"[0-9a-fA-F]{64}")
@@ -36,6 +36,7 @@ def check_bundle(
     problems += _key_problems(leaf, key)
     problems += name_problems(want, leaf)
     problems += usage_problems(want, leaf)
+    problems += key_problems(want, leaf)
     problems += _clock_problems(leaf, now, clock_of_host)
     try:
         anchors = parse_pem_bundle(want.trust_anchor)

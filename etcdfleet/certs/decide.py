@@ -9,7 +9,7 @@ from typing import Protocol, TypeAlias
 
 from etcdfleet.certs.chain import chain_problems, find_path, order_problems
 from etcdfleet.certs.model import Certificate, aware, holds_private_key, parse_pem_bundle
-from etcdfleet.certs.want import Want, issuer_problem, name_problems, span, usage_problems, utc
+from etcdfleet.certs.want import Want, issuer_problem, key_problems, name_problems, span, usage_problems, utc
 from etcdfleet.errors import CertificateError
 
 
@@ -80,6 +80,7 @@ def decide(
     reasons = _time_reasons(leaf, end, now, renew_before)
     reasons += name_problems(want, leaf)
     reasons += usage_problems(want, leaf)
+    reasons += key_problems(want, leaf)
     if holds_private_key(observed.bundle):
         reasons.append("there is a private key in the certificate file")
     reasons += order_problems(certificates)

@@ -64,6 +64,11 @@ class Certificate:
     x509: x509.Certificate = field(repr=False, compare=False)
 
     @property
+    def key_kind(self) -> str:
+        """Type and size of its key as the settings write them: ``rsa-2048``, ``ec-p256``."""
+        return f"{self.key_type.lower()}-{'p' if self.key_type == 'EC' else ''}{self.key_size}"
+
+    @property
     def title(self) -> str:
         """A name for messages: the subject's CN if it has one, else the whole subject, else the serial."""
         return self.common_name or self.subject or self.serial

@@ -28,8 +28,8 @@ class Want:
     a certificate that could do more is as wrong as one that can do less. One that was ``made_elsewhere`` may have other
     names on top, wildcards, any common name, and an end after that of its CA, as nobody asked for these.
     ``trust_anchor`` is PEM, one CA or several, of which one must be reached. ``issuing_ca`` is the PEM of the CA that
-    would sign today (or several during a change of CA); None when that does not matter. Raises ValueError for an
-    address that is none.
+    would sign today (or several during a change of CA); None when that does not matter. ``key_kind`` is the wanted kind
+    of key (``rsa-2048``), empty when any will do. Raises ValueError for an address that is none.
     """
 
     role: Role
@@ -40,6 +40,7 @@ class Want:
     trust_anchor: str = field(repr=False)
     issuing_ca: str | None = field(default=None, repr=False)
     made_elsewhere: bool = False
+    key_kind: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "dns_names", normal_names(self.dns_names))
@@ -143,6 +144,13 @@ def issuer_problem(want: Want, leaf: Certificate) -> str | None:
     if any(issued(leaf, by=ca) for ca in current):
         return None
     return f"it was issued by {leaf.issuer!r}, not by the CA that issues today, {current[0].subject!r}"
+
+
+def key_problems(want: Want, leaf: Certificate) -> list[str]:
+    """How the key of ``leaf`` differs from what is wanted."""
+    if not want.key_kind or leaf.key_kind == want.key_kind:
+        return []
+    return [f"its key is {leaf.key_kind} instead of {want.key_kind}"]
 
 
 def utc(moment: datetime) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -70,7 +71,7 @@ class VaultSource:
 
     def want(self, settings: HostSettings, role: RoleName) -> Want:
         """Names and addresses as etcd uses them, from the CA that issues today."""
-        return want_for(
+        needed = want_for(
             role,
             fqdn=settings.member.fqdn,
             address=settings.member.address,
@@ -80,6 +81,8 @@ class VaultSource:
             common_name=settings.pki.client_common_name if role == "client" else None,
             issuing_ca=self._ca(side_of(role)),
         )
+        # A key that Vault makes is as the role says.
+        return replace(needed, key_kind=settings.pki.key_type) if self.signs_requests else needed
 
     def decide(self, settings: HostSettings, facts: HostFacts, want: Want) -> Keep | Renew:
         """See `etcdfleet.certs.decide`."""

@@ -301,3 +301,25 @@ def test_wrong_order_and_unreadable_anchor() -> None:
     good = bundle(leaf(PEERS).pem, [PEERS.pem])
     problems = check_bundle(want("peer", trust_anchor="x"), good, pem_of(key("leaf")), now=NOW, clock_of_host=NOW)
     assert problems == ("the trust anchor: there is no certificate in this PEM text",)
+
+
+@pytest.mark.parametrize(
+    ("kind", "wanted", "reason"),
+    [
+        ("ec", "", None),
+        ("ec", "ec-p256", None),
+        ("rsa", "rsa-2048", None),
+        ("ec", "ec-p384", "its key is ec-p256 instead of ec-p384"),
+        ("rsa", "rsa-3072", "its key is rsa-2048 instead of rsa-3072"),
+        ("rsa", "ec-p256", "its key is rsa-2048 instead of ec-p256"),
+    ],
+)
+def test_another_kind_of_key_is_a_reason_to_renew_where_one_is_wanted(
+    kind: str, wanted: str, reason: str | None
+) -> None:
+    made = leaf(PEERS, kind=kind, label=f"kind-{kind}")
+    decision = decide(want(key_kind=wanted), observed(made), renew_before=THIRD)
+    assert (decision.reasons if isinstance(decision, Renew) else ()) == ((reason,) if reason else ())
+    now = {"now": NOW, "clock_of_host": NOW}
+    problems = check_bundle(want(key_kind=wanted), made.pem + PEERS.pem, pem_of(made.key), **now)
+    assert problems == ((reason,) if reason else ())

@@ -1,0 +1,88 @@
+"""Where private keys are made, and of which kind: on Debian, 32-bit ARM and Alpine, with nothing restarted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import lab.vault
+from lab import pki
+from tests.lab.conftest import LabHandle
+from tests.lab.deploy_helpers import CERTS, deploy, inventory_variant, output, start_times, unhealthy
+
+PAIRS = ("server", "client", "etcdctl")
+
+
+@pytest.fixture(scope="module")
+def any_key(deployed: LabHandle) -> Iterator[LabHandle]:
+    """The session's lab with roles that sign for keys of every kind; at the end all is as it was."""
+    root = lab.vault.client(deployed.plan)
+    roles = [f"{mount}/roles/{name}" for mount, names in pki.mount_roles(deployed.plan).items() for name in names]
+    usual = {path: root.read(path)["data"] for path in roles}
+    for path, parameters in usual.items():
+        root.write_data(path, data={**parameters, "key_type": "any", "key_bits": 0})
+    yield deployed
+    for path, parameters in usual.items():
+        root.write_data(path, data=parameters)
+    assert deploy(deployed, timeout=600).exit_code == 0
+
+
+def kinds(handle: LabHandle, host: str) -> set[str]:
+    """What openssl on the host says of the keys and of the certificates beside them; proves that they belong."""
+    fqdn = handle.plan.host(host).fqdn
+    found = set()
+    for pair in PAIRS:
+        base = f"{CERTS}/{pair}/{fqdn}"
+        key, certificate = output(
+            handle, host, f"openssl pkey -in {base}.key -pubout; echo ==; openssl x509 -in {base}.pem -noout -pubkey"
+        ).split("==\n")
+        assert key == certificate, f"{host}: {pair}"
+        text = output(handle, host, f"openssl x509 -in {base}.pem -noout -text")
+        bits = re.search(r"Public-Key: \((\d+) bit\)", text)
+        curve = re.search(r"NIST CURVE: (P-\d+)", text)
+        assert bits, text
+        found.add(curve[1] if curve else f"RSA {bits[1]}")
+    return found
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind"),
+    [
+        ({"key_type": "ec-p384"}, "P-384"),
+        ({"key_type": "rsa-3072", "key_origin": "host"}, "RSA 3072"),
+        ({"key_origin": "vault"}, "RSA 3072"),  # those that are there are good
+    ],
+    ids=["ec", "rsa", "vault"],
+)
+def test_keys_of_other_kinds(any_key: LabHandle, tmp_path: Path, settings: dict[str, Any], kind: str) -> None:
+    def edit(files: dict[str, Any]) -> None:
+        files["inventory/defaults.yaml"]["data"]["pki"] |= settings
+
+    config = inventory_variant(any_key, tmp_path, edit)
+    running = start_times(any_key)
+    outcome = deploy(any_key, config=config, timeout=600)
+    assert outcome.exit_code == 0, outcome.text
+    for host in any_key.plan.hosts:
+        if host.cluster:
+            assert kinds(any_key, host.name) == {kind}, host.name
+            left = output(any_key, host.name, f"ls -a {CERTS}/sets")
+            assert ".new" not in left, left
+    assert start_times(any_key) == running, "new certificates need no restart"
+    for cluster in any_key.plan.clusters:
+        assert unhealthy(any_key, cluster.name) == ""
+    again = deploy(any_key, config=config, timeout=600)
+    assert (again.exit_code, set(again.changed.values())) == (0, {0}), again.text
+
+
+def test_a_role_for_other_keys_is_found_before_anything_is_changed(deployed: LabHandle, tmp_path: Path) -> None:
+    def edit(files: dict[str, Any]) -> None:
+        files["inventory/defaults.yaml"]["data"]["pki"] |= {"key_type": "ec-p256"}
+
+    outcome = deploy(deployed, "--cluster", "k3s-edge", config=inventory_variant(deployed, tmp_path, edit))
+    assert outcome.exit_code == 1, outcome.text
+    assert "it signs for rsa keys of 2048 bits, and pki.key_type is ec-p256" in outcome.text
+    assert set(outcome.changed.values()) == {0}
