@@ -220,6 +220,12 @@ def test_what_client_cert_writes(lab: LabHandle, config: Path, cluster: str, tmp
         assert outcome.exit_code == code, outcome.text
         assert said in outcome.text.replace("\n          ", " "), outcome.text
         assert (alice.folder / "alice.pem").read_text() == before
+    endless = variant(lab, tmp_path, certificate_max_ttl="900000h")
+    args = ("alice", "--cluster", cluster, "--out", str(alice.folder), "--ttl", "800000h", "--yes")
+    cut = deploy(lab, *args, config=endless, runbook="client_cert")
+    assert cut.exit_code == 1, cut.text
+    assert "max_ttl of role" in cut.error(cluster), "refused, and not cut by Vault"
+    assert (alice.folder / "alice.pem").read_text() == before
     again = Client(lab, cluster, "alice", alice.folder, config, "--yes")
     assert (alice.folder / "alice.pem").read_text() != before
     assert again.may("get", "/app/x")
