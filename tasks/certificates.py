@@ -42,8 +42,8 @@ class NewPair:
 
     @property
     def set_name(self) -> str:
-        """The folder of this pair under ``sets/``: unique, and found again by the serial."""
-        return f"{self.role}-{self.leaf.serial.replace(':', '')}"
+        """The folder of this pair under ``sets/``: found by the serial, and unique where two CAs count alike."""
+        return f"{self.role}-{self.leaf.serial.replace(':', '')}-{self.leaf.fingerprint[:8]}"
 
 
 def certificates(task: Task) -> Result:
