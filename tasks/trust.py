@@ -76,7 +76,7 @@ def trust(task: Task, clusters: frozenset[str]) -> Result:
     if not needed_sides(site.settings):
         return Result(task.host, result=StepOutcome("no TLS", skipped=True))
     if site.settings.cluster.name not in clusters:
-        return Result(task.host, result=StepOutcome("no new CA"))
+        return Result(task.host, result=StepOutcome("no new CA", skipped=True))
     changes = widened(site, site.observe(), source_of(task, site.settings))
     if changes and not task.is_dry_run():
         before = "\n".join([f"mkdir -p -m 0755 {CERTIFICATES}", *mark_if_read(site, changes)])

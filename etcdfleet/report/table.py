@@ -116,7 +116,14 @@ def _step_columns(record: RunRecord, between: str) -> list[Column]:
     names = dict.fromkeys([step.name for step in record.steps])
     for host in record.hosts.values():
         names.update(dict.fromkeys(host.steps))
-    return [column(name) for name in names]
+    shown = [name for name in names if not _had_nothing_to_do(record, name)]
+    return [column(name) for name in shown or names]
+
+
+def _had_nothing_to_do(record: RunRecord, name: str) -> bool:
+    """Whether a step of a run that went well was skipped everywhere: a column that says nothing."""
+    steps = [host.steps.get(name) for host in record.hosts.values()]
+    return record.exit_code is ExitCode.OK and all(step is None or step.status is Status.SKIPPED for step in steps)
 
 
 def _step_cell(step: StepRecord | None, check: bool, between: str) -> Text:
