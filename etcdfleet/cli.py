@@ -88,6 +88,10 @@ class Run:
             return True
         return self.terminal.ask(question)
 
+    def ask_secret(self, question: str) -> str:
+        """Ask for a secret, which is not shown. Whoever gets it adds it to the redactor."""
+        return self.terminal.ask_secret(question)
+
 
 Body = Callable[[Run], None]
 Rows: TypeAlias = Literal["hosts", "clusters"]

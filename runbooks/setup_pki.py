@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import _start  # type: ignore[import-not-found] # noqa: F401  sets the import path, finds the project's own Python
@@ -12,10 +13,12 @@ import _start  # type: ignore[import-not-found] # noqa: F401  sets the import pa
 from etcdfleet.cli import Run, run_runbook
 
 STEPS = [
-    ("authorities", "CAs"),
+    ("checks", "Checks"),
+    ("mounts", "Mounts"),
     ("roles", "Roles"),
     ("policy", "Policy"),
     ("approle", "AppRole"),
+    ("authorities", "CAs"),
 ]
 
 DESCRIPTION = """\
@@ -63,60 +66,78 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def setup_pki(run: Run) -> None:
-    """The steps, cluster by cluster: they share mounts and the AppRole."""
+    """The steps, cluster by cluster: clusters share mounts and the AppRole."""
     from nornir.plugins.runners import SerialRunner
 
-    from tasks.csr_files import CsrFiles
-    from tasks.setup_admin import ask_for_token, differing, hand_out
-    from tasks.setup_pki import approle, authorities, policy, roles
+    from etcdfleet.errors import UsageError
+    from tasks import pki_setup
+    from tasks.pki_setup import admin
+    from tasks.pki_setup.files import CsrFiles
+    from tasks.pki_setup.work import Setup, no_need
 
     extra = run.options.extra
-    ask_for_token(run)
-    files = CsrFiles(extra["csr_dir"], extra["signed_dir"] or extra["csr_dir"])
-    fleet = run.fleet.clusters
-    agreed = run.options.yes or run.options.check
+    wrap = admin.wrap_seconds(extra["wrap"])
+    if wrap and not extra["secret_id"]:
+        raise UsageError("there is nothing to wrap", where="--wrap", remedy="add --secret-id FILE")
+    for name in run.clusters:
+        if reason := no_need(run.fleet.clusters[name]):
+            run.record.skip_rest(name, reason)
+    setup = Setup(
+        run.fleet.clusters,
+        admin.vaults_of(run),
+        CsrFiles(extra["csr_dir"], extra["signed_dir"] or extra["csr_dir"]),
+        extra["create_root"],
+    )
+    chosen = [name for name in run.clusters if name in setup.vaults]
+    if not chosen:
+        return
+    admin.refuse_conflicts(setup)
+    holder = admin.who_gets_credentials(run, setup, extra["secret_id"]) if extra["secret_id"] else None
 
-    if run.hosts:
-        run.step(
-            "authorities",
-            authorities,
-            runner=SerialRunner(),
-            fleet=fleet,
-            files=files,
-            agreed=agreed,
-            create_root=extra["create_root"],
-        )
-    if not agreed and (found := differing(run)):
-        agreed = _agreed(run, found)
-    for name, task, more in (
-        ("roles", roles, {"agreed": agreed}),
-        ("policy", policy, {}),
-        ("approle", approle, {"agreed": agreed}),
-    ):
-        if run.good_hosts:
-            run.step(name, task, only=run.good_hosts, runner=SerialRunner(), fleet=fleet, **more)
-    if extra["secret_id"] and not run.options.check and len(run.good_hosts) == len(run.hosts):
-        hand_out(run, extra["secret_id"], extra["wrap"])
+    def good() -> list[str]:
+        return [name for name in chosen if name in run.good_hosts]
+
+    # One after the other, in this thread.
+    found = admin.differing(run.step("checks", pki_setup.checks, only=chosen, runner=SerialRunner(), setup=setup))
+    setup = replace(setup, agreed=_agreed(run, found))
+    for name in ("mounts", "roles", "policy", "approle", "authorities"):
+        if good():
+            run.step(name, getattr(pki_setup, name), only=good(), runner=SerialRunner(), setup=setup)
+    if holder is None:
+        return
+    if len(good()) < len(chosen):
+        run.record.warn(str(extra["secret_id"]), "no secret id was made, since something failed")
+        return
+    run.step("approle", admin.credentials, only=[holder], setup=setup, path=extra["secret_id"], wrap=wrap)
+    if holder in run.good_hosts and not run.options.check:
+        file = extra["secret_id"]
+        then = f"python runbooks/setup_pki.py --unwrap {file} on the machine that deploys, then " if wrap else ""
+        run.say(f"The AppRole's credentials are in {file}. To use them: {then}. {file.absolute()}")
 
 
-def _agreed(run: Run, found: list[str]) -> bool:
+def _agreed(run: Run, found: list[str]) -> frozenset[str] | None:
+    """Which differences may be changed, None for all."""
     from etcdfleet.errors import UsageError
 
+    if run.options.check or run.options.yes:
+        return None
+    if not found:
+        return frozenset()
     for text in found:
         run.say(f"differs: {text}")
     try:
-        return run.confirm("Change this in Vault to what the inventory says?")
+        return frozenset(found) if run.confirm("Change this in Vault to what the inventory says?") else frozenset()
     except UsageError:  # nobody is there to answer: it is left as it is, with a warning
-        return False
+        return frozenset()
 
 
 def unwrap(path: Path) -> int:
     """Only that: no inventory is read, and no report is written."""
     from etcdfleet.errors import FleetError
-    from tasks import setup_admin
+    from tasks.pki_setup import admin
 
     try:
-        print(setup_admin.unwrap(path))
+        print(admin.unwrap(path))
     except FleetError as error:
         print(f"setup_pki: {error}", file=sys.stderr)
         return 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
 import os
 import sys
 from collections.abc import Sequence
@@ -81,6 +82,18 @@ class Terminal:
             sys.stderr.write(f"{plain(question)} [y/N] ")
             sys.stderr.flush()
             return sys.stdin.readline().strip().lower() in ("y", "yes")
+        finally:
+            self.asking = False
+
+    def ask_secret(self, question: str) -> str:
+        """Ask for something that nobody shall see. Empty when nobody can answer."""
+        if self._live:
+            self._live.close()
+        self.asking = True
+        try:
+            return getpass.getpass(plain(question))
+        except EOFError:
+            return ""
         finally:
             self.asking = False
 

@@ -6,12 +6,12 @@ collected in ``warnings``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from etcdfleet.errors import VaultError
 from etcdfleet.vault.access import Secret, VaultConnection
-from etcdfleet.vault.answers import words
+from etcdfleet.vault.answers import duration, words
 from etcdfleet.vault.client import Vault, quoted
 from etcdfleet.vault.transport import Refusal, Transport
 
@@ -33,12 +33,26 @@ class VaultAdmin(Vault):
 
     def enable_pki(self, mount: str, longest: int) -> None:
         """A new PKI mount that issues for at most ``longest`` seconds."""
-        body = {"type": "pki", "config": {"max_lease_ttl": f"{longest}s", "default_lease_ttl": f"{longest}s"}}
-        self._write(f"sys/mounts/{quoted(mount)}", body)
+        self._write(f"sys/mounts/{quoted(mount)}", {"type": "pki", "config": {"max_lease_ttl": f"{longest}s"}})
+
+    def longest(self, mount: str) -> int:
+        """For how many seconds a mount issues at most, Vault's own limit counted in."""
+        answer = self.read(f"sys/mounts/{quoted(mount)}/tune") or {}
+        return int(duration(answer.get("max_lease_ttl")).total_seconds())
 
     def tune(self, mount: str, longest: int) -> None:
         """Lets a mount issue for up to ``longest`` seconds."""
         self._write(f"sys/mounts/{quoted(mount)}/tune", {"max_lease_ttl": f"{longest}s"})
+
+    def unwritable(self, paths: Iterable[str]) -> tuple[str, ...]:
+        """Those of ``paths`` that the token may not write to, as far as Vault says."""
+        asked = list(dict.fromkeys(paths))
+        try:
+            missing = self.check_access(dict.fromkeys(asked, ("update",)))
+            also = self.check_access(dict.fromkeys(missing, ("create",)))
+        except VaultError:
+            return ()  # the token may not ask: what it may not do will show
+        return tuple(also)
 
     def has_issuer(self, mount: str) -> bool:
         """Whether a mount has a CA."""

@@ -96,7 +96,7 @@ def role_parameters(pki: PkiSettings, role: RoleName, domains: Sequence[str]) ->
     subject = {key: list(getattr(pki.setup.subject, key)) for key in _SUBJECT}
     return {
         **{key: value for key, value in subject.items() if value},
-        "allowed_domains": list(domains) if not any_name else [],
+        **({} if any_name else {"allowed_domains": list(domains)}),
         "allow_any_name": any_name,
         "allow_bare_domains": not any_name,
         "allow_subdomains": False,
@@ -114,6 +114,28 @@ def role_parameters(pki: PkiSettings, role: RoleName, domains: Sequence[str]) ->
         "key_usage": ["DigitalSignature"] if any_name or kind == "ec" else ["DigitalSignature", "KeyEncipherment"],
         "ext_key_usage": [_USAGES[usage] for usage in settings.usages],
     }
+
+
+def conflicts(clusters: Sequence[Members]) -> tuple[str, ...]:
+    """What clusters of one Vault want otherwise of the same mount, role or AppRole: each run would undo the other's."""
+    said: dict[str, None] = {}
+    first: dict[str, tuple[str, Mapping[str, Any]]] = {}
+    for members in clusters:
+        name = members[0].cluster.name
+        for title, parameters in _shared(members, clusters):
+            owner, wanted = first.setdefault(title, (name, parameters))
+            for one in differences(parameters, wanted):
+                said[f"{title}: clusters {owner} and {name} want it otherwise: {one}"] = None
+    return tuple(said)
+
+
+def _shared(members: Members, clusters: Sequence[Members]) -> Iterable[tuple[str, Mapping[str, Any]]]:
+    settings = members[0].pki.setup.approle
+    yield f"AppRole {settings.name} at {settings.mount}", approle_parameters(settings, ())
+    for mount in mounts(members, ""):
+        yield f"mount {mount.path}", {**mount.urls, "trust_anchor": mount.root or members[0].pki.trust_anchor.file}
+    for role in roles(members, [other for other in clusters if other is not members]):
+        yield f"role {role.name} of {role.mount}", role.parameters
 
 
 def policy_name(members: Members) -> str:
@@ -151,6 +173,7 @@ def approle_parameters(settings: AppRoleSettings, policies: Iterable[str]) -> di
         "token_no_default_policy": True,
         "token_ttl": _seconds(settings.token_ttl),
         "token_max_ttl": _seconds(settings.token_max_ttl),
+        "token_period": 0,
         "token_bound_cidrs": list(settings.token_cidrs),
         "bind_secret_id": True,
         "secret_id_ttl": _seconds(settings.secret_id_ttl),
@@ -164,7 +187,9 @@ def differences(wanted: Mapping[str, Any], there: Mapping[str, Any]) -> tuple[Di
     return tuple(
         Difference(key, there.get(key), value)
         for key, value in wanted.items()
-        if _normal(key, there.get(key), value) != _normal(key, value, value)
+        # A role without a ttl takes the mount's: nothing that was set differs, and a deploy always says what it wants.
+        if not (key == "ttl" and not _normal(key, there.get(key), value))
+        and _normal(key, there.get(key), value) != _normal(key, value, value)
     )
 
 

@@ -44,18 +44,21 @@ def write_request(path: Path, csr: str) -> None:
     _write(path, csr if csr.endswith("\n") else csr + "\n", 0o644)
 
 
-def write_credentials(path: Path, variables: Mapping[str, str], *, replace: bool) -> None:
-    """Writes a file that sets variables, for its owner only. A file that is not of this kind is not replaced.
+def must_be_ours(path: Path) -> None:
+    """Raises UsageError when there is a file of that name that is not one of `write_credentials`."""
+    try:
+        ours = not path.exists() or path.read_text().startswith(HEADING)
+    except (OSError, UnicodeDecodeError):
+        ours = False
+    if not ours:
+        raise UsageError(
+            "there is another file of that name", where=str(path), remedy="choose another one, or replace it with --yes"
+        )
 
-    Raises UsageError when there is one and ``replace`` is not given, or when it cannot be written.
-    """
-    if path.exists() and not replace:
-        try:
-            ours = path.read_text().startswith(HEADING)
-        except (OSError, UnicodeDecodeError):
-            ours = False
-        if not ours:
-            raise UsageError("there is another file of that name", where=str(path), remedy="choose another one")
+
+def write_credentials(path: Path, variables: Mapping[str, str]) -> None:
+    """Writes a file that sets variables, for its owner only. Raises UsageError when it cannot."""
+    # A token would win over the AppRole, and the file may be sourced where the administrator's is still set.
     lines = [f"{HEADING}{path.name}", "unset VAULT_TOKEN VAULT_TOKEN_FILE"]
     lines += [f"export {key}={shlex.quote(value)}" for key, value in variables.items()]
     _write(path, "\n".join(lines) + "\n", 0o600)
