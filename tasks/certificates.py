@@ -144,7 +144,7 @@ def place(site: Site, pairs: Sequence[NewPair], anchors: Sequence[AnchorChange],
                 f"chown -R etcd:etcd {folder}; chmod {FOLDER_MODE:04o} {folder}; chmod {KEY_MODE:04o} {folder}/*\n"
                 f"sync {folder}/{fqdn}.key; rm -rf {final}; mv -T {folder} {final}; sync {SETS}"
             )
-        after.append(_swap(paths.folder(pair.role), pair.set_name))
+        after.append(swap(paths.folder(pair.role), pair.set_name))
     files += anchor_files(anchors)
     for role in modes:
         folder = paths.folder(role)
@@ -155,7 +155,8 @@ def place(site: Site, pairs: Sequence[NewPair], anchors: Sequence[AnchorChange],
     site.forget()
 
 
-def _swap(link: str, set_name: str) -> str:
+def swap(link: str, set_name: str) -> str:
+    """Shell: lets a well-known folder be another set, from one moment to the next."""
     # A folder that somebody made by hand, as in document A, is kept as a set of its own.
     return f"""if [ -d {link} ] && [ ! -L {link} ]; then mv {link} {SETS}/by-hand-{set_name}; fi
 ln -sfn sets/{set_name} {link}.new

@@ -1,0 +1,128 @@
+"""What a rotation of certificates does to a cluster: pure decisions over what was seen of its members."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TypeAlias
+
+from etcdfleet.certs.decide import Keep, Renew
+from etcdfleet.certs.want import Role, utc
+
+ORDERED = "a new key was asked for (--force)"
+
+
+@dataclass(frozen=True)
+class MemberPair:
+    """One member: its decisions by role, and what was seen of it. ``clock`` is its own.
+
+    ``healthy`` says that it answers a linearizable read and agrees with the others; ``problem`` is why not.
+    """
+
+    host: str
+    decisions: Mapping[Role, Keep | Renew] = field(default_factory=dict)
+    clock: datetime | None = None
+    running: bool = True
+    healthy: bool = True
+    leader: bool = False
+    problem: str = ""
+
+    @property
+    def due(self) -> tuple[Role, ...]:
+        """The roles whose certificate is to be replaced."""
+        return tuple(role for role, decision in self.decisions.items() if isinstance(decision, Renew))
+
+    @property
+    def expired(self) -> bool:
+        """Whether the members' connections to it fail because a certificate has run out, or is not there at all."""
+        clock = self.clock
+        if clock is None:
+            return False
+        ends = [
+            decision.certificate.not_after if decision.certificate else None
+            for role, decision in self.decisions.items()
+            if isinstance(decision, Renew) and role != "client"
+        ]
+        return any(end is None or end < clock for end in ends)
+
+
+@dataclass(frozen=True)
+class NothingDue:
+    """All certificates of the cluster can stay."""
+
+
+@dataclass(frozen=True)
+class OneByOne:
+    """The members with certificates that are due, in the order to take them: the leader last."""
+
+    hosts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class AllAtOnce:
+    """All members with certificates that are due, without waiting for health: it cannot come back before."""
+
+    hosts: tuple[str, ...]
+    why: str
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Nothing is touched, for this reason."""
+
+    what: str
+    remedy: str
+
+
+RotationPlan: TypeAlias = NothingDue | OneByOne | AllAtOnce | Refused
+
+
+def ordered(decision: Keep | Renew, *, forced: bool, chosen: bool) -> Keep | Renew:
+    """The decision with what the user asked for on top: a new one although it is good, or not this role at all."""
+    if not chosen and isinstance(decision, Renew) and decision.certificate is not None:
+        return Keep(decision.certificate, decision.certificate.not_after)
+    if forced and chosen and isinstance(decision, Keep):
+        return Renew((ORDERED,), decision.certificate)
+    return decision
+
+
+def plan_rotation(
+    members: Sequence[MemberPair], *, size: int, absent: Sequence[str] = (), allow_degraded: bool = False
+) -> RotationPlan:
+    """How to go about the certificates that are due in a cluster of ``size`` members.
+
+    ``absent`` are members that were not looked at. In a healthy cluster one member is done after the other. Where a
+    certificate has expired, members refuse each other: no gate could be passed, so all get new ones at once. A cluster
+    that is unhealthy for another reason is left alone; with ``allow_degraded`` it is done one by one as long as a
+    majority is healthy.
+    """
+    due = [member for member in members if member.due]
+    if not due:
+        return NothingDue()
+    expired = [member for member in members if member.expired]
+    order = tuple(member.host for member in sorted(due, key=lambda member: member.leader))
+    if expired:
+        names = ", ".join(member.host for member in expired)
+        return AllAtOnce(order, f"certificates of {names} have expired, so members refuse each other")
+    sick = [f"{member.host}: {member.problem or 'not healthy'}" for member in members if not member.healthy]
+    sick += [f"{name} was not looked at" for name in absent]
+    if not sick:
+        return OneByOne(order)
+    healthy = [member for member in members if member.healthy]
+    quorum = size // 2 + 1
+    if allow_degraded and len(healthy) >= quorum:
+        return OneByOne(tuple(host for host in order if host in {member.host for member in healthy}))
+    if allow_degraded:
+        remedy = f"bring members back first: {len(healthy)} of {size} are healthy, and {quorum} are needed"
+    else:
+        remedy = "bring it back to health first; --allow-degraded goes on with the healthy ones, if they are a majority"
+    return Refused("; ".join(sick), remedy)
+
+
+def sentence(role: Role, decision: Keep | Renew) -> str:
+    """What will be done with a certificate, why and when, for people."""
+    if isinstance(decision, Keep):
+        return f"{role}: good until {utc(decision.certificate.not_after)}, due from {utc(decision.renew_at)}"
+    end = f" (until {utc(decision.certificate.not_after)})" if decision.certificate else ""
+    return f"{role}: to be replaced{end}: {'; '.join(decision.reasons)}"

@@ -1,0 +1,70 @@
+#!/usr/bin/env python3
+"""Renew the certificates that are due on live clusters, one member after the other, without a restart."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+import _start  # type: ignore[import-not-found] # noqa: F401  sets the import path, finds the project's own Python
+
+from etcdfleet.cli import Run, run_runbook
+
+STEPS = [
+    ("decide", "Decide"),
+    ("rotate", "Rotate"),
+    ("verify", "Verify"),
+]
+
+DESCRIPTION = """\
+Replaces the certificates that are due: those with too little of their life left (pki.renew_before), those that are not
+as the inventory says, and with --force all. One member of a cluster after the other, clusters side by side: before each
+all members must be healthy; after each the new certificate is read back from both ports, and health and data are
+compared. If anything is wrong, the certificates of before are put back, and this cluster is left alone. etcd is not
+restarted: it reads certificates at each new connection. A cluster whose certificates have expired is brought back."""
+
+EXAMPLES = """\
+  python runbooks/rotate_certs.py --check                    what is due, why, and when the rest will be
+  python runbooks/rotate_certs.py --quiet                    every night
+  python runbooks/rotate_certs.py --force --only client      new keys for etcdctl on all hosts
+  python runbooks/rotate_certs.py --force --limit etcd-az-2  all new on a host whose keys may be known to others"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """This runbook's own arguments."""
+    parser.add_argument("--force", action="store_true", help="replace those that are good, too")
+    parser.add_argument(
+        "--only",
+        action="append",
+        choices=("peer", "server", "client"),
+        help="only certificates of this role; may be given several times",
+    )
+    parser.add_argument(
+        "--allow-degraded",
+        action="store_true",
+        help="go on although a member is not healthy, as long as a majority is; the sick ones are left out",
+    )
+
+
+def rotate_certs(run: Run) -> None:
+    """Decide on all hosts, then rotate cluster by cluster, then verify."""
+    from tasks.rotation import rotate
+    from tasks.verify import verify
+
+    rotated = rotate(run)
+    hosts = [host for host in rotated if host in run.good_hosts]
+    if hosts and not run.options.check:
+        run.step("verify", verify, only=hosts)
+
+
+if __name__ == "__main__":
+    sys.exit(
+        run_runbook(
+            "rotate_certs",
+            rotate_certs,
+            description=DESCRIPTION,
+            steps=STEPS,
+            examples=EXAMPLES,
+            add_arguments=add_arguments,
+        )
+    )

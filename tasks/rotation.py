@@ -1,0 +1,296 @@
+"""Certificates renewed on live clusters: the steps ``decide`` and ``rotate`` of ``runbooks/rotate_certs.py``.
+
+What is to be done is decided in ``etcdfleet/certs/rotation.py``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from nornir.core.task import Result, Task
+
+from etcdfleet.certs import Keep, Renew
+from etcdfleet.certs.rotation import (
+    AllAtOnce,
+    MemberPair,
+    NothingDue,
+    Refused,
+    RotationPlan,
+    ordered,
+    plan_rotation,
+    sentence,
+)
+from etcdfleet.cli import Run
+from etcdfleet.errors import CertificateError, FleetError, ProtectionError, VerificationError
+from etcdfleet.etcd.checks import Finding
+from etcdfleet.etcd.gates import caught_up
+from etcdfleet.paths import SETS, HostPaths
+from etcdfleet.runners import RollingRunner, TogetherRunner
+from etcdfleet.settings.base import RoleName
+from etcdfleet.step import StepOutcome
+from tasks.anchors import anchor_changes
+from tasks.certificates import certificate_facts, obtain, place, swap
+from tasks.live import Live, ask_cluster, ask_member
+from tasks.observe import Site, site_of
+from tasks.sources import Source, needed_roles, source_of
+from tasks.verify import check_all, placed_leaves
+
+PROOF_SECONDS = 30
+"""How long a new certificate may take to prove itself: an election on the way, a slow host."""
+BACK_SECONDS = 60
+"""How long a cluster whose certificates had expired may take to become healthy by itself. One second was measured."""
+KEPT_SETS = 3
+
+
+@dataclass(frozen=True)
+class Decided(StepOutcome):
+    """The outcome of `decide`, with what it found."""
+
+    member: MemberPair | None = None
+
+
+def decide(task: Task, *, force: bool = False, chosen: Sequence[RoleName] = ()) -> Result:
+    """Looks at the certificates of a host and at its member; changes nothing. Result: ``result`` is a `Decided`.
+
+    With ``force`` good ones are due too, with ``chosen`` those of other roles are left as they are.
+    Raises `FleetError` when the host cannot be looked at, or the source of certificates cannot give any.
+    """
+    site = site_of(task)
+    roles = needed_roles(site.settings)
+    if not roles:
+        return Result(task.host, result=Decided("no TLS", skipped=True))
+    source, seen = source_of(task, site.settings), site.observe()
+    warnings = source.check(site.settings, seen.facts, roles)
+    decisions: dict[RoleName, Keep | Renew] = {}
+    for role in roles:
+        decision = source.decide(site.settings, seen.facts, source.want(site.settings, role))
+        decisions[role] = ordered(decision, forced=force, chosen=not chosen or role in chosen)
+    _no_other_ca(site, source)
+    live = ask_member(site) if seen.service.running else Live()
+    problem = "" if seen.service.running else "etcd does not run"
+    problem = problem or _not_healthy(site, live)
+    member = MemberPair(
+        site.settings.name,
+        decisions,
+        seen.facts.clock_now,
+        seen.service.running,
+        healthy=not problem,
+        leader=bool(live.status and live.status.leader_id == live.status.member_id),
+        problem=problem,
+    )
+    said = tuple(sentence(role, decision) for role, decision in decisions.items())
+    summary = f"due: {', '.join(member.due)}" if member.due else "nothing is due"
+    leaves = {role: decision.certificate for role, decision in decisions.items() if decision.certificate is not None}
+    facts = {"decisions": list(said), "certificates": certificate_facts(leaves)}
+    return Result(task.host, result=Decided(summary, warnings=tuple(warnings), facts=facts, member=member))
+
+
+def rotate(run: Run) -> list[str]:
+    """Carries out both steps; gives the hosts that got new certificates. Failures are recorded in ``run.record``."""
+    extra = run.options.extra
+    results = run.step("decide", decide, force=extra["force"], chosen=tuple(extra["only"] or ()))
+    members: dict[str, MemberPair] = {}
+    for host, result in results.items():
+        outcome = None if result.failed else result[0].result
+        if isinstance(outcome, Decided) and outcome.member:
+            members[host] = outcome.member
+    plans = {cluster: _plan(run, cluster, members) for cluster in run.clusters}
+    together: dict[str, tuple[str, ...]] = {}
+    orders: dict[str, tuple[str, ...]] = {}
+    for cluster, plan in plans.items():
+        if isinstance(plan, Refused):
+            run.record.protect(cluster, plan.what, plan.remedy, where=cluster)
+            run.record.skip_rest(run.clusters[cluster], f"stopped to protect cluster {cluster}")
+        elif isinstance(plan, NothingDue):
+            run.record.skip_rest(run.clusters[cluster], "nothing is due")
+        elif isinstance(plan, AllAtOnce):
+            run.record.warn(cluster, f"{plan.why}: all get new ones at once")
+            together[cluster] = plan.hosts
+        else:
+            orders[cluster] = plan.hosts
+    due = {host: members[host].due for hosts in (*together.values(), *orders.values()) for host in hosts}
+    workers = run.options.forks or 20
+    if together:
+        hosts = [host for names in together.values() for host in names]
+        runner = TogetherRunner(together, num_workers=workers)
+        run.step("rotate", replace_expired, only=hosts, runner=runner, due=due)
+    if orders:
+        run.step(
+            "rotate",
+            rotate_member,
+            only=[host for names in orders.values() for host in names],
+            runner=RollingRunner(
+                orders,
+                num_workers=workers,
+                not_reached=lambda host, failed: run.record.skip(host, "rotate", f"not touched, since {failed} failed"),
+            ),
+            due=due,
+        )
+    idle = [host for host in run.hosts if host not in due]
+    run.record.skip(idle, ("rotate", "verify"), "nothing is due here")
+    return list(due)
+
+
+def _plan(run: Run, cluster: str, members: Mapping[str, MemberPair]) -> RotationPlan:
+    found = [members[host] for host in run.clusters[cluster] if host in members]
+    # Members that were left out on purpose still count for the others' health, which each gate asks them for.
+    absent = [host for host in run.clusters[cluster] if host not in run.good_hosts]
+    return plan_rotation(
+        found,
+        size=len(run.fleet.clusters[cluster]),
+        absent=absent,
+        allow_degraded=run.options.extra["allow_degraded"],
+    )
+
+
+def rotate_member(task: Task, due: Mapping[str, tuple[RoleName, ...]]) -> Result:
+    """Gives one member of a live cluster its new certificates, and proves them.
+
+    Before: all members are healthy. After: both ports show the new certificates, and everything that ``verify`` looks
+    at is well; else those of before are put back, and that is proven in turn. Result: ``result`` is a `StepOutcome`.
+    Raises `ProtectionError` when the cluster is not healthy before, `CertificateError` when what was obtained is not
+    fit (nothing was placed then), `VerificationError` when the new ones did not prove themselves.
+    """
+    site = site_of(task)
+    roles = due[task.host.name]
+    changes = tuple(f"{role} certificate is replaced" for role in roles)
+    if task.is_dry_run():
+        return Result(task.host, result=StepOutcome("would be replaced", changes), changed=True)
+    if problem := _not_healthy(site, ask_member(site)):
+        raise ProtectionError(
+            f"no certificate was touched, because {problem}",
+            where=site.settings.name,
+            remedy="bring the cluster back to health first (see the members' logs), then run again",
+        )
+    before = _sets_in_use(site)
+    warnings = _replace(task, site, roles)
+    bad = _prove(site, PROOF_SECONDS)
+    if bad:
+        raise _put_back(site, before, roles, bad)
+    _tidy(site)
+    outcome = StepOutcome(f"{', '.join(roles)} replaced and proven", changes, tuple(warnings), _facts(site))
+    return Result(task.host, result=outcome, changed=True)
+
+
+def replace_expired(task: Task, due: Mapping[str, tuple[RoleName, ...]]) -> Result:
+    """Gives a member of a cluster whose certificates have expired new ones, and waits until the cluster is healthy.
+
+    Nothing is waited for before: members refuse each other until all have new certificates. To be run on all of them at
+    the same time. Result: ``result`` is a `StepOutcome`. Raises `VerificationError` if it does not become healthy.
+    """
+    site = site_of(task)
+    roles = due[task.host.name]
+    changes = tuple(f"{role} certificate is replaced" for role in roles)
+    if task.is_dry_run():
+        return Result(task.host, result=StepOutcome("would be replaced", changes), changed=True)
+    warnings = _replace(task, site, roles)
+    bad = _prove(site, BACK_SECONDS)
+    if bad:
+        raise VerificationError(
+            f"it has new certificates, and within {BACK_SECONDS} s: {_said(bad)}",
+            where=site.settings.name,
+            remedy="see etcd's log on the members; what was placed stays, as the certificates of before have expired",
+        )
+    _tidy(site)
+    outcome = StepOutcome(f"{', '.join(roles)} replaced, healthy again", changes, tuple(warnings), _facts(site))
+    return Result(task.host, result=outcome, changed=True)
+
+
+def _replace(task: Task, site: Site, roles: Sequence[RoleName]) -> list[str]:
+    source = source_of(task, site.settings)
+    wants = [source.want(site.settings, role) for role in roles]
+    pairs, warnings = obtain(site, source, wants, site.observe().facts)
+    place(site, pairs, [], [])
+    return warnings
+
+
+def _no_other_ca(site: Site, source: Source) -> None:
+    """Raises `CertificateError` when another CA than the trusted one is to issue: that is deploy's to change."""
+    changes = anchor_changes(site, site.observe(), source, final=frozenset(("peer", "client")))
+    if changes and site.observe().service.running:
+        raise CertificateError(
+            f"the trust anchors are not as the inventory says ({'; '.join(change.text for change in changes)})",
+            where=site.settings.name,
+            remedy="run deploy: it changes a CA in the right order, trust first",
+        )
+
+
+def _not_healthy(site: Site, live: Live) -> str:
+    """Why the cluster, as this member sees it, is not healthy; empty when every member is."""
+    if live.members is None:
+        return "its member does not answer"
+    try:
+        view = ask_cluster(site, live.members)
+    except FleetError as error:
+        return error.what
+    problems = [caught_up(member.name, live.members, view.statuses, view.healths) for member in live.members.members]
+    return "; ".join(problem for problem in problems if problem)
+
+
+def _prove(site: Site, seconds: float) -> list[Finding]:
+    """What is not as it should be, after at most this time for it to become so."""
+    end = time.monotonic() + seconds
+    while True:
+        findings, _, _ = check_all(site)
+        bad = [finding for finding in findings if not finding.ok]
+        if not bad or time.monotonic() > end:
+            return bad
+        time.sleep(1)
+        site.forget()
+
+
+def _said(bad: Sequence[Finding]) -> str:
+    return "; ".join(f"{finding.check}: {finding.evidence}" for finding in bad)
+
+
+def _sets_in_use(site: Site) -> dict[RoleName, str]:
+    """The folder of each pair now, to go back to."""
+    paths, found = HostPaths.of(site.settings), {}
+    roles = needed_roles(site.settings)
+    answer = site.remote.run("\n".join(f"readlink {paths.folder(role)} || echo" for role in roles))
+    for role, line in zip(roles, answer.stdout.splitlines(), strict=True):
+        if line.startswith("sets/"):
+            found[role] = line.removeprefix("sets/")
+    return found
+
+
+def _put_back(
+    site: Site, before: Mapping[RoleName, str], roles: Sequence[RoleName], bad: Sequence[Finding]
+) -> VerificationError:
+    """Swaps the certificates of before back in and proves them; the error that says how that went."""
+    paths, seen = HostPaths.of(site.settings), _said(bad)
+    known = [role for role in roles if role in before]
+    lines = "\n".join(swap(paths.folder(role), before[role]) for role in known)
+    try:
+        site.remote.run(f"set -e\n{lines}", check="putting the certificates of before back")
+        site.forget()
+        still = _prove(site, PROOF_SECONDS)
+        after = f"with those of before: {_said(still)}" if still else "those of before are back, and all is well"
+    except FleetError as error:
+        after = f"and they could not be put back: {error.what}"
+    return VerificationError(
+        f"the new certificates did not prove themselves ({seen}); {after}",
+        where=site.settings.name,
+        remedy="see etcd's log on this host, and the role in Vault; the other members were not touched",
+    )
+
+
+def _tidy(site: Site) -> None:
+    """Removes sets that are neither in use nor among the newest. Raises nothing: the next rotation does it."""
+    paths = HostPaths.of(site.settings)
+    lines = [
+        f"""used=$(readlink {paths.folder(role)}); used=${{used#sets/}}
+ls -1t {SETS} | grep '^{role}-' | sed '1,{KEPT_SETS}d' | while read -r set; do
+[ "$set" = "$used" ] || rm -rf "{SETS}/$set"; done"""
+        for role in needed_roles(site.settings)
+    ]
+    try:
+        site.remote.run("\n".join(lines))
+    except FleetError:
+        return
+
+
+def _facts(site: Site) -> dict[str, object]:
+    return {"certificates": certificate_facts(placed_leaves(site.settings, site.observe()))}

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from etcdfleet.certs import Keep, Renew, parse_pem_bundle
+from etcdfleet.certs.rotation import (
+    ORDERED,
+    AllAtOnce,
+    MemberPair,
+    NothingDue,
+    OneByOne,
+    Refused,
+    ordered,
+    plan_rotation,
+    sentence,
+)
+from tests.unit import certs_ca
+from tests.unit.certs_ca import DAY, NOW
+
+GOOD = parse_pem_bundle(certs_ca.leaf(certs_ca.PEERS).pem)[0]
+ENDED = parse_pem_bundle(certs_ca.leaf(certs_ca.PEERS, start=NOW - 9 * DAY, end=NOW - DAY).pem)[0]
+KEEP, DUE = Keep(GOOD, NOW + DAY), Renew(("within the threshold",), GOOD)
+EXPIRED, NONE = Renew(("it expired",), ENDED), Renew(("there is no certificate yet",))
+
+
+def member(host: str, peer: Keep | Renew = KEEP, client: Keep | Renew = KEEP, **more: object) -> MemberPair:
+    made = MemberPair(host, {"peer": peer, "server": KEEP, "client": client}, NOW)
+    return replace(made, **more)  # type: ignore[arg-type]
+
+
+def test_nothing_is_due() -> None:
+    members = [member("a"), member("b", healthy=False, problem="b does not answer")]
+    assert plan_rotation(members, size=3, absent=["c"]) == NothingDue(), "health is nothing to complain of then"
+
+
+def test_only_members_with_something_due_are_taken_the_leader_last() -> None:
+    members = [member("a", DUE, leader=True), member("b"), member("c", DUE)]
+    assert plan_rotation(members, size=3) == OneByOne(("c", "a"))
+
+
+@pytest.mark.parametrize("how", [{"healthy": False, "problem": "b does not answer"}, {"healthy": False}])
+def test_an_unhealthy_cluster_is_left_alone(how: dict[str, object]) -> None:
+    plan = plan_rotation([member("a", DUE), replace(member("b", DUE), **how), member("c", DUE)], size=3)  # type: ignore[arg-type]
+    assert isinstance(plan, Refused)
+    assert plan.what.startswith("b: ")
+    assert "--allow-degraded" in plan.remedy
+
+
+def test_a_member_that_could_not_be_looked_at_is_not_healthy() -> None:
+    plan = plan_rotation([member("a", DUE), member("b", DUE)], size=3, absent=["c"])
+    assert isinstance(plan, Refused)
+    assert plan.what == "c was not looked at"
+
+
+def test_allowed_the_healthy_majority_is_done() -> None:
+    members = [member("a", DUE, leader=True), member("b", DUE, healthy=False), member("c", DUE)]
+    assert plan_rotation(members, size=3, allow_degraded=True) == OneByOne(("c", "a"))
+
+
+def test_without_a_majority_nothing_is_touched_whatever_is_allowed() -> None:
+    members = [member("a", DUE), member("b", DUE, healthy=False), member("c", DUE, healthy=False)]
+    plan = plan_rotation(members, size=3, allow_degraded=True)
+    assert isinstance(plan, Refused)
+    assert "1 of 3 are healthy, and 2 are needed" in plan.remedy
+
+
+@pytest.mark.parametrize("ended", [EXPIRED, NONE])
+def test_expired_members_cannot_wait_for_health(ended: Renew) -> None:
+    members = [member("a", ended, healthy=False), member("b", ended, healthy=False), member("c", DUE, healthy=False)]
+    plan = plan_rotation(members, size=3)
+    assert isinstance(plan, AllAtOnce)
+    assert plan.hosts == ("a", "b", "c")
+    assert "a, b have expired" in plan.why
+
+
+def test_an_expired_client_certificate_stops_no_member() -> None:
+    assert plan_rotation([member("a", client=EXPIRED), member("b"), member("c")], size=3) == OneByOne(("a",))
+
+
+@pytest.mark.parametrize(
+    ("decision", "forced", "chosen", "due"),
+    [
+        (KEEP, False, True, False),
+        (KEEP, True, True, True),
+        (KEEP, True, False, False),
+        (DUE, False, True, True),
+        (DUE, False, False, False),
+        (DUE, True, True, True),
+        (NONE, False, False, True),  # what is missing cannot be left out
+    ],
+)
+def test_what_the_user_asked_for_comes_on_top(decision: Keep | Renew, forced: bool, chosen: bool, due: bool) -> None:
+    found = ordered(decision, forced=forced, chosen=chosen)
+    assert isinstance(found, Renew) is due
+    if decision is KEEP and due:
+        assert isinstance(found, Renew)
+        assert found.reasons == (ORDERED,)
+
+
+def test_the_table_says_what_why_and_when() -> None:
+    assert sentence("peer", Keep(GOOD, NOW + timedelta(days=3))).endswith("due from 2026-06-04 12:00:00 UTC")
+    assert sentence("server", DUE).startswith("server: to be replaced (until 2028-")
+    assert sentence("client", NONE) == "client: to be replaced: there is no certificate yet"
