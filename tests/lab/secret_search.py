@@ -36,8 +36,9 @@ class Needles:
         found: dict[str, bytes] = {}
         for name, pem in keys.items():
             body = [line.strip() for line in pem.splitlines() if line.strip() and "-----" not in line]
-            # The first line is alike in all keys of one kind; those after it are the secret.
-            for number in (2, len(body) // 2, len(body) - 1):
+            # The first line is alike in all keys of one kind, and the first third of an RSA key is its public half,
+            # which certificates have too. What comes after is the secret.
+            for number in (max(2, len(body) // 3 + 1), len(body) // 2 + 1, len(body) - 1):
                 line = body[number - 1]
                 found[f"{name}, line {number}"] = line.encode()
                 # A short piece: base64 may itself be broken into lines.
@@ -81,7 +82,7 @@ def batched(items: Iterable[Path], size: int) -> Iterator[list[Path]]:
 
 def _piece(raw: bytes) -> bytes:
     """Some bytes from the inside of a key that can be searched for as one line."""
-    start = next(at for at in range(64, len(raw)) if not set(raw[at : at + 16]) & set(b"\n\0"))
+    start = next(at for at in range(len(raw) // 3, len(raw)) if not set(raw[at : at + 16]) & set(b"\n\0"))
     return raw[start : start + 16]
 
 

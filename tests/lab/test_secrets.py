@@ -1,18 +1,35 @@
-"""No secret where it does not belong: a first deploy, as talkative as it can be, and then a search of everything."""
+"""No secret where it does not belong: a first deploy, as talkative as it can be, and then a search of everything.
+
+By default private keys are made on the hosts and are nowhere else. Then all certificates are lost, and come anew with
+``pki.key_origin: vault``: the keys are in Vault's answers, and as before in nothing that is left behind.
+"""
 
 from __future__ import annotations
 
+import json
+import signal
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from lab import hosts
+from lab import daemons, hosts, pki, vault
 from lab.state import PROJECT
 from tests.lab.conftest import LabHandle
-from tests.lab.deploy_helpers import CERTS, TOPOLOGIES, Outcome, deploy, on_host, output, own_lab, wait_for
+from tests.lab.deploy_helpers import (
+    CERTS,
+    TOPOLOGIES,
+    Outcome,
+    deploy,
+    inventory_variant,
+    on_host,
+    output,
+    own_lab,
+    wait_for,
+)
 from tests.lab.secret_search import Needles, Samples, files_below, sampling
 
 HOSTS = ("s-alpine", "s-debian")
@@ -21,30 +38,74 @@ WORDS = ("VAULT_TOKEN", "ETCDFLEET_SUDO_PASSWORD")
 
 @dataclass(frozen=True)
 class Deployed:
-    """A lab after a first deploy that was watched."""
+    """A lab after a deploy that was watched, and all that Vault answered meanwhile; ``origin`` is who made the keys."""
 
     handle: LabHandle
+    origin: str
     outcome: Outcome
     samples: Samples
+    answers: list[dict[str, Any]] = field(repr=False)
     needles: Needles = field(repr=False)
 
 
 @pytest.fixture(scope="module")
-def deployed(lab_machine: None) -> Iterator[Deployed]:  # noqa: ARG001
+def handle(lab_machine: None) -> Iterator[LabHandle]:  # noqa: ARG001
     with own_lab("test-secrets", TOPOLOGIES / "secrets.yaml") as handle:
-        with sampling(handle.plan.cgroup) as samples:
-            # Said with everything on: what is logged in detail is where secrets slip out.
-            outcome = deploy(handle, "--debug", "--verbose", "--diff")
-            again = deploy(handle, "--debug", "--verbose", "--diff")
-        assert outcome.exit_code == 0, outcome.text
-        assert again.exit_code == 0, again.text
-        keys = {}
+        tell_all(handle)
+        yield handle
+
+
+@pytest.fixture(scope="module", params=["host", "vault"])
+def deployed(handle: LabHandle, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Deployed:
+    def edit(files: dict[str, Any]) -> None:
+        files["inventory/defaults.yaml"]["data"]["pki"]["key_origin"] = "vault"
+
+    config = None
+    if request.param == "vault":
+        config = inventory_variant(handle, tmp_path_factory.mktemp("vault"), edit)
         for host in HOSTS:
-            for path in output(handle, host, f"find {CERTS}/sets -name '*.key'").split():
-                keys[f"{host} {path}"] = output(handle, host, f"cat {path}")
-        assert len(keys) == 6
-        words = {name: handle.env[name] for name in WORDS}
-        yield Deployed(handle, outcome, samples, Needles.of(keys, words))
+            output(handle, host, f"mkdir -p {CERTS} && cd {CERTS} && rm -rf sets server client etcdctl")
+    before = len(answers(handle))
+    with sampling(handle.plan.cgroup) as samples:
+        # Said with everything on: what is logged in detail is where secrets slip out.
+        outcome = deploy(handle, "--debug", "--verbose", "--diff", config=config)
+        again = deploy(handle, "--debug", "--verbose", "--diff", config=config)
+    assert outcome.exit_code == 0, outcome.text
+    assert again.exit_code == 0, again.text
+    keys = {}
+    for host in HOSTS:
+        for path in output(handle, host, f"find {CERTS}/sets -name '*.key'").split():
+            keys[f"{host} {path}"] = output(handle, host, f"cat {path}")
+    assert len(keys) == 6
+    words = {name: handle.env[name] for name in WORDS}
+    return Deployed(handle, request.param, outcome, samples, answers(handle)[before:], Needles.of(keys, words))
+
+
+def tell_all(handle: LabHandle) -> None:
+    """Have the lab's Vault write down each request and each answer, nothing left out."""
+    file, log = handle.dir / "vault" / "server.json", audit_log(handle)
+    config = json.loads(file.read_text())
+    # Without the description, its parser would take "options" for one more name of the device.
+    device = {"description": "for a test", "options": {"file_path": str(log), "log_raw": "true"}}
+    config["audit"] = [{"file": {"all": device}}]
+    file.write_text(json.dumps(config))
+    daemons.signal_main(handle.plan, vault.DAEMON, signal.SIGHUP)
+    wait_for("Vault writes down what it answers", lambda: asked(handle), timeout=30)
+
+
+def asked(handle: LabHandle) -> bool:
+    vault.client(handle.plan).read(f"{pki.ROOT}/cert/ca")
+    return audit_log(handle).exists() and answers(handle) != []
+
+
+def audit_log(handle: LabHandle) -> Path:
+    return handle.dir / "vault" / "audit.log"
+
+
+def answers(handle: LabHandle) -> list[dict[str, Any]]:
+    """What Vault has answered so far."""
+    entries = [json.loads(line) for line in audit_log(handle).read_text().splitlines()]
+    return [entry for entry in entries if entry["type"] == "response"]
 
 
 def root(handle: LabHandle, host: str) -> Path:
@@ -86,6 +147,37 @@ def controllers_files(handle: LabHandle) -> Iterator[Path]:
             yield from files_below(path) if path.is_dir() else [path]
 
 
+def test_vault_has_only_the_keys_that_it_makes(deployed: Deployed) -> None:
+    """Those made on the hosts do not leave them, not even towards Vault: it gets requests, and gives certificates.
+
+    The keys that Vault makes are found in its answers, which proves the search.
+    """
+    text = json.dumps(deployed.answers)  # each has its request with it
+    found = {key_of(name) for name in deployed.needles.in_bytes(text.encode()) if not name.startswith(WORDS)}
+    roles = [name for cluster in ("s-edge", "s-home") for name in pki.role_names(cluster).values()]
+    verb = "sign" if deployed.origin == "host" else "issue"
+    assert certified(deployed) == sorted((verb, name) for name in roles)
+    if deployed.origin == "host":
+        assert found == set()
+        assert "private_key" not in text
+    else:
+        assert found == {
+            "a private key",
+            *(key_of(name) for name in deployed.needles.by_name if not name.startswith(WORDS)),
+        }
+
+
+def key_of(needle: str) -> str:
+    """Host and file of the key that a needle is a part of."""
+    return needle.partition(",")[0]
+
+
+def certified(deployed: Deployed) -> list[tuple[str, str]]:
+    """How certificates were asked for, and by which role, for all requests that Vault granted."""
+    paths = [entry["request"]["path"].split("/") for entry in deployed.answers if not entry.get("error")]
+    return sorted((path[-2], path[-1]) for path in paths if path[-2] in ("issue", "sign"))
+
+
 def test_reports_and_output_have_no_secret(deployed: Deployed) -> None:
     files = list(files_below(deployed.handle.dir / "runs"))
     assert {path.name for path in files} >= {"report.json", "deploy.log", "stdout", "stderr", "events.ndjson"}
@@ -115,7 +207,7 @@ def test_hosts_have_keys_in_their_place_only(deployed: Deployed, host: str) -> N
 
 def test_the_search_finds_planted_secrets(deployed: Deployed, tmp_path: Path) -> None:
     handle = deployed.handle
-    key = f"$(sed -n 3p $(ls {CERTS}/sets/*/*.key | head -n 1))"
+    key = f"$(sed -n 10p $(ls {CERTS}/sets/*/*.key | head -n 1))"
     for host in HOSTS:
         spots = ("/tmp/planted", "/run/planted", "/var/log/planted", "/root/planted")
         planted = " ".join(spots)
