@@ -22,9 +22,11 @@ from etcdfleet import cli
 from etcdfleet.errors import FleetError, ProtectionError, RemoteError, UsageError
 from etcdfleet.options import Options, build_parser, parse_options
 from etcdfleet.report.secrets import Redactor
+from etcdfleet.settings import settings_of
 from etcdfleet.settings.problems import Problem, SettingsError
 from etcdfleet.step import StepOutcome
 from tests.unit.fake_run import FLEET, STEPS, fleet_of, nornir_of, raises, step, validated
+from tests.unit.settings_files import write_inventory
 
 ROOT = Path(__file__).parents[2]
 SECRET = "correct-horse-battery"
@@ -439,3 +441,39 @@ def test_a_reader_that_goes_away_does_not_stop_the_work(tmp_path: Path, events: 
     (folder,) = tmp_path.iterdir()
     assert json.loads((folder / "report.json").read_text())["status"] == "ok"
     assert (folder / "deploy.log").read_text().count("output is lost") == 1
+
+
+# Rows that are clusters.
+
+
+def test_a_row_for_each_cluster(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = write_inventory(tmp_path)
+    seen: dict[str, Any] = {}
+
+    def look(task: Task) -> Result:
+        seen[task.host.name] = settings_of(task.host).name
+        return Result(task.host, result=StepOutcome("looked", ("something",)), changed=True, diff="+something\n")
+
+    def body(run: cli.Run) -> None:
+        assert run.hosts == ("home",)
+        assert dict(run.clusters) == {"home": ("home",)}
+        assert [host.name for host in run.fleet.clusters["home"]] == ["a", "b", "c"]
+        run.step("look", look)
+
+    def ran(*argv: str) -> int:
+        more = ["--config", str(config), "--report-dir", str(tmp_path / "reports"), *argv]
+        return cli.run_runbook("look", body, description="", steps=[("look", "Look")], rows="clusters", argv=more)
+
+    assert ran("--diff", "--limit", "b") == 0
+    assert seen == {"home": "a"}
+    (folder,) = (tmp_path / "reports").iterdir()
+    report = validated(json.loads((folder / "report.json").read_text()))
+    assert list(report["hosts"]) == ["home"]
+    assert report["hosts"]["home"]["steps"][0]["changes"] == ["something"]
+    out = capsys.readouterr().out
+    assert "+something" in out
+    assert "1 cluster" in out
+    assert ran("--json", "-", "--cluster", "home") == 0
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {event.get("host") for event in events} >= {"home"}
+    assert ran("--cluster", "elsewhere") == 2
