@@ -54,25 +54,26 @@ class Difference:
         return f"{self.key}: {_shown(self.there)} instead of {_shown(self.wanted)}"
 
 
-def mounts(members: Members, vault_address: str) -> tuple[WantedMount, ...]:
+def mounts(members: Members, vault_address: str = "", namespace: str | None = None) -> tuple[WantedMount, ...]:
     """The mounts that issue for a cluster. ``vault_address`` is the base of AIA and CRL addresses unless one is set."""
     first, pki = members[0], members[0].pki
     found = []
     for path in dict.fromkeys(pki.mount_of(side) for side in SIDES):
         side = "" if pki.trust == "single" else next(side for side in SIDES if pki.mount_of(side) == path)
         name = f"etcd {first.cluster.name} {side} CA" if side else "etcd CA"
-        addresses = urls(pki, path, vault_address)
+        addresses = urls(pki, path, vault_address, namespace)
         ca = (name, pki.setup.ca_ttl, pki.setup.ca_key_type, pki.trust_anchor.mount)
         found.append(WantedMount(path, *ca, addresses))
     return tuple(found)
 
 
-def urls(pki: PkiSettings, mount: str, vault_address: str) -> dict[str, list[str]]:
+def urls(pki: PkiSettings, mount: str, vault_address: str, namespace: str | None = None) -> dict[str, list[str]]:
     """Where certificates say that their issuer and its revocation list can be had."""
     base = (pki.setup.urls or vault_address).rstrip("/")
+    place = f"{base}/v1/{namespace}/{mount}" if namespace else f"{base}/v1/{mount}"
     return {
-        "issuing_certificates": [f"{base}/v1/{mount}/ca"],
-        "crl_distribution_points": [f"{base}/v1/{mount}/crl"],
+        "issuing_certificates": [f"{place}/ca"],
+        "crl_distribution_points": [f"{place}/crl"],
     }
 
 
@@ -132,7 +133,7 @@ def conflicts(clusters: Sequence[Members]) -> tuple[str, ...]:
 def _shared(members: Members, clusters: Sequence[Members]) -> Iterable[tuple[str, Mapping[str, Any]]]:
     settings = members[0].pki.setup.approle
     yield f"AppRole {settings.name} at {settings.mount}", approle_parameters(settings, ())
-    for mount in mounts(members, ""):
+    for mount in mounts(members):
         yield f"mount {mount.path}", {**mount.urls, "trust_anchor": mount.root or members[0].pki.trust_anchor.file}
     for role in roles(members, [other for other in clusters if other is not members]):
         yield f"role {role.name} of {role.mount}", role.parameters

@@ -18,7 +18,6 @@ from etcdfleet.certs.chain import chain_problems, find_path
 from etcdfleet.errors import CertificateError, FleetError, VaultError
 from etcdfleet.settings.pki import KeyType
 from etcdfleet.settings.units import go_duration
-from etcdfleet.vault import wanted
 from etcdfleet.vault.admin import check_pki
 from etcdfleet.vault.wanted import WantedMount
 from tasks.pki_setup.files import public_text, write_request
@@ -40,7 +39,7 @@ def authorities(task: Task, setup: Setup) -> Result:
     there = work.admin.mounts()
     roots = _make_root(work, there)
     failed: list[FleetError] = []
-    for mount in wanted.mounts(work.members, work.admin.connection.address):
+    for mount in work.mounts:
         if mount.path == mount.root or not needs_authority(work, mount, there):
             continue
         try:
@@ -80,7 +79,7 @@ def check_authorities(work: Work, there: Mounts) -> None:
             remedy="--create-root makes one in Vault; or name the mount of yours (pki.trust_anchor.mount), or the file "
             "of a root that is kept elsewhere (pki.trust_anchor.file)",
         )
-    for mount in wanted.mounts(work.members, ""):
+    for mount in work.mounts:
         if needs_authority(work, mount, there):
             continue
         texts = (work.admin.ca_pem(mount.path), *work.admin.ca_chain(mount.path))

@@ -43,7 +43,7 @@ def checks(task: Task, setup: Setup) -> Result:
     admin.check_ready()
     _may_write(work)
     there = admin.mounts()
-    for mount in wanted.mounts(work.members, admin.connection.address):
+    for mount in work.mounts:
         check_pki(there, mount.path)
     check_authorities(work, there)
     for look in (_mounts, _roles, _approle):
@@ -82,7 +82,7 @@ def _may_write(work: Work) -> None:
     """Raises `VaultError` when the token is no administrator's, before it has done half of the work."""
     app = work.pki.setup.approle
     paths = [f"sys/policies/acl/{wanted.policy_name(work.members)}", f"auth/{app.mount}/role/{app.name}"]
-    for mount in wanted.mounts(work.members, ""):
+    for mount in work.mounts:
         paths += [f"sys/mounts/{mount.path}", f"{mount.path}/config/urls"]
         paths += [f"{mount.path}/intermediate/{what}" for what in ("generate/internal", "set-signed")]
         paths += [f"{mount.root}/root/sign-intermediate"] if mount.root else []
@@ -100,8 +100,7 @@ def _may_write(work: Work) -> None:
 
 def _mounts(work: Work, there: Mounts) -> None:
     admin, pki = work.admin, work.pki
-    address = admin.connection.address
-    found = wanted.mounts(work.members, address)
+    connection, found = admin.connection, work.mounts
     root = pki.trust_anchor.mount
     if root is not None:
         lacking = [mount for mount in found if needs_authority(work, mount, there)]
@@ -109,7 +108,8 @@ def _mounts(work: Work, there: Mounts) -> None:
         if root not in there:
             if work.make(f"{root} is made, a PKI mount"):
                 admin.enable_pki(root, int(needed * 1.5))
-            _urls(work, root, wanted.urls(pki, root, address), exists=not work.dry_run and not work.look)
+            urls = wanted.urls(pki, root, connection.address, connection.namespace)
+            _urls(work, root, urls, exists=not work.dry_run and not work.look)
         elif lacking:
             _limit(work, root, needed)
     for mount in found:

@@ -67,6 +67,12 @@ class Work:
         """The cluster's settings; they are the same for all its members."""
         return self.members[0].pki
 
+    @property
+    def mounts(self) -> tuple[wanted.WantedMount, ...]:
+        """The mounts that issue for the cluster."""
+        connection = self.admin.connection
+        return wanted.mounts(self.members, connection.address, connection.namespace)
+
     def make(self, what: str, diff: str = "") -> bool:
         """Notes something that is missing; whether to make it."""
         if self.look or (self.dry_run and what in self.setup.planned):

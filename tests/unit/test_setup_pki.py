@@ -8,6 +8,7 @@ import json
 import os
 import pty
 import re
+import secrets
 import stat
 import subprocess
 import sys
@@ -18,19 +19,25 @@ from typing import Any
 
 import pytest
 
-from tests.unit.setup_site import PROJECT, Ran, Site
-from tests.unit.vault_server import ROOT_TOKEN, running, set_up_pki
+from tests.unit.setup_site import PROJECT, Namespaced, Ran, Site
+from tests.unit.vault_server import ROOT_TOKEN, Server, running, set_up_pki
 
 SIDES = {"peer": "pki_etcd_home_peer", "client": "pki_etcd_home_client"}
 DOMAINS = ["a.home.test", "b.home.test", "c.home.test"]
 
 
+@pytest.fixture(scope="module", name="server")
+def _server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with running(tmp_path_factory.mktemp("vault")) as server:
+        yield server
+
+
 @pytest.fixture(name="site")
-def _site(tmp_path: Path) -> Iterator[Site]:
-    folder = tmp_path / "vault"
-    folder.mkdir()
-    with running(folder) as server:
-        yield Site(server, tmp_path)
+def _site(server: Server, tmp_path: Path) -> Site:
+    """An empty namespace for each test, which costs less than a server."""
+    namespace = f"test-{secrets.token_hex(4)}"
+    server.call("POST", f"sys/namespaces/{namespace}", {})
+    return Site(Namespaced(server.address, server.ca_file, namespace=namespace), tmp_path)
 
 
 def openssl(*args: str, stdin: str = "") -> str:
@@ -81,11 +88,11 @@ def test_each_side_has_a_ca_of_its_own_below_the_root(site: Site) -> None:
         assert f"Subject: CN = etcd home {side} CA" in text
         assert "CA:TRUE, pathlen:0" in text
         assert "prime256v1" in text
-        assert f"{site.server.address}/v1/pki_root/ca" in text
+        assert f"{site.api}/pki_root/ca" in text
         assert openssl("verify", "-CAfile", str(site.folder / "root.pem"), stdin=pem).strip() == "stdin: OK"
         assert len(blocks(str(site.get(f"{mount}/ca_chain")))) == 2
-        assert site.get(f"{mount}/config/urls")["issuing_certificates"] == [f"{site.server.address}/v1/{mount}/ca"]
-        assert site.get(f"{mount}/config/urls")["crl_distribution_points"] == [f"{site.server.address}/v1/{mount}/crl"]
+        assert site.get(f"{mount}/config/urls")["issuing_certificates"] == [f"{site.api}/{mount}/ca"]
+        assert site.get(f"{mount}/config/urls")["crl_distribution_points"] == [f"{site.api}/{mount}/crl"]
         assert site.get("sys/mounts")[f"{mount}/"]["config"]["max_lease_ttl"] >= 87600 * 3600
         # As long as the settings say, whatever the limits of the mounts.
         begin, end = (time.mktime(time.strptime(when, "%b %d %H:%M:%S %Y GMT")) for when in _validity(text))
@@ -297,7 +304,17 @@ REFUSED = [
 ]
 
 
-def test_its_token_can_do_nothing_else(site: Site) -> None:
+@pytest.fixture(name="plain")
+def _plain(tmp_path: Path) -> Iterator[Site]:
+    """A Vault of its own, for what there is only outside of namespaces."""
+    folder = tmp_path / "vault"
+    folder.mkdir()
+    with running(folder) as server:
+        yield Site(server, tmp_path)
+
+
+def test_its_token_can_do_nothing_else(plain: Site) -> None:
+    site = plain
     site.inventory()
     site.make_root()
     good(site.run("--secret-id", "deploy.env"))
@@ -425,7 +442,7 @@ def test_the_token_is_asked_for_at_a_terminal(site: Site) -> None:
     refused = site.run(token=None)
     assert refused.code != 0
     assert "VAULT_TOKEN" in refused.text
-    assert site.names("sys/policies/acl") == ["default", "root"]
+    assert site.names("sys/policies/acl") == ["default"]
     code, text = at_terminal(site, [("token", ROOT_TOKEN)], token=None)
     assert code == 0, text
     assert ROOT_TOKEN not in text
