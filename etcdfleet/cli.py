@@ -36,7 +36,8 @@ __all__ = ["Options", "Run", "run_runbook"]
 class Run:
     """What a runbook's body works with.
 
-    ``nornir`` holds only the chosen hosts and reports to ``record``; ``fleet`` knows all hosts of the inventory.
+    ``nornir`` holds only the chosen hosts and reports to ``record``; ``everything`` has all hosts of the inventory, and
+    reports nothing. ``fleet`` knows the settings of all.
     """
 
     options: Options
@@ -46,6 +47,7 @@ class Run:
     log: logging.Logger
     redactor: Redactor
     terminal: Terminal
+    everything: Nornir
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -163,6 +165,7 @@ def _run(name: str, body: Body, steps: Sequence[tuple[str, str]], options: Optio
             logging.getLogger("runbooks"),
             REDACTOR,
             terminal,
+            nornir,
         )
         for problem in fleet.warnings:
             recorder.warn(problem.where, f"{problem.what}; {problem.remedy}" if problem.remedy else problem.what)

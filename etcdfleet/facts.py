@@ -20,7 +20,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from etcdfleet.etcd.wal import HEAD_BYTES, DataIds, read_ids
-from etcdfleet.paths import ANCHORS, ESTABLISHED, RESTART_PENDING, HostPaths
+from etcdfleet.paths import ANCHORS, ESTABLISHED, LOCK_COUNT, RESTART_PENDING, HostPaths
 from etcdfleet.remote import CommandResult
 from etcdfleet.settings.base import ROLE_NAMES, RoleName
 from etcdfleet.settings.models import HostSettings
@@ -121,6 +121,7 @@ class HostFacts:
     data: DataFacts
     established: Mapping[str, Any] | None
     restart_pending: str
+    lock_count: str
     has_user: bool
     anchors: Mapping[str, FileFacts]
     """The files of trust anchors that there are, by path."""
@@ -146,7 +147,7 @@ def probe(settings: HostSettings, files: Sequence[str]) -> dict[str, str]:
     """
     paths = HostPaths.of(settings)
     keys = " ".join(paths.key(role) for role in ROLE_NAMES)
-    archived = [_OS_RELEASE, RESTART_PENDING, ESTABLISHED, *ANCHORS, *files]
+    archived = [_OS_RELEASE, RESTART_PENDING, LOCK_COUNT, ESTABLISHED, *ANCHORS, *files]
     for role in ROLE_NAMES:
         archived += [paths.certificate(role), _note(paths, role)]
     names = " ".join(shlex.quote(path.lstrip("/")) for path in archived)
@@ -222,6 +223,7 @@ def read(settings: HostSettings, results: Mapping[str, CommandResult], asked: fl
         # An unreadable marker is still a marker: it says that something was there.
         established=(_json(marker.content.decode("utf-8", "replace")) or {}) if marker else None,
         restart_pending=pending.content.decode("utf-8", "replace").strip() if pending else "",
+        lock_count=count.content.decode("utf-8", "replace").strip() if (count := files.get(LOCK_COUNT)) else "0",
         has_user=results["user"].ok,
         anchors={path: files[path] for path in ANCHORS if path in files},
         has_openssl=results["openssl"].ok,

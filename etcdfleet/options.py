@@ -136,6 +136,13 @@ def build_parser(
     return parser
 
 
+def add_lock_argument(parser: argparse.ArgumentParser) -> None:
+    """The argument of runbooks that let one run at a time work on a cluster."""
+    parser.add_argument(
+        "--break-lock", action="store_true", help="end another run's hold on a cluster (be sure that it is dead)"
+    )
+
+
 def parse_options(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> Options:
     """Parse ``argv`` (default: the process's). Wrong use ends the process with exit code 2 and a message."""
     given = vars(parser.parse_args(argv))

@@ -19,6 +19,8 @@ ETCDCTL_ENVIRONMENT = "/etc/profile.d/etcdctl.sh"
 ESTABLISHED = "/etc/etcd/cluster.json"
 """Written once this member has been part of a healthy cluster: which cluster, and which members it had."""
 RUN_FOLDER = "/run/etcdfleet"
+LOCK_COUNT = f"{RUN_FOLDER}/lock.count"
+"""Counts up whenever a lock is taken and freed: what was read at another count may have been changed since."""
 RESTART_PENDING = f"{RUN_FOLDER}/restart-pending"
 """Written before a change of what etcd reads at its start only, removed after the restart; a boot clears it too."""
 

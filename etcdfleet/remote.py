@@ -141,6 +141,34 @@ class RemoteHost:
         """
         return self.run(_place_script(files, before, after), timeout=timeout, check=what)
 
+    def hold(self, script: str, *, timeout: float = CONNECT_TIMEOUT) -> Held:
+        """Starts a script as root that goes on until its standard input ends; gives it with its first line of output.
+
+        ``timeout`` in seconds is for that line. Raises `RemoteError` when it does not come.
+        """
+        import paramiko
+
+        if self._shell is None:
+            self.run("true")
+        self.round_trips += 1
+        transport = self._client.get_transport()
+        if transport is None or not transport.is_active():
+            raise self._lost("it was closed")
+        try:
+            channel = transport.open_session(timeout=timeout)
+            channel.settimeout(timeout)
+            channel.exec_command(self._shell or "")
+            channel.sendall(self._stdin_prefix + (_PRELUDE + script).encode())
+            line = b""
+            while not line.endswith(b"\n"):
+                got = channel.recv(1)
+                if not got:
+                    raise self._lost("a command ended without an answer")
+                line += got
+        except (TimeoutError, paramiko.SSHException, OSError, EOFError) as error:
+            raise self._lost(str(error) or type(error).__name__) from error
+        return Held(channel, line.decode("utf-8", "replace").strip())
+
     def upload(self, local: Path, remote: str) -> None:
         """Copies a large file by SFTP as the login user (small ones go by `place`). Raises `RemoteError`."""
         self.round_trips += 1
@@ -247,6 +275,32 @@ class RemoteHost:
             where=self.name,
             remedy="check power and network of the host, then run again: the next run goes on where this one stopped",
         )
+
+
+class Held:
+    """A script that runs on a host for as long as it is held; ``first`` is the first line that it said."""
+
+    def __init__(self, channel: paramiko.Channel, first: str) -> None:
+        self.first = first
+        self._channel = channel
+
+    def send(self, text: str) -> None:
+        """Gives it some input. Raises nothing: on a connection that broke, it has ended already."""
+        try:
+            self._channel.sendall(text.encode())
+        except OSError:
+            return
+
+    def release(self) -> None:
+        """Lets it end, and waits a moment until it has. Raises nothing."""
+        try:
+            self._channel.shutdown_write()
+            self._channel.settimeout(5)
+            while self._channel.recv(1024):
+                pass
+            self._channel.close()
+        except OSError:
+            return
 
 
 def _feed(channel: paramiko.Channel, data: bytes) -> None:

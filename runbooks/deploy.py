@@ -8,6 +8,7 @@ import sys
 import _start  # type: ignore[import-not-found] # noqa: F401  sets the import path, finds the project's own Python
 
 from etcdfleet.cli import Run, run_runbook
+from etcdfleet.options import add_lock_argument
 
 STEPS = [
     ("preflight", "Preflight"),
@@ -39,6 +40,7 @@ def deploy(run: Run) -> None:
     from tasks.certificates import certificates
     from tasks.configure import configure
     from tasks.install import install
+    from tasks.lock import take_locks
     from tasks.preflight import preflight
     from tasks.rollout import bring_up, refuse_early
     from tasks.trust import no_longer_needed, spread_trust
@@ -49,8 +51,9 @@ def deploy(run: Run) -> None:
     if failed:
         run.record.skip_rest(run.good_hosts, f"nothing was changed, since {_some(failed)} failed the preflight")
         return
-    refused = refuse_early(run)
-    clusters = {name: hosts for name, hosts in run.clusters.items() if name not in refused}
+    clusters = take_locks(run, run.clusters)
+    refused = refuse_early(run, clusters)
+    clusters = {name: hosts for name, hosts in clusters.items() if name not in refused}
     clusters = dict(keep_access(run, clusters))
 
     def good() -> list[str]:
@@ -84,4 +87,8 @@ def _some(hosts: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(run_runbook("deploy", deploy, description=DESCRIPTION, steps=STEPS, examples=EXAMPLES))
+    sys.exit(
+        run_runbook(
+            "deploy", deploy, description=DESCRIPTION, steps=STEPS, examples=EXAMPLES, add_arguments=add_lock_argument
+        )
+    )

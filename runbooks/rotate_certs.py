@@ -9,6 +9,7 @@ import sys
 import _start  # type: ignore[import-not-found] # noqa: F401  sets the import path, finds the project's own Python
 
 from etcdfleet.cli import Run, run_runbook
+from etcdfleet.options import add_lock_argument
 
 STEPS = [
     ("decide", "Decide"),
@@ -32,6 +33,7 @@ EXAMPLES = """\
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """This runbook's own arguments."""
+    add_lock_argument(parser)
     parser.add_argument("--force", action="store_true", help="replace those that are good, too")
     parser.add_argument(
         "--only",

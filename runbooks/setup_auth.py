@@ -9,6 +9,7 @@ import sys
 import _start  # type: ignore[import-not-found] # noqa: F401  sets the import path, finds the project's own Python
 
 from etcdfleet.cli import Run, run_runbook
+from etcdfleet.options import add_lock_argument
 
 STEPS = [("look", "Look"), ("auth", "Roles and users"), ("verify", "Verify")]
 
@@ -26,6 +27,7 @@ EXAMPLES = """\
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """This runbook's own arguments."""
+    add_lock_argument(parser)
     parser.add_argument("--prune", action="store_true", help="remove users and roles that the inventory does not know")
 
 
@@ -33,6 +35,7 @@ def setup_auth(run: Run) -> None:
     """The steps, in order; one member of each cluster makes the changes."""
     from etcdfleet.errors import UsageError
     from tasks.access import converge, managed
+    from tasks.lock import take_locks
     from tasks.verify import verify
 
     clusters = {name: hosts for name, hosts in run.clusters.items() if managed(run, name)}
@@ -45,6 +48,7 @@ def setup_auth(run: Run) -> None:
             where="section auth",
             remedy="write a section auth into the cluster's group: docs/auth.md",
         )
+    clusters = dict(take_locks(run, clusters))
     converge(run, clusters, prune=run.options.extra["prune"])
     changed = {
         host for hosts in clusters.values() for host in hosts if run.record.record.hosts[host].steps["auth"].changes

@@ -35,12 +35,13 @@ class Seen:
     live: Live
 
 
-def refuse_early(run: Run) -> frozenset[str]:
-    """Stops the clusters whose start would be refused anyway, before anything is changed on them; gives their names.
+def refuse_early(run: Run, clusters: Mapping[str, tuple[str, ...]]) -> frozenset[str]:
+    """Stops those clusters whose start would be refused anyway, before anything is changed on them; gives their names.
 
     What is on the hosts contradicts itself or the inventory: data lost, data of another cluster, another member list.
     """
-    waiting = {cluster: hosts for cluster, hosts in run.clusters.items() if cluster not in _settled(run)}
+    settled = _settled(run)
+    waiting = {cluster: hosts for cluster, hosts in clusters.items() if cluster not in settled}
     return frozenset(cluster for cluster, plan in _plan(run, waiting).items() if _refused(run, cluster, plan))
 
 

@@ -33,6 +33,7 @@ from etcdfleet.step import StepOutcome
 from tasks.anchors import anchor_changes
 from tasks.certificates import certificate_facts, obtain, place, swap
 from tasks.live import Live, ask_cluster, ask_member
+from tasks.lock import take_locks
 from tasks.observe import Site, site_of
 from tasks.sources import Source, needed_roles, source_of
 from tasks.verify import check_all, placed_leaves
@@ -90,13 +91,17 @@ def decide(task: Task, *, force: bool = False, chosen: Sequence[RoleName] = ()) 
 def rotate(run: Run) -> list[str]:
     """Carries out both steps; gives the hosts that got new certificates. Failures are recorded in ``run.record``."""
     extra = run.options.extra
-    results = run.step("decide", decide, force=extra["force"], chosen=tuple(extra["only"] or ()))
+    clusters = take_locks(run, run.clusters)
+    chosen = [host for hosts in clusters.values() for host in hosts]
+    if not chosen:
+        return []
+    results = run.step("decide", decide, only=chosen, force=extra["force"], chosen=tuple(extra["only"] or ()))
     members: dict[str, MemberPair] = {}
     for host, result in results.items():
         outcome = None if result.failed else result[0].result
         if isinstance(outcome, Decided) and outcome.member:
             members[host] = outcome.member
-    plans = {cluster: _plan(run, cluster, members) for cluster in run.clusters}
+    plans = {cluster: _plan(run, cluster, members) for cluster in clusters}
     together: dict[str, tuple[str, ...]] = {}
     orders: dict[str, tuple[str, ...]] = {}
     for cluster, plan in plans.items():
@@ -128,7 +133,7 @@ def rotate(run: Run) -> list[str]:
             ),
             due=due,
         )
-    idle = [host for host in run.hosts if host not in due]
+    idle = [host for host in chosen if host not in due]
     run.record.skip(idle, ("rotate", "verify"), "nothing is due here")
     return list(due)
 

@@ -17,6 +17,7 @@ from tests.lab.deploy_helpers import (
     CERTS,
     TOPOLOGIES,
     Outcome,
+    Running,
     begin_deploy,
     deploy,
     inventory_variant,
@@ -173,6 +174,38 @@ def test_a_member_that_is_down_stops_the_cluster(clusters: LabHandle) -> None:
         output(clusters, down, "rc-service etcd start")
     wait_for("the cluster is healthy", lambda: unhealthy(clusters, "t-rc") == "")
     assert others
+
+
+def rotating(run: Running) -> bool:
+    return any(event.get("event") == "step_started" and event.get("step") == "rotate" for event in run.events())
+
+
+def test_of_two_at_once_one_works_and_the_other_says_who(clusters: LabHandle) -> None:
+    first = begin_deploy(clusters, "--force", "--cluster", "t-rc", runbook=RUNBOOK)
+    wait_for("the first one to be at work", lambda: rotating(first), timeout=60, every=0.05)
+    last = members(clusters, "t-rc")[-1]
+    # On another host of the same cluster, and with another runbook: the lock is the cluster's.
+    second, third = rotate(clusters, "--force", "--limit", last), deploy(clusters, "--limit", last)
+    for other in (second, third):
+        assert other.exit_code == 3, other.text
+        assert f"process {first.process.pid}" in other.text
+        assert "is working on it" in other.text
+        assert set(other.changed.values()) == {0}
+    elsewhere = rotate(clusters, "--cluster", "t-sd")
+    assert elsewhere.exit_code == 0, "the other cluster is free"
+    done = first.finish()
+    assert done.exit_code == 0, done.text
+
+
+def test_a_killed_run_leaves_no_lock_and_the_next_one_finishes(clusters: LabHandle) -> None:
+    run = begin_deploy(clusters, "--force", "--cluster", "t-rc", runbook=RUNBOOK)
+    wait_for("it to be at work", lambda: rotating(run), timeout=60, every=0.05)
+    run.kill()
+    wait_for("the lock to be free", lambda: rotate(clusters, "--cluster", "t-rc").exit_code == 0, timeout=60, every=1)
+    assert unhealthy(clusters, "t-rc") == ""
+    assert rotate(clusters, "--force", "--cluster", "t-rc").exit_code == 0
+    for host in members(clusters, "t-rc"):
+        assert ".new" not in output(clusters, host, f"ls -a {CERTS}/sets")
 
 
 def test_an_expired_cluster_is_brought_back_in_one_run(clusters: LabHandle, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ GOOD = HostFacts(
     data=DataFacts(),
     established=None,
     restart_pending="",
+    lock_count="0",
     has_user=False,
     anchors={},
     has_openssl=True,

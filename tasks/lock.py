@@ -1,0 +1,92 @@
+"""One run at a time for a cluster: a lock on the hosts of its members, for as long as this run lasts."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+
+from nornir.core.task import Result, Task
+
+from etcdfleet.atend import at_end
+from etcdfleet.cli import Run
+from etcdfleet.errors import FleetError
+from etcdfleet.lock import BEAT, BEAT_SECONDS, LockInfo, hold_script, read_answer
+from etcdfleet.remote import Held, connect
+from tasks.observe import Observed
+
+log = logging.getLogger(__name__)
+Clusters = Mapping[str, tuple[str, ...]]
+
+
+def take_locks(run: Run, clusters: Clusters) -> Clusters:
+    """Takes the lock of these clusters until the run ends; gives those that were free. With --check none is taken.
+
+    A cluster's lock is taken on all of its members that can be reached, those that this run leaves out included: so
+    two runs on different hosts of a cluster exclude each other as well.
+    """
+    if run.options.check:
+        return clusters
+    members = {host.name: name for name in clusters for host in run.fleet.clusters[name]}
+    info = LockInfo.of_this_run(run.record.record.runbook)
+    everything = run.everything.filter(filter_func=lambda host: host.name in members)
+    held: list[Held] = []
+    taken: dict[str, tuple[str, LockInfo]] = {}
+    results = everything.run(
+        take_lock, name="lock", info=info, break_lock=bool(run.options.extra.get("break_lock")), held=held
+    )
+    for host, result in results.items():
+        if not result.failed and isinstance(result[0].result, LockInfo):
+            taken.setdefault(members[host], (host, result[0].result))
+    _keep(run, held)
+    for name, (host, other) in taken.items():
+        run.record.protect(
+            name,
+            f"{other} is working on it",
+            "wait until that run has ended; if it is dead, its lock ends by itself within a minute, or with "
+            "--break-lock at once",
+            where=host,
+        )
+        run.record.skip_rest(clusters[name], f"somebody else works on {name}")
+    return {name: hosts for name, hosts in clusters.items() if name not in taken}
+
+
+def take_lock(task: Task, info: LockInfo, held: list[Held], *, break_lock: bool = False) -> Result:
+    """Takes the lock on one host, into ``held``. Result: None, or the `LockInfo` of whoever has it.
+
+    A host that cannot be reached is no reason to stop: Result is None then, too.
+    """
+    try:
+        remote = connect(task.host, task.nornir.config)
+        hold = remote.hold(hold_script(info, break_lock=break_lock))
+        other = read_answer(hold.first)
+    except (FleetError, ValueError) as error:
+        log.warning("%s: no lock could be taken: %s", task.host.name, error)
+        return Result(task.host, result=None)
+    if isinstance(other, LockInfo):
+        hold.release()
+        return Result(task.host, result=other)
+    held.append(hold)
+    seen = remote.cache.get("observed")
+    if isinstance(seen, Observed) and seen.facts.lock_count != other:
+        remote.cache.pop("observed")  # read while somebody else worked here
+    return Result(task.host, result=None)
+
+
+def _keep(run: Run, held: list[Held]) -> None:
+    """Gives signs of life until the run ends, then lets go."""
+    stop = threading.Event()
+
+    def beat() -> None:
+        while not stop.wait(BEAT_SECONDS):
+            for hold in held:
+                hold.send(BEAT)
+
+    def let_go() -> None:
+        stop.set()
+        for hold in held:
+            hold.release()
+
+    if held:
+        threading.Thread(target=beat, name="lock", daemon=True).start()
+        at_end(run.nornir.config, let_go)

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from etcdfleet import lock
+from etcdfleet.lock import LockInfo, hold_script, read_answer
+
+INFO = LockInfo("alice", "deploy", "controller", 4711, "2026-06-01T12:00:00+00:00")
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture(name="start")
+def _start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+    """Runs the script in this machine's sh, with the lock in a folder of the test."""
+    monkeypatch.setattr(lock, "RUN_FOLDER", str(tmp_path))
+    monkeypatch.setattr(lock, "FILE", str(tmp_path / "lock"))
+    monkeypatch.setattr(lock, "NOTE", str(tmp_path / "lock.json"))
+    monkeypatch.setattr(lock, "LOCK_COUNT", str(tmp_path / "lock.count"))
+    monkeypatch.setattr(lock, "SILENCE_SECONDS", 3)
+    started: list[subprocess.Popen[str]] = []
+
+    def start(info: LockInfo = INFO, *, break_lock: bool = False) -> subprocess.Popen[str]:
+        process = subprocess.Popen(["sh", "-s"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+        assert process.stdin
+        process.stdin.write(hold_script(info, break_lock=break_lock))
+        process.stdin.flush()
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def first(process: subprocess.Popen[str]) -> LockInfo | str:
+    assert process.stdout
+    return read_answer(process.stdout.readline().strip())
+
+
+def test_the_second_is_told_who_and_since_when(start: Start) -> None:
+    assert first(start()) == "0"
+    other = first(start())
+    assert other == INFO
+    assert str(other) == "alice on controller (deploy, process 4711), since 2026-06-01T12:00:00+00:00"
+
+
+def test_it_is_free_when_the_controller_lets_go_or_dies(start: Start) -> None:
+    holder = start()
+    assert first(holder) == "0"
+    assert holder.stdin
+    holder.stdin.close()  # what a connection that ends looks like
+    holder.wait(10)
+    assert first(start()) == "2", "the count shows that somebody was here in between"
+
+
+def test_it_is_free_when_the_controller_falls_silent(start: Start) -> None:
+    holder = start()
+    assert first(holder) == "0"
+    assert holder.wait(20) == 0
+    assert isinstance(first(start()), str)
+
+
+def test_signs_of_life_keep_it(start: Start) -> None:
+    holder = start()
+    assert first(holder) == "0"
+    assert holder.stdin
+    end = time.monotonic() + 5
+    while time.monotonic() < end:
+        holder.stdin.write(lock.BEAT)
+        holder.stdin.flush()
+        time.sleep(0.5)
+    assert holder.poll() is None
+    assert first(start()) == INFO
+
+
+def test_it_can_be_broken(start: Start) -> None:
+    holder = start()
+    assert first(holder) == "0"
+    breaker = start(LockInfo("bob", "deploy", "other", 1, "now"), break_lock=True)
+    assert first(breaker) == "2", "what was read while the other held it is not relied on"
+    holder.wait(10)
+    third = first(start())
+    assert isinstance(third, LockInfo)
+    assert third.who == "bob"
+
+
+def test_breaking_what_nobody_holds_is_taking(start: Start) -> None:
+    assert first(start(break_lock=True)) == "0"
+
+
+def test_a_note_that_cannot_be_read_is_still_somebody(start: Start, tmp_path: Path) -> None:
+    assert first(start()) == "0"
+    (tmp_path / "lock.json").write_text("")
+    found = first(start())
+    assert isinstance(found, LockInfo)
+    assert found.who == "somebody"
+
+
+@pytest.mark.parametrize("line", ["", "held", "sh: flock: not found"])
+def test_anything_else_is_no_answer(line: str) -> None:
+    with pytest.raises(ValueError, match="no answer"):
+        read_answer(line)
