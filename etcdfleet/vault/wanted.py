@@ -14,6 +14,7 @@ from typing import Any
 from etcdfleet.settings.base import ROLE_NAMES, SIDES, RoleName
 from etcdfleet.settings.models import HostSettings
 from etcdfleet.settings.pki import AppRoleSettings, KeyType, PkiSettings
+from etcdfleet.settings.units import go_duration
 from etcdfleet.vault.answers import duration, words
 
 Members = Sequence[HostSettings]
@@ -51,7 +52,7 @@ class Difference:
     wanted: Any
 
     def __str__(self) -> str:
-        return f"{self.key}: {_shown(self.there)} instead of {_shown(self.wanted)}"
+        return f"{self.key}: {_shown(self.key, self.there)} instead of {_shown(self.key, self.wanted)}"
 
 
 def mounts(members: Members, vault_address: str = "", namespace: str | None = None) -> tuple[WantedMount, ...]:
@@ -198,8 +199,8 @@ def as_diff(title: str, found: Sequence[Difference]) -> str:
     """The differences as the lines of a diff."""
     lines = [f"--- {title} (Vault)", f"+++ {title} (wanted)"]
     for one in found:
-        lines += [f"-{one.key} = {_shown(one.there)}"] if one.there is not None else []
-        lines.append(f"+{one.key} = {_shown(one.wanted)}")
+        lines += [f"-{one.key} = {_shown(one.key, one.there)}"] if one.there is not None else []
+        lines.append(f"+{one.key} = {_shown(one.key, one.wanted)}")
     return "\n".join(lines) + "\n" if found else ""
 
 
@@ -229,7 +230,9 @@ def _normal(key: str, value: Any, wanted: Any) -> Any:
     return value
 
 
-def _shown(value: Any) -> str:
+def _shown(key: str, value: Any) -> str:
+    if key.endswith("ttl") and value is not None:
+        return go_duration(duration(value))
     if isinstance(value, list | tuple):
         return ", ".join(str(item) for item in value) or "nothing"
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -190,7 +190,7 @@ def _signed_offline(work: Work, mount: WantedMount, roots: Sequence[Certificate]
 
 def _ask_for_signature(work: Work, mount: WantedMount, key: str) -> None:
     files = work.setup.files
-    request, signed = files.request(mount.path), files.signed_certificate(mount.path)
+    request = files.request(mount.path)
     if work.dry_run:
         if not (key and request.is_file()):
             work.make(f"{request} is written, to be signed by the root CA")
@@ -201,9 +201,9 @@ def _ask_for_signature(work: Work, mount: WantedMount, key: str) -> None:
     raise CertificateError(
         f"the CA of {mount.path} waits for the signature of the root CA",
         where=str(request),
-        remedy=f"have the root CA sign it as a CA (basicConstraints CA:TRUE, pathlen:0; keyUsage keyCertSign, cRLSign) "
-        f"for {go_duration(mount.ca_ttl)}, put the certificate into {signed}, and run this again; docs/vault.md has "
-        "the commands",
+        remedy="have the root CA sign it as a CA (basicConstraints CA:TRUE, pathlen:0; keyUsage keyCertSign, cRLSign) "
+        f"for {go_duration(mount.ca_ttl)}, put the certificate into {files.signed} under the same name with .pem, and "
+        "run this again; docs/vault.md has the commands",
     )
 
 

@@ -74,12 +74,12 @@ class Work:
         return wanted.mounts(self.members, connection.address, connection.namespace)
 
     def make(self, what: str, diff: str = "") -> bool:
-        """Notes something that is missing; whether to make it."""
+        """Notes something that is missing, with what a diff shows of it; whether to make it."""
         if self.look or (self.dry_run and what in self.setup.planned):
             return False
         self.setup.planned.add(what)
         self.changes.append(what)
-        self.diff += diff
+        self.diff += diff or f"+{what}\n"
         return not self.dry_run
 
     def differs(self, title: str, found: Sequence[wanted.Difference]) -> bool:
@@ -107,7 +107,12 @@ class Work:
         ]
         self.admin.warnings.clear()
         left = [f"left as it is: {text} (--yes changes it)" for text in self.left]
-        outcome = StepOutcome("differs" if self.left else summary, tuple(self.changes), (*self.warnings, *heard, *left))
+        if self.changes:
+            more = len(self.changes) - 1
+            summary = self.changes[0] + (f", and {more} more" if more else "")
+        elif self.left:
+            summary = f"{len(self.left)} left as they are, and differ"
+        outcome = StepOutcome(summary, tuple(self.changes), (*self.warnings, *heard, *left))
         return Result(task.host, result=outcome, changed=bool(self.changes), diff=self.diff)
 
 

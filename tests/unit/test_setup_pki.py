@@ -346,6 +346,28 @@ def csr(name: str, key: Path | None = None) -> str:
     ).stdout
 
 
+def test_the_documented_policy_of_an_administrator_is_enough(site: Site) -> None:
+    site.inventory()
+    site.make_root()
+    text = (PROJECT / "docs" / "vault.md").read_text()
+    (policy,) = re.findall(r"```hcl\n(.*?)```", text, re.DOTALL)
+    site.server.call("POST", "sys/policies/acl/administrator", {"policy": policy})
+
+    def token(*policies: str) -> str:
+        made = site.server.call("POST", "auth/token/create", {"policies": policies})
+        return str(made["auth"]["client_token"])
+
+    before = site.state()
+    refused = site.run(token=token("default"))
+    assert refused.code == 1
+    assert "may not set Vault up" in refused.errors
+    assert site.state() == before
+    administrator = token("administrator")
+    good(site.run("--secret-id", "deploy.env", token=administrator))
+    assert good(site.run(token=administrator)).changes == []
+    assert good(site.run()).changes == []
+
+
 # What is there already.
 
 
