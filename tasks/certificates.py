@@ -89,10 +89,10 @@ def obtain(site: Site, source: Source, wants: Sequence[Want], facts: HostFacts) 
     Vault refuses, `CertificateError` when what was given is not fit, `RemoteError` when no key can be made.
     """
     requests: dict[RoleName, Request] = {}
-    if wants and source.signs_requests:
-        requests = make_requests(site, wants, site.settings.pki.key_type)
     pairs, warnings = [], list[str]()
     try:
+        if wants and source.signs_requests:
+            requests = make_requests(site, wants, site.settings.pki.key_type)
         for want in wants:
             request = requests.get(want.role)
             made = source.obtain(site.settings, want, request.csr if request else None)
@@ -100,8 +100,8 @@ def obtain(site: Site, source: Source, wants: Sequence[Want], facts: HostFacts) 
             pairs.append(_pair(want.role, made, request))
             warnings += made.warnings
     except FleetError:
-        if requests:
-            discard(site, list(requests))
+        if source.signs_requests:
+            discard(site, [want.role for want in wants])
         raise
     return pairs, warnings
 
@@ -151,7 +151,11 @@ def place(site: Site, pairs: Sequence[NewPair], anchors: Sequence[AnchorChange],
         after.append(
             f"chown -R etcd:etcd {folder}/; chmod {FOLDER_MODE:04o} {folder}/; chmod {KEY_MODE:04o} {folder}/*"
         )
-    site.remote.place(files, before="\n".join(before), after="\n".join(after), what="placing certificates")
+    try:
+        site.remote.place(files, before="\n".join(before), after="\n".join(after), what="placing certificates")
+    except FleetError:
+        discard(site, [pair.role for pair in pairs if pair.staged])
+        raise
     site.forget()
 
 

@@ -39,7 +39,8 @@ def make_requests(site: Site, wants: Sequence[Want], key_type: KeyType) -> dict[
 
     Raises `RemoteError` when openssl fails there, `CertificateError` when a request is not what was asked for.
     """
-    script = "set -eu\numask 077\nexport OPENSSL_CONF=/dev/null\n"
+    # etcd's user must get through to the sets: their folder is no secret, what is in it is.
+    script = f"set -eu\numask 022\nmkdir -p {SETS}\numask 077\nexport OPENSSL_CONF=/dev/null\n"
     script += "\n".join(_script(site.settings.member.fqdn, want, key_type) for want in wants)
     result = site.remote.run(
         script,
@@ -87,7 +88,7 @@ def _script(fqdn: str, want: Want, key_type: KeyType) -> str:
     names = [f"DNS:{name}" for name in want.dns_names] + [f"IP:{address}" for address in want.ip_addresses]
     extension = "req_extensions = names" if names else ""
     section = f"[names]\nsubjectAltName = {','.join(names)}" if names else ""
-    return f"""rm -rf {folder}; mkdir -p {SETS} {folder}
+    return f"""rm -rf {folder}; mkdir {folder}
 openssl genpkey {_OPTIONS[kind].format(size=size.lstrip("p"))} -out {folder}/{fqdn}.key 2>{folder}/said || {{
   cat {folder}/said >&2; exit 1; }}
 cat > {folder}/said <<'EOF'

@@ -97,6 +97,7 @@ class VaultSource:
     def obtain(self, settings: HostSettings, want: Want, request: str | None) -> Obtained:
         """Signs the request, or has Vault make a key as well."""
         role, mount = settings.pki.roles[want.role], settings.pki.mount_for(want.role)
+        where = f"{settings.name}: role {role.name} of {mount}"
         names = {
             "common_name": want.common_name,
             "alt_names": want.alt_names,
@@ -105,13 +106,13 @@ class VaultSource:
         }
         if request is not None:
             signed = self.vault.sign(mount, role.name, csr=request, **names)  # type: ignore[arg-type]
-            return Obtained(bundle(signed.certificate, signed.chain), None, signed.warnings)
+            return Obtained(bundle(signed.certificate, signed.chain), None, signed.warnings, where)
         issued = self.vault.issue(mount, role.name, **names)  # type: ignore[arg-type]
         if issued.private_key is None:
             raise CertificateError(
                 "Vault gave no private key", where=settings.name, remedy=f"check the role {role.name}"
             )
-        return Obtained(bundle(issued.certificate, issued.chain), issued.private_key.reveal(), issued.warnings)
+        return Obtained(bundle(issued.certificate, issued.chain), issued.private_key.reveal(), issued.warnings, where)
 
     def _ca(self, side: Side) -> str:
         mount = self.settings.mount_of(side)

@@ -61,6 +61,15 @@ def test_openssl_makes_every_kind_of_key_and_asks_for_just_the_wanted_names(here
     assert len({request.public_key for request in made.values()}) == len(wants)
 
 
+def test_etcd_gets_through_to_the_sets_when_there_was_no_folder_yet(
+    here: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, "SETS", str(tmp_path / "certs" / "sets"))
+    keys.make_requests(here, [want()], "ec-p256")
+    for folder in (tmp_path / "certs", tmp_path / "certs" / "sets"):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o755
+
+
 def test_a_key_left_by_a_killed_run_is_replaced(here: Site) -> None:
     first = keys.make_requests(here, [want()], "ec-p256")["server"]
     second = keys.make_requests(here, [want()], "ec-p256")["server"]
