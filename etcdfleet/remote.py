@@ -90,8 +90,9 @@ class RemoteHost:
         """Runs a POSIX shell script as root and returns what it gave.
 
         ``timeout`` in seconds bounds the whole command. With ``check`` (what the script is for, in words) an exit code
-        other than 0 raises `RemoteError` with the last lines of its output. Raises `RemoteError` also when the
-        connection is lost, the time is over, or root cannot be had.
+        other than 0 raises `RemoteError` with the last lines of its output, and with ``remedy`` unless they say
+        themselves what is to be done. Raises `RemoteError` also when the connection is lost, the time is over, or root
+        cannot be had.
         """
         data = (_PRELUDE + script).encode()
         result = self._run_as_root(data, timeout or self.timeout)
@@ -100,7 +101,7 @@ class RemoteHost:
             raise RemoteError(
                 f"{check} failed with exit code {result.rc}: {last_lines(result.stderr or result.stdout)}",
                 where=self.name,
-                remedy=remedy or _hint(result),
+                remedy=_hint(result, remedy),
             )
         return result
 
@@ -413,13 +414,14 @@ def last_lines(text: str, count: int = 3) -> str:
     return " | ".join(lines[-count:])
 
 
-def _hint(result: CommandResult) -> str:
+def _hint(result: CommandResult, otherwise: str = "") -> str:
     text = result.stderr + result.stdout
     if "No space left" in text:
-        return "free space on that file system of the host (df -h), then run again: nothing was half replaced"
+        hint = "free space on that file system of the host (df -h), then run again"
+        return hint if otherwise else f"{hint}: nothing was half replaced"
     if "Read-only file system" in text:
         return "the file system is read-only: check the SD card (dmesg) and remount it"
-    return "run again with --debug, or look at the log of this run"
+    return otherwise or "run again with --debug, or look at the log of this run"
 
 
 def connect(host: Host, configuration: Config) -> RemoteHost:
