@@ -13,7 +13,9 @@ from etcdfleet.options import add_lock_argument
 
 STEPS = [
     ("decide", "Decide"),
+    ("trust", "Trust"),
     ("rotate", "Rotate"),
+    ("start", "Restart"),
     ("verify", "Verify"),
 ]
 
@@ -22,13 +24,16 @@ Replaces the certificates that are due: those with too little of their life left
 as the inventory says, and with --force all. One member of a cluster after the other, clusters side by side: before each
 all members must be healthy; after each the new certificate is read back from both ports, and health and data are
 compared. If anything is wrong, the certificates of before are put back, and this cluster is left alone. etcd is not
-restarted: it reads certificates at each new connection. A cluster whose certificates have expired is brought back."""
+restarted: it reads certificates at each new connection. A cluster whose certificates have expired is brought back.
+With --ca the cluster moves to another CA, without downtime: members are restarted one after the other, once to trust
+both CAs and once to trust the new one alone. A run that was interrupted anywhere is continued by the next."""
 
 EXAMPLES = """\
   python runbooks/rotate_certs.py --check                    what is due, why, and when the rest will be
   python runbooks/rotate_certs.py --quiet                    every night
   python runbooks/rotate_certs.py --force --only client      new keys for etcdctl on all hosts
-  python runbooks/rotate_certs.py --force --limit etcd-az-2  all new on a host whose keys may be known to others"""
+  python runbooks/rotate_certs.py --force --limit etcd-az-2  all new on a host whose keys may be known to others
+  python runbooks/rotate_certs.py --ca --cluster k8s-home    after Vault was given another issuing CA"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,6 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="only certificates of this role; may be given several times",
     )
     parser.add_argument(
+        "--ca",
+        action="store_true",
+        help="move to the CA that issues now: trusted beside the one of before, then used, then alone",
+    )
+    parser.add_argument(
         "--allow-degraded",
         action="store_true",
         help="go on although a member is not healthy, as long as a majority is; the sick ones are left out",
@@ -50,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def rotate_certs(run: Run) -> None:
     """Decide on all hosts, then rotate cluster by cluster, then verify."""
-    from tasks.rotation import rotate
+    from tasks.rotate import rotate
     from tasks.verify import verify
 
     rotated = rotate(run)

@@ -1,6 +1,6 @@
-"""Certificates renewed on live clusters: the steps ``decide`` and ``rotate`` of ``runbooks/rotate_certs.py``.
+"""Certificates renewed on one host of a live cluster: looked at, replaced, proven, and put back if need be.
 
-What is to be done is decided in ``etcdfleet/certs/rotation.py``.
+What is to be done on which host is decided in ``etcdfleet/certs/rotation.py`` and arranged by ``tasks/rotate.py``.
 """
 
 from __future__ import annotations
@@ -13,27 +13,19 @@ from nornir.core.task import Result, Task
 
 from etcdfleet.certs import Keep, Renew
 from etcdfleet.certs.rotation import (
-    AllAtOnce,
     MemberPair,
-    NothingDue,
-    Refused,
-    RotationPlan,
     ordered,
-    plan_rotation,
     sentence,
 )
-from etcdfleet.cli import Run
 from etcdfleet.errors import CertificateError, FleetError, ProtectionError, VerificationError
 from etcdfleet.etcd.checks import Finding
 from etcdfleet.etcd.gates import caught_up
 from etcdfleet.paths import SETS, HostPaths
-from etcdfleet.runners import RollingRunner, TogetherRunner
 from etcdfleet.settings.base import RoleName
 from etcdfleet.step import StepOutcome
-from tasks.anchors import anchor_changes
+from tasks.anchors import anchor_changes, named_anchors
 from tasks.certificates import certificate_facts, obtain, place, swap
 from tasks.live import Live, ask_cluster, ask_member
-from tasks.lock import take_locks
 from tasks.observe import Site, site_of
 from tasks.sources import Source, needed_roles, source_of
 from tasks.verify import check_all, placed_leaves
@@ -52,10 +44,11 @@ class Decided(StepOutcome):
     member: MemberPair | None = None
 
 
-def decide(task: Task, *, force: bool = False, chosen: Sequence[RoleName] = ()) -> Result:
+def decide(task: Task, *, force: bool = False, chosen: Sequence[RoleName] = (), new_ca: bool = False) -> Result:
     """Looks at the certificates of a host and at its member; changes nothing. Result: ``result`` is a `Decided`.
 
-    With ``force`` good ones are due too, with ``chosen`` those of other roles are left as they are.
+    With ``force`` good ones are due too, with ``chosen`` those of other roles are left as they are. ``new_ca`` says
+    that another CA may be trusted in the end than now.
     Raises `FleetError` when the host cannot be looked at, or the source of certificates cannot give any.
     """
     site = site_of(task)
@@ -68,7 +61,7 @@ def decide(task: Task, *, force: bool = False, chosen: Sequence[RoleName] = ()) 
     for role in roles:
         decision = source.decide(site.settings, seen.facts, source.want(site.settings, role))
         decisions[role] = ordered(decision, forced=force, chosen=not chosen or role in chosen)
-    _no_other_ca(site, source)
+    _check_anchors(site, source, new_ca=new_ca)
     live = ask_member(site) if seen.service.running else Live()
     problem = "" if seen.service.running else "etcd does not run"
     problem = problem or _not_healthy(site, live)
@@ -86,68 +79,6 @@ def decide(task: Task, *, force: bool = False, chosen: Sequence[RoleName] = ()) 
     leaves = {role: decision.certificate for role, decision in decisions.items() if decision.certificate is not None}
     facts = {"decisions": list(said), "certificates": certificate_facts(leaves)}
     return Result(task.host, result=Decided(summary, warnings=tuple(warnings), facts=facts, member=member))
-
-
-def rotate(run: Run) -> list[str]:
-    """Carries out both steps; gives the hosts that got new certificates. Failures are recorded in ``run.record``."""
-    extra = run.options.extra
-    clusters = take_locks(run, run.clusters)
-    chosen = [host for hosts in clusters.values() for host in hosts]
-    if not chosen:
-        return []
-    results = run.step("decide", decide, only=chosen, force=extra["force"], chosen=tuple(extra["only"] or ()))
-    members: dict[str, MemberPair] = {}
-    for host, result in results.items():
-        outcome = None if result.failed else result[0].result
-        if isinstance(outcome, Decided) and outcome.member:
-            members[host] = outcome.member
-    plans = {cluster: _plan(run, cluster, members) for cluster in clusters}
-    together: dict[str, tuple[str, ...]] = {}
-    orders: dict[str, tuple[str, ...]] = {}
-    for cluster, plan in plans.items():
-        if isinstance(plan, Refused):
-            run.record.protect(cluster, plan.what, plan.remedy, where=cluster)
-            run.record.skip_rest(run.clusters[cluster], f"stopped to protect cluster {cluster}")
-        elif isinstance(plan, NothingDue):
-            run.record.skip_rest(run.clusters[cluster], "nothing is due")
-        elif isinstance(plan, AllAtOnce):
-            run.record.warn(cluster, f"{plan.why}: all get new ones at once")
-            together[cluster] = plan.hosts
-        else:
-            orders[cluster] = plan.hosts
-    due = {host: members[host].due for hosts in (*together.values(), *orders.values()) for host in hosts}
-    workers = run.options.forks or 20
-    if together:
-        hosts = [host for names in together.values() for host in names]
-        runner = TogetherRunner(together, num_workers=workers)
-        run.step("rotate", replace_expired, only=hosts, runner=runner, due=due)
-    if orders:
-        run.step(
-            "rotate",
-            rotate_member,
-            only=[host for names in orders.values() for host in names],
-            runner=RollingRunner(
-                orders,
-                num_workers=workers,
-                not_reached=lambda host, failed: run.record.skip(host, "rotate", f"not touched, since {failed} failed"),
-            ),
-            due=due,
-        )
-    idle = [host for host in chosen if host not in due]
-    run.record.skip(idle, ("rotate", "verify"), "nothing is due here")
-    return list(due)
-
-
-def _plan(run: Run, cluster: str, members: Mapping[str, MemberPair]) -> RotationPlan:
-    found = [members[host] for host in run.clusters[cluster] if host in members]
-    # Members that were left out on purpose still count for the others' health, which each gate asks them for.
-    absent = [host for host in run.clusters[cluster] if host not in run.good_hosts]
-    return plan_rotation(
-        found,
-        size=len(run.fleet.clusters[cluster]),
-        absent=absent,
-        allow_degraded=run.options.extra["allow_degraded"],
-    )
 
 
 def rotate_member(task: Task, due: Mapping[str, tuple[RoleName, ...]]) -> Result:
@@ -211,15 +142,23 @@ def _replace(task: Task, site: Site, roles: Sequence[RoleName]) -> list[str]:
     return warnings
 
 
-def _no_other_ca(site: Site, source: Source) -> None:
-    """Raises `CertificateError` when another CA than the trusted one is to issue: that is deploy's to change."""
-    changes = anchor_changes(site, site.observe(), source, final=frozenset(("peer", "client")))
-    if changes and site.observe().service.running:
-        raise CertificateError(
-            f"the trust anchors are not as the inventory says ({'; '.join(change.text for change in changes)})",
-            where=site.settings.name,
-            remedy="run deploy: it changes a CA in the right order, trust first",
-        )
+def _check_anchors(site: Site, source: Source, *, new_ca: bool) -> None:
+    """Raises `CertificateError` when etcd does not trust the wanted CA, and this run is not to change that.
+
+    CAs of before that are trusted as well, until their clients have moved, are no reason to stop.
+    """
+    seen, paths = site.observe(), HostPaths.of(site.settings)
+    changes = anchor_changes(site, seen, source)
+    if not changes or not seen.service.running:
+        return
+    said = f"the trust anchors are not as the inventory says ({'; '.join(change.text for change in changes)})"
+    if any(path != paths.anchor(side) for side, path in named_anchors(seen).items()):
+        remedy = "run deploy, which changes between a single CA and separate ones, too"
+    elif new_ca:
+        return
+    else:
+        remedy = "run with --ca, which has the CA trusted first, then used, and then alone"
+    raise CertificateError(said, where=site.settings.name, remedy=remedy)
 
 
 def _not_healthy(site: Site, live: Live) -> str:

@@ -86,6 +86,24 @@ def trust(task: Task, clusters: frozenset[str]) -> Result:
     return Result(task.host, result=outcome, changed=bool(changes))
 
 
+def end_trust(task: Task, final: Final) -> Result:
+    """On the sides that ``final`` names for the host's cluster, takes CAs that nobody needs from the trust anchors.
+
+    A running etcd is then due for a restart. Result: ``result`` is a `StepOutcome`.
+    """
+    site = site_of(task)
+    sides = final.get(site.settings.cluster.name, frozenset())
+    changes = anchor_changes(site, site.observe(), source_of(task, site.settings), final=sides) if sides else []
+    if not changes:
+        return Result(task.host, result=StepOutcome("trusts the wanted CA alone" if sides else "trusts two CAs"))
+    if not task.is_dry_run():
+        before = "\n".join([f"mkdir -p -m 0755 {CERTIFICATES}", *mark_if_read(site, changes)])
+        site.remote.place(anchor_files(changes), before=before, what="placing trust anchors")
+        site.forget()
+    outcome = StepOutcome("trusts the wanted CA alone", tuple(change.text for change in changes))
+    return Result(task.host, result=outcome, changed=True)
+
+
 def spread_trust(run: Run, clusters: Clusters) -> Clusters:
     """Carries out the step ``trust``: where it is needed, by a rolling restart. Gives the clusters that may go on."""
     states = _states(run, clusters)

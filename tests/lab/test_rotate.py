@@ -28,7 +28,8 @@ from tests.lab.deploy_helpers import (
     unhealthy,
     wait_for,
 )
-from tests.lab.load import client_pair, missing, under_load
+from tests.lab.load import client_pair, etcdctl_outside, missing, under_load
+from tests.lab.watch import watching
 
 CLUSTERS = ("t-sd", "t-rc")
 RUNBOOK = "rotate_certs"
@@ -206,6 +207,73 @@ def test_a_killed_run_leaves_no_lock_and_the_next_one_finishes(clusters: LabHand
     assert rotate(clusters, "--force", "--cluster", "t-rc").exit_code == 0
     for host in members(clusters, "t-rc"):
         assert ".new" not in output(clusters, host, f"ls -a {CERTS}/sets")
+
+
+def new_issuing_ca(handle: LabHandle, cluster: str) -> None:
+    """Another CA in each of a cluster's mounts, below the same root, that issues from now on."""
+    root = lab.vault.client(handle.plan)
+    for side in ("peer", "client"):
+        mount = pki.side_mount(cluster, side)
+        wanted = {"common_name": f"etcd {cluster} {side} CA the second", "key_type": "ec", "key_bits": 256}
+        csr = root.write_data(f"{mount}/intermediate/generate/internal", data=wanted)["data"]["csr"]
+        signing = {"csr": csr, "ttl": pki.INTERMEDIATE_TTL, "use_csr_values": True, "format": "pem_bundle"}
+        signed = root.write_data(f"{pki.ROOT}/root/sign-intermediate", data=signing)["data"]
+        chain = f"{signed['certificate'].strip()}\n{signed['issuing_ca'].strip()}\n"
+        made = root.write_data(f"{mount}/intermediate/set-signed", data={"certificate": chain})["data"]
+        issuer = next(found for found, key in made["mapping"].items() if key)
+        root.write_data(f"{mount}/config/issuers", data={"default": issuer})
+
+
+def trusted(handle: LabHandle, host: str) -> list[str]:
+    """How many CAs the files of trust anchors on a host hold."""
+    return output(handle, host, f"grep -c BEGIN {CERTS}/peerCA.pem; grep -c BEGIN {CERTS}/clientCA.pem").split()
+
+
+def test_a_new_ca_in_three_passes_under_load_and_killed_on_the_way(clusters: LabHandle, tmp_path: Path) -> None:
+    old = {cluster: client_pair(clusters, tmp_path, cluster, "old") for cluster in CLUSTERS}
+    for cluster in CLUSTERS:
+        new_issuing_ca(clusters, cluster)
+    refused = rotate(clusters)
+    assert refused.exit_code == 1, refused.text
+    assert "run with --ca" in refused.text
+    names = [name for cluster in CLUSTERS for name in members(clusters, cluster)]
+    with ExitStack() as stack:
+        watch = stack.enter_context(watching(clusters, names))
+        # A client of the CA of before: it is welcome until the last pass.
+        loads = {
+            cluster: stack.enter_context(under_load(clusters, cluster, old[cluster], "ca")) for cluster in CLUSTERS
+        }
+        run = begin_deploy(clusters, "--ca", runbook=RUNBOOK)
+        wait_for("certificates of the new CA", lambda: rotating(run), timeout=240, every=0.05)
+        run.kill()
+        # Nobody says yes to the next one: clients of before stay welcome.
+        runs: list[Outcome] = []
+        wait_for("the lock to be free", lambda: _finished(clusters, runs), timeout=120, every=1)
+        assert "stays trusted" in json.dumps(runs[-1].report["warnings"])
+    for cluster, load in loads.items():
+        print(f"{cluster}: {load.requests} requests, longest {load.longest:.2f} s, {load.most_retries} retries at most")
+        assert not load.lost, load.said
+        assert not load.wrong
+        assert load.most_retries <= 1, load.said
+        assert missing(clusters, cluster, old[cluster], "ca", load) == []
+        assert max(len(down & frozenset(members(clusters, cluster))) for down in watch.down) <= 1
+        assert {tuple(trusted(clusters, host)) for host in members(clusters, cluster)} == {("1", "2")}
+    last = rotate(clusters, "--ca", "--yes")
+    assert last.exit_code == 0, last.text
+    for cluster in CLUSTERS:
+        assert unhealthy(clusters, cluster) == ""
+        assert {tuple(trusted(clusters, host)) for host in members(clusters, cluster)} == {("1", "1")}
+        assert etcdctl_outside(clusters, cluster, old[cluster], "get", "ca/1", seconds=2).returncode != 0
+        new = client_pair(clusters, tmp_path, cluster, "new")
+        assert etcdctl_outside(clusters, cluster, new, "get", "ca/1").returncode == 0
+    for again in (rotate(clusters, "--ca"), rotate(clusters), deploy(clusters)):
+        assert (again.exit_code, set(again.changed.values())) == (0, {0}), again.text
+
+
+def _finished(handle: LabHandle, runs: list[Outcome]) -> bool:
+    runs.append(rotate(handle, "--ca"))
+    assert runs[-1].exit_code in (0, 3), runs[-1].text
+    return runs[-1].exit_code == 0
 
 
 def test_an_expired_cluster_is_brought_back_in_one_run(clusters: LabHandle, tmp_path: Path) -> None:
