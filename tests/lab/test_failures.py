@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from lab import faketime, vault
+from lab import faketime, pki, vault
 from tests.lab.conftest import LabHandle
 from tests.lab.deploy_helpers import (
     FILES,
@@ -34,7 +34,7 @@ from tests.lab.fault_helpers import blocks, events_of, failure, traces
 
 NEW = ("f-new-1", "f-new-2", "f-new-3")
 DEFAULTS, GROUPS, HOSTS = FILES[1:]
-LATER = ("install", "certificates", "configure", "start", "verify")
+LATER = ("install", "trust", "certificates", "configure", "start", "auth", "verify")
 Edit = Callable[[dict[str, Any]], None]
 
 
@@ -178,18 +178,18 @@ def role_variant(handle: LabHandle, tmp_path: Path, cluster: str, role: str, nam
     return inventory_variant(handle, tmp_path, edit)
 
 
-def token(handle: LabHandle, policy: str) -> str:
-    """A token with a policy of its own."""
+def token(handle: LabHandle, policy: str, *more: str) -> str:
+    """A token with a policy of its own, and ``more`` that there are."""
     root = vault.client(handle.plan)
     root.sys.create_or_update_policy("of-a-test", policy)
-    made: dict[str, Any] = root.auth.token.create(policies=["of-a-test"], ttl="1h")
+    made: dict[str, Any] = root.auth.token.create(policies=["of-a-test", *more], ttl="1h")
     return str(made["auth"]["client_token"])
 
 
 def test_role_the_token_may_not_use(faults: LabHandle, refused: Callable[..., Outcome], tmp_path: Path) -> None:
     """The inventory names a role that the deploy's token has no right to: the policy it would take is shown."""
     outcome = refused(config=role_variant(faults, tmp_path, "f-new", "peer", "no-such-role"))
-    assert_all_failed(outcome, "may not", "pki_intermediate_ca/issue/no-such-role", "capabilities")
+    assert_all_failed(outcome, "may not", "pki_etcd_f-new_peer/sign/no-such-role", "capabilities")
 
 
 def test_role_that_does_not_exist(faults: LabHandle, refused: Callable[..., Outcome], tmp_path: Path) -> None:
@@ -199,26 +199,39 @@ def test_role_that_does_not_exist(faults: LabHandle, refused: Callable[..., Outc
     assert_all_failed(outcome, "no role 'no-such-role'", "the roles there are: ", "pki.roles.")
 
 
+WRONG_USAGE = {"server_flag": True, "client_flag": False, "ext_key_usage": ["ServerAuth"]}
+
+
+def changed_role(handle: LabHandle, mount: str, usual: str, name: str, **changes: Any) -> str:
+    """Makes a role like the ``usual`` one of a mount but for these parameters; returns its name."""
+    root = vault.client(handle.plan)
+    root.write_data(f"{mount}/roles/{name}", data={**root.read(f"{mount}/roles/{usual}")["data"], **changes})
+    return name
+
+
 def test_role_for_another_usage(faults: LabHandle, refused: Callable[..., Outcome], tmp_path: Path) -> None:
-    """The server-only role is named as the peers' role, and the token may read what it is: seen before any change."""
-    outcome = refused(config=role_variant(faults, tmp_path, "f-new", "peer", "f-new-server-only-crt"))
+    """A server-only role is named as the peers' role, and the token may read what it is: seen before any change."""
+    mount = pki.side_mount("f-new", "peer")
+    role = changed_role(faults, mount, "f-new-server-crt", "f-new-server-only-crt", **WRONG_USAGE)
+    rights = f'path "{mount}/sign/{role}" {{ capabilities = ["update"] }}\n'
+    rights += f'path "{mount}/roles/{role}" {{ capabilities = ["read"] }}\n'
+    env = {"VAULT_TOKEN": token(faults, rights, pki.POLICY)}
+    outcome = refused(env=env, config=role_variant(faults, tmp_path, "f-new", "peer", role))
     assert_all_failed(outcome, "f-new-server-only-crt", "issues certificates for server", "server and client")
 
 
 @pytest.mark.parametrize("fault", ["usage", "names"])
 def test_unreadable_role_is_found_out_before_placing(faults: LabHandle, tmp_path: Path, fault: str) -> None:
-    """The token may issue but not read the role, which gives another usage, or allows other names than asked for.
+    """The token may use but not read the role, which gives another usage, or allows other names than asked for.
 
-    Only what comes back can tell. No certificate is placed, etcd is not configured and not started.
+    Only what comes back can tell. No certificate is placed, no new key stays, etcd is not configured and not started.
     """
-    role = f"f-disk-wrong-{fault}"
-    root = vault.client(faults.plan)
-    usual = root.read("pki_intermediate_ca/roles/f-disk-server-crt")["data"]
-    wrong = {"server_flag": True, "client_flag": False, "ext_key_usage": ["ServerAuth"]}
-    changed = wrong if fault == "usage" else {"allowed_domains": ["other.home"]}
-    root.write_data(f"pki_intermediate_ca/roles/{role}", data={**usual, **changed})
-    paths = [f"issue/{name}" for name in (role, "f-disk-server-only-crt", "f-disk-client-only-crt")]
-    rights = "".join(f'path "pki_intermediate_ca/{path}" {{ capabilities = ["update"] }}\n' for path in paths)
+    peer, client = pki.side_mount("f-disk", "peer"), pki.side_mount("f-disk", "client")
+    changes: dict[str, Any] = WRONG_USAGE if fault == "usage" else {"allowed_domains": ["other.home"]}
+    role = changed_role(faults, peer, "f-disk-server-crt", f"f-disk-wrong-{fault}", **changes)
+    paths = [f"{peer}/sign/{role}", *(f"{client}/sign/f-disk-{kind}-only-crt" for kind in ("server", "client"))]
+    # Reading the CAs takes no right.
+    rights = "".join(f'path "{path}" {{ capabilities = ["update"] }}\n' for path in paths)
 
     def edit(files: dict[str, Any]) -> None:
         files[GROUPS]["f-disk"]["data"]["pki"]["roles"]["peer"]["name"] = role
@@ -230,7 +243,7 @@ def test_unreadable_role_is_found_out_before_placing(faults: LabHandle, tmp_path
     words = ("peer certificate", "client") if fault == "usage" else ("f-disk-1.faults.home",)
     assert [word for word in words if word not in block.what] == [], outcome.text
     assert role in f"{block.what} {block.where}", outcome.text
-    assert on_host(faults, "f-disk-1", "find /etc/etcd /etc/init.d/etcd -type f -name '*.pem'").stdout == ""
+    assert on_host(faults, "f-disk-1", "find /etc/etcd /etc/init.d/etcd -name '*.pem' -o -name '*.key'").stdout == ""
     assert outcome.step("f-disk-1", "start")["status"] == "skipped"
 
 
@@ -311,7 +324,8 @@ def test_full_disk_in_preflight(faults: LabHandle) -> None:
 def test_disk_that_fills_up_after_the_preflight(faults: LabHandle, tmp_path: Path) -> None:
     """The file system of /etc/etcd fills up when the preflight is over, on a host that has a working member.
 
-    Files of before are all there and whole, etcd runs on; with room again, the next run completes.
+    Files of before are all there and whole, nothing is there beside them, etcd runs on: when the host cannot make a
+    key, and when a key that Vault made cannot be placed. With room again, the next run completes.
     """
 
     def room(files: dict[str, Any]) -> None:
@@ -320,6 +334,10 @@ def test_disk_that_fills_up_after_the_preflight(faults: LabHandle, tmp_path: Pat
     def change(files: dict[str, Any]) -> None:
         room(files)
         files[GROUPS]["f-disk"]["data"]["cluster"]["snapshot_count"] = 20000
+
+    def change_with_keys_by_vault(files: dict[str, Any]) -> None:
+        change(files)
+        files[DEFAULTS]["data"]["pki"]["key_origin"] = "vault"
 
     cluster = ("--cluster", "f-disk")
     output(faults, "f-disk-1", "rm -rf /etc/etcd; mkdir /etc/etcd; mount -t tmpfs -o size=1M,mode=755 tmpfs /etc/etcd")
@@ -330,24 +348,27 @@ def test_disk_that_fills_up_after_the_preflight(faults: LabHandle, tmp_path: Pat
     output(faults, "f-disk-1", "rm /etc/etcd/certs/client/*.pem")  # so that certificates are placed as well
     runs = etcd_processes(faults, "f-disk-1")
     before = output(faults, "f-disk-1", listing)
-    running = begin_deploy(faults, *cluster, config=inventory_variant(faults, tmp_path, change))
-    wait_for(
-        "the preflight is over", lambda: events_of(running.events(), "step_finished", "preflight") != [], every=0.02
-    )
-    on_host(faults, "f-disk-1", "cat /dev/zero > /etc/etcd/filler")
-    outcome = running.finish()
-    block = failure(outcome, "f-disk-1", "certificates")
-    assert "No space left" in block.what
-    assert "free space" in block.remedy
-    assert "nothing was half replaced" in block.remedy
-    assert output(faults, "f-disk-1", listing) == before
-    assert etcd_processes(faults, "f-disk-1") == runs
-    output(faults, "f-disk-1", "rm /etc/etcd/filler")
+    for edit, promise in ((change, "run again"), (change_with_keys_by_vault, "nothing was half replaced")):
+        running = begin_deploy(faults, *cluster, config=inventory_variant(faults, tmp_path, edit))
+        wait_for(
+            "the preflight is over",
+            lambda r=running: events_of(r.events(), "step_finished", "preflight") != [],  # type: ignore[misc]
+            every=0.02,
+        )
+        on_host(faults, "f-disk-1", "cat /dev/zero > /etc/etcd/filler")
+        outcome = running.finish()
+        block = failure(outcome, "f-disk-1", "certificates")
+        assert "No space left" in block.what
+        assert "free space" in block.remedy
+        assert promise in block.remedy
+        assert output(faults, "f-disk-1", listing) == before
+        assert etcd_processes(faults, "f-disk-1") == runs
+        output(faults, "f-disk-1", "rm /etc/etcd/filler")
     again = deploy(faults, *cluster, config=inventory_variant(faults, tmp_path, change))
     assert again.exit_code == 0, again.text
     assert unhealthy(faults, "f-disk") == ""
     assert "snapshot-count: 20000" in output(faults, "f-disk-1", "cat /etc/etcd/conf.yml")
-    assert on_host(faults, "f-disk-1", "find /etc/etcd -name '.*.??????'").stdout == ""
+    assert on_host(faults, "f-disk-1", "find /etc/etcd -name '.*.??????' -o -name '.new-*'").stdout == ""
 
 
 # ---- sudo -----------------------------------------------------------------------------------------------------------
