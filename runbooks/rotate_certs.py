@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 import _start  # type: ignore[import-not-found] # noqa: F401  sets the import path, finds the project's own Python
 
@@ -52,6 +53,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="move to the CA that issues now: trusted beside the one of before, then used, then alone",
     )
     parser.add_argument(
+        "--textfile",
+        type=Path,
+        metavar="FILE",
+        help="write the end of each certificate and the result for Prometheus (node_exporter's textfile collector)",
+    )
+    parser.add_argument(
         "--allow-degraded",
         action="store_true",
         help="go on although a member is not healthy, as long as a majority is; the sick ones are left out",
@@ -60,9 +67,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def rotate_certs(run: Run) -> None:
     """Decide on all hosts, then rotate cluster by cluster, then verify."""
+    from etcdfleet.report.metrics import write_at_end
     from tasks.rotate import rotate
     from tasks.verify import verify
 
+    if run.options.extra["textfile"]:
+        write_at_end(run, run.options.extra["textfile"])
     rotated = rotate(run)
     hosts = [host for host in rotated if host in run.good_hosts]
     if hosts and not run.options.check:

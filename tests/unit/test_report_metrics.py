@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from etcdfleet.errors import RemoteError, UsageError
+from etcdfleet.report.metrics import metrics, write_metrics
+from etcdfleet.report.model import RunRecord
+from tests.unit.fake_run import nornir_of, raises, recorder_of, step
+
+END = datetime(2027, 6, 1, 12, tzinfo=UTC)
+FACTS = {"certificates": {"peer": {"serial": "1", "not_after": END.isoformat(), "days_left": 1}}}
+
+
+def recorded() -> RunRecord:
+    recorder = recorder_of()
+    nornir = nornir_of().with_processors([recorder])
+    lost = RemoteError("cannot be reached", where="edge-1", remedy="look")
+    nornir.run(step({"az-1": step(changes=("a",), facts=FACTS), "edge-1": raises(lost)}), name="install")
+    return recorder.finish()
+
+
+def test_every_line_is_one_that_the_collector_reads() -> None:
+    text = metrics(recorded())
+    assert text.endswith("\n")
+    sample = re.compile(r'[a-z_]+\{([a-z]+="[^"\n]*",?)*\} \d+')
+    for line in text.splitlines():
+        assert line.startswith(("# HELP ", "# TYPE ")) or sample.fullmatch(line), line
+    names = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
+    assert names == {line.split("{")[0] for line in text.splitlines() if not line.startswith("#")}
+
+
+def test_ends_results_and_time() -> None:
+    lines = metrics(recorded()).splitlines()
+    end = 'etcdfleet_certificate_not_after_seconds{host="az-1",cluster="home",role="peer"} '
+    assert f"{end}{int(END.timestamp())}" in lines
+    assert 'etcdfleet_run_exit_code{runbook="deploy"} 1' in lines
+    assert 'etcdfleet_run_changed_hosts{runbook="deploy"} 1' in lines
+    assert 'etcdfleet_host_failed{runbook="deploy",host="edge-1",cluster="edge"} 1' in lines
+    assert 'etcdfleet_host_failed{runbook="deploy",host="az-2",cluster="home"} 0' in lines
+
+
+def test_the_file_is_replaced_whole_and_readable_for_the_collector(tmp_path: Path) -> None:
+    path = tmp_path / "etcdfleet.prom"
+    path.write_text("old")
+    write_metrics(path, recorded())
+    assert path.read_text().startswith("# HELP etcdfleet_certificate_not_after_seconds")
+    assert path.stat().st_mode & 0o777 == 0o644
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be written") as caught:
+        write_metrics(tmp_path / "nowhere" / "etcdfleet.prom", recorded())
+    assert "nowhere" in caught.value.where
