@@ -18,7 +18,7 @@ from etcdfleet.remote import RemoteFile
 from etcdfleet.settings.base import RoleName
 from etcdfleet.step import StepOutcome
 from tasks.anchors import AnchorChange, anchor_changes, anchor_files, mark_if_read
-from tasks.keys import Request, discard, make_requests
+from tasks.keys import Request, discard, discarding, make_requests
 from tasks.observe import Site, site_of
 from tasks.sources import Obtained, Source, check_fit, needed_roles, source_of
 
@@ -101,7 +101,7 @@ def obtain(site: Site, source: Source, wants: Sequence[Want], facts: HostFacts) 
             warnings += made.warnings
     except FleetError:
         if source.signs_requests:
-            discard(site, [want.role for want in wants])
+            discard(site)
         raise
     return pairs, warnings
 
@@ -151,10 +151,13 @@ def place(site: Site, pairs: Sequence[NewPair], anchors: Sequence[AnchorChange],
         after.append(
             f"chown -R etcd:etcd {folder}/; chmod {FOLDER_MODE:04o} {folder}/; chmod {KEY_MODE:04o} {folder}/*"
         )
+    staged = any(pair.staged for pair in pairs)
+    after += [discarding()] if staged else []
     try:
         site.remote.place(files, before="\n".join(before), after="\n".join(after), what="placing certificates")
     except FleetError:
-        discard(site, [pair.role for pair in pairs if pair.staged])
+        if staged:
+            discard(site)
         raise
     site.forget()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -39,9 +40,17 @@ def make_requests(site: Site, wants: Sequence[Want], key_type: KeyType) -> dict[
 
     Raises `RemoteError` when openssl fails there, `CertificateError` when a request is not what was asked for.
     """
+    # Where new keys wait for their certificates: on the file system on which they will stay. The script of a run that
+    # was killed may go on for minutes. With its folders gone it fails, and it never writes to those of another run.
+    staged = f"{SETS}/.new-{secrets.token_hex(4)}"
+    folders = {want.role: f"{staged}/{want.role}" for want in wants}
     # etcd's user must get through to the sets: their folder is no secret, what is in it is.
-    script = f"set -eu\numask 022\nmkdir -p {SETS}\numask 077\nexport OPENSSL_CONF=/dev/null\n"
-    script += "\n".join(_script(site.settings.member.fqdn, want, key_type) for want in wants)
+    script = f"""set -eu
+umask 022; mkdir -p {SETS}
+umask 077; {discarding()}; mkdir {staged} {" ".join(folders.values())}
+export OPENSSL_CONF=/dev/null
+"""
+    script += "\n".join(_script(site.settings.member.fqdn, want, key_type, folders[want.role]) for want in wants)
     result = site.remote.run(
         script,
         timeout=SECONDS,
@@ -65,31 +74,30 @@ def make_requests(site: Site, wants: Sequence[Want], key_type: KeyType) -> dict[
                 where=site.settings.name,
                 remedy="is openssl on this host what it should be? Nothing was signed",
             )
-        found[want.role] = Request(csr, public_key_fingerprint(csr), part.group(1), staging(want.role))
+        found[want.role] = Request(csr, public_key_fingerprint(csr), part.group(1), folders[want.role])
     return found
 
 
-def staging(role: RoleName) -> str:
-    """Where a new key waits for its certificate: on the file system on which it will stay."""
-    return f"{SETS}/.new-{role}"
+def discarding() -> str:
+    """Shell: removes all keys that wait for a certificate."""
+    return f"rm -rf {SETS}/.new-*"
 
 
-def discard(site: Site, roles: Sequence[RoleName]) -> None:
-    """Removes keys that got no certificate. Raises nothing: the next run removes what is left."""
+def discard(site: Site) -> None:
+    """Removes keys that got no certificate. Raises nothing: the next run that makes keys removes what is left."""
     try:
-        site.remote.run("rm -rf " + " ".join(staging(role) for role in roles))
+        site.remote.run(discarding())
     except FleetError:
         return
 
 
-def _script(fqdn: str, want: Want, key_type: KeyType) -> str:
+def _script(fqdn: str, want: Want, key_type: KeyType, folder: str) -> str:
     kind, _, size = key_type.partition("-")
-    folder = staging(want.role)
     names = [f"DNS:{name}" for name in want.dns_names] + [f"IP:{address}" for address in want.ip_addresses]
     extension = "req_extensions = names" if names else ""
     section = f"[names]\nsubjectAltName = {','.join(names)}" if names else ""
-    return f"""rm -rf {folder}; mkdir {folder}
-openssl genpkey {_OPTIONS[kind].format(size=size.lstrip("p"))} -out {folder}/{fqdn}.key 2>{folder}/said || {{
+    options = _OPTIONS[kind].format(size=size.lstrip("p"))
+    return f"""openssl genpkey {options} -out {folder}/{fqdn}.key 2>{folder}/said || {{
   cat {folder}/said >&2; exit 1; }}
 cat > {folder}/said <<'EOF'
 [req]

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import hashlib
 import stat
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -70,13 +73,38 @@ def test_etcd_gets_through_to_the_sets_when_there_was_no_folder_yet(
         assert stat.S_IMODE(folder.stat().st_mode) == 0o755
 
 
-def test_a_key_left_by_a_killed_run_is_replaced(here: Site) -> None:
+def test_a_key_left_by_a_killed_run_is_replaced(here: Site, tmp_path: Path) -> None:
     first = keys.make_requests(here, [want()], "ec-p256")["server"]
     second = keys.make_requests(here, [want()], "ec-p256")["server"]
-    assert first.folder == second.folder
     assert first.key_sha256 != second.key_sha256
-    keys.discard(here, ["server"])
-    assert not Path(second.folder).exists()
+    assert not Path(first.folder).exists()
+    assert Path(second.folder).exists()
+    keys.discard(here)
+    assert list((tmp_path / "sets").iterdir()) == []
+
+
+def test_a_killed_run_whose_script_goes_on_spoils_no_key_of_the_next(
+    here: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = tmp_path / "slow"
+    slow.touch()
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    openssl = programs / "openssl"
+    openssl.write_text(f'#!/bin/sh\nif [ -e {slow} ]; then rm {slow}; sleep 1; fi\nexec /usr/bin/openssl "$@"\n')
+    openssl.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
+    monkeypatch.setattr("etcdfleet.remote._PRELUDE", "")
+    with ThreadPoolExecutor(1) as pool:
+        killed = pool.submit(keys.make_requests, here, [want()], "ec-p256")
+        while slow.exists():
+            time.sleep(0.01)
+        request = keys.make_requests(here, [want()], "ec-p256")["server"]
+        with pytest.raises(RemoteError):
+            killed.result()
+    file = Path(request.folder) / f"{FQDN}.key"
+    assert hashlib.sha256(file.read_bytes()).hexdigest() == request.key_sha256
+    assert list((tmp_path / "sets").iterdir()) == [Path(request.folder).parent]
 
 
 def test_without_openssl_it_is_said(here: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,6 +172,6 @@ def test_a_host_cannot_ask_for_anything_else(csr: str, problem: str) -> None:
 def test_a_request_that_differs_is_not_signed(here: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     other = want("client", common_name="somebody")
     real = keys._script
-    monkeypatch.setattr(keys, "_script", lambda fqdn, _want, kind: real(fqdn, other, kind))
+    monkeypatch.setattr(keys, "_script", lambda fqdn, _want, *more: real(fqdn, other, *more))
     with pytest.raises(CertificateError, match="not what was asked for: its subject is 'CN=somebody'"):
         keys.make_requests(here, [want("client", common_name="root")], "ec-p256")
