@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import shlex
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from etcdfleet.errors import FleetError, UsageError
+from etcdfleet.localfiles import temporary
 
 
 @dataclass(frozen=True)
@@ -72,13 +72,13 @@ class ClientFiles:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             try:
                 for path, (content, mode) in contents.items():
-                    ready[path] = _temporary(path, content, mode)
+                    ready[path] = temporary(path, content, mode)
                 self.certificate.unlink(missing_ok=True)
-                for path, temporary in ready.items():
-                    temporary.replace(path)
+                for path, made in ready.items():
+                    made.replace(path)
             finally:
-                for temporary in ready.values():
-                    temporary.unlink(missing_ok=True)
+                for left in ready.values():
+                    left.unlink(missing_ok=True)
             _sync(self.folder)
         except OSError as error:
             raise FleetError(
@@ -100,22 +100,6 @@ def client_files(out: Path, name: str) -> ClientFiles:
             f"{name!r} is too long for the common name of a certificate", remedy="use at most 64 characters"
         )
     return ClientFiles(out.expanduser().absolute(), name)
-
-
-def _temporary(path: Path, content: str, mode: int) -> Path:
-    # mkstemp makes it 0600: a key is never readable by others, not for a moment.
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "w") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(mode)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    return temporary
 
 
 def _sync(folder: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from etcdfleet.atend import at_end
 from etcdfleet.errors import UsageError
+from etcdfleet.localfiles import write_whole
 from etcdfleet.report.model import RunRecord
 
 if TYPE_CHECKING:
@@ -59,11 +58,7 @@ def write_metrics(path: Path, record: RunRecord) -> None:
     Raises UsageError when the file cannot be written.
     """
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "w") as file:
-            file.write(metrics(record))
-            os.fchmod(file.fileno(), 0o644)  # the collector is another user
-        Path(name).replace(path)
+        write_whole(path, metrics(record), 0o644)  # the collector is another user
     except OSError as error:
         raise UsageError(
             f"the metrics cannot be written: {error.strerror or error}",

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from etcdfleet.certs import public_key_fingerprint
 from etcdfleet.errors import CertificateError, UsageError
+from etcdfleet.localfiles import write_whole
 
 HEADING = "# Made by etcdfleet: how deploy logs in to Vault. Source it: . "
 
@@ -79,13 +78,7 @@ def read_credentials(path: Path) -> dict[str, str]:
 def _write(path: Path, text: str, mode: int) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "w") as file:
-            os.fchmod(file.fileno(), mode)
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
+        write_whole(path, text, mode)
     except OSError as error:
         raise UsageError(
             f"cannot be written: {error.strerror or error}", where=str(path), remedy="choose another place"

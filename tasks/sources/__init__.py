@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 from nornir.core.task import Task
 
-from etcdfleet.certs import Certificate, Keep, Renew, Want, check_bundle
+from etcdfleet.certs import Certificate, Keep, Observed, Renew, Want, check_bundle
 from etcdfleet.errors import CertificateError, FleetError
 from etcdfleet.facts import HostFacts
 from etcdfleet.settings.base import RoleName, Side
@@ -113,6 +113,16 @@ def needed_sides(settings: HostSettings) -> tuple[Side, ...]:
     """The sides that have TLS."""
     sides: tuple[Side, ...] = ("peer",) if settings.cluster.peer_tls else ()
     return (*sides, "client") if settings.cluster.client_tls else sides
+
+
+def observed(facts: HostFacts, want: Want) -> Observed:
+    """What the host has for a role, for `etcdfleet.certs.decide`."""
+    pair = facts.pairs.get(want.role)
+    return Observed(
+        bundle=pair.pem if pair else None,
+        key_fingerprint=pair.key_fingerprint if pair else None,
+        clock=facts.clock_now,
+    )
 
 
 def check_fit(settings: HostSettings, want: Want, made: Obtained, facts: HostFacts, key: str = "") -> None:

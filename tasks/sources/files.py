@@ -15,7 +15,7 @@ from typing import Any
 
 from nornir.core.task import Task
 
-from etcdfleet.certs import Certificate, Keep, Observed, Renew, Want, decide, parse_pem_bundle, readable, want_for
+from etcdfleet.certs import Certificate, Keep, Renew, Want, decide, parse_pem_bundle, readable, want_for
 from etcdfleet.certs.cfssl import remedy
 from etcdfleet.certs.chain import find_path
 from etcdfleet.certs.model import pem_blocks
@@ -25,7 +25,7 @@ from etcdfleet.facts import HostFacts
 from etcdfleet.settings.base import RoleName, Side, side_of
 from etcdfleet.settings.models import HostSettings
 from etcdfleet.settings.units import RenewBefore
-from tasks.sources import Answers, Obtained, check_fit
+from tasks.sources import Answers, Obtained, check_fit, observed
 
 _NEVER = RenewBefore.parse("0s")
 _KEYS = ("PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY")
@@ -81,15 +81,10 @@ class FilesSource:
 
     def decide(self, settings: HostSettings, facts: HostFacts, want: Want) -> Keep | Renew:
         """The pair on the host stays if it is the one of the files."""
-        pair = facts.pairs.get(want.role)
-        observed = Observed(
-            bundle=pair.pem if pair else None,
-            key_fingerprint=pair.key_fingerprint if pair else None,
-            clock=facts.clock_now,
-        )
-        decision = decide(want, observed, renew_before=_NEVER)
+        seen = observed(facts, want)
+        decision = decide(want, seen, renew_before=_NEVER)
         made = self.obtain(settings, want, None)
-        if isinstance(decision, Keep) and readable(observed.bundle) != parse_pem_bundle(made.pem):
+        if isinstance(decision, Keep) and readable(seen.bundle) != parse_pem_bundle(made.pem):
             return Renew((f"another certificate is in {made.where}",), decision.certificate)
         return decision
 

@@ -13,7 +13,6 @@ from etcdfleet.atend import at_end
 from etcdfleet.certs import (
     Certificate,
     Keep,
-    Observed,
     Renew,
     Want,
     bundle,
@@ -29,7 +28,7 @@ from etcdfleet.settings.base import SIDES, RoleName, Side, side_of
 from etcdfleet.settings.models import HostSettings
 from etcdfleet.settings.pki import KeyType, PkiSettings
 from etcdfleet.vault import RoleFacts, TokenAuth, Vault, VaultConnection, policy_for
-from tasks.sources import Answers, Obtained
+from tasks.sources import Answers, Obtained, observed
 
 _KEY = "etcdfleet_vaults"
 _lock = threading.Lock()
@@ -86,13 +85,7 @@ class VaultSource:
 
     def decide(self, settings: HostSettings, facts: HostFacts, want: Want) -> Keep | Renew:
         """See `etcdfleet.certs.decide`."""
-        pair = facts.pairs.get(want.role)
-        observed = Observed(
-            bundle=pair.pem if pair else None,
-            key_fingerprint=pair.key_fingerprint if pair else None,
-            clock=facts.clock_now,
-        )
-        return decide(want, observed, renew_before=settings.pki.renew_before)
+        return decide(want, observed(facts, want), renew_before=settings.pki.renew_before)
 
     def obtain(self, settings: HostSettings, want: Want, request: str | None) -> Obtained:
         """Signs the request, or has Vault make a key as well."""
