@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from etcdfleet.certs.rotation import AllAtOnce, MemberPair, NothingDue, OneByOne, Refused, RotationPlan, plan_rotation
+from etcdfleet.certs.rotation import (
+    AllAtOnce,
+    MemberPair,
+    NothingDue,
+    OneByOne,
+    Refused,
+    RotationPlan,
+    plan_rotation,
+    sentence,
+)
 from etcdfleet.cli import Run
 from etcdfleet.runners import RollingRunner, TogetherRunner
 from tasks.lock import take_locks
@@ -55,6 +64,8 @@ def _decide(run: Run, clusters: Clusters) -> dict[str, MemberPair]:
         outcome = None if result.failed else result[0].result
         if isinstance(outcome, Decided) and outcome.member:
             members[host] = outcome.member
+            if run.options.check or run.options.verbose:
+                run.say("\n".join(f"{host}  {sentence(*each)}" for each in outcome.member.decisions.items()))
     return members
 
 

@@ -81,7 +81,10 @@ def test_check_says_what_would_be_done_and_does_nothing(clusters: LabHandle) -> 
     outcome = rotate(clusters, "--check", "--force", "--only", "server", "--cluster", "t-rc")
     assert outcome.exit_code == 0, outcome.text
     assert set(outcome.changed.values()) == {1}
-    assert "a new key was asked for" in json.dumps(outcome.report)
+    host = members(clusters, "t-rc")[0]
+    assert f"{host}  server: to be replaced (until " in outcome.stdout
+    assert "a new key was asked for" in outcome.stdout
+    assert f"{host}  peer: good until " in outcome.stdout
     assert serials(clusters, "t-rc") == before
 
 
