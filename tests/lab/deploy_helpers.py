@@ -256,6 +256,12 @@ def output(handle: LabHandle, host: str, cmd: str, *, timeout: float = 60) -> st
     return done.stdout
 
 
+def etcd_log(handle: LabHandle, host: str, lines: int = 60) -> str:
+    """The end of what etcd and its service manager have logged on a host, for messages of failed assertions."""
+    journal = f"journalctl -q --no-pager -o short-precise -u etcd.service -n {lines}"
+    return on_host(handle, host, f"{journal} 2>/dev/null || tail -n {lines} /var/log/etcd/etcd.log").stdout
+
+
 def etcdctl_command(
     handle: LabHandle,
     host: str,
