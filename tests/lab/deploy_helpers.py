@@ -223,7 +223,8 @@ def etcd_processes(handle: LabHandle, host: str) -> list[Process]:
             return False
         program = Path(argv[0]).name
         emulated = "qemu" in argv[0] or "binfmt" in argv[0]
-        return program == "etcd" or (emulated and any(Path(word).name == "etcd" for word in argv[1:4]))
+        # The emulator is given the program's path, then its arguments from the name on.
+        return program == "etcd" or (emulated and len(argv) > 1 and Path(argv[1]).name == "etcd")
 
     return [process for process in processes(handle, host) if is_etcd(process.argv)]
 

@@ -17,9 +17,21 @@ from tests.lab.deploy_helpers import CERTS, deploy, inventory_variant, output, s
 PAIRS = ("server", "client", "etcdctl")
 
 
+def test_a_role_for_other_keys_is_found_before_anything_is_changed(deployed: LabHandle, tmp_path: Path) -> None:
+    def edit(files: dict[str, Any]) -> None:
+        files["inventory/defaults.yaml"]["data"]["pki"] |= {"key_type": "ec-p256"}
+
+    outcome = deploy(deployed, "--cluster", "k3s-edge", config=inventory_variant(deployed, tmp_path, edit))
+    assert outcome.exit_code == 1, outcome.text
+    assert "it signs for rsa keys of 2048 bits, and pki.key_type is ec-p256" in outcome.text
+    assert set(outcome.changed.values()) == {0}
+
+
 @pytest.fixture(scope="module")
 def any_key(deployed: LabHandle) -> Iterator[LabHandle]:
     """The session's lab with roles that sign for keys of every kind; at the end all is as it was."""
+    # Other tests may have left another setting, which would have members restarted now.
+    assert deploy(deployed, timeout=600).exit_code == 0
     root = lab.vault.client(deployed.plan)
     roles = [f"{mount}/roles/{name}" for mount, names in pki.mount_roles(deployed.plan).items() for name in names]
     usual = {path: root.read(path)["data"] for path in roles}
@@ -76,13 +88,3 @@ def test_keys_of_other_kinds(any_key: LabHandle, tmp_path: Path, settings: dict[
         assert unhealthy(any_key, cluster.name) == ""
     again = deploy(any_key, config=config, timeout=600)
     assert (again.exit_code, set(again.changed.values())) == (0, {0}), again.text
-
-
-def test_a_role_for_other_keys_is_found_before_anything_is_changed(deployed: LabHandle, tmp_path: Path) -> None:
-    def edit(files: dict[str, Any]) -> None:
-        files["inventory/defaults.yaml"]["data"]["pki"] |= {"key_type": "ec-p256"}
-
-    outcome = deploy(deployed, "--cluster", "k3s-edge", config=inventory_variant(deployed, tmp_path, edit))
-    assert outcome.exit_code == 1, outcome.text
-    assert "it signs for rsa keys of 2048 bits, and pki.key_type is ec-p256" in outcome.text
-    assert set(outcome.changed.values()) == {0}
