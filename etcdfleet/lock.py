@@ -23,7 +23,7 @@ SILENCE_SECONDS = 45
 """So long may the controller be silent before its lock ends: a link that comes and goes must not free it."""
 BEAT_SECONDS = 10
 BEAT = "."
-HELD, TAKEN = "held", "taken"
+HELD, TAKEN, MISSING = "held", "taken", "missing"
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,8 @@ def hold_script(info: LockInfo, *, break_lock: bool = False) -> str:
   echo $(( $(cat {LOCK_COUNT}) + 1 )) >{LOCK_COUNT}
 fi"""
     # The file's descriptor is for this shell alone: a child that outlives it must not keep the lock.
-    return f"""mkdir -p -m 0755 {RUN_FOLDER}
+    return f"""command -v flock >/dev/null || {{ echo {MISSING}; exit 0; }}
+mkdir -p -m 0755 {RUN_FOLDER}
 exec 9>>{FILE}
 {end_other if break_lock else ""}
 if ! flock -n 9; then echo {TAKEN} $(base64 <{NOTE} 2>/dev/null | tr -d '\\n'); exit 0; fi
@@ -79,11 +80,13 @@ exit 0
 def read_answer(line: str) -> LockInfo | str:
     """What the first line of `hold_script` says: who has the lock, or when it is ours, the count before it was taken.
 
-    Raises ValueError for anything else.
+    Raises ValueError for anything else, such as a host without ``flock``.
     """
     words = line.split()
     if len(words) == 2 and words[0] == HELD:
         return words[1]
+    if words == [MISSING]:
+        raise ValueError("there is no flock on it (of util-linux or busybox)")
     if not words or words[0] != TAKEN:
         raise ValueError(f"{line!r} is no answer")
     try:

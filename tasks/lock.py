@@ -36,8 +36,11 @@ def take_locks(run: Run, clusters: Clusters) -> Clusters:
         take_lock, name="lock", info=info, break_lock=bool(run.options.extra.get("break_lock")), held=held
     )
     for host, result in results.items():
-        if not result.failed and isinstance(result[0].result, LockInfo):
-            taken.setdefault(members[host], (host, result[0].result))
+        found = None if result.failed else result[0].result
+        if isinstance(found, LockInfo):
+            taken.setdefault(members[host], (host, found))
+        elif found and host in run.good_hosts:
+            run.record.warn(host, f"no lock keeps other runs away from it: {found}")
     _keep(run, held)
     for name, (host, other) in taken.items():
         run.record.protect(
@@ -54,7 +57,7 @@ def take_locks(run: Run, clusters: Clusters) -> Clusters:
 def take_lock(task: Task, info: LockInfo, held: list[Held], *, break_lock: bool = False) -> Result:
     """Takes the lock on one host, into ``held``. Result: None, or the `LockInfo` of whoever has it.
 
-    A host that cannot be reached is no reason to stop: Result is None then, too.
+    A host that cannot be reached, or has no ``flock``, is no reason to stop: Result is why, as text.
     """
     try:
         remote = connect(task.host, task.nornir.config)
@@ -62,7 +65,7 @@ def take_lock(task: Task, info: LockInfo, held: list[Held], *, break_lock: bool 
         other = read_answer(hold.first)
     except (FleetError, ValueError) as error:
         log.warning("%s: no lock could be taken: %s", task.host.name, error)
-        return Result(task.host, result=None)
+        return Result(task.host, result=error.what if isinstance(error, FleetError) else str(error))
     if isinstance(other, LockInfo):
         hold.release()
         return Result(task.host, result=other)

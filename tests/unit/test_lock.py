@@ -106,3 +106,15 @@ def test_a_note_that_cannot_be_read_is_still_somebody(start: Start, tmp_path: Pa
 def test_anything_else_is_no_answer(line: str) -> None:
     with pytest.raises(ValueError, match="no answer"):
         read_answer(line)
+
+
+def test_without_flock_nobody_is_said_to_be_at_work(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("sh", "mkdir", "cat", "base64", "tr"):
+        (programs / name).symlink_to(f"/usr/bin/{name}")
+    monkeypatch.setenv("PATH", str(programs))
+    with pytest.raises(ValueError, match="no flock"):
+        first(start())
