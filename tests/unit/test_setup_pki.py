@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import json
 import os
 import pty
 import re
-import secrets
 import stat
 import subprocess
 import sys
@@ -19,40 +17,11 @@ from typing import Any
 
 import pytest
 
-from tests.unit.setup_site import PROJECT, Namespaced, Ran, Site
-from tests.unit.vault_server import ROOT_TOKEN, Server, running, set_up_pki
-
-SIDES = {"peer": "pki_etcd_home_peer", "client": "pki_etcd_home_client"}
-DOMAINS = ["a.home.test", "b.home.test", "c.home.test"]
-
-
-@pytest.fixture(scope="module", name="server")
-def _server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running(tmp_path_factory.mktemp("vault")) as server:
-        yield server
-
-
-@pytest.fixture(name="site")
-def _site(server: Server, tmp_path: Path) -> Site:
-    """An empty namespace for each test, which costs less than a server."""
-    namespace = f"test-{secrets.token_hex(4)}"
-    server.call("POST", f"sys/namespaces/{namespace}", {})
-    return Site(Namespaced(server.address, server.ca_file, namespace=namespace), tmp_path)
-
-
-def openssl(*args: str, stdin: str = "") -> str:
-    done = subprocess.run(["openssl", *args], input=stdin, capture_output=True, text=True, check=False)
-    return done.stdout + done.stderr
-
-
-def blocks(pem: str) -> list[str]:
-    return re.findall(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n", pem + "\n", re.DOTALL)
-
-
-def good(ran: Ran) -> Ran:
-    assert ran.code == 0, ran.text
-    return ran
-
+from tests.unit.setup_fixtures import DOMAINS, SIDES, blocks, good, openssl
+from tests.unit.setup_fixtures import server as server
+from tests.unit.setup_fixtures import site as site
+from tests.unit.setup_site import PROJECT, Site
+from tests.unit.vault_server import ROOT_TOKEN, running, set_up_pki
 
 # From a Vault with a root CA and nothing else.
 
@@ -576,181 +545,3 @@ def test_warnings_of_vault_reach_the_user(site: Site) -> None:
     ran = good(site.run())
     assert "authority information access" in ran.warnings
     assert "authority information access" in ran.text
-
-
-# More than one cluster.
-
-OTHER: dict[str, Any] = {
-    "groups/shed": {"data": {"cluster": {"token": "shed"}}},
-    "hosts/d": {
-        "hostname": "192.0.2.4",
-        "groups": ["shed", "systemd"],
-        "data": {"member": {"fqdn": "d.home.test", "address": "192.0.2.4"}},
-    },
-}
-
-
-def two() -> dict[str, Any]:
-    return copy.deepcopy(OTHER)
-
-
-def test_one_cluster_s_run_takes_nothing_from_the_others(site: Site) -> None:
-    site.inventory(two())
-    site.make_root()
-    good(site.run("--cluster", "shed"))
-    both = ["etcdfleet-home", "etcdfleet-shed"]
-    assert site.get("auth/approle/role/etcdfleet")["token_policies"] == both
-    assert site.names("pki_etcd_home_peer/issuers") == []
-    ran = good(site.run("--limit", "a"))
-    assert list(ran.report["hosts"]) == ["home"]
-    assert site.get("auth/approle/role/etcdfleet")["token_policies"] == both
-    assert good(site.run()).changes == []
-
-
-def test_a_cluster_that_fails_does_not_stop_the_others(site: Site) -> None:
-    site.inventory(two())
-    site.make_root()
-    site.server.call("POST", "sys/mounts/pki_etcd_home_client", {"type": "kv"})
-    ran = site.run()
-    assert ran.code == 1
-    assert site.names("pki_etcd_shed_peer/roles") == ["etcd-peer"]
-    assert not [step for step in ran.report["hosts"]["shed"]["steps"] if step["error"]]
-
-
-def test_clusters_with_certificate_files_are_left_out(site: Site) -> None:
-    files = site.folder / "files"
-    files.mkdir()
-    site.inventory({**two(), "groups/shed/data/pki": {"source": "files", "folder": "files"}})
-    site.make_root()
-    ran = good(site.run())
-    assert {step["status"] for step in ran.report["hosts"]["shed"]["steps"]} == {"skipped"}
-    assert "files" in ran.step("shed", "authorities")["summary"]
-    assert site.get("auth/approle/role/etcdfleet")["token_policies"] == ["etcdfleet-home"]
-
-
-def test_clusters_that_share_a_role_must_agree_on_it(site: Site) -> None:
-    single = {"defaults/data/pki/trust": "single"}
-    site.inventory({**two(), **single})
-    site.make_root()
-    good(site.run())
-    found = site.get("pki_intermediate_ca/roles/etcd-peer")
-    assert found["allowed_domains"] == [*DOMAINS, "d.home.test"]
-    assert good(site.run()).changes == []
-    site.inventory({**two(), **single, "groups/shed/data/pki": {"key_type": "ec-p256"}})
-    before = site.state()
-    ran = site.run("--yes")
-    assert ran.code != 0
-    assert "etcd-peer" in ran.text
-    assert "shed" in ran.text
-    assert site.state() == before
-
-
-def test_clusters_that_share_an_app_role_must_agree_on_it(site: Site) -> None:
-    site.inventory({**two(), "groups/shed/data/pki": {"setup": {"approle": {"token_ttl": "5m"}}}})
-    site.make_root()
-    before = site.state()
-    ran = site.run("--yes")
-    assert ran.code != 0
-    assert "etcdfleet" in ran.text
-    assert "token_ttl" in ran.text
-    assert site.state() == before
-
-
-# A root CA that is not in Vault.
-
-
-def offline_root(site: Site, name: str = "root") -> None:
-    """A root CA made by openssl, in files."""
-    key, pem = site.folder / f"{name}.key", site.folder / f"{name}.pem"
-    argv = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "7300"]
-    openssl(*argv, "-subj", "/CN=Offline Root", "-keyout", str(key), "-out", str(pem))
-
-
-def sign(site: Site, request: Path, to: Path, root: str = "root", *, ca: bool = True, days: int = 5475) -> None:
-    extensions = site.folder / "extensions.cnf"
-    extensions.write_text(
-        "basicConstraints=critical,CA:TRUE,pathlen:0\nkeyUsage=critical,keyCertSign,cRLSign\n"
-        if ca
-        else "basicConstraints=CA:FALSE\n"
-    )
-    files = ["-CA", str(site.folder / f"{root}.pem"), "-CAkey", str(site.folder / f"{root}.key")]
-    said = openssl(
-        *("x509", "-req", "-in", str(request), *files, "-days", str(days)), "-extfile", str(extensions), "-out", str(to)
-    )
-    assert to.exists(), said
-
-
-def test_a_root_kept_offline_signs_in_between(site: Site) -> None:
-    offline_root(site)
-    site.inventory({"defaults/data/pki/trust_anchor": {"file": "root.pem"}})
-    requests = site.folder / "pki-requests"
-    before = site.state()
-    good(site.run("--check"))
-    assert (site.state(), requests.exists()) == (before, False)
-    first = site.run()
-    assert first.code == 1, first.text
-    assert "sign" in first.errors
-    written = {path.name: path.read_text() for path in requests.glob("*.csr")}
-    assert sorted(written) == [f"{mount}.csr" for mount in sorted(SIDES.values())]
-    for side, mount in SIDES.items():
-        said = openssl("req", "-noout", "-subject", "-verify", stdin=written[f"{mount}.csr"])
-        assert f"etcd home {side} CA" in said
-        assert "verify OK" in said or "self-signature verify OK" in said
-    keys = {mount: site.names(f"{mount}/keys") for mount in SIDES.values()}
-    assert site.run().code == 1
-    assert {mount: site.names(f"{mount}/keys") for mount in SIDES.values()} == keys, "a second key was made"
-    assert {path.name: path.read_text() for path in requests.glob("*.csr")} == written
-    for mount in SIDES.values():
-        sign(site, requests / f"{mount}.csr", requests / f"{mount}.pem")
-    good(site.run("--check"))
-    assert site.names("pki_etcd_home_peer/issuers") == []
-    good(site.run())
-    for mount in SIDES.values():
-        assert openssl("verify", "-CAfile", str(site.folder / "root.pem"), stdin=str(site.get(f"{mount}/ca/pem")))
-        assert site.names(f"{mount}/keys") == keys[mount]
-    again = good(site.run())
-    assert (again.changes, again.report["warnings"]) == ([], []), again.text
-    assert site.names("pki_etcd_home_peer/roles") == ["etcd-peer"]
-    assert "pki_root" not in site.get("sys/policies/acl/etcdfleet-home")["policy"]
-
-
-@pytest.mark.parametrize(
-    ("mistake", "words"),
-    [
-        ("swapped", "another key"),
-        ("leaf", "no CA"),
-        ("other root", "trust anchor"),
-        ("short", "ends"),
-        ("nonsense", "cannot be read"),
-    ],
-)
-def test_what_the_root_signed_is_checked_before_it_is_used(site: Site, mistake: str, words: str) -> None:
-    offline_root(site)
-    offline_root(site, "other")
-    site.inventory({"defaults/data/pki/trust_anchor": {"file": "root.pem"}})
-    assert site.run().code == 1
-    requests, signed = site.folder / "pki-requests", site.folder / "signed"
-    signed.mkdir()
-    peer, client = SIDES["peer"], SIDES["client"]
-    for mount in (peer, client):
-        sign(site, requests / f"{mount}.csr", signed / f"{mount}.pem")
-    wrong = signed / f"{client}.pem"
-    if mistake == "swapped":
-        wrong.write_bytes((signed / f"{peer}.pem").read_bytes())
-    elif mistake == "leaf":
-        sign(site, requests / f"{client}.csr", wrong, ca=False)
-    elif mistake == "other root":
-        sign(site, requests / f"{client}.csr", wrong, "other")
-    elif mistake == "short":
-        sign(site, requests / f"{client}.csr", wrong, days=30)
-    else:
-        wrong.write_text("nonsense\n")
-    before = site.state()
-    ran = site.run("--signed-dir", str(signed))
-    assert ran.code == 1, ran.text
-    assert words in ran.errors
-    assert wrong.name in ran.errors
-    assert site.state()["pki_etcd_home_client/"]["issuers"] == before["pki_etcd_home_client/"]["issuers"] == []
-    assert "--check" not in ran.errors
-    sign(site, requests / f"{client}.csr", wrong)
-    good(site.run("--signed-dir", str(signed)))
