@@ -117,3 +117,15 @@ def deployed(lab: LabHandle, first: Outcome) -> LabHandle:
     if first.exit_code != 0:
         pytest.fail(f"the first deploy failed: {first.text}", pytrace=False)
     return lab
+
+
+@pytest.fixture(scope="session")
+def sight(lab_machine: None) -> Iterator[LabHandle]:  # noqa: ARG001
+    """Two deployed clusters for the tests of what is only looked at. Each test leaves them sound."""
+    from tests.lab.deploy_helpers import TOPOLOGIES, deploy, own_lab
+
+    with own_lab("test-sight", TOPOLOGIES / "sight.yaml") as handle:
+        outcome = deploy(handle, timeout=600)
+        if outcome.exit_code != 0:
+            pytest.fail(f"the deploy failed: {outcome.text}", pytrace=False)
+        yield handle
