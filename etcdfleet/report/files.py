@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import logging
 import os
@@ -31,13 +32,19 @@ _OURS = ("etcdfleet", "tasks", "runbooks")
 
 
 class ReportFolder:
-    """The folder of one run, mode 0700, made when the object is. Raises UsageError if that cannot be done."""
+    """The folder of one run, mode 0700, made when the object is. Raises UsageError if that cannot be done.
+
+    It is locked for as long as the process lives: whoever reads an unfinished report can tell whether more will come.
+    """
 
     def __init__(self, base: Path, runbook: str, started: datetime) -> None:
         self.runbook = runbook
+        self.lost = False
+        """Whether what was last to be written is not in report.json."""
         try:
             base.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.path = _made(base, f"{started.astimezone(UTC):%Y%m%dT%H%M%SZ}-{runbook}")
+            self._lock = _Held(self.path)
         except OSError as error:
             raise UsageError(
                 f"cannot keep reports here: {error.strerror}",
@@ -61,14 +68,33 @@ class ReportFolder:
         ``durable`` waits until it is on the disk, which is for the end of a run: on an SD card it takes its time.
         """
         temporary = self.path / ".report.json.new"
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(document, file, indent=2, ensure_ascii=False)
-            file.write("\n")
-            file.flush()
-            if durable:
-                os.fsync(file.fileno())
-        temporary.replace(self.report)
+        self.lost = True
+        try:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                json.dump(document, file, indent=2, ensure_ascii=False)
+                file.write("\n")
+                file.flush()
+                if durable:
+                    os.fsync(file.fileno())
+            temporary.replace(self.report)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+        self.lost = False
+
+
+class _Held:
+    """A lock on a folder until the object or the process ends. Best effort: not every file system has locks."""
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        with contextlib.suppress(OSError):
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def __del__(self) -> None:
+        with contextlib.suppress(AttributeError, OSError):
+            os.close(self._descriptor)
 
 
 class RedactingFormatter(logging.Formatter):
@@ -86,6 +112,27 @@ class RedactingFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The whole text, redacted as one: a key does not become harmless by being in a traceback."""
         return plain(self._redactor.text(super().format(record)))
+
+
+class _LogFile(logging.FileHandler):
+    """The log of a run. A full disk is said once, and is no reason to end the run or to show tracebacks."""
+
+    _full = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Say on standard error what is wrong, once."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self._full:
+            self._full = True
+            with contextlib.suppress(Exception):
+                sys.stderr.write(f"warning  {self.baseFilename}: the log is incomplete: {error.strerror}\n")
+
+    def close(self) -> None:
+        """Close the file, even if what is left over cannot be written."""
+        with contextlib.suppress(OSError):
+            super().close()
 
 
 class _ErrorsToTerminal(logging.Handler):
@@ -110,7 +157,7 @@ def logging_to(path: Path, redactor: Redactor, *, debug: bool = False) -> Iterat
     ``debug`` adds our DEBUG, and shows errors with their tracebacks on standard error too.
     """
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = _LogFile(path, encoding="utf-8")
     handler.setFormatter(RedactingFormatter(redactor))
     handlers: list[logging.Handler] = [handler]
     if debug:
