@@ -129,6 +129,10 @@ def run_runbook(
         return refuse(name, error, options, REDACTOR)
     except KeyboardInterrupt:
         return 130
+    except Exception as error:
+        from etcdfleet.report.terminal import broke
+
+        return broke(name, error, options, REDACTOR)
 
 
 def _run(name: str, body: Body, steps: Sequence[tuple[str, str]], options: Options, rows: Rows) -> int:
@@ -187,10 +191,6 @@ def _run(name: str, body: Body, steps: Sequence[tuple[str, str]], options: Optio
 def _open_fleet(options: Options) -> tuple[Nornir, Fleet]:
     from etcdfleet.settings import open_nornir
 
-    if not options.config.is_file():
-        raise UsageError(
-            "no such file", where=str(options.config), remedy="give the path of Nornir's config.yaml with --config"
-        )
     nornir, fleet = open_nornir(options.config, forks=options.forks, dry_run=options.check)
     if options.timeout is not None:
         nornir.config.user_defined["timeout"] = options.timeout  # read by etcdfleet.remote
@@ -280,4 +280,7 @@ def _save(folder: ReportFolder, recorder: RunRecorder, terminal: Terminal) -> No
     try:
         folder.write(recorder.as_json(), durable=True)
     except OSError as error:
-        terminal.complain(f"the report could not be written: {error}")
+        terminal.complain(
+            f"warning  {folder.report}: cannot be written: {error.strerror}; make room, or choose another folder with "
+            "--report-dir"
+        )

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import difflib
+import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +13,7 @@ from types import MappingProxyType
 from typing import Any, NoReturn
 
 from etcdfleet import __version__
+from etcdfleet.errors import UsageError
 
 PROJECT = Path(__file__).resolve().parent.parent
 """Root of the installed code: where config.yaml is looked for and reports are kept."""
@@ -31,6 +35,21 @@ environment:
 
 Every run is kept in reports/<UTC time>-<runbook>/: report.json (docs/report.md) and the log.
 """
+
+_FOREIGN = {
+    **dict.fromkeys(("--dry-run", "--dryrun", "-n", "-C", "--noop"), "--check"),
+    **dict.fromkeys(("-l", "--host", "--hosts", "--group", "--groups", "--only-hosts"), "--limit"),
+    **dict.fromkeys(("-i", "--inventory", "-c"), "--config"),
+    **dict.fromkeys(("-f", "--parallel", "--workers", "-j"), "--forks"),
+    **dict.fromkeys(("-y", "--assume-yes", "--no-input"), "--yes"),
+    **dict.fromkeys(("-v", "-vv", "-vvv"), "--verbose"),
+    **dict.fromkeys(("-q", "--silent"), "--quiet"),
+    **dict.fromkeys(("-o", "--output"), "--report-dir"),
+    **dict.fromkeys(("-t", "--time-out"), "--timeout"),
+    **dict.fromkeys(("-D",), "--diff"),
+    **dict.fromkeys(("--trace", "--traceback"), "--debug"),
+}
+"""What other tools call our options."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +91,55 @@ class Options:
 
 
 class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in the words, the form and the events of every other refusal."""
+
+    _given: Sequence[str] = ()
+
+    def parse_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
+        """What argparse does, with a hint for what it does not know."""
+        self._given = sys.argv[1:] if args is None else list(args)
+        found, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            self._unknown(unknown[0].partition("=")[0])
+        return found
+
+    def _unknown(self, word: str) -> NoReturn:
+        if not word.startswith("-"):
+            how = f"; --limit {word} chooses hosts" if "--limit" in self._option_string_actions else ""
+            self._refuse(UsageError(f"unexpected argument {word!r}{how}", remedy=self._remedy))
+        near = near_option(word, tuple(self._option_string_actions))
+        hint = f" (did you mean {near}?)" if near else ""
+        self._refuse(UsageError(f"there is no option {word}{hint}", remedy=self._remedy))
+
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}\n  remedy: see {self.prog} --help\n")
+        """Refuse: exit code 2."""
+        place = re.fullmatch(r"argument (?:-\w/)?([^:]+): (.+)", message, re.DOTALL)
+        where, what = (place[1], place[2]) if place else ("", message)
+        self._refuse(UsageError(what, where=where, remedy=self._remedy))
+
+    @property
+    def _remedy(self) -> str:
+        return f"python3 {self.prog} --help shows all options, with examples"
+
+    def _refuse(self, error: UsageError) -> NoReturn:
+        from etcdfleet.report.secrets import REDACTOR
+        from etcdfleet.report.terminal import refuse
+
+        events = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+        events.add_argument("--json", nargs="?")
+        target = events.parse_known_args(self._given)[0].json
+        self.exit(refuse(Path(self.prog).stem, error, Options(json=target), REDACTOR))
+
+
+def near_option(word: str, known: Sequence[str]) -> str:
+    """The option of ``known`` that was most likely meant by ``word``; empty when none comes near."""
+    foreign = _FOREIGN.get(word, "")
+    if foreign in known:
+        return foreign
+    if not word.startswith("--"):
+        return ""
+    beginnings = [option for option in known if option.startswith(word)]
+    return next(iter(beginnings or difflib.get_close_matches(word, known, n=1)), "")
 
 
 def build_parser(

@@ -6,7 +6,7 @@ import contextlib
 import getpass
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, TextIO, cast
 
@@ -18,7 +18,7 @@ from etcdfleet.options import Options
 from etcdfleet.report import table
 from etcdfleet.report.events import EventView
 from etcdfleet.report.files import ReportFolder
-from etcdfleet.report.model import ExitCode, RunRecord
+from etcdfleet.report.model import ExitCode, RunRecord, failure_of
 from etcdfleet.report.progress import LiveView, PlainView
 from etcdfleet.report.secrets import RedactingStream, Redactor, plain
 from etcdfleet.report.view import View
@@ -122,7 +122,8 @@ class Terminal:
             if not self._silent or record.exit_code:
                 self.console.print()
                 self.console.print(table.closing_line(record), soft_wrap=True)
-                self.console.print(Text(f"report: {_short(folder.report)}"), soft_wrap=True)
+                if not folder.lost:
+                    self.console.print(Text(f"report: {_short(folder.report)}"), soft_wrap=True)
                 self.console.print(Text(f"log:    {_short(folder.log)}"), soft_wrap=True)
             self.console.file.flush()
 
@@ -147,23 +148,42 @@ def refuse(runbook: str, error: FleetError, options: Options, redactor: Redactor
         for problem in getattr(error, "problems", ())
     ] or [{"where": error.where, "what": error.what, "remedy": error.remedy}]
     console = console_on(sys.stderr, redactor)
-    width = console.width if console.is_terminal else 100
     several = len(getattr(error, "problems", ())) > 0
     with contextlib.suppress(OSError, UsageError):
         title = f"{runbook}: {plain(error.what)}; no host was touched" if several else f"{runbook}: nothing was run"
-        console.print(Text(title, "bold red"), soft_wrap=True)
-        for problem in problems:
-            console.print()
-            for label in ("where", "what", "remedy"):
-                if problem[label]:
-                    text = wrapped(plain(problem[label]), width, 10)
-                    console.print(Text.assemble((f"  {label:<7} ", "bold"), text), soft_wrap=True)
+        _print_blocks(console, title, problems)
         if options.json:
             with contextlib.ExitStack() as stack:
                 EventView(_event_stream(options.json, stack), redactor).refused(runbook, problems)
     if options.debug:
         console.print_exception()
     return int(ExitCode.USAGE)
+
+
+def broke(runbook: str, error: Exception, options: Options, redactor: Redactor) -> int:
+    """Print what ended the program outside of any step, a fault of its own most likely; the exit code."""
+    found = failure_of(error)
+    remedy = found.remedy if found.expected else f"a fault of this program: {_HOW_TO_REPORT}"
+    console = console_on(sys.stderr, redactor)
+    with contextlib.suppress(OSError):
+        _print_blocks(console, f"{runbook}: failed", [{"where": found.where, "what": found.what, "remedy": remedy}])
+    if options.debug:
+        console.print_exception()
+    return int(ExitCode.FAILED)
+
+
+_HOW_TO_REPORT = "run the same with --debug, and report the traceback"
+
+
+def _print_blocks(console: Console, title: str, problems: Sequence[Mapping[str, str]]) -> None:
+    width = console.width if console.is_terminal else 100
+    console.print(Text(title, "bold red"), soft_wrap=True)
+    for problem in problems:
+        console.print()
+        for label in ("where", "what", "remedy"):
+            if problem[label]:
+                text = wrapped(plain(problem[label]), width, 10)
+                console.print(Text.assemble((f"  {label:<7} ", "bold"), text), soft_wrap=True)
 
 
 def _event_stream(target: str, stack: contextlib.ExitStack) -> TextIO:

@@ -31,7 +31,11 @@ def read_config(path: Path) -> tuple[dict[str, Any], list[Problem]]:
 
     Raises UsageError when there is no such file, SettingsError with every mistake in it.
     """
-    if not path.is_file():
+    try:
+        readable = path.is_file()
+    except OSError as error:  # a folder above it is closed to us
+        raise UsageError(f"cannot be read: {error.strerror}", where=shown(path), remedy="check its rights") from error
+    if not readable:
         raise UsageError(
             "there is no such configuration file" if not path.is_dir() else "is a folder, not a configuration file",
             where=shown(path),

@@ -48,3 +48,14 @@ def test_a_half_made_set_up_does_not_loop(project: Path) -> None:
     found = hello(project, "-S")
     assert found.returncode == 2
     assert "setup" in found.stderr
+
+
+def test_an_early_interrupt_says_nothing(project: Path) -> None:
+    (project / "runbooks" / "hello.py").write_text("import _start\nraise KeyboardInterrupt\n")
+    found = hello(project)
+    assert (found.returncode, found.stdout, found.stderr) == (-2, "", "")
+
+
+def test_a_fault_of_a_runbook_is_shown(project: Path) -> None:
+    (project / "runbooks" / "hello.py").write_text("import _start\n1 / 0\n")
+    assert "ZeroDivisionError" in hello(project).stderr
