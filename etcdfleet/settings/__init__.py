@@ -1,29 +1,74 @@
-"""Typed settings of the fleet, read from the inventory's data: see ``docs/settings.md``."""
+"""Typed settings of the fleet, read from the inventory's data: see ``docs/settings.md``.
 
-from etcdfleet.settings.auth import AuthSettings, AuthUser, Permission
-from etcdfleet.settings.base import ROLE_NAMES, ROLE_USAGES, RoleName, Side, Usage
-from etcdfleet.settings.fleet import Fleet, load_fleet
-from etcdfleet.settings.load import open_nornir, settings_of
-from etcdfleet.settings.models import (
-    ApkInstall,
-    AptInstall,
-    Architecture,
-    ArchiveInstall,
-    ArchiveSource,
-    ClusterSettings,
-    HostSettings,
-    Init,
-    InstallSettings,
-    MemberSettings,
-    PlatformSettings,
-    PreflightSettings,
-    client_url,
-    peer_url,
-)
-from etcdfleet.settings.pki import PkiSettings, RoleSettings, RolesSettings, TrustAnchor
-from etcdfleet.settings.problems import Problem, SettingsError
-from etcdfleet.settings.sources import InventoryFiles
-from etcdfleet.settings.units import RenewBefore, go_duration, parse_duration, parse_size, size_text
+A name is imported when it is first used: pydantic and Nornir take their time, and neither ``--help`` nor shell
+completion needs them.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from etcdfleet.settings.auth import AuthSettings, AuthUser, Permission
+    from etcdfleet.settings.base import ROLE_NAMES, ROLE_USAGES, RoleName, Side, Usage
+    from etcdfleet.settings.fleet import Fleet, load_fleet
+    from etcdfleet.settings.load import open_nornir, settings_of
+    from etcdfleet.settings.models import (
+        ApkInstall,
+        AptInstall,
+        Architecture,
+        ArchiveInstall,
+        ArchiveSource,
+        ClusterSettings,
+        HostSettings,
+        Init,
+        InstallSettings,
+        MemberSettings,
+        PlatformSettings,
+        PreflightSettings,
+        client_url,
+        peer_url,
+    )
+    from etcdfleet.settings.pki import PkiSettings, RoleSettings, RolesSettings, TrustAnchor
+    from etcdfleet.settings.problems import Problem, SettingsError
+    from etcdfleet.settings.sources import InventoryFiles
+    from etcdfleet.settings.units import RenewBefore, go_duration, parse_duration, parse_size, size_text
+
+_MODULES = {
+    "auth": ("AuthSettings", "AuthUser", "Permission"),
+    "base": ("ROLE_NAMES", "ROLE_USAGES", "RoleName", "Side", "Usage"),
+    "fleet": ("Fleet", "load_fleet"),
+    "load": ("open_nornir", "settings_of"),
+    "models": (
+        "ApkInstall",
+        "AptInstall",
+        "Architecture",
+        "ArchiveInstall",
+        "ArchiveSource",
+        "ClusterSettings",
+        "HostSettings",
+        "Init",
+        "InstallSettings",
+        "MemberSettings",
+        "PlatformSettings",
+        "PreflightSettings",
+        "client_url",
+        "peer_url",
+    ),
+    "pki": ("PkiSettings", "RoleSettings", "RolesSettings", "TrustAnchor"),
+    "problems": ("Problem", "SettingsError"),
+    "sources": ("InventoryFiles",),
+    "units": ("RenewBefore", "go_duration", "parse_duration", "parse_size", "size_text"),
+}
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        for module, names in _MODULES.items():
+            if name in names:
+                globals()[name] = found = getattr(import_module(f"{__name__}.{module}"), name)
+                return found
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __all__ = [
     "ROLE_NAMES",
