@@ -1,84 +1,160 @@
-"""Known lines of etcd's log, and what they mean to the person who has to do something about them."""
+"""Known lines of etcd's log, and what they mean to the person who has to do something about them.
+
+The table is data: ``symptoms.yaml`` beside this module, which says how a row is written.
+"""
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+TABLE = Path(__file__).with_name("symptoms.yaml")
+Level = Literal["failed", "warning"]
+Origin = Literal["member", "gateway", "client"]
+_STARTS = re.compile(r'"msg":"(loaded server configuration|Running: |configuring peer listeners)')
+_START_LINES = 5
+"""A start logs several of these lines, one right after the other; other lines come between two starts."""
+_REMOTE = re.compile(r'rejected connection(?:","remote-addr":| from )"\[?([^"]*?)\]?:\d+"')
+_TIME = re.compile(r'"ts":"([^"]+)"')
 
 
 @dataclass(frozen=True)
 class Symptom:
-    """A pattern in etcd's log, what it means, and the remedy."""
+    """A pattern in etcd's log, what it means, and the remedy. ``origins`` limits it to connections of some."""
 
-    pattern: str
+    name: str
+    pattern: re.Pattern[str]
     meaning: str
     remedy: str
+    examples: tuple[str, ...] = ()
+    level: Level = "failed"
+    origins: frozenset[Origin] = frozenset()
 
 
-SYMPTOMS: tuple[Symptom, ...] = (
-    Symptom(
-        r"has already been bootstrapped",
-        "the cluster remembers this member, and its data is gone",
-        "remove the member from the cluster and add it anew (etcdctl member remove, member add)",
-    ),
-    Symptom(
-        r"incompatible key usage",
-        "a certificate is used for what it was not issued for (etcd's gRPC gateway is a client with the server's one)",
-        "set cluster.gateway to false, or let the role `server` issue certificates with ClientAuth too",
-    ),
-    Symptom(
-        r"certificate has expired or is not yet valid",
-        "a certificate is expired, or a clock is wrong",
-        "compare the clocks of the hosts, then run deploy or rotate_certs",
-    ),
-    Symptom(
-        r"does not match any of DNSNames",
-        "a peer connects from an address that is not in its certificate (address translation, a wrong member.address)",
-        "correct member.address, or take the address translation between the members away",
-    ),
-    Symptom(
-        r"expected IP in URL for binding",
-        "a listen URL holds a name",
-        "member.address must be an IP address",
-    ),
-    Symptom(
-        r"bind: cannot assign requested address",
-        "the member's address is not one of this host",
-        "correct member.address in the inventory (ip address on the host)",
-    ),
-    Symptom(r"bind: address already in use", "another program has the port", "stop it, or choose another port"),
-    Symptom(r"no space left on device", "the disk is full", "free some space on the host (df -h), then run again"),
-    Symptom(
-        r"unsupported architecture|running etcd on unsupported architecture since ETCD_UNSUPPORTED_ARCH",
-        "etcd wants ETCD_UNSUPPORTED_ARCH on this architecture",
-        "correct platform.architecture in the inventory",
-    ),
-    Symptom(
-        r"should be at least .* times of heartbeat|election-timeout.*heartbeat",
-        "the election time-out is too short for the heartbeat",
-        "election_ms must be at least five times heartbeat_ms",
-    ),
-    Symptom(
-        r"request cluster ID mismatch|cluster ID mismatch",
-        "this member belongs to another cluster than its peers (another token, or old data)",
-        "compare cluster.token and the data directories of the members; deploy never deletes data",
-    ),
-    Symptom(
-        r"tls: bad certificate|unknown certificate authority|certificate signed by unknown authority",
-        "a peer's certificate is not accepted",
-        "compare the certificates and the trust anchor on the hosts, and their clocks; then run deploy again",
-    ),
-    Symptom(
-        r"permission denied",
-        "etcd may not read or write one of its files",
-        "look at owner and mode of the data directory and of /etc/etcd/certs (etcd, 0700)",
-    ),
-)
+@dataclass(frozen=True)
+class Sighting:
+    """A symptom in a log: how many lines, and the last of them. ``last`` is None when no line says its time."""
+
+    symptom: Symptom
+    count: int
+    line: str
+    last: datetime | None = None
+
+
+@cache
+def symptoms() -> tuple[Symptom, ...]:
+    """The rows of the table. Raises `ValueError` for a row that is not as the table says."""
+    rows = yaml.safe_load(TABLE.read_text(encoding="utf-8"))
+    return tuple(_symptom(row) for row in rows)
+
+
+def _symptom(row: dict[str, Any]) -> Symptom:
+    keys = {"name", "pattern", "meaning", "remedy", "examples", "level", "from"}
+    if strange := set(row) - keys:
+        raise ValueError(f"{TABLE.name}: {row.get('name')}: unknown {', '.join(sorted(strange))}")
+    level, origins = row.get("level", "failed"), frozenset(row.get("from", ()))
+    if level not in ("failed", "warning") or origins - {"member", "gateway", "client"}:
+        raise ValueError(f"{TABLE.name}: {row['name']}: level or from is none that is known")
+    return Symptom(
+        row["name"],
+        re.compile(row["pattern"], re.IGNORECASE),
+        " ".join(row["meaning"].split()),
+        " ".join(row["remedy"].split()),
+        tuple(row["examples"]),
+        level,
+        origins,
+    )
 
 
 def explain(log: str) -> Symptom | None:
-    """The first known symptom in a log, or ``None``. The order of `SYMPTOMS` goes from the special to the general."""
-    return next((symptom for symptom in SYMPTOMS if re.search(symptom.pattern, log, re.IGNORECASE)), None)
+    """Why etcd does not run, by its log: the first row of the table that is found anywhere in it, or ``None``.
+
+    The order of the table goes from the special to the general. What a cluster lives with (level warning) is no reason.
+    """
+    return next((s for s in symptoms() if s.level == "failed" and s.pattern.search(log)), None)
+
+
+def known(line: str) -> Symptom | None:
+    """The row of the table that explains one line, or ``None``."""
+    return next((symptom for symptom in symptoms() if symptom.pattern.search(line)), None)
+
+
+def sightings(
+    log: str, *, members: Collection[str] = (), own: Collection[str] = ("127.0.0.1",), gateway: bool = False
+) -> tuple[Sighting, ...]:
+    """What is known of the lines since etcd's last start, in the order of the table; each line counts once.
+
+    ``members`` are the addresses of the other members and ``own`` those of this host: a refused connection is told by
+    where it came from. ``gateway`` says whether etcd's gateway is on.
+    """
+    found: dict[str, Sighting] = {}
+    at: datetime | None = None
+    for line in since_last_start(without_stacks(log)):
+        at = line_time(line) or at
+        origin = _origin(line, members, own, gateway=gateway)
+        for symptom in symptoms():
+            if (origin is None or not symptom.origins or origin in symptom.origins) and symptom.pattern.search(line):
+                count = found[symptom.name].count if symptom.name in found else 0
+                found[symptom.name] = Sighting(symptom, count + 1, line.strip(), at)
+                break
+    order = [symptom.name for symptom in symptoms()]
+    return tuple(sorted(found.values(), key=lambda sighting: order.index(sighting.symptom.name)))
+
+
+def _origin(line: str, members: Collection[str], own: Collection[str], *, gateway: bool) -> Origin | None:
+    remote = _REMOTE.search(line)
+    if remote is None:
+        return None
+    if remote[1] in members:
+        return "member"
+    return "gateway" if gateway and remote[1] in own else "client"
+
+
+def since_last_start(log: str) -> Sequence[str]:
+    """The lines since etcd was last started; all of them where the log goes not so far back."""
+    lines = log.splitlines()
+    starts = [number for number, line in enumerate(lines) if _STARTS.search(line)]
+    if not starts:
+        return lines
+    first = starts[-1]
+    for number in reversed(starts[:-1]):
+        if first - number > _START_LINES or "loaded server configuration" in lines[first]:
+            break
+        first = number
+    return lines[first:]
+
+
+def line_time(line: str) -> datetime | None:
+    """When a line was logged, by the host's clock; ``None`` for one that does not say."""
+    if not line.startswith("{"):
+        return None
+    stamp = _TIME.search(line)
+    try:
+        found = datetime.fromisoformat(stamp[1].replace("Z", "+00:00")) if stamp else None
+    except ValueError:
+        return None
+    return found if found and found.tzinfo else None
+
+
+def message(line: str) -> str:
+    """A line of the log for people: message and error of a structured line, else the line."""
+    try:
+        said = json.loads(line)
+    except ValueError:
+        return line
+    if not isinstance(said, dict) or not said.get("msg"):
+        return line
+    more = [str(said[key]) for key in ("alarm", "took", "error") if said.get(key)]
+    where = [f"from {said['remote-addr']}"] if said.get("remote-addr") else []
+    return ": ".join([" ".join([str(said["msg"]), *where]), *more])
 
 
 _STACK = re.compile(r"^(\s+\S+\.(go|s):\d+|goroutine \d+ \[|created by |[\w./*()%-]+\([^)]*\)\s*$)")

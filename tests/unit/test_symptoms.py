@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
-from etcdfleet.etcd.symptoms import explain, without_stacks
+from etcdfleet.etcd.symptoms import (
+    Symptom,
+    explain,
+    known,
+    message,
+    sightings,
+    since_last_start,
+    symptoms,
+    without_stacks,
+)
 
 # etcd 3.5.1 with a full disk, as in /var/log/etcd/etcd.log.
 FULL_DISK = """\
@@ -21,6 +32,36 @@ main.main()
 \t/tmp/etcd-release-3.5.1/etcd/release/etcd/server/main.go:32 +0x45
 created by main.start
 """
+LOADED = '{"level":"info","ts":"2026-11-24T03:59:38.856Z","caller":"etcdmain/config.go:337","msg":"loaded server configuration, …"}'  # noqa: E501
+RUNNING = '{"level":"info","ts":"2026-11-24T03:59:38.857Z","caller":"etcdmain/etcd.go:72","msg":"Running: ","args":["/usr/bin/etcd"]}'  # noqa: E501
+LISTENERS = (
+    '{"level":"info","ts":"2026-11-24T03:59:38.858Z","caller":"embed/etcd.go:131","msg":"configuring peer listeners"}'
+)
+SLOW = '{"level":"warn","ts":"2026-11-24T04:10:00.250Z","msg":"apply request took too long","took":"172.4ms"}'
+
+
+def rejected(address: str, error: str) -> str:
+    return (
+        '{"level":"warn","ts":"2026-11-24T04:00:00.000Z","msg":"rejected connection",'
+        f'"remote-addr":"{address}:44498","server-name":"","error":"{error}"}}'
+    )
+
+
+KEY_USAGE = "tls: failed to verify client certificate: x509: certificate specifies an incompatible key usage"
+UNKNOWN_CA = "tls: failed to verify client certificate: x509: certificate signed by unknown authority"
+
+
+@pytest.mark.parametrize("symptom", symptoms(), ids=lambda symptom: symptom.name)
+def test_each_row_explains_its_own_examples(symptom: Symptom) -> None:
+    """No row before it catches them: the order of the table is right."""
+    assert symptom.examples
+    for line in symptom.examples:
+        assert known(line) is symptom, line
+
+
+def test_names_are_unique() -> None:
+    names = [symptom.name for symptom in symptoms()]
+    assert len(set(names)) == len(names) > 13
 
 
 def test_stacks_are_left_out() -> None:
@@ -41,3 +82,67 @@ def test_a_full_disk_is_known() -> None:
     found = explain(FULL_DISK)
     assert found is not None
     assert "disk is full" in found.meaning
+
+
+def test_what_a_cluster_lives_with_is_no_reason_for_an_end() -> None:
+    assert explain(SLOW) is None
+    found = explain(f"{SLOW}\n{FULL_DISK}")
+    assert found is not None
+    assert found.name == "disk full"
+
+
+@pytest.mark.parametrize(
+    ("lines", "kept"),
+    [
+        ([SLOW, LOADED, RUNNING, LISTENERS, SLOW], 4),  # 3.5
+        ([SLOW, LOADED, SLOW, LISTENERS, SLOW], 4),  # 3.4 says nothing of "Running"
+        ([LOADED, LISTENERS, SLOW, LOADED, LISTENERS], 2),  # ended at once, started again
+        ([SLOW, SLOW], 2),  # the start is further back
+        ([], 0),
+    ],
+)
+def test_only_lines_since_the_last_start_count(lines: list[str], kept: int) -> None:
+    assert list(since_last_start("\n".join(lines))) == lines[len(lines) - kept :]
+
+
+def test_lines_are_counted_with_the_time_of_the_last() -> None:
+    """What was before the start is left out."""
+    (found,) = sightings("\n".join([SLOW, LOADED, LISTENERS, SLOW.replace("04:10", "04:09"), SLOW]))
+    assert (found.symptom.name, found.count) == ("slow requests", 2)
+    assert found.last == datetime(2026, 11, 24, 4, 10, 0, 250_000, tzinfo=UTC)
+
+
+def test_a_line_without_time_has_that_of_the_line_before() -> None:
+    """A panic is no structured line."""
+    (found,) = sightings(f"{LISTENERS}\npanic: tocommit(2) is out of range [lastIndex(1)]. Was the raft log lost?")
+    assert found.last == datetime(2026, 11, 24, 3, 59, 38, 858_000, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("line", "gateway", "name"),
+    [
+        (rejected("127.0.0.1", KEY_USAGE), True, "incompatible key usage"),
+        (rejected("198.51.100.2", KEY_USAGE), True, "incompatible key usage"),
+        (rejected("127.0.0.1", KEY_USAGE), False, ""),  # our own check that it is refused
+        (rejected("198.51.100.3", KEY_USAGE), False, "incompatible key usage"),
+        (rejected("198.51.100.3", UNKNOWN_CA), False, "certificate refused"),
+        (rejected("127.0.0.1", UNKNOWN_CA), True, ""),
+        (rejected("192.0.2.1", UNKNOWN_CA), False, ""),  # some client's affair
+    ],
+)
+def test_refused_connections_are_told_by_where_they_come_from(line: str, gateway: bool, name: str) -> None:
+    found = sightings(line, members=["198.51.100.3"], own=["127.0.0.1", "198.51.100.2"], gateway=gateway)
+    assert [sighting.symptom.name for sighting in found] == ([name] if name else [])
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (SLOW, "apply request took too long: 172.4ms"),
+        (rejected("192.0.2.1", "EOF"), "rejected connection from 192.0.2.1:44498: EOF"),
+        ("panic: no", "panic: no"),
+        ('{"other":1}', '{"other":1}'),
+    ],
+)
+def test_message(line: str, words: str) -> None:
+    assert message(line) == words
