@@ -136,6 +136,7 @@ def run_runbook(
 
 
 def _run(name: str, body: Body, steps: Sequence[tuple[str, str]], options: Options, rows: Rows) -> int:
+    from etcdfleet.lock import by_whom
     from etcdfleet.report.files import ReportFolder, logging_to
     from etcdfleet.report.model import Step, utc_now
     from etcdfleet.report.recorder import RunRecorder
@@ -156,6 +157,7 @@ def _run(name: str, body: Body, steps: Sequence[tuple[str, str]], options: Optio
             chosen,
             check=options.check,
             options=options.as_json(),
+            by=by_whom(),
             redactor=REDACTOR,
             views=terminal.views,
             save=folder.write,

@@ -39,15 +39,23 @@ class LockInfo:
     @classmethod
     def of_this_run(cls, runbook: str) -> LockInfo:
         """For a lock that this process is about to take."""
-        try:
-            who = getpass.getuser()
-        except (KeyError, OSError):
-            who = str(os.getuid())
         since = datetime.now(UTC).isoformat(timespec="seconds")
-        return cls(who, runbook, socket.gethostname(), os.getpid(), since)
+        return cls(_user(), runbook, socket.gethostname(), os.getpid(), since)
 
     def __str__(self) -> str:
         return f"{self.who} on {self.controller} ({self.runbook}, process {self.pid}), since {self.since}"
+
+
+def by_whom() -> str:
+    """Who runs this process, and on which machine: ``user@machine``."""
+    return f"{_user()}@{socket.gethostname()}"
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 def hold_script(info: LockInfo, *, break_lock: bool = False) -> str:

@@ -21,7 +21,7 @@ class EventView(View):
     def run_started(self, record: RunRecord) -> None:
         """Say what is going to be done, to which hosts."""
         document = record.as_json()
-        keys = ("runbook", "tool_version", "check", "options", "steps", "clusters")
+        keys = ("runbook", "tool_version", "check", "by", "options", "steps", "clusters")
         self._write("run_started", **{key: document[key] for key in keys})
 
     def step_started(self, host: HostRecord, step: StepRecord) -> None:

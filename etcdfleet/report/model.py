@@ -177,7 +177,10 @@ class HostRecord:
 
 @dataclass
 class RunRecord:
-    """Everything known about one run; the source of the table, of report.json and of the exit code."""
+    """Everything known about one run; the source of the table, of report.json and of the exit code.
+
+    ``by`` is who ran it, and on which machine: ``user@machine``.
+    """
 
     runbook: str
     tool_version: str
@@ -186,6 +189,7 @@ class RunRecord:
     started: datetime
     check: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
+    by: str = ""
     finished: datetime | None = None
     seconds: float = 0.0
     interrupted: bool = False
@@ -255,6 +259,7 @@ class RunRecord:
             "finished": utc_text(self.finished) if self.finished else None,
             "seconds": _rounded(self.seconds),
             "check": self.check,
+            "by": self.by,
             "options": dict(self.options),
             "steps": [{"name": step.name, "title": step.title} for step in self.steps],
             "clusters": {name: [host.name for host in hosts] for name, hosts in self.clusters.items()},

@@ -63,6 +63,7 @@ class RunRecorder:
         *,
         check: bool = False,
         options: Mapping[str, Any] | None = None,
+        by: str = "",
         redactor: Redactor | None = None,
         views: Sequence[View] = (),
         save: Callable[[Mapping[str, Any]], None] | None = None,
@@ -88,6 +89,7 @@ class RunRecorder:
             started=now(),
             check=check,
             options=self._redactor.tree(options or {}),
+            by=self._clean(by),
         )
 
     # What a runbook says about the run
