@@ -15,6 +15,8 @@ ROOT_ANCHOR = f"{CERTIFICATES}/rootCA.pem"
 SIDE_ANCHORS: Mapping[Side, str] = {"peer": f"{CERTIFICATES}/peerCA.pem", "client": f"{CERTIFICATES}/clientCA.pem"}
 ANCHORS = (ROOT_ANCHOR, *SIDE_ANCHORS.values())
 """All files of trust anchors that there may be: with a single CA the first one, with separate trust the other two."""
+CRLS: Mapping[Side, str] = {"peer": f"{CERTIFICATES}/peer.crl", "client": f"{CERTIFICATES}/client.crl"}
+"""With ``pki.crl``: whose certificates etcd refuses on a side. It refuses everybody when the file is not there."""
 ETCDCTL_ENVIRONMENT = "/etc/profile.d/etcdctl.sh"
 ESTABLISHED = "/etc/etcd/cluster.json"
 """Written once this member has been part of a healthy cluster: which cluster, and which members it had."""
@@ -44,6 +46,10 @@ class HostPaths:
     def anchor(self, side: Side) -> str:
         """The trust anchors of a side: of whom etcd accepts certificates there, and who vouches for etcd's own."""
         return SIDE_ANCHORS[side] if self.separate_trust else ROOT_ANCHOR
+
+    def crl(self, side: Side) -> str:
+        """The revocation list of a side."""
+        return CRLS[side]
 
     def folder(self, role: RoleName) -> str:
         """The well-known folder of a pair: a symbolic link to the set in use."""

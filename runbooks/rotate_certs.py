@@ -18,6 +18,8 @@ STEPS = [
     ("rotate", "Rotate"),
     ("start", "Restart"),
     ("verify", "Verify"),
+    ("revoke", "Revoke"),
+    ("crl", "Revocation list"),
 ]
 
 DESCRIPTION = """\
@@ -34,6 +36,7 @@ EXAMPLES = """\
   python runbooks/rotate_certs.py --quiet                    every night
   python runbooks/rotate_certs.py --force --only client      new keys for etcdctl on all hosts
   python runbooks/rotate_certs.py --force --limit etcd-az-2  all new on a host whose keys may be known to others
+  python runbooks/rotate_certs.py --force --limit etcd-az-2 --revoke    and those of before are good no more
   python runbooks/rotate_certs.py --ca --cluster k8s-home    after Vault was given another issuing CA"""
 
 
@@ -53,6 +56,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="move to the CA that issues now: trusted beside the one of before, then used, then alone",
     )
     parser.add_argument(
+        "--revoke",
+        action="store_true",
+        help="revoke in Vault what lies on the hosts and is not used any more (always with pki.revoke: true)",
+    )
+    parser.add_argument(
+        "--restart", action="store_true", help="restart etcd on the hosts with new certificates, one after the other"
+    )
+    parser.add_argument(
         "--textfile",
         type=Path,
         metavar="FILE",
@@ -68,15 +79,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def rotate_certs(run: Run) -> None:
     """Decide on all hosts, then rotate cluster by cluster, then verify."""
     from etcdfleet.report.metrics import write_at_end
-    from tasks.rotate import rotate
+    from tasks.rotate import revoke, rotate
     from tasks.verify import verify
 
     if run.options.extra["textfile"]:
         write_at_end(run, run.options.extra["textfile"])
-    rotated = rotate(run)
+    rotated, without = rotate(run)
     hosts = [host for host in rotated if host in run.good_hosts]
     if hosts and not run.options.check:
-        run.step("verify", verify, only=hosts)
+        run.step("verify", verify, only=hosts, without=without)
+    revoke(run)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from etcdfleet.remote import RemoteFile
 from etcdfleet.settings.base import RoleName
 from etcdfleet.step import StepOutcome
 from tasks.anchors import AnchorChange, anchor_changes, anchor_files, mark_if_read
+from tasks.crl import crl_files, crl_plans
 from tasks.keys import Request, discard, discarding, make_requests
 from tasks.observe import Site, site_of
 from tasks.sources import Obtained, Source, check_fit, needed_roles, source_of
@@ -65,7 +66,10 @@ def certificates(task: Task) -> Result:
     wants = {role: source.want(site.settings, role) for role in roles}
     decisions = {role: source.decide(site.settings, facts, wants[role]) for role in roles}
     anchors = anchor_changes(site, seen, source)
-    changes, warnings = [*_changes(decisions), *(change.text for change in anchors)], list[str]()
+    lists = crl_plans(site, seen, source)
+    changes = [*_changes(decisions), *(change.text for change in anchors)]
+    changes += [f"{path} {plan.text}" for path, plan in lists.items() if plan.pem]
+    warnings = [f"{path}: {plan.warning}" for path, plan in lists.items() if plan.warning]
     modes = [role for role in roles if isinstance(decisions[role], Keep) and facts.pairs[role].key_mode != "600 etcd"]
     changes += [f"the {role} key gets mode 0600 and owner etcd back" for role in modes]
     leaves: dict[RoleName, Certificate] = {
@@ -73,9 +77,12 @@ def certificates(task: Task) -> Result:
     }
     if changes and not task.is_dry_run():
         needed = [wants[role] for role, decision in decisions.items() if isinstance(decision, Renew)]
-        pairs, warnings = obtain(site, source, needed, facts)
+        pairs, said = obtain(site, source, needed, facts)
+        warnings += said
         leaves |= {pair.role: pair.leaf for pair in pairs}
-        place(site, pairs, anchors, modes)
+        place(site, pairs, anchors, modes, crl_files(lists))
+        if pairs:
+            tidy(site)
     days = min(((leaf.not_after - facts.clock_now).days for leaf in leaves.values()), default=0)
     summary = f"{len(leaves)} good, {days} days left" if leaves else "to be obtained"
     outcome = StepOutcome(summary, tuple(changes), tuple(warnings), {"certificates": certificate_facts(leaves)})
@@ -114,8 +121,17 @@ def _pair(role: RoleName, made: Obtained, request: Request | None) -> NewPair:
     return NewPair(role, leaf, made.pem, key, public_key_fingerprint(key), hashlib.sha256(key.encode()).hexdigest())
 
 
-def place(site: Site, pairs: Sequence[NewPair], anchors: Sequence[AnchorChange], modes: Sequence[RoleName]) -> None:
-    """Puts pairs and trust anchors on the host in one round trip, and swaps each well-known folder to its new set."""
+def place(
+    site: Site,
+    pairs: Sequence[NewPair],
+    anchors: Sequence[AnchorChange],
+    modes: Sequence[RoleName],
+    others: Sequence[RemoteFile] = (),
+) -> None:
+    """Puts pairs and trust anchors on the host in one round trip, and swaps each well-known folder to its new set.
+
+    ``others`` are placed in the same round trip.
+    """
     paths = HostPaths.of(site.settings)
     fqdn = site.settings.member.fqdn
     files: list[RemoteFile] = []
@@ -145,7 +161,7 @@ def place(site: Site, pairs: Sequence[NewPair], anchors: Sequence[AnchorChange],
                 f"sync {folder}/{fqdn}.key; rm -rf {final}; mv -T {folder} {final}; sync {SETS}"
             )
         after.append(swap(paths.folder(pair.role), pair.set_name))
-    files += anchor_files(anchors)
+    files += [*anchor_files(anchors), *others]
     for role in modes:
         folder = paths.folder(role)
         after.append(
@@ -160,6 +176,25 @@ def place(site: Site, pairs: Sequence[NewPair], anchors: Sequence[AnchorChange],
             discard(site)
         raise
     site.forget()
+
+
+def tidy(site: Site) -> None:
+    """Removes sets that are neither in use nor among the newest ``pki.kept_sets`` of their role.
+
+    Raises nothing: what stays is removed the next time.
+    """
+    paths = HostPaths.of(site.settings)
+    kept = site.settings.pki.kept_sets
+    lines = [
+        f"""used=$(readlink {paths.folder(role)}); used=${{used#sets/}}
+ls -1t {SETS} | grep '^{role}-' | sed '1,{kept}d' | while read -r set; do
+[ "$set" = "$used" ] || rm -rf "{SETS}/$set"; done"""
+        for role in needed_roles(site.settings)
+    ]
+    try:
+        site.remote.run("\n".join(lines))
+    except FleetError:
+        return
 
 
 def swap(link: str, set_name: str) -> str:

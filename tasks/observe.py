@@ -9,7 +9,7 @@ from nornir.core.task import Task
 from etcdfleet import facts
 from etcdfleet.errors import RemoteError
 from etcdfleet.facts import HostFacts
-from etcdfleet.paths import CONFIG, ETCDCTL_ENVIRONMENT
+from etcdfleet.paths import CONFIG, CRLS, ETCDCTL_ENVIRONMENT
 from etcdfleet.remote import RemoteHost, connect
 from etcdfleet.settings import settings_of
 from etcdfleet.settings.models import HostSettings
@@ -48,7 +48,7 @@ class Site:
         self.remote.cache.pop("observed", None)
 
     def _look(self) -> Observed:
-        files = [CONFIG, ETCDCTL_ENVIRONMENT, *(file.path for file in self.service.files)]
+        files = [CONFIG, ETCDCTL_ENVIRONMENT, *CRLS.values(), *(file.path for file in self.service.files)]
         commands = {
             **facts.probe(self.settings, files),
             "service": self.service.probe,

@@ -17,17 +17,24 @@ from etcdfleet.certs.rotation import (
 from etcdfleet.cli import Run
 from etcdfleet.runners import RollingRunner, TogetherRunner
 from tasks.lock import take_locks
+from tasks.revocation import Revoked, refresh_crl, revoke_replaced
 from tasks.rollout import bring_up
-from tasks.rotation import Decided, decide, replace_expired, rotate_member
+from tasks.rotation import After, Decided, decide, left_out, replace_expired, rotate_member
+from tasks.start import restart_member
 from tasks.trust import STEP as TRUST
 from tasks.trust import end_trust, no_longer_needed, spread_trust
 
 Clusters = Mapping[str, tuple[str, ...]]
 Plans = Mapping[str, RotationPlan]
+Without = Mapping[str, tuple[str, ...]]
+"""By cluster, the members without which the others are done (--allow-degraded)."""
 
 
-def rotate(run: Run) -> list[str]:
-    """Carries out all steps but the last; gives the hosts to be verified. Failures are recorded in ``run.record``."""
+def rotate(run: Run) -> tuple[list[str], Without]:
+    """Carries out all steps up to ``verify``; gives the hosts to be verified, and the members to do without.
+
+    Failures are recorded in ``run.record``.
+    """
     clusters = take_locks(run, run.clusters)
     members = _decide(run, clusters)
     plans = {cluster: _plan(run, cluster, members) for cluster in clusters}
@@ -38,12 +45,49 @@ def rotate(run: Run) -> list[str]:
     if new_ca:
         going = spread_trust(run, going)
     else:
-        run.record.skip(run.hosts, (TRUST, "start"), "no other CA")
-    due = _replace(run, {name: plans[name] for name in going}, members)
+        run.record.skip(run.hosts, TRUST, "no other CA")
+    without = {name: tuple(plan.sick) for name, plan in plans.items() if isinstance(plan, OneByOne) and name in going}
+    due = _replace(run, {name: plans[name] for name in going}, members, without)
     if new_ca:
         _end(run, going)
-        return [host for hosts in going.values() for host in hosts]
-    return due
+        return [host for hosts in going.values() for host in hosts], without
+    _restart(run, going, due)
+    return due, without
+
+
+def revoke(run: Run) -> None:
+    """After all is proven: revokes what was replaced, where that is asked for, and keeps etcd's revocation lists."""
+    asked = bool(run.options.extra["revoke"])
+    waiting = [host for host in run.good_hosts if run.record.record.hosts[host].steps["revoke"].status is None]
+    hosts = [host for host in waiting if asked or run.fleet.hosts[host].pki.revoke]
+    revoked: dict[str, str] = {}
+    if hosts:
+        for host, result in run.step("revoke", revoke_replaced, only=hosts).items():
+            outcome = None if result.failed else result[0].result
+            if isinstance(outcome, Revoked) and outcome.changes:
+                revoked[host] = outcome.client_set
+    run.record.skip([host for host in waiting if host not in hosts], "revoke", "not asked for")
+    lists = [host for host in waiting if host in run.good_hosts and run.fleet.hosts[host].pki.crl]
+    if lists:
+        run.step("crl", refresh_crl, only=lists, refused=revoked)
+    run.record.skip([host for host in waiting if host not in lists], "crl", "pki.crl is off")
+    for cluster, chosen in run.clusters.items():
+        left = [host.name for host in run.fleet.clusters[cluster] if host.name not in lists and host.pki.crl]
+        if left and any(host in revoked for host in chosen) and not run.options.check:
+            run.record.warn(
+                cluster, f"{', '.join(left)} did not get the new revocation list: run rotate_certs.py for all of it"
+            )
+
+
+def _restart(run: Run, clusters: Clusters, due: list[str]) -> None:
+    """With --restart, the members that have new certificates are restarted, as after a changed setting."""
+    if not run.options.extra["restart"]:
+        run.record.skip(run.hosts, "start", "etcd reads certificates without a restart")
+    elif run.options.check:
+        if due:
+            run.step("start", restart_member, only=due)
+    else:
+        bring_up(run, clusters)
 
 
 def _decide(run: Run, clusters: Clusters) -> dict[str, MemberPair]:
@@ -58,6 +102,7 @@ def _decide(run: Run, clusters: Clusters) -> dict[str, MemberPair]:
         force=extra["force"],
         chosen=tuple(extra["only"] or ()),
         new_ca=extra["ca"],
+        revoke=bool(extra["revoke"]),
     )
     members: dict[str, MemberPair] = {}
     for host, result in results.items():
@@ -88,24 +133,29 @@ def _left_alone(run: Run, cluster: str, plan: RotationPlan, new_ca: bool) -> boo
         run.record.skip_rest(run.clusters[cluster], f"stopped to protect cluster {cluster}")
         return True
     if isinstance(plan, NothingDue) and not new_ca:
-        run.record.skip_rest(run.clusters[cluster], "nothing is due")
+        sound = [host for host in run.clusters[cluster] if host in run.good_hosts]
+        run.record.skip(sound, (TRUST, "rotate", "start", "verify"), "nothing is due")
         return True
     return False
 
 
-def _replace(run: Run, plans: Plans, members: Mapping[str, MemberPair]) -> list[str]:
+def _replace(run: Run, plans: Plans, members: Mapping[str, MemberPair], without: Without) -> list[str]:
     """Replaces what is due; gives the hosts that were to have new certificates."""
     together = {name: plan.hosts for name, plan in plans.items() if isinstance(plan, AllAtOnce)}
     orders = {name: plan.hosts for name, plan in plans.items() if isinstance(plan, OneByOne)}
     due = {host: members[host].due for hosts in (*together.values(), *orders.values()) for host in hosts}
     workers = run.options.forks or 20
+    after = After(restart=bool(run.options.extra["restart"]), revoke=bool(run.options.extra["revoke"]))
     for cluster, plan in plans.items():
         if isinstance(plan, AllAtOnce):
             run.record.warn(cluster, f"{plan.why}: all get new ones at once")
+    for cluster, plan in plans.items():
+        if isinstance(plan, OneByOne) and plan.sick:
+            _say_left_out(run, cluster, plan)
     if together:
         hosts = [host for names in together.values() for host in names]
         runner = TogetherRunner(together, num_workers=workers)
-        run.step("rotate", replace_expired, only=hosts, runner=runner, due=due)
+        run.step("rotate", replace_expired, only=hosts, runner=runner, due=due, after=after)
     if orders:
 
         def not_reached(host: str, failed: str) -> None:
@@ -113,12 +163,20 @@ def _replace(run: Run, plans: Plans, members: Mapping[str, MemberPair]) -> list[
 
         hosts = [host for names in orders.values() for host in names]
         rolling = RollingRunner(orders, num_workers=workers, not_reached=not_reached)
-        run.step("rotate", rotate_member, only=hosts, runner=rolling, due=due)
+        run.step("rotate", rotate_member, only=hosts, runner=rolling, due=due, after=after, without=without)
     idle = [host for name in plans for host in run.clusters[name] if host not in due]
     run.record.skip(idle, "rotate", "nothing is due here")
     if not run.options.extra["ca"]:
         run.record.skip(idle, "verify", "nothing is due here")
     return list(due)
+
+
+def _say_left_out(run: Run, cluster: str, plan: OneByOne) -> None:
+    """What is done without some members is said; a host that should have had new certificates has failed."""
+    said = "; ".join(f"{name}: {why}" for name, why in plan.sick.items())
+    run.record.warn(cluster, f"not all members are healthy; it goes on with the others (--allow-degraded): {said}")
+    if plan.left_out:
+        run.step("rotate", left_out, only=plan.left_out, why=plan.left_out)
 
 
 def _end(run: Run, clusters: Clusters) -> None:

@@ -6,7 +6,7 @@ What is to be done on which host is decided in ``etcdfleet/certs/rotation.py`` a
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from nornir.core.task import Result, Task
@@ -20,13 +20,17 @@ from etcdfleet.certs.rotation import (
 from etcdfleet.errors import CertificateError, FleetError, ProtectionError, VerificationError
 from etcdfleet.etcd.checks import Finding
 from etcdfleet.etcd.gates import caught_up
-from etcdfleet.paths import SETS, HostPaths
+from etcdfleet.paths import HostPaths, mark_restart_pending
+from etcdfleet.preflight import clock_problems
 from etcdfleet.settings.base import RoleName
 from etcdfleet.step import StepOutcome
 from tasks.anchors import anchor_changes, named_anchors
-from tasks.certificates import certificate_facts, obtain, place, swap
+from tasks.certificates import certificate_facts, obtain, place, swap, tidy
 from tasks.live import Live, ask_cluster, ask_member
+from tasks.lock import still_ours
 from tasks.observe import Site, site_of
+from tasks.preflight import refusal
+from tasks.revocation import check_may_revoke
 from tasks.sources import Source, needed_roles, source_of
 from tasks.verify import check_all, placed_leaves
 
@@ -34,7 +38,17 @@ PROOF_SECONDS = 30
 """How long a new certificate may take to prove itself: an election on the way, a slow host."""
 BACK_SECONDS = 60
 """How long a cluster whose certificates had expired may take to become healthy by itself. One second was measured."""
-KEPT_SETS = 3
+
+
+@dataclass(frozen=True)
+class After:
+    """What follows once new certificates are proven: a restart, the end of the sets of before by revocation."""
+
+    restart: bool = False
+    revoke: bool = False
+
+
+NOTHING_MORE = After()
 
 
 @dataclass(frozen=True)
@@ -44,27 +58,34 @@ class Decided(StepOutcome):
     member: MemberPair | None = None
 
 
-def decide(task: Task, *, force: bool = False, chosen: Sequence[RoleName] = (), new_ca: bool = False) -> Result:
+def decide(
+    task: Task, *, force: bool = False, chosen: Sequence[RoleName] = (), new_ca: bool = False, revoke: bool = False
+) -> Result:
     """Looks at the certificates of a host and at its member; changes nothing. Result: ``result`` is a `Decided`.
 
     With ``force`` good ones are due too, with ``chosen`` those of other roles are left as they are. ``new_ca`` says
-    that another CA may be trusted in the end than now.
-    Raises `FleetError` when the host cannot be looked at, or the source of certificates cannot give any.
+    that another CA may be trusted in the end than now, ``revoke`` that what is replaced is to be revoked.
+    Raises `FleetError` when the host cannot be looked at, its clock is wrong (so that nobody knows what is due), or the
+    source of certificates cannot give any.
     """
     site = site_of(task)
     roles = needed_roles(site.settings)
     if not roles:
         return Result(task.host, result=Decided("no TLS", skipped=True))
     source, seen = source_of(task, site.settings), site.observe()
+    if wrong := clock_problems(site.settings, seen.facts)[0]:
+        raise refusal(site.settings.name, wrong)
     warnings = source.check(site.settings, seen.facts, roles)
     decisions: dict[RoleName, Keep | Renew] = {}
     for role in roles:
         decision = source.decide(site.settings, seen.facts, source.want(site.settings, role))
         decisions[role] = ordered(decision, forced=force, chosen=not chosen or role in chosen)
     _check_anchors(site, source, new_ca=new_ca)
+    if revoke or site.settings.pki.revoke:
+        check_may_revoke(site, source)
     live = ask_member(site) if seen.service.running else Live()
-    problem = "" if seen.service.running else "etcd does not run"
-    problem = problem or _not_healthy(site, live)
+    sick = _sick(site, live)
+    problem = sick.pop(site.settings.member.name, "") if seen.service.running else "etcd does not run"
     member = MemberPair(
         site.settings.name,
         decisions,
@@ -73,6 +94,8 @@ def decide(task: Task, *, force: bool = False, chosen: Sequence[RoleName] = (), 
         healthy=not problem,
         leader=bool(live.status and live.status.leader_id == live.status.member_id),
         problem=problem,
+        name=site.settings.member.name,
+        others_sick=sick,
     )
     said = tuple(sentence(role, decision) for role, decision in decisions.items())
     summary = f"due: {', '.join(member.due)}" if member.due else "nothing is due"
@@ -81,36 +104,55 @@ def decide(task: Task, *, force: bool = False, chosen: Sequence[RoleName] = (), 
     return Result(task.host, result=Decided(summary, warnings=tuple(warnings), facts=facts, member=member))
 
 
-def rotate_member(task: Task, due: Mapping[str, tuple[RoleName, ...]]) -> Result:
+def left_out(task: Task, why: Mapping[str, str]) -> Result:
+    """For a host whose certificates are due, but which is left alone: raises `VerificationError` with the reason."""
+    raise VerificationError(
+        f"left out, though its certificates are due: {why[task.host.name]}",
+        where=task.host.name,
+        remedy="bring the member back (see etcd's log on this host), then run again",
+    )
+
+
+def rotate_member(
+    task: Task,
+    due: Mapping[str, tuple[RoleName, ...]],
+    after: After = NOTHING_MORE,
+    without: Mapping[str, Collection[str]] | None = None,
+) -> Result:
     """Gives one member of a live cluster its new certificates, and proves them.
 
-    Before: all members are healthy. After: both ports show the new certificates, and everything that ``verify`` looks
-    at is well; else those of before are put back, and that is proven in turn. Result: ``result`` is a `StepOutcome`.
-    Raises `ProtectionError` when the cluster is not healthy before, `CertificateError` when what was obtained is not
-    fit (nothing was placed then), `VerificationError` when the new ones did not prove themselves.
+    Before: all members are healthy, but those that ``without`` names by cluster. After: both ports show the new
+    certificates, and everything that ``verify`` looks at is well; else those of before are put back, and that is proven
+    in turn. Result: ``result`` is a `StepOutcome`. Raises `ProtectionError` when the cluster is not healthy before or
+    the lock is lost, `CertificateError` when what was obtained is not fit (nothing was placed then),
+    `VerificationError` when the new ones did not prove themselves.
     """
     site = site_of(task)
     roles = due[task.host.name]
     changes = tuple(f"{role} certificate is replaced" for role in roles)
     if task.is_dry_run():
         return Result(task.host, result=StepOutcome("would be replaced", changes), changed=True)
-    if problem := _not_healthy(site, ask_member(site)):
+    known = (without or {}).get(site.settings.cluster.name, ())
+    sick = _sick(site, ask_member(site))
+    if problem := "; ".join(why for name, why in sick.items() if name not in known):
         raise ProtectionError(
             f"no certificate was touched, because {problem}",
             where=site.settings.name,
             remedy="bring the cluster back to health first (see the members' logs), then run again",
         )
     before = _sets_in_use(site)
+    still_ours(task)
     warnings = _replace(task, site, roles)
-    bad = _prove(site, PROOF_SECONDS)
+    bad = _prove(site, PROOF_SECONDS, known)
     if bad:
-        raise _put_back(site, before, roles, bad)
-    _tidy(site)
+        still_ours(task)  # else it may be another run that replaced them in the meantime
+        raise _put_back(site, before, roles, bad, known)
+    _leave(site, after)
     outcome = StepOutcome(f"{', '.join(roles)} replaced and proven", changes, tuple(warnings), _facts(site))
     return Result(task.host, result=outcome, changed=True)
 
 
-def replace_expired(task: Task, due: Mapping[str, tuple[RoleName, ...]]) -> Result:
+def replace_expired(task: Task, due: Mapping[str, tuple[RoleName, ...]], after: After = NOTHING_MORE) -> Result:
     """Gives a member of a cluster whose certificates have expired new ones, and waits until the cluster is healthy.
 
     Nothing is waited for before: members refuse each other until all have new certificates. To be run on all of them at
@@ -129,7 +171,7 @@ def replace_expired(task: Task, due: Mapping[str, tuple[RoleName, ...]]) -> Resu
             where=site.settings.name,
             remedy="see etcd's log on the members; what was placed stays, as the certificates of before have expired",
         )
-    _tidy(site)
+    _leave(site, after)
     outcome = StepOutcome(f"{', '.join(roles)} replaced, healthy again", changes, tuple(warnings), _facts(site))
     return Result(task.host, result=outcome, changed=True)
 
@@ -161,23 +203,30 @@ def _check_anchors(site: Site, source: Source, *, new_ca: bool) -> None:
     raise CertificateError(said, where=site.settings.name, remedy=remedy)
 
 
-def _not_healthy(site: Site, live: Live) -> str:
-    """Why the cluster, as this member sees it, is not healthy; empty when every member is."""
+def _sick(site: Site, live: Live) -> dict[str, str]:
+    """The members that are not healthy, as this one sees them, by name, and why; itself if it does not answer."""
     if live.members is None:
-        return "its member does not answer"
+        return {site.settings.member.name: "its member does not answer"}
     try:
         view = ask_cluster(site, live.members)
     except FleetError as error:
-        return error.what
-    problems = [caught_up(member.name, live.members, view.statuses, view.healths) for member in live.members.members]
-    return "; ".join(problem for problem in problems if problem)
+        return {site.settings.member.name: error.what}
+    names = [member.name for member in live.members.members]
+    problems = {name: caught_up(name, live.members, view.statuses, view.healths) for name in names}
+    return {name: problem for name, problem in problems.items() if problem}
 
 
-def _prove(site: Site, seconds: float) -> list[Finding]:
-    """What is not as it should be, after at most this time for it to become so."""
+def _prove(site: Site, seconds: float, without: Collection[str] = ()) -> list[Finding]:
+    """What is not as it should be, after at most this time for it to become so.
+
+    That the host cannot be asked any more is a finding, too: the certificates are placed by now.
+    """
     end = time.monotonic() + seconds
     while True:
-        findings, _, _ = check_all(site)
+        try:
+            findings = check_all(site, without)[0]
+        except FleetError as error:
+            findings = [Finding("connection", False, error.what, error.remedy)]
         bad = [finding for finding in findings if not finding.ok]
         if not bad or time.monotonic() > end:
             return bad
@@ -201,39 +250,44 @@ def _sets_in_use(site: Site) -> dict[RoleName, str]:
 
 
 def _put_back(
-    site: Site, before: Mapping[RoleName, str], roles: Sequence[RoleName], bad: Sequence[Finding]
+    site: Site,
+    before: Mapping[RoleName, str],
+    roles: Sequence[RoleName],
+    bad: Sequence[Finding],
+    without: Collection[str],
 ) -> VerificationError:
     """Swaps the certificates of before back in and proves them; the error that says how that went."""
+    remedy = "see etcd's log on this host, and the role in Vault; the other members were not touched"
     paths, seen = HostPaths.of(site.settings), _said(bad)
     known = [role for role in roles if role in before]
     lines = "\n".join(swap(paths.folder(role), before[role]) for role in known)
     try:
         site.remote.run(f"set -e\n{lines}", check="putting the certificates of before back")
         site.forget()
-        still = _prove(site, PROOF_SECONDS)
+        still = _prove(site, PROOF_SECONDS, without)
         after = f"with those of before: {_said(still)}" if still else "those of before are back, and all is well"
     except FleetError as error:
-        after = f"and they could not be put back: {error.what}"
+        after = f"and those of before could not be put back: {error.what}"
+        remedy = (
+            "check power and network of the host; when it is back, see that its member is healthy (etcdctl endpoint "
+            "health, and its log), then run again with --force for this host"
+        )
     return VerificationError(
         f"the new certificates did not prove themselves ({seen}); {after}",
         where=site.settings.name,
-        remedy="see etcd's log on this host, and the role in Vault; the other members were not touched",
+        remedy=remedy,
     )
 
 
-def _tidy(site: Site) -> None:
-    """Removes sets that are neither in use nor among the newest. Raises nothing: the next rotation does it."""
-    paths = HostPaths.of(site.settings)
-    lines = [
-        f"""used=$(readlink {paths.folder(role)}); used=${{used#sets/}}
-ls -1t {SETS} | grep '^{role}-' | sed '1,{KEPT_SETS}d' | while read -r set; do
-[ "$set" = "$used" ] || rm -rf "{SETS}/$set"; done"""
-        for role in needed_roles(site.settings)
-    ]
-    try:
-        site.remote.run("\n".join(lines))
-    except FleetError:
-        return
+def _leave(site: Site, after: After) -> None:
+    """What is left to do on a host whose new certificates are proven."""
+    if after.restart:
+        site.remote.run(mark_restart_pending("new certificates"), check="noting the restart")
+        site.forget()
+    if not (
+        after.revoke or site.settings.pki.revoke
+    ):  # the sets of before are the record of what is still to be revoked
+        tidy(site)
 
 
 def _facts(site: Site) -> dict[str, object]:

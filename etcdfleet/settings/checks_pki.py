@@ -12,7 +12,17 @@ from etcdfleet.settings.notes import Notes, must_exist
 from etcdfleet.settings.pki import PkiSettings
 from etcdfleet.settings.units import go_duration
 
-SAME_IN_CLUSTER = ("trust_anchor", "trust", "source", "folder", "mount", "mounts", "client_common_name")
+SAME_IN_CLUSTER = (
+    "trust_anchor",
+    "trust",
+    "source",
+    "folder",
+    "mount",
+    "mounts",
+    "client_common_name",
+    "revoke",
+    "crl",
+)
 """Keys of ``pki`` that all members of a cluster must have in common."""
 _ROLE_JOBS: Mapping[RoleName, str] = {
     "peer": "members use one pair both to accept and to open connections to each other",
@@ -57,6 +67,9 @@ def _folder(draft: Draft, notes: Notes) -> None:
             what = "names a folder of certificates, while they come from Vault"
             notes.mistake(draft, "pki.folder", what, "write source: files as well, or remove the line")
         return
+    if pki.revoke:
+        what = "Vault cannot revoke what comes from files"
+        notes.mistake(draft, "pki.revoke", what, "remove the line; revoke with the tool of that CA (cfssl revoke)")
     if pki.folder is None:
         what = "is missing: with source: files, certificates are taken from a folder on this machine"
         notes.mistake(draft, "pki.folder", what, "write its path; docs/settings.md says how the files are named")

@@ -129,6 +129,9 @@ class PkiSettings(Section):
     renew_before: Annotated[InstanceOf[RenewBefore], BeforeValidator(check_renew_before), PlainSerializer(str)] = (
         RenewBefore.parse("1/3")
     )
+    kept_sets: Annotated[int, Field(ge=1, le=50)] = 3
+    revoke: bool = False
+    crl: bool = False
     client_common_name: Annotated[str, BeforeValidator(check_common_name)] = "root"
     roles: RolesSettings = Field(default_factory=lambda: RolesSettings.model_validate({}))
     setup: SetupSettings = SetupSettings()

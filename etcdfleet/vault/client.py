@@ -178,6 +178,25 @@ class Vault:
         """The mount's CA certificate and those above it, one PEM each, as far as Vault knows them. Needs no token."""
         return self._pem(f"{quoted(mount)}/ca_chain")
 
+    def crl_pem(self, mount: str) -> str:
+        """The revocation list of the mount's CA. Needs no token."""
+        path = f"{quoted(mount)}/crl/pem"
+        answer = self._get(path)
+        blocks = pem_blocks("" if isinstance(answer, Mapping) else str(answer.text), "X509 CRL")
+        if not blocks:
+            raise VaultError(
+                f"the mount {mount!r} has no revocation list",
+                where=f"{self.connection.address}, {path}",
+                remedy=f"vault read {mount}/crl/rotate makes one; see {mount}/config/crl (disable)",
+            )
+        return blocks[0]
+
+    def revoke(self, mount: str, serial: str) -> datetime:
+        """Revokes a certificate of the mount by its serial number; when that was done. Again is no error."""
+        answer = self._ask("post", f"{quoted(mount)}/revoke", {"serial_number": serial}, needs=("update",))
+        data = answer.get("data") or {}
+        return datetime.fromtimestamp(int(data.get("revocation_time") or 0), UTC)
+
     @property
     def _source(self) -> str:
         return self.connection.auth.source if self.connection.auth else "nowhere"

@@ -158,6 +158,9 @@ def policy(members: Members) -> str:
         if pki.key_origin == "vault":
             rules[f"{mount}/issue/{name}"] = "update"
         rules[f"{mount}/roles/{name}"] = "read"
+        if pki.revoke:
+            # By serial number, so any certificate of the mount: a right that is only given where it is asked for.
+            rules[f"{mount}/revoke"] = "update"
     mount_paths = [*(pki.mount_of(side) for side in SIDES), pki.trust_anchor.mount]
     for issuer in dict.fromkeys(mount_paths):
         if issuer:

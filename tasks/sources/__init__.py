@@ -51,6 +51,9 @@ class Source(Protocol):
     def issuers(self, side: Side) -> tuple[tuple[Certificate, ...], ...]:
         """The CAs that may issue for a side today, each with those above it as far as known. Raises `FleetError`."""
 
+    def crl(self, side: Side) -> str:
+        """The revocation list of the CA that issues for a side today, as PEM. Raises `FleetError`."""
+
     def want(self, settings: HostSettings, role: RoleName) -> Want:
         """What the certificate of a role must be on a host. Raises `FleetError`."""
 

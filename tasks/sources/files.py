@@ -18,6 +18,7 @@ from nornir.core.task import Task
 from etcdfleet.certs import Certificate, Keep, Renew, Want, decide, parse_pem_bundle, readable, want_for
 from etcdfleet.certs.cfssl import remedy
 from etcdfleet.certs.chain import find_path
+from etcdfleet.certs.crl import parse_crl
 from etcdfleet.certs.model import pem_blocks
 from etcdfleet.certs.want import LOOPBACK, utc
 from etcdfleet.errors import CertificateError
@@ -66,6 +67,11 @@ class FilesSource:
     def issuers(self, side: Side) -> tuple[tuple[Certificate, ...], ...]:
         """Any CA of the file: each certificate is checked to lead to one of them."""
         return tuple((anchor,) for anchor in parse_pem_bundle(self.anchors(side)))
+
+    def crl(self, side: Side) -> str:
+        """The list beside the CA's file: ``ca.crl``, or ``peer-ca.crl`` and ``client-ca.crl``."""
+        path = self._anchor_file(side).with_suffix(".crl")
+        return self._answers.once(str(path), lambda: parse_crl(self._text(path), where=str(path)).pem)
 
     def want(self, settings: HostSettings, role: RoleName) -> Want:
         """What etcd needs; the file may have more names, and any common name."""

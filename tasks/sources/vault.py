@@ -68,6 +68,10 @@ class VaultSource:
         found = [*parse_pem_bundle(self._ca(side)), *(c for pem in chain for c in parse_pem_bundle(pem))]
         return tuple(dict.fromkeys(found))
 
+    def crl(self, side: Side) -> str:
+        """The list of the mount's CA. Asked each time: it may have been made anew in between."""
+        return self.vault.crl_pem(self.settings.mount_of(side))
+
     def want(self, settings: HostSettings, role: RoleName) -> Want:
         """Names and addresses as etcd uses them, from the CA that issues today."""
         needed = want_for(
@@ -152,6 +156,8 @@ class VaultSource:
         paths = {
             f"{self.settings.mount_for(role)}/{verb}/{self.settings.roles[role].name}": ("update",) for role in roles
         }
+        if self.settings.revoke:
+            paths |= {f"{self.settings.mount_for(role)}/revoke": ("update",) for role in roles}
         try:
             missing = self.vault.check_access(paths)
         except VaultError as error:

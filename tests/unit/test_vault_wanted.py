@@ -95,7 +95,8 @@ def test_a_role_that_clusters_share_allows_the_names_of_all() -> None:
 @pytest.mark.parametrize(
     ("pki", "there", "not_there"),
     [
-        ({}, {"pki_etcd_k8s-home_peer/sign/etcd-peer", "pki_root/ca/pem"}, {"/issue/", "*", "+"}),
+        ({}, {"pki_etcd_k8s-home_peer/sign/etcd-peer", "pki_root/ca/pem"}, {"/issue/", "_peer/revoke", "*", "+"}),
+        ({"revoke": True}, {"pki_etcd_k8s-home_peer/revoke", "pki_etcd_k8s-home_client/revoke"}, {"*", "+"}),
         ({"key_origin": "vault"}, {"pki_etcd_k8s-home_peer/issue/etcd-peer"}, {"*", "+"}),
         ({"trust": "single"}, {"pki_intermediate_ca/sign/etcd-client"}, {"pki_etcd_", "/issue/"}),
         ({"trust_anchor": {"file": "root.pem"}}, {"pki_etcd_k8s-home_client/sign/etcd-client"}, {"pki_root"}),
