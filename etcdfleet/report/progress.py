@@ -59,7 +59,7 @@ class PlainView(View):
 
     def step_finished(self, host: HostRecord, step: StepRecord) -> None:
         """Print the step's line, then what was asked for in detail."""
-        if self._lines:
+        if self._lines and not _follows_from_failure(host, step):
             word = status_word(step.status, check=self._check)
             text = Text(f"{host.name:<{self._widths[0]}}  {step.name:<{self._widths[1]}}  ")
             text.append(f"{word:<{12 if self._check else 7}}", STYLES.get(step.status) if step.status else None)
@@ -74,6 +74,11 @@ class PlainView(View):
             self._console.print(Text(f"{host.name}: {step.name}:", "bold"), soft_wrap=True)
             for line in step.diff.splitlines():
                 self._console.print(Text(line, _DIFF_STYLES.get(line[:1], "")), soft_wrap=True)
+
+
+def _follows_from_failure(host: HostRecord, step: StepRecord) -> bool:
+    """Whether it was left out since another step failed on the host, whose line has been printed."""
+    return step.status is Status.SKIPPED and host.failed_step is not None
 
 
 class LiveView(View):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.console import Console
 from rich.measure import Measurement
@@ -38,6 +38,7 @@ class Column:
 def print_table(console: Console, record: RunRecord, marks: Marks) -> None:
     """Steps and facts per host, in the widest layout that fits: one table, two, two with tall cells, or a list."""
     facts = _fact_columns(record, marks)
+    _print_skipped(console, record)
     flat, tall = _step_columns(record, "  "), _step_columns(record, "\n")
     for layout in ([[*flat, *facts]], [flat, facts], [tall, facts]):
         tables = [_table(record, columns) for columns in layout if columns]
@@ -66,11 +67,9 @@ def print_findings(console: Console, record: RunRecord, *, width: int) -> None:
     """Warnings, then every failure as a block, then what the run stopped for."""
     for place, text in by_text((notice.place, notice.text) for notice in record.warnings):
         console.print(Text.assemble(("warning  ", "yellow"), wrapped(f"{place}: {text}", width, 9)), soft_wrap=True)
-    for host in record.hosts.values():
-        for step in host.steps.values():
-            if step.error:
-                console.print()
-                _print_failure(console, ("FAILED", host.name, step.name), step.error, width)
+    for hosts, step, failure in alike_failures(record):
+        console.print()
+        _print_failure(console, ("FAILED", ", ".join(hosts), step), failure, width)
     if record.error:
         console.print()
         _print_failure(console, ("FAILED", record.runbook), record.error, width)
@@ -78,6 +77,23 @@ def print_findings(console: Console, record: RunRecord, *, width: int) -> None:
         console.print()
         reason = Failure("ProtectionError", found.what, found.where, found.remedy)
         _print_failure(console, ("STOPPED to protect", found.cluster), reason, width)
+
+
+def alike_failures(record: RunRecord) -> list[tuple[tuple[str, ...], str, Failure]]:
+    """The failures with their hosts and step. What went wrong in the same words on several hosts is one of them."""
+    found: dict[tuple[str, str, str], list[tuple[str, Failure]]] = {}
+    for host in record.hosts.values():
+        for step in host.steps.values():
+            if step.error:
+                key = (step.name, step.error.what, step.error.remedy)
+                found.setdefault(key, []).append((host.name, step.error))
+    together = []
+    for (step_name, *_), failures in found.items():
+        hosts = tuple(host for host, _ in failures)
+        places = dict.fromkeys(error.where for host, error in failures if error.where and error.where != host)
+        where = ", ".join(places) if len(failures) > 1 else failures[0][1].where
+        together.append((hosts, step_name, replace(failures[0][1], where=where)))
+    return together
 
 
 def closing_line(record: RunRecord) -> Text:
@@ -116,14 +132,27 @@ def _step_columns(record: RunRecord, between: str) -> list[Column]:
     names = dict.fromkeys([step.name for step in record.steps])
     for host in record.hosts.values():
         names.update(dict.fromkeys(host.steps))
-    shown = [name for name in names if not _had_nothing_to_do(record, name)]
-    return [column(name) for name in shown or names]
+    skipped = _skipped_everywhere(record)
+    shown = [name for name in names if name not in skipped]
+    return [column(name) for name in shown]
 
 
-def _had_nothing_to_do(record: RunRecord, name: str) -> bool:
-    """Whether a step of a run that went well was skipped everywhere: a column that says nothing."""
-    steps = [host.steps.get(name) for host in record.hosts.values()]
-    return record.exit_code is ExitCode.OK and all(step is None or step.status is Status.SKIPPED for step in steps)
+def _skipped_everywhere(record: RunRecord) -> dict[str, str]:
+    """The steps that were done on no host, whose column would say nothing, with why; the first host's reason."""
+    found = {}
+    for name in dict.fromkeys(step.name for step in record.steps):
+        steps = [step for host in record.hosts.values() if (step := host.steps.get(name))]
+        if steps and all(step.status is Status.SKIPPED for step in steps):
+            found[name] = steps[0].summary
+    return found
+
+
+def _print_skipped(console: Console, record: RunRecord) -> None:
+    """Of a run that did not go well, the steps that it did not come to."""
+    skipped = _skipped_everywhere(record)
+    if record.exit_code is not ExitCode.OK and skipped:
+        console.print(Text(f"not done on any host: {', '.join(skipped)}", "dim"), soft_wrap=True)
+        console.print()
 
 
 def _step_cell(step: StepRecord | None, check: bool, between: str) -> Text:
@@ -175,8 +204,9 @@ def _width(console: Console, table: Table) -> int:
 
 def _print_list(console: Console, record: RunRecord, host: HostRecord, facts: Sequence[Column]) -> None:
     console.print(Text(f"  {host.name}", "bold"), soft_wrap=True)
+    skipped = _skipped_everywhere(record)
     names = max((len(name) for name in host.steps), default=0)
-    for step in host.steps.values():
+    for step in (step for step in host.steps.values() if step.name not in skipped):
         text = Text(f"    {step.name:<{names}}  ").append_text(_step_cell(step, record.check, " "))
         console.print(text, soft_wrap=True)
     for line in _fact_lines(host, facts, console.width):

@@ -40,7 +40,7 @@ class Block:
 def blocks(outcome: Outcome) -> list[Block]:
     """The failures in the text that the person saw, lines joined again."""
     found = []
-    pattern = r"^(FAILED|STOPPED to protect)  (\S+)(?:  (\S+))?\n((?:  .*\n?)+)"
+    pattern = r"^(FAILED|STOPPED to protect)  (\S+(?:, \S+)*)(?:  (\S+))?\n((?:  .*\n?)+)"
     for match in re.finditer(pattern, outcome.stdout, re.MULTILINE):
         parts = {"what": "", "where": "", "remedy": ""}
         label = ""
@@ -60,12 +60,16 @@ def failure(outcome: Outcome, host: str, step: str, *, code: int = 1, within: fl
     assert outcome.exit_code == code, outcome.text
     assert outcome.seconds < within, outcome.text
     assert "Traceback" not in outcome.stdout + outcome.stderr, outcome.text
-    mine = [block for block in blocks(outcome) if (block.title, block.subject, block.step) == ("FAILED", host, step)]
+    mine = [
+        block
+        for block in blocks(outcome)
+        if (block.title, block.step) == ("FAILED", step) and host in block.subject.split(", ")
+    ]
     assert len(mine) == 1, outcome.text
     block = mine[0]
     assert block.what, outcome.text
     assert block.remedy, outcome.text
-    assert block.where, outcome.text
+    assert block.where or ", " in block.subject, outcome.text
     error = outcome.step(host, step)["error"]
     assert (error["what"].split(), error["remedy"].split()) == (block.what.split(), block.remedy.split())
     return block

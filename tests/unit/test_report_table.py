@@ -104,6 +104,28 @@ def test_findings_join_equal_warnings_and_keep_commands_whole() -> None:
     assert "  ssh-copy-id -i ~/.ssh/id_ed25519.pub pi@192.0.2.2\n" in text
 
 
+EVERY = ("az-1", "az-2", "edge-1")
+
+
+def test_what_failed_alike_on_several_hosts_is_said_once() -> None:
+    recorder = recorder_of()
+    lost = {name: raises(RemoteError("no answer", where=name, remedy="turn it on")) for name in EVERY}
+    nornir_of().with_processors([recorder]).run(step(lost), name="preflight")
+    text = printed(lambda console: table.print_findings(console, recorder.finish(), width=80), 80)
+    assert text.count("no answer") == 1
+    assert f"FAILED  {', '.join(EVERY)}  preflight\n" in text
+    assert "where" not in text, "it is the hosts themselves"
+
+
+def test_steps_that_were_done_nowhere_are_one_line() -> None:
+    recorder = recorder_of()
+    lost = {name: raises(RemoteError("no answer")) for name in EVERY}
+    nornir_of().with_processors([recorder]).run(step(lost), name="preflight")
+    text = printed(lambda console: table.print_table(console, recorder.finish(), PRETTY), 100)
+    assert text.startswith("not done on any host: install, ")
+    assert text.count("install") == 1
+
+
 def test_protection_is_shown_as_such() -> None:
     recorder = recorder_of()
     stop = ProtectionError("two members are down", remedy="start them")
