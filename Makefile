@@ -12,7 +12,7 @@ demo: setup system
 	. .lab/demo/env && $(BIN)/python runbooks/deploy.py --config .lab/demo/config.yaml
 
 test: lint unit system
-	$(BIN)/python -m pytest tests/lab
+	$(BIN)/python -m pytest tests/lab --durations=20
 
 lint: setup
 	$(BIN)/ruff check .

@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""Draws a real run as ``docs/deploy.svg``: runs a deploy on a lab in a pseudo-terminal, and keeps what it showed.
+"""Draws a real session as ``docs/deploy.svg``, ``status.svg`` and ``rotate.svg``.
+
+Runs deploy, status and a rotation on a lab, each in a pseudo-terminal as a person has it, and keeps what they showed.
 
 From the root of the project, with a lab whose hosts are still new (the first deploy is the one to see)::
 
@@ -7,7 +9,7 @@ From the root of the project, with a lab whose hosts are still new (the first de
     .venv/bin/python docs/picture.py --name picture
     .venv/bin/python -m lab down --name picture
 
-With ``--replay FILE`` the bytes of an earlier run (kept with ``--keep FILE``) are drawn again.
+With ``--replay FOLDER`` the bytes of an earlier session (kept with ``--keep FOLDER``) are drawn again.
 """
 
 from __future__ import annotations
@@ -40,9 +42,22 @@ REDRAW = re.compile(r"(?:\r|\x1b\[1A|\x1b\[2K)*\x1b\[1A(?:\r|\x1b\[1A|\x1b\[2K)*
 CURSOR = re.compile(r"\x1b\[\?25[lh]|\x1b\]8;[^\x1b]*\x1b\\")
 
 
-def record(name: str, columns: int, rows: int) -> bytes:
-    """Deploy on the lab as its user would, on a terminal of that size; gives what it wrote. Exits if it fails."""
-    command = f". .lab/{name}/env && exec python3 runbooks/deploy.py --config .lab/{name}/config.yaml"
+SESSION = {
+    "deploy": ["python3", "runbooks/deploy.py"],
+    "status": ["python3", "runbooks/status.py"],
+    "rotate": ["python3", "runbooks/rotate_certs.py", "--force"],
+}
+"""The commands of the session by the name of their picture; the lab's configuration comes last."""
+
+
+def command_of(run: str, lab: str) -> str:
+    """The command as it is typed."""
+    return shlex.join([*SESSION[run], "--config", f".lab/{lab}/config.yaml"])
+
+
+def record(run: str, name: str, columns: int, rows: int) -> bytes:
+    """Run it on the lab as its user would, on a terminal of that size; gives what it wrote. Exits if it fails."""
+    command = f". .lab/{name}/env && exec {command_of(run, name)}"
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
     environment = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "COLUMNS", "LINES")}
@@ -64,7 +79,7 @@ def record(name: str, columns: int, rows: int) -> bytes:
         sys.stderr.flush()
     os.close(ours)
     if process.wait():
-        raise SystemExit(f"picture: the deploy ended with exit code {process.returncode}; nothing was drawn")
+        raise SystemExit(f"picture: {run} ended with exit code {process.returncode}; nothing was drawn")
     return bytes(written)
 
 
@@ -88,40 +103,48 @@ def busiest(drawn: list[str]) -> str:
     return max(enumerate(drawn), key=seen)[1] if drawn else ""
 
 
-def draw(written: bytes, name: str, columns: int) -> str:
+def draw(run: str, written: bytes, name: str, columns: int) -> str:
     """The run as SVG: the command, the live display at work, and the end. Needs no network: fonts are the reader's."""
     drawn, end = frames(written)
     console = Console(
         record=True, width=columns, file=io.StringIO(), force_terminal=True, color_system="truecolor", highlight=False
     )
-    command = shlex.join(["python", "runbooks/deploy.py", "--config", f".lab/{name}/config.yaml"])
-    console.print(Text.assemble(("$ ", "bold green"), f". .lab/{name}/env"))
-    console.print(Text.assemble(("$ ", "bold green"), command))
+    if run == "deploy":
+        console.print(Text.assemble(("$ ", "bold green"), f". .lab/{name}/env"))
+    console.print(Text.assemble(("$ ", "bold green"), command_of(run, name)))
     if drawn:
         console.print(Text.from_ansi(busiest(drawn)))
         console.print(Text("⋮", "dim"))
     console.print(Text.from_ansi(end))
     template = re.sub(r"@font-face \{\{.*?\}\}\s*", "", _export_format.CONSOLE_SVG_FORMAT, flags=re.DOTALL)
     template = template.replace("Fira Code, monospace", "ui-monospace, SFMono-Regular, Menlo, Consolas, monospace")
-    svg = console.export_svg(title="etcdfleet", theme=MONOKAI, code_format=template, unique_id="deploy")
+    svg = console.export_svg(title="etcdfleet", theme=MONOKAI, code_format=template, unique_id=run)
     return "\n".join(line.rstrip() for line in svg.splitlines()) + "\n"
 
 
 def main() -> int:
     """Run, draw, write."""
-    parser = argparse.ArgumentParser(description="Draw a deploy on a lab as docs/deploy.svg.")
+    parser = argparse.ArgumentParser(description="Draw deploy, status and a rotation on a lab for the README.")
+    # Without an argument, argparse looks for the empty list among the choices.
+    parser.add_argument("runs", nargs="*", choices=[*SESSION, []], metavar="RUN", help=f"default: {' '.join(SESSION)}")
     parser.add_argument("--name", default="demo", help="the lab to deploy on, which is up (default: %(default)s)")
     parser.add_argument("--columns", type=int, default=120, help="width of the terminal (default: %(default)s)")
     parser.add_argument("--rows", type=int, default=40, help="height of the terminal (default: %(default)s)")
-    parser.add_argument("--keep", type=Path, metavar="FILE", help="keep what the run wrote to the terminal")
-    parser.add_argument("--replay", type=Path, metavar="FILE", help="draw what was kept, run nothing")
-    parser.add_argument("--output", type=Path, default=ROOT / "docs" / "deploy.svg", metavar="FILE")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep what the runs wrote to the terminal")
+    parser.add_argument("--replay", type=Path, metavar="FOLDER", help="draw what was kept, run nothing")
+    parser.add_argument("--output", type=Path, default=ROOT / "docs", metavar="FOLDER")
     options = parser.parse_args()
-    written = options.replay.read_bytes() if options.replay else record(options.name, options.columns, options.rows)
-    if options.keep:
-        options.keep.write_bytes(written)
-    options.output.write_text(draw(written, options.name, options.columns), encoding="utf-8")
-    print(f"picture: {options.output}")
+    for run in options.runs or SESSION:
+        if options.replay:
+            written = (options.replay / run).read_bytes()
+        else:
+            written = record(run, options.name, options.columns, options.rows)
+        if options.keep:
+            options.keep.mkdir(parents=True, exist_ok=True)
+            (options.keep / run).write_bytes(written)
+        target = options.output / f"{run}.svg"
+        target.write_text(draw(run, written, options.name, options.columns), encoding="utf-8")
+        print(f"picture: {target}")
     return 0
 
 
