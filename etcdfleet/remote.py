@@ -285,6 +285,13 @@ class Held:
         self.first = first
         self._channel = channel
 
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended on the host although it was not released, and the connection is still there."""
+        transport = self._channel.get_transport()
+        over = self._channel.closed or self._channel.exit_status_ready() or self._channel.eof_received
+        return bool(over and transport and transport.is_active())
+
     def send(self, text: str) -> None:
         """Gives it some input. Raises nothing: on a connection that broke, it has ended already."""
         try:

@@ -11,13 +11,15 @@ from concurrent.futures import ThreadPoolExecutor
 from nornir.core.inventory import Host
 from nornir.core.task import AggregatedResult, MultiResult, Task
 
+from etcdfleet.report.recorder import RunInterruptedError
+
 
 class RollingRunner:
     """One host in flight per cluster, in the given order; a failure stops its cluster and no other.
 
     ``orders`` gives the names of the hosts of each cluster in the order to take them. Hosts that were not reached
     because of an earlier failure are missing from the result; ``not_reached`` is called with each of them and the host
-    that failed.
+    that failed. When the run was interrupted instead, nothing has failed, and it is not called.
     """
 
     def __init__(
@@ -46,8 +48,9 @@ class RollingRunner:
         for number, host in enumerate(queue):
             done[host.name] = task.copy().start(host)
             if done[host.name].failed:
-                for left in queue[number + 1 :]:
-                    self.not_reached(left.name, host.name)
+                if not isinstance(done[host.name].exception, RunInterruptedError):
+                    for left in queue[number + 1 :]:
+                        self.not_reached(left.name, host.name)
                 break
         return done
 

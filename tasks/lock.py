@@ -10,13 +10,14 @@ from nornir.core.task import Result, Task
 
 from etcdfleet.atend import at_end
 from etcdfleet.cli import Run
-from etcdfleet.errors import FleetError
-from etcdfleet.lock import BEAT, BEAT_SECONDS, LockInfo, hold_script, read_answer
+from etcdfleet.errors import FleetError, ProtectionError
+from etcdfleet.lock import BEAT, BEAT_SECONDS, SILENCE_SECONDS, LockInfo, hold_script, read_answer
 from etcdfleet.remote import Held, connect
 from tasks.observe import Observed
 
 log = logging.getLogger(__name__)
 Clusters = Mapping[str, tuple[str, ...]]
+_KEY = "etcdfleet_locks"
 
 
 def take_locks(run: Run, clusters: Clusters) -> Clusters:
@@ -70,10 +71,23 @@ def take_lock(task: Task, info: LockInfo, held: list[Held], *, break_lock: bool 
         hold.release()
         return Result(task.host, result=other)
     held.append(hold)
+    task.nornir.config.user_defined.setdefault(_KEY, {})[task.host.name] = hold
     seen = remote.cache.get("observed")
     if isinstance(seen, Observed) and seen.facts.lock_count != other:
         remote.cache.pop("observed")  # read while somebody else worked here
     return Result(task.host, result=None)
+
+
+def still_ours(task: Task) -> None:
+    """Raises `ProtectionError` when the lock that this run took on the host has ended: somebody else may work there."""
+    hold = task.nornir.config.user_defined.get(_KEY, {}).get(task.host.name)
+    if isinstance(hold, Held) and hold.ended:
+        raise ProtectionError(
+            "this run's lock on the host has ended: another run broke it (--break-lock), or nothing was heard of this "
+            f"run for {SILENCE_SECONDS} s",
+            where=task.host.name,
+            remedy="see whether somebody else works on the cluster; when nobody does, run again",
+        )
 
 
 def _keep(run: Run, held: list[Held]) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Collection, Mapping, Sequence
 
 from nornir.core.task import Result, Task
 
@@ -45,16 +44,17 @@ _REFUSED = "TRANSIENT_FAILURE"
 """All that etcdctl 3.4 says of a refused handshake; a port that does not answer in time is "connecting" instead."""
 
 
-def verify(task: Task) -> Result:
+def verify(task: Task, without: Mapping[str, Collection[str]] | None = None) -> Result:
     """Verifies the member on this host and, as this host sees it, its whole cluster; changes nothing.
 
-    Result: ``result`` is a `StepOutcome` whose facts name each check with its evidence. Raises `VerificationError`
-    with every check that failed.
+    ``without`` names, by cluster, members that are known to be down, and are not asked. Result: ``result`` is a
+    `StepOutcome` whose facts name each check with its evidence. Raises `VerificationError` with all that failed.
     """
     site = site_of(task)
+    left_out = (without or {}).get(site.settings.cluster.name, ())
     end = time.monotonic() + SETTLE_SECONDS
     while True:
-        findings, status, warnings = check_all(site)
+        findings, status, warnings = check_all(site, left_out)
         bad = [finding for finding in findings if not finding.ok]
         if not bad or time.monotonic() > end:
             break
@@ -66,11 +66,14 @@ def verify(task: Task) -> Result:
             where=site.settings.name,
             remedy="; ".join(dict.fromkeys(f.remedy for f in bad if f.remedy)) or "see etcd's log on this host",
         )
-    outcome = _outcome(site, findings, status)
-    return Result(task.host, result=replace(outcome, warnings=tuple(warnings)))
+    facts = status_facts(site, findings, status)
+    return Result(
+        task.host, result=StepOutcome(f"{len(findings)} checks passed", warnings=tuple(warnings), facts=facts)
+    )
 
 
-def _outcome(site: Site, findings: Sequence[Finding], status: EndpointStatus | None) -> StepOutcome:
+def status_facts(site: Site, findings: Sequence[Finding], status: EndpointStatus | None) -> dict[str, object]:
+    """The report's record of a verified member: each check, its certificates, and what it says of itself."""
     facts: dict[str, object] = {
         "checks": [{"check": f.check, "ok": f.ok, "evidence": f.evidence} for f in findings],
         "ssh_round_trips": site.remote.round_trips,
@@ -86,14 +89,19 @@ def _outcome(site: Site, findings: Sequence[Finding], status: EndpointStatus | N
             "revision": status.revision,
             "raft_term": status.term,
         }
-    return StepOutcome(f"{len(findings)} checks passed", facts=facts)
+    return facts
 
 
-def check_all(site: Site) -> tuple[list[Finding], EndpointStatus | None, list[str]]:
-    """All findings about the member and its cluster, the member's own status, and what is worth a warning."""
+def check_all(site: Site, without: Collection[str] = ()) -> tuple[list[Finding], EndpointStatus | None, list[str]]:
+    """All findings about the member and its cluster, the member's own status, and what is worth a warning.
+
+    Members named in ``without`` are not asked, and nothing is expected of them.
+    """
     seen = site.observe()
-    answers = site.remote.batch(commands(site.settings), parallel=True, timeout=6 * CALL_SECONDS)
-    findings, status = cluster_findings(site.settings, answers)
+    asked = [member for member in site.settings.members if member.name not in without]
+    settings = replace(site.settings, members=tuple(asked))
+    answers = site.remote.batch(commands(settings), parallel=True, timeout=6 * CALL_SECONDS)
+    findings, status = cluster_findings(settings, answers, without)
     findings.append(service_finding(seen))
     leaves = placed_leaves(site.settings, seen)
     warnings = []
@@ -108,14 +116,14 @@ def check_all(site: Site) -> tuple[list[Finding], EndpointStatus | None, list[st
     return findings, status, warnings
 
 
-def commands(settings: HostSettings) -> dict[str, str]:
-    """What is asked of etcdctl on the host, side by side in one round trip."""
+def commands(settings: HostSettings, *, seconds: float = CALL_SECONDS) -> dict[str, str]:
+    """What is asked of etcdctl on the host, side by side in one round trip, each call bounded to ``seconds``."""
     here, everybody = [local_endpoint(settings)], all_endpoints(settings)
-    status = etcdctl(settings, "-w json endpoint status", everybody, seconds=CALL_SECONDS)
-    hashes = etcdctl(settings, '-w json endpoint hashkv --rev="$rev"', everybody, seconds=CALL_SECONDS)
+    status = etcdctl(settings, "-w json endpoint status", everybody, seconds=seconds)
+    hashes = etcdctl(settings, '-w json endpoint hashkv --rev="$rev"', everybody, seconds=seconds)
     found = {
-        "members": etcdctl(settings, "-w json member list", here, seconds=CALL_SECONDS),
-        "health": etcdctl(settings, "-w json endpoint health", everybody, seconds=CALL_SECONDS),
+        "members": etcdctl(settings, "-w json member list", here, seconds=seconds),
+        "health": etcdctl(settings, "-w json endpoint health", everybody, seconds=seconds),
         # All hashes at one revision that every member has: a cluster that is written to differs from one moment to
         # the next.
         "status and hashes": f"""out=$({status}); rc=$?
@@ -125,7 +133,7 @@ rev=$(echo "$out" | tr ',' '\\n' | sed -n 's/.*"revision":\\([0-9]*\\).*/\\1/p' 
 {hashes}""",
     }
     for role in refused_as_client(settings):
-        attempt = etcdctl(settings, "endpoint health", here, seconds=CALL_SECONDS, role=role)
+        attempt = etcdctl(settings, "endpoint health", here, seconds=seconds, role=role)
         # Refused, etcdctl tries again until its time is over. With its client's log on, each refusal is a line: the
         # first one ends the attempt. Accepted, it ends by itself with exit code 0.
         found[f"{role} as client"] = f"""f=$(mktemp -u /run/etcdfleet.XXXXXX) && mkfifo -m 600 "$f" || exit 98
@@ -149,7 +157,7 @@ def refused_as_client(settings: HostSettings) -> tuple[RoleName, ...]:
 
 
 def cluster_findings(
-    settings: HostSettings, answers: dict[str, CommandResult]
+    settings: HostSettings, answers: dict[str, CommandResult], without: Collection[str] = ()
 ) -> tuple[list[Finding], EndpointStatus | None]:
     """The findings about the cluster in etcdctl's answers, and the status of the host's own member."""
     expected = [
@@ -157,6 +165,7 @@ def cluster_findings(
     ]
     try:
         members = parse_member_list(answers["members"].stdout, answers["members"].stderr)
+        members = replace(members, members=tuple(one for one in members.members if one.name not in without))
         asked = answers["status and hashes"]
         # One line each; the second one only if all members answered the first.
         status_line, _, hash_line = asked.stdout.strip().partition("\n")

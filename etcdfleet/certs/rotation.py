@@ -17,7 +17,8 @@ ORDERED = "a new key was asked for (--force)"
 class MemberPair:
     """One member: its decisions by role, and what was seen of it. ``clock`` is its own.
 
-    ``healthy`` says that it answers a linearizable read and agrees with the others; ``problem`` is why not.
+    ``healthy`` says that it answers a linearizable read and agrees with the others; ``problem`` is why not. ``name`` is
+    its name in etcd, and ``others_sick`` are the other members that it finds not healthy, by that name, and why.
     """
 
     host: str
@@ -27,6 +28,8 @@ class MemberPair:
     healthy: bool = True
     leader: bool = False
     problem: str = ""
+    name: str = ""
+    others_sick: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def due(self) -> tuple[Role, ...]:
@@ -54,9 +57,15 @@ class NothingDue:
 
 @dataclass(frozen=True)
 class OneByOne:
-    """The members with certificates that are due, in the order to take them: the leader last."""
+    """The members with certificates that are due, in the order to take them: the leader last.
+
+    ``sick`` are the members without which it is done, by their names in etcd, and why; ``left_out`` are the hosts among
+    them whose certificates are due, and why.
+    """
 
     hosts: tuple[str, ...]
+    sick: Mapping[str, str] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -105,19 +114,24 @@ def plan_rotation(
     if expired:
         names = ", ".join(member.host for member in expired)
         return AllAtOnce(order, f"certificates of {names} have expired, so members refuse each other")
-    sick = [f"{member.host}: {member.problem or 'not healthy'}" for member in members if not member.healthy]
-    sick += [f"{name} was not looked at" for name in absent]
-    if not sick:
+    found = {member.name or member.host: member for member in members}
+    sick = {name: member.problem or "not healthy" for name, member in found.items() if not member.healthy}
+    for member in members:
+        if member.healthy:  # what one that is cut off says of the others is worth nothing
+            sick |= {name: why for name, why in member.others_sick.items() if name not in found}
+    said = [f"{found[name].host if name in found else name}: {why}" for name, why in sick.items()]
+    said += [f"{name} was not looked at" for name in absent]
+    if not said:
         return OneByOne(order)
-    healthy = [member for member in members if member.healthy]
-    quorum = size // 2 + 1
-    if allow_degraded and len(healthy) >= quorum:
-        return OneByOne(tuple(host for host in order if host in {member.host for member in healthy}))
+    healthy, quorum = size - len(sick), size // 2 + 1
+    if allow_degraded and healthy >= quorum and any(member.healthy for member in members):
+        left_out = {member.host: sick[name] for name, member in found.items() if name in sick and member.due}
+        return OneByOne(tuple(host for host in order if host not in left_out), sick, left_out)
     if allow_degraded:
-        remedy = f"bring members back first: {len(healthy)} of {size} are healthy, and {quorum} are needed"
+        remedy = f"bring members back first: {healthy} of {size} are healthy, and {quorum} are needed"
     else:
         remedy = "bring it back to health first; --allow-degraded goes on with the healthy ones, if they are a majority"
-    return Refused("; ".join(sick), remedy)
+    return Refused("; ".join(said), remedy)
 
 
 def sentence(role: Role, decision: Keep | Renew) -> str:

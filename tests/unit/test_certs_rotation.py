@@ -57,7 +57,36 @@ def test_a_member_that_could_not_be_looked_at_is_not_healthy() -> None:
 
 def test_allowed_the_healthy_majority_is_done() -> None:
     members = [member("a", DUE, leader=True), member("b", DUE, healthy=False), member("c", DUE)]
-    assert plan_rotation(members, size=3, allow_degraded=True) == OneByOne(("c", "a"))
+    plan = plan_rotation(members, size=3, allow_degraded=True)
+    assert plan == OneByOne(("c", "a"), {"b": "not healthy"}, {"b": "not healthy"})
+
+
+def test_a_sick_member_is_seen_by_the_others_and_said_once() -> None:
+    """``b`` is called ``bee`` in etcd; ``c`` was not chosen, and only the others know of it."""
+    sick = {"bee": "bee does not answer", "c": "c does not answer"}
+    members = [
+        member("a", DUE, name="a", others_sick=sick),
+        member("b", name="bee", healthy=False, problem="it is off"),
+    ]
+    refused = plan_rotation(members, size=5)
+    assert isinstance(refused, Refused)
+    assert refused.what == "b: it is off; c: c does not answer"
+    allowed = plan_rotation(members, size=5, allow_degraded=True)
+    assert allowed == OneByOne(("a",), {"bee": "it is off", "c": "c does not answer"}), "b has nothing that is due"
+    assert isinstance(plan_rotation(members, size=3, allow_degraded=True), Refused), "one of three"
+
+
+def test_what_a_member_that_is_cut_off_says_of_the_others_does_not_count() -> None:
+    alone = member("c", DUE, name="c", healthy=False, problem="c is not healthy", others_sick={"a": "no", "b": "no"})
+    plan = plan_rotation([member("a", DUE), member("b", DUE), alone], size=3, allow_degraded=True)
+    assert plan == OneByOne(("a", "b"), {"c": "c is not healthy"}, {"c": "c is not healthy"})
+
+
+def test_one_that_cannot_be_looked_at_may_be_healthy_for_the_others() -> None:
+    members = [member("a", DUE), member("b", DUE, healthy=False)]
+    assert plan_rotation(members, size=3, absent=["c"], allow_degraded=True) == OneByOne(
+        ("a",), {"b": "not healthy"}, {"b": "not healthy"}
+    )
 
 
 def test_without_a_majority_nothing_is_touched_whatever_is_allowed() -> None:
