@@ -144,7 +144,7 @@ def _replace(run: Run, plans: Plans, members: Mapping[str, MemberPair], without:
     together = {name: plan.hosts for name, plan in plans.items() if isinstance(plan, AllAtOnce)}
     orders = {name: plan.hosts for name, plan in plans.items() if isinstance(plan, OneByOne)}
     due = {host: members[host].due for hosts in (*together.values(), *orders.values()) for host in hosts}
-    workers = run.options.forks or 20
+    workers, untouched = run.options.forks or 20, set[str]()
     after = After(restart=bool(run.options.extra["restart"]), revoke=bool(run.options.extra["revoke"]))
     for cluster, plan in plans.items():
         if isinstance(plan, AllAtOnce):
@@ -159,7 +159,8 @@ def _replace(run: Run, plans: Plans, members: Mapping[str, MemberPair], without:
     if orders:
 
         def not_reached(host: str, failed: str) -> None:
-            run.record.skip(host, "rotate", f"not touched, since {failed} failed")
+            run.record.skip(host, ("rotate", "verify"), f"not touched, since {failed} failed")
+            untouched.add(host)
 
         hosts = [host for names in orders.values() for host in names]
         rolling = RollingRunner(orders, num_workers=workers, not_reached=not_reached)
@@ -168,7 +169,7 @@ def _replace(run: Run, plans: Plans, members: Mapping[str, MemberPair], without:
     run.record.skip(idle, "rotate", "nothing is due here")
     if not run.options.extra["ca"]:
         run.record.skip(idle, "verify", "nothing is due here")
-    return list(due)
+    return [host for host in due if host not in untouched]
 
 
 def _say_left_out(run: Run, cluster: str, plan: OneByOne) -> None:
