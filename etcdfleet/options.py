@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -122,6 +123,8 @@ class _Parser(argparse.ArgumentParser):
         return f"python3 {self.prog} --help shows all options, with examples"
 
     def _refuse(self, error: UsageError) -> NoReturn:
+        if "_ARGCOMPLETE" in os.environ:  # a line that is not finished
+            self.exit(2)
         from etcdfleet.report.secrets import REDACTOR
         from etcdfleet.report.terminal import refuse
 
@@ -210,7 +213,14 @@ def add_lock_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def parse_options(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> Options:
-    """Parse ``argv`` (default: the process's). Wrong use ends the process with exit code 2 and a message."""
+    """Parse ``argv`` (default: the process's). Wrong use ends the process with exit code 2 and a message.
+
+    Asked by a shell what can follow, it answers that, and the process ends.
+    """
+    if argv is None and "_ARGCOMPLETE" in os.environ:
+        from etcdfleet.completion import complete
+
+        complete(parser)
     given = vars(parser.parse_args(argv))
     return Options(
         config=given.pop("config").expanduser(),

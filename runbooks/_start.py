@@ -15,18 +15,20 @@ from types import TracebackType
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 NEEDED = ("nornir", "nornir_netmiko", "nornir_jinja2", "hvac", "pydantic", "rich", "yaml", "cryptography")
+COMPLETION_NEEDS = ("argcomplete", "yaml")
 
 
-def missing() -> list[str]:
+def missing(needed: tuple[str, ...]) -> list[str]:
     """Names of packages that this interpreter lacks."""
-    return [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    return [name for name in needed if importlib.util.find_spec(name) is None]
 
 
 def start() -> None:
     """Make the project importable, by another interpreter if need be; leave with exit code 2 if there is none."""
     if str(ROOT) not in sys.path:
         sys.path.insert(0, str(ROOT))
-    lacking = missing()
+    completing = "_ARGCOMPLETE" in os.environ
+    lacking = missing(COMPLETION_NEEDS if completing else NEEDED)
     if not lacking and sys.version_info >= (3, 11):
         return
     python = VENV / "bin" / "python"

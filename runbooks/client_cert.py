@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# PYTHON_ARGCOMPLETE_OK
 """Make a client certificate for a person or a program, ready for etcdctl."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# PYTHON_ARGCOMPLETE_OK
 """Turn hosts into verified, TLS-secured etcd clusters, and keep them so: run it as often as you like."""
 
 from __future__ import annotations

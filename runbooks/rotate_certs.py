@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# PYTHON_ARGCOMPLETE_OK
 """Renew the certificates that are due on live clusters, one member after the other, without a restart."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# PYTHON_ARGCOMPLETE_OK
 """Bring etcd's roles, users and authentication to what the inventory says, on clusters that run."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# PYTHON_ARGCOMPLETE_OK
 """Set Vault up for the clusters of the inventory: CAs, roles, and an AppRole that may have certificates of them."""
 
 from __future__ import annotations
