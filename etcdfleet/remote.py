@@ -449,14 +449,15 @@ def connect(host: Host, configuration: Config) -> RemoteHost:
 
 def _open(host: Host, configuration: Config) -> Any:
     parameters = host.get_connection_parameters("netmiko")
+    patience = float(configuration.user_defined.get("connect_timeout") or 0)
     extras: dict[str, Any] = {
         "ssh_strict": True,
         "system_host_keys": True,
         "use_keys": True,
         "allow_agent": True,
-        "conn_timeout": CONNECT_TIMEOUT,
-        "auth_timeout": 20,
-        "banner_timeout": 15,
+        "conn_timeout": patience or CONNECT_TIMEOUT,
+        "auth_timeout": patience or 20,
+        "banner_timeout": patience or 15,
         "keepalive": 10,
         "auto_connect": False,  # no scraping of a prompt: see below
         **(parameters.extras or {}),

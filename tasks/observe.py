@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from nornir.core.task import Task
@@ -10,7 +11,7 @@ from etcdfleet import facts
 from etcdfleet.errors import RemoteError
 from etcdfleet.facts import HostFacts
 from etcdfleet.paths import CONFIG, CRLS, ETCDCTL_ENVIRONMENT
-from etcdfleet.remote import RemoteHost, connect
+from etcdfleet.remote import CommandResult, RemoteHost, connect
 from etcdfleet.settings import settings_of
 from etcdfleet.settings.models import HostSettings
 from tasks.packages import Installed, Packages, packages_for
@@ -48,15 +49,29 @@ class Site:
         self.remote.cache.pop("observed", None)
 
     def _look(self) -> Observed:
+        return self._read({})[0]
+
+    def look_with(
+        self, more: Mapping[str, str], *, timeout: float | None = None
+    ) -> tuple[Observed, dict[str, CommandResult]]:
+        """Reads the host anew and runs ``more`` scripts, all side by side in one round trip. Raises `RemoteError`."""
+        seen, answers = self._read(more, timeout=timeout)
+        self.remote.cache["observed"] = seen
+        return seen, {name: answers[name] for name in more}
+
+    def _read(
+        self, more: Mapping[str, str], *, timeout: float | None = None
+    ) -> tuple[Observed, dict[str, CommandResult]]:
         files = [CONFIG, ETCDCTL_ENVIRONMENT, *CRLS.values(), *(file.path for file in self.service.files)]
         commands = {
             **facts.probe(self.settings, files),
             "service": self.service.probe,
             "packages": self.packages.probe,
             "init": self.service.detect,
+            **more,
         }
         asked = facts.now()
-        results = self.remote.batch(commands)
+        results = self.remote.batch(commands, timeout=timeout, parallel=bool(more))
         try:
             found = facts.read(self.settings, results, asked, facts.now())
         except ValueError as error:
@@ -65,12 +80,13 @@ class Site:
                 where=self.settings.name,
                 remedy="run again with --debug; the host needs a POSIX shell with coreutils or busybox",
             ) from error
-        return Observed(
+        seen = Observed(
             found,
             self.service.read(results["service"]),
             self.packages.read(results["packages"]),
             results["init"].ok,
         )
+        return seen, results
 
 
 def site_of(task: Task) -> Site:
