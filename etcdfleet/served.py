@@ -67,6 +67,15 @@ def look(address: str, port: int, *, name: str, trust_anchor: str) -> Served:
     return Served(leaf, without_certificate=answer, plain_http=_plain(address, port, name))
 
 
+def answers(address: str, port: int, seconds: float) -> bool:
+    """Whether something takes connections there within ``seconds``."""
+    try:
+        socket.create_connection((address, port), seconds).close()
+    except OSError:
+        return False
+    return True
+
+
 class _Session:
     """A TLS client over a socket that keeps what the server sends in the clear.
 

@@ -76,7 +76,7 @@ def verify(task: Task, without: Mapping[str, Collection[str]] | None = None) -> 
 def status_facts(site: Site, findings: Sequence[Finding], status: EndpointStatus | None) -> dict[str, object]:
     """The report's record of a verified member: each check, its certificates, and what it says of itself."""
     facts: dict[str, object] = {
-        "checks": [{"check": f.check, "ok": f.ok, "evidence": f.evidence} for f in findings],
+        "checks": [finding.as_json() for finding in findings],
         "ssh_round_trips": site.remote.round_trips,
         "certificates": certificate_facts(placed_leaves(site.settings, site.observe())),
     }

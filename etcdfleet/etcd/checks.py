@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from etcdfleet.etcd.gates import MAX_LAG
 from etcdfleet.etcd.ids import hex_id
@@ -27,12 +28,49 @@ QUOTA_WARNING = 0.8
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was checked: whether it is well, what was seen, and what to do if it is not."""
+    """One thing that was checked: whether it is well, what was seen, why it may be so, and what to do if it is not.
+
+    With ``level`` warning it is well enough, and worth knowing; with skipped it could not be asked, and ``evidence``
+    says why.
+    """
 
     check: str
     ok: bool
     evidence: str
     remedy: str = ""
+    cause: str = ""
+    level: Literal["", "warning", "skipped"] = ""
+
+    @property
+    def status(self) -> Literal["ok", "warning", "failed", "skipped"]:
+        """How it stands, in a word."""
+        return (self.level or "ok") if self.ok else "failed"
+
+    def as_json(self) -> dict[str, object]:
+        """As in report.json."""
+        return {
+            "check": self.check,
+            "ok": self.ok,
+            "status": self.status,
+            "evidence": self.evidence,
+            "cause": self.cause,
+            "remedy": self.remedy,
+        }
+
+
+def failed(check: str, evidence: str, cause: str, remedy: str) -> Finding:
+    """Something is wrong."""
+    return Finding(check, False, evidence, remedy, cause)
+
+
+def warned(check: str, evidence: str, cause: str, remedy: str) -> Finding:
+    """Something will be wrong, or could be better."""
+    return Finding(check, True, evidence, remedy, cause, "warning")
+
+
+def skipped(check: str, why: str) -> Finding:
+    """It could not be asked."""
+    return Finding(check, True, why, level="skipped")
 
 
 def verify(

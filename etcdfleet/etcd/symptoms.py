@@ -17,7 +17,7 @@ from typing import Any, Literal
 import yaml
 
 TABLE = Path(__file__).with_name("symptoms.yaml")
-Level = Literal["failed", "warning"]
+Level = Literal["failed", "warning", "note"]
 Origin = Literal["member", "gateway", "client"]
 _STARTS = re.compile(r'"msg":"(loaded server configuration|Running: |configuring peer listeners)')
 _START_LINES = 5
@@ -61,7 +61,7 @@ def _symptom(row: dict[str, Any]) -> Symptom:
     if strange := set(row) - keys:
         raise ValueError(f"{TABLE.name}: {row.get('name')}: unknown {', '.join(sorted(strange))}")
     level, origins = row.get("level", "failed"), frozenset(row.get("from", ()))
-    if level not in ("failed", "warning") or origins - {"member", "gateway", "client"}:
+    if level not in ("failed", "warning", "note") or origins - {"member", "gateway", "client"}:
         raise ValueError(f"{TABLE.name}: {row['name']}: level or from is none that is known")
     return Symptom(
         row["name"],

@@ -1,0 +1,69 @@
+"""The list of checks at the end of a verification: how many of each host passed, and what is wrong, once for all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from etcdfleet.report.model import HostRecord
+from etcdfleet.report.words import wrapped
+
+_WIDTH = 100
+_WORDS = (("ok", "passed"), ("warning", "with a warning"), ("failed", "failed"), ("skipped", "not asked"))
+_MARKS = {"ok": "ok", "warning": "warning", "failed": "FAILED", "skipped": "-"}
+Check = Mapping[str, str]
+
+
+def lines(clusters: Mapping[str, Sequence[HostRecord]], *, verbose: bool = False) -> list[str]:
+    """The whole list, for people; with ``verbose`` each check of each host with its evidence."""
+    found: list[str] = []
+    for cluster, hosts in clusters.items():
+        found += ["", cluster]
+        names = max(len(host.name) for host in hosts)
+        for host in hosts:
+            found.append(f"  {host.name:<{names}}  {_count(_checks(host))}")
+            if verbose:
+                found += [
+                    _hanging(f"    {_MARKS[check['status']]:<8} {check['check']}: {check['evidence']}", 13)
+                    for check in _checks(host)
+                ]
+        found += _failed(hosts)
+    return found
+
+
+def failed_lines(clusters: Mapping[str, Sequence[HostRecord]]) -> list[str]:
+    """What is wrong alone."""
+    return [line for hosts in clusters.values() for line in _failed(hosts)]
+
+
+def _checks(host: HostRecord) -> list[Check]:
+    found = host.facts.get("checks")
+    return [check for check in found if isinstance(check, Mapping)] if isinstance(found, list) else []
+
+
+def _count(checks: Sequence[Check]) -> str:
+    if not checks:
+        return "not verified"
+    counts = {status: sum(check["status"] == status for check in checks) for status, _ in _WORDS}
+    words = [f"{counts[status]} {word}" for status, word in _WORDS if counts[status]]
+    return f"{len(checks)} checks: {', '.join(words)}"
+
+
+def _failed(hosts: Sequence[HostRecord]) -> Iterator[str]:
+    """What failed, in the order of the checks; what several hosts say alike is said once."""
+    by_text: dict[tuple[str, str, str, str], list[str]] = {}
+    for host in hosts:
+        for check in _checks(host):
+            if check["status"] == "failed":
+                key = (check["check"], check["evidence"], check["cause"], check["remedy"])
+                by_text.setdefault(key, []).append(host.name)
+    for (name, evidence, cause, remedy), names in by_text.items():
+        yield ""
+        yield f"  FAILED  {name}  ({', '.join(names)})"
+        for label, text in (("seen", evidence), ("cause", cause), ("remedy", remedy)):
+            if text:
+                yield _hanging(f"    {label:<8}{text}", 12)
+
+
+def _hanging(text: str, indent: int) -> str:
+    lead = text[: len(text) - len(text.lstrip())]
+    return lead + wrapped(text.strip(), _WIDTH - len(lead), indent)

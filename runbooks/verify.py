@@ -1,0 +1,58 @@
+#!/usr/bin/env python3
+"""Prove that clusters are what the inventory says, by everything that deploy verifies and more; changes nothing."""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+import sys
+
+import _start  # type: ignore[import-not-found] # noqa: F401  sets the import path, finds the project's own Python
+
+from etcdfleet.cli import Run, run_runbook
+
+STEPS = [("verify", "Verify")]
+
+DESCRIPTION = """\
+Verifies each member, and the cluster as each of its members sees it: members, leader, raft, alarms, equal data; who is
+let in with which certificate; the certificates on disk and as served; what a restart would meet (enabled at boot,
+files, modes, space, clock); and etcd's log. A key under /etcdfleet/verify/ is written through each member, read through
+the others and deleted. Needs no Vault. docs/verify.md says what each check proves."""
+
+EXAMPLES = """\
+  python runbooks/verify.py                        all clusters
+  python runbooks/verify.py --verbose              each check with what was seen
+  python runbooks/verify.py --no-write --diff      write no key; show how files differ from what deploy would write
+  python runbooks/verify.py --limit etcd-az-2      one host, and its cluster as it sees it"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """This runbook's own arguments."""
+    parser.add_argument("--no-write", action="store_true", help="leave out the key that is written, read and deleted")
+
+
+def verify(run: Run) -> None:
+    """One step on all hosts at once, then the list of checks."""
+    from etcdfleet.report.checklist import failed_lines, lines
+    from tasks.verify_deep import verify_deep
+
+    run.step("verify", verify_deep, token=secrets.token_hex(6), write=not run.options.extra["no_write"])
+    hosts = run.record.record.clusters
+    if run.options.quiet or run.options.json == "-":
+        if found := failed_lines(hosts):
+            run.terminal.complain("\n".join(found))
+    else:
+        run.say("\n".join(lines(hosts, verbose=run.options.verbose)))
+
+
+if __name__ == "__main__":
+    sys.exit(
+        run_runbook(
+            "verify",
+            verify,
+            description=DESCRIPTION,
+            steps=STEPS,
+            examples=EXAMPLES,
+            add_arguments=add_arguments,
+        )
+    )

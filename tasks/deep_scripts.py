@@ -1,0 +1,154 @@
+"""What `tasks.verify_deep` asks a host: pieces of shell, for coreutils and for busybox."""
+
+from __future__ import annotations
+
+import shlex
+
+from etcdfleet.etcd.cluster_checks import PROBE_TTL_SECONDS, RESERVED_PREFIX
+from etcdfleet.etcd.ctl import all_endpoints, etcdctl, local_endpoint
+from etcdfleet.etcd.tls_checks import Knock, knocks
+from etcdfleet.paths import HostPaths
+from etcdfleet.settings.models import HostSettings, client_url
+from tasks.anchors import named_anchors
+from tasks.observe import Observed, Site
+from tasks.sources import needed_roles
+from tasks.verify import commands
+
+CALL_SECONDS = 5.0
+"""For one call of etcdctl. A member that does not answer costs so much, of a run that is to tell quickly."""
+LOG_LINES = 300
+KNOCK_SECONDS = 10
+
+
+def cluster_commands(settings: HostSettings) -> dict[str, str]:
+    """What etcdctl is asked about the cluster, to be run side by side, by the names that `tasks.verify_deep` knows."""
+    asked = commands(settings, seconds=CALL_SECONDS)
+    return {"members": asked["members"], "health": asked["health"], "status and hashes": _status_and_hashes(settings)}
+
+
+def host_commands(site: Site, seen: Observed) -> dict[str, str]:
+    """What is asked of the host itself, to be run one after the other: a small host has its etcd to run meanwhile."""
+    settings = site.settings
+    roles = needed_roles(settings)
+    found = {"listing": _listing(settings), "log": site.service.logs(LOG_LINES), "time": _TIME}
+    if not seen.facts.has_openssl:
+        asked = commands(settings, seconds=CALL_SECONDS)
+        return found | {name: script for name, script in asked.items() if name.endswith(" as client")}
+    paths = HostPaths.of(settings)
+    found |= {
+        f"{role} key": f"openssl pkey -in {paths.key(role)} -pubout -outform DER | sha256sum"
+        f" | grep -v '^{_EMPTY_SHA256}'"
+        for role in roles
+    }
+    return found | {knock_name(knock): _knock(settings, seen, knock) for knock in knocks(settings, roles)}
+
+
+_EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+def knock_name(knock: Knock) -> str:
+    """The name of a try at a port in the answers."""
+    return f"{knock.shown or 'nobody'} at {knock.port}"
+
+
+def _status_and_hashes(settings: HostSettings) -> str:
+    """The status of each member, and the hash at one revision of those that answered: two lines of JSON."""
+    everybody = all_endpoints(settings)
+    status = etcdctl(settings, "-w json endpoint status", everybody, seconds=CALL_SECONDS)
+    hashes = etcdctl(settings, '-w json endpoint hashkv --rev="$rev"', everybody, seconds=CALL_SECONDS)
+    hashes = hashes.replace(f"--endpoints={shlex.quote(','.join(everybody))}", '--endpoints="$there"')
+    # The endpoints are asked one after the other, and a dead one costs the whole time: so each by itself.
+    each = "\n".join(
+        "("
+        + status.replace(f"--endpoints={shlex.quote(','.join(everybody))}", f"--endpoints={shlex.quote(url)}")
+        + f' >"$d/{number}" 2>"$d/e{number}") &'
+        for number, url in enumerate(everybody)
+    )
+    count = len(everybody)
+    files = " ".join(f'"$d/{number}"' for number in range(count))
+    return f"""d=$(mktemp -d /run/etcdfleet.XXXXXX) || exit 98
+trap 'rm -rf "$d"' EXIT
+{each}
+wait
+for n in {" ".join(str(number) for number in range(count))}; do cat "$d/e$n" >&2; done
+one=$(cat {files} | sed 's/^\\[//; s/\\]$//' | grep '{{' | tr '\\n' ',')
+echo "[${{one%,}}]"
+fields=$(printf '%s' "$one" | tr ',' '\\n')
+there=$(echo "$fields" | sed -n 's/.*"Endpoint":"\\([^"]*\\)".*/\\1/p' | tr '\\n' ',')
+there=${{there%,}}
+rev=$(echo "$fields" | sed -n 's/.*"revision":\\([0-9]*\\).*/\\1/p' | sort -n | head -n 1)
+[ -n "$there" ] && [ -n "$rev" ] || exit 1
+{hashes}"""
+
+
+def _knock(settings: HostSettings, seen: Observed, knock: Knock) -> str:
+    """Asks a port for /health (a peer's for /version) as openssl does, with one of the host's certificates."""
+    paths, fqdn = HostPaths.of(settings), settings.member.fqdn
+    anchor = named_anchors(seen).get(knock.side, paths.anchor(knock.side))
+    pair = ""
+    if knock.shown:
+        pem = paths.certificate(knock.shown)
+        pair = f"-cert {pem} -cert_chain {pem} -key {paths.key(knock.shown)}"
+    path = "/health" if knock.side == "client" else "/version"
+    # etcd's peer port keeps the connection after its answer: the first line of it is enough there.
+    until = "/alert/q" if knock.side == "client" else "/^HTTP\\|alert/q"
+    return f"""f=$(mktemp -u /run/etcdfleet.XXXXXX) && mkfifo -m 600 "$f" || exit 98
+trap 'rm -f "$f"' EXIT
+printf 'GET {path} HTTP/1.0\\r\\nHost: {fqdn}\\r\\n\\r\\n' |
+timeout {KNOCK_SECONDS} openssl s_client -quiet -connect {fqdn}:{knock.port} -servername {fqdn} \
+-verify_hostname {fqdn} -CAfile {anchor} -partial_chain -verify_return_error {pair} >"$f" 2>&1 & p=$!
+sed '{until}' <"$f"
+kill $p 2>/dev/null
+wait $p"""
+
+
+def _listing(settings: HostSettings) -> str:
+    paths = HostPaths.of(settings)
+    folders = " ".join(paths.folder(role) for role in needed_roles(settings))
+    return f"""find /etc/etcd ! -type l -exec stat -c '%a|%U|%F|%n' {{}} +
+for l in {folders or "/nowhere"}; do [ ! -L $l ] || echo "link|$l|$(readlink $l)"; done
+grep -rlsE -e '-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----' /etc/etcd | sed 's/^/secret|/'
+true"""
+
+
+_TIME = """if [ -e /run/systemd/container ] || tr '\\0' '\\n' </proc/1/environ 2>/dev/null | grep -q '^container='; then
+echo container; fi
+[ "$(timedatectl show -p NTPSynchronized --value 2>/dev/null)" = yes ] && echo synchronized
+for name in chronyd ntpd openntpd systemd-timesyncd; do
+pgrep -f "(^|/)$name( |\\$)" >/dev/null 2>&1 && echo "daemon $name" && break
+done
+true"""
+
+
+def probe_script(settings: HostSettings, names: list[str], token: str) -> str:
+    """Writes a key through this member, reads it through those of ``names``, deletes it, and looks for it again.
+
+    Prints ``step|member|exit code|output`` a line. The key hangs on a lease, so that it ends with a killed run.
+    """
+    own = (
+        [client_url(settings.member, settings.cluster)] if settings.member.name in names else [local_endpoint(settings)]
+    )
+    key = shlex.quote(f"{RESERVED_PREFIX}{token}/{settings.member.name}")
+
+    def step(name: str, member: str, arguments: str, endpoints: list[str], *, beside: bool = False) -> str:
+        command = etcdctl(settings, arguments, endpoints, seconds=CALL_SECONDS)
+        said = f"out=$({command} 2>&1); rc=$?; printf '%s|%s|%s|%s\\n' {name} {shlex.quote(member)} $rc \"$(said)\""
+        return f"({said}) &" if beside else said
+
+    def all_get(name: str) -> str:
+        lines = [
+            step(name, m.name, f"get {key} --print-value-only", [client_url(m, settings.cluster)], beside=True)
+            for m in settings.members
+            if m.name in names
+        ]
+        return "\n".join([*lines, "wait"])
+
+    return f"""said() {{ printf '%s' "$out" | tail -c 400 | tr '\\n|' '  '; }}
+{step("lease", "", f"lease grant {PROBE_TTL_SECONDS}", own)}
+lease=$(printf '%s' "$out" | sed -n 's/^lease \\([0-9a-f]*\\) granted.*/\\1/p')
+[ $rc = 0 ] && [ -n "$lease" ] || exit 0
+{step("put", "", f'put --lease="$lease" {key} {shlex.quote(token)}', own)}
+{all_get("read")}
+{step("del", "", f"del {key}", own)}
+{all_get("gone")}
+{step("revoke", "", 'lease revoke "$lease"', own)}"""

@@ -1,0 +1,337 @@
+"""Everything that `tasks.verify` proves, and more deeply: what runbooks/verify.py runs on each host.
+
+The judgement is in ``etcdfleet/etcd/``: ``cluster_checks``, ``tls_checks``, ``host_checks``. Here is what is asked.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import yaml
+from nornir.core.task import Result, Task
+
+from etcdfleet import preflight
+from etcdfleet.certs import leads_to, readable
+from etcdfleet.errors import FleetError, RemoteError, VerificationError
+from etcdfleet.etcd.checks import Finding, failed, skipped, warned
+from etcdfleet.etcd.cluster_checks import ClusterAnswers, answering, cluster_checks, probe_checks, settling
+from etcdfleet.etcd.host_checks import (
+    clock_findings,
+    data_finding,
+    drift_findings,
+    key_mode_findings,
+    log_findings,
+    pending_finding,
+    read_listing,
+    set_findings,
+    space_finding,
+)
+from etcdfleet.etcd.symptoms import sightings
+from etcdfleet.etcd.tls_checks import certificate_findings, health_finding, knock_finding, knocks
+from etcdfleet.etcd.view import (
+    EndpointStatus,
+    ExpectedMember,
+    address,
+    parse_hashkv,
+    parse_health,
+    parse_member_list,
+    parse_status,
+    unanswered,
+)
+from etcdfleet.paths import CONFIG
+from etcdfleet.remote import CommandResult
+from etcdfleet.settings.base import RoleName, Side, side_of
+from etcdfleet.settings.models import HostSettings, client_url, peer_url
+from etcdfleet.step import StepOutcome
+from tasks.anchors import trusted_text
+from tasks.configure import desired_files, same, unified_diff
+from tasks.deep_scripts import cluster_commands, host_commands, knock_name, probe_script
+from tasks.observe import Observed, Site, site_of
+from tasks.sources import needed_roles
+from tasks.verify import (
+    PEER_AS_CLIENT,
+    peer_trusted_as_client,
+    placed_leaves,
+    refusal_finding,
+    refused_as_client,
+    served_findings,
+    service_finding,
+    status_facts,
+)
+
+SETTLE_SECONDS = 20.0
+"""An election, or a member that is a moment behind, is waited out for so long at most."""
+PORT_SECONDS = 2.0
+
+
+def verify_deep(task: Task, token: str = "", write: bool = True) -> Result:
+    """Verifies the member on this host and, as this host sees it, its whole cluster.
+
+    With ``write`` (and not with ``--check``) a key under the reserved prefix, named after ``token``, is written through
+    this member, read through every other one, and deleted; nothing else is changed. Result: ``result`` is a
+    `StepOutcome` whose facts name each check with its evidence, also when checks failed: then ``failed`` is true and
+    ``exception`` a `VerificationError` with all of them. ``diff`` shows how files differ from what deploy would write.
+    Needs no Vault.
+    """
+    began = time.monotonic()
+    try:
+        site = site_of(task)
+        site.observe()
+    except RemoteError as error:
+        return _unreachable(task, error)
+    findings, status, silent = _look(site)
+    seen = site.observe()
+    findings += _here(site, seen, status)
+    differences, diff = _drift(task, site, seen)
+    findings += differences
+    if site.settings.preflight.controller_reaches_members:
+        findings += served_findings(site.settings, placed_leaves(site.settings, seen), seen)
+    else:
+        findings.append(skipped("served to the controller", "preflight.controller_reaches_members is false"))
+    findings += _write_probe(site, status, silent, token, write=write and not task.is_dry_run())
+    return _result(task, site, findings, status, diff, time.monotonic() - began)
+
+
+def _result(
+    task: Task, site: Site, findings: Sequence[Finding], status: EndpointStatus | None, diff: str, seconds: float
+) -> Result:
+    facts = status_facts(site, findings, status)
+    facts["clock_offset_seconds"] = site.observe().facts.clock_offset
+    facts["verify_seconds"] = round(seconds, 2)
+    bad = [finding for finding in findings if not finding.ok]
+    warnings = tuple(f"{f.check}: {f.evidence}; {f.cause}; {f.remedy}" for f in findings if f.status == "warning")
+    outcome = StepOutcome(f"{len(findings)} checks, all passed", warnings=warnings, facts=facts)
+    if not bad:
+        return Result(task.host, result=outcome, diff=diff)
+    error = VerificationError(
+        f"{len(bad)} of {len(findings)} checks failed: " + ", ".join(finding.check for finding in bad),
+        where=site.settings.name,
+        remedy="each has its evidence, likely cause and remedy in the list of checks, and in the report",
+    )
+    return Result(task.host, result=outcome, diff=diff, failed=True, exception=error)
+
+
+def _unreachable(task: Task, error: RemoteError) -> Result:
+    """SSH does not come through: whether etcd's ports answer from here tells what is wrong."""
+    from etcdfleet.served import answers
+    from etcdfleet.settings import settings_of
+
+    settings = settings_of(task.host)
+    found = Finding("ssh", False, error.what, error.remedy)
+    if settings.preflight.controller_reaches_members:
+        ports = (settings.cluster.client_port, settings.cluster.peer_port)
+        open_ports = [str(port) for port in ports if answers(settings.member.address, port, PORT_SECONDS)]
+        cause = (
+            f"etcd's port {' and '.join(open_ports)} answers: the host is up, and SSH alone is not reached"
+            if open_ports
+            else "etcd's ports do not answer from here either: the host is off, or cut off from the network"
+        )
+        found = replace(found, cause=cause)
+    facts = {"checks": [found.as_json()]}
+    what = f"{error.what}; {found.cause}" if found.cause else error.what
+    failure = VerificationError(what, where=error.where or settings.name, remedy=error.remedy)
+    return Result(task.host, result=StepOutcome("not reached", facts=facts), failed=True, exception=failure)
+
+
+def _look(site: Site) -> tuple[list[Finding], EndpointStatus | None, tuple[str, ...]]:
+    """The findings of one look at cluster and host, after an election has been waited out; the member's own status, and
+    the members that do not answer."""
+    settings = site.settings
+    expected = [
+        ExpectedMember(m.name, peer_url(m, settings.cluster), client_url(m, settings.cluster)) for m in settings.members
+    ]
+    began, first = time.monotonic(), ""
+    while True:
+        answers = _answers(site.remote.batch(cluster_commands(settings), parallel=True, timeout=120))
+        moving = settling(answers)
+        if not moving or time.monotonic() - began > SETTLE_SECONDS:
+            break
+        first = first or moving
+        time.sleep(1)
+    seen = site.observe()
+    findings = list(cluster_checks(expected, answers, quota_bytes=settings.cluster.quota_bytes))
+    if first and not moving:
+        findings.append(
+            warned(
+                "leader was there all the time",
+                f"{first} when this run began; {time.monotonic() - began:.0f} s later all was settled",
+                "the leader was lost or restarted just now, or elections come again and again",
+                "if it is seen again, see etcd's log for why, and the disk and the network of the last leader",
+            )
+        )
+    own = client_url(settings.member, settings.cluster)
+    status = next((status for status in answers.statuses if address(status.endpoint) == address(own)), None)
+    there = {member.name for member in answering(expected, answers)}
+    said = site.remote.batch(host_commands(site, seen), timeout=180)
+    findings += _tls(site, seen, said, status is not None)
+    findings += _files(site, seen, said)
+    return findings, status, tuple(member.name for member in expected if member.name not in there)
+
+
+def _answers(said: Mapping[str, CommandResult]) -> ClusterAnswers:
+    """What etcdctl's answers amount to; one that cannot be read is as none."""
+
+    def parsed(read: Any, stdout: str, stderr: str) -> Any:
+        try:
+            return read(stdout, stderr)
+        except FleetError:
+            return ()
+
+    asked, health = said["status and hashes"], said["health"]
+    status_line, _, hash_line = asked.stdout.strip().partition("\n")
+    no_list, members = "", None
+    try:
+        members = parse_member_list(said["members"].stdout, said["members"].stderr)
+    except FleetError as error:
+        no_list = error.what
+    return ClusterAnswers(
+        members,
+        parsed(parse_status, status_line, asked.stderr),
+        parsed(parse_health, health.stdout, health.stderr),
+        parsed(parse_hashkv, hash_line, "") if hash_line else (),
+        unanswered(asked.stderr),
+        no_list,
+    )
+
+
+def _tls(site: Site, seen: Observed, said: Mapping[str, CommandResult], served: bool) -> list[Finding]:
+    """Certificates on the disk, and whom the ports let in."""
+    settings, found = site.settings, list[Finding]()
+    roles = needed_roles(settings)
+    for role in roles:
+        pair = seen.facts.pairs.get(role)
+        key = said[f"{role} key"].text.partition(" ")[0] if f"{role} key" in said else ""
+        known = key if seen.facts.has_openssl else (pair.key_fingerprint if pair else None) or ""
+        anchor = trusted_text(seen, side_of(role)) or ""
+        found += certificate_findings(settings, role, pair, anchor, known, seen.facts.clock_now)
+    tries = knocks(settings, roles)
+    if not seen.facts.has_openssl:
+        found += [skipped(knock.check, "there is no openssl on the host to ask with") for knock in tries]
+        found += [refusal_finding(role, said[f"{role} as client"], served) for role in refused_as_client(settings)]
+        return [*found, health_finding(None, "there is no openssl on the host to ask with")]
+    for knock in tries:
+        answer = said[knock_name(knock)]
+        excuse = _excuse(settings, seen, knock.side, knock.shown)
+        found.append(knock_finding(knock, answer.rc, answer.stdout + answer.stderr, excuse))
+        if knock.side == "client" and knock.shown == "client":
+            found.append(health_finding(answer.stdout))
+    if not settings.cluster.client_tls:
+        found.append(health_finding(None, "clients have no TLS; etcdctl's check of health stands for it"))
+    return found
+
+
+def _excuse(settings: HostSettings, seen: Observed, side: Side, shown: RoleName | None) -> str:
+    """Why the settings let a certificate in that they should not; empty if they do not."""
+    if shown is None:
+        return ""
+    if settings.pki.trust == "single":
+        return PEER_AS_CLIENT if side == "client" else "there is one CA for peers and clients (pki.trust: single)"
+    if shown == "peer":
+        return peer_trusted_as_client(settings, seen)
+    pair = seen.facts.pairs.get(shown)
+    leaf, trusted = readable(pair.pem if pair else None), readable(trusted_text(seen, "peer"))
+    if leaf and trusted and leads_to(leaf, trusted, at=seen.facts.clock_now):
+        return "while a CA of before is trusted for peers, a client's certificate is accepted as a peer's"
+    return ""
+
+
+def _files(site: Site, seen: Observed, said: Mapping[str, CommandResult]) -> list[Finding]:
+    """Modes of keys, sets and data; etcd's log."""
+    listing = read_listing(said["listing"].stdout)
+    found = key_mode_findings(listing) + set_findings(site.settings, needed_roles(site.settings), listing)
+    others = [member.address for member in site.settings.members if member.name != site.settings.member.name]
+    known = sightings(
+        said["log"].stdout,
+        members=others,
+        own=("127.0.0.1", "::1", site.settings.member.address),
+        gateway=_gateway(seen),
+    )
+    clock = seen.facts.clock_now if seen.facts.clock_offset else datetime.now(UTC)
+    found += log_findings(known, clock=clock, running=seen.service.running)
+    problems, warnings = preflight.clock_problems(site.settings, seen.facts)
+    return found + clock_findings(problems, warnings, seen.facts.clock_offset, said["time"].stdout)
+
+
+def _gateway(seen: Observed) -> bool:
+    """Whether the configuration on the host turns etcd's gateway on (etcd does so by itself where nothing is said)."""
+    file = seen.facts.files.get(CONFIG)
+    try:
+        found = yaml.safe_load(file.content) if file else None
+    except yaml.YAMLError:
+        return True
+    return not isinstance(found, dict) or found.get("enable-grpc-gateway", True) is not False
+
+
+def _here(site: Site, seen: Observed, status: EndpointStatus | None) -> list[Finding]:
+    """What a restart of etcd or of the host would meet."""
+    settings = site.settings
+    service = service_finding(seen)
+    if not service.ok:
+        cause = "it was stopped or has crashed" if not seen.service.running else "it was disabled, or never enabled"
+        service = replace(service, cause=cause, remedy="see etcd's log on this host; run deploy")
+    free = seen.facts.free_bytes.get(settings.member.data_dir)
+    return [
+        service,
+        data_finding(settings, seen.facts.data),
+        space_finding(settings, free, status.db_size if status else 0),
+        pending_finding(seen.facts),
+        *_names(settings, seen),
+    ]
+
+
+def _names(settings: HostSettings, seen: Observed) -> list[Finding]:
+    check = "names"
+    if problems := preflight.name_problems(settings, seen.facts):
+        remedies = "; ".join(dict.fromkeys(problem.remedy for problem in problems))
+        return [failed(check, "; ".join(p.what for p in problems), "DNS or /etc/hosts was changed", remedies)]
+    return [Finding(check, True, f"all {len(settings.members)} members resolve to their addresses")]
+
+
+def _drift(task: Task, site: Site, seen: Observed) -> tuple[list[Finding], str]:
+    """The files that deploy would write, against those on the host; and how they differ, as a diff."""
+    differences, alike, diff = {}, [], ""
+    for file in desired_files(task, site, seen):
+        there = seen.facts.files.get(file.path)
+        if same(file, there):
+            alike.append(file.path)
+            continue
+        text = unified_diff(there, file)
+        changed = [line for line in text.splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---")]
+        if there is None:
+            differences[file.path] = "it is not there"
+        elif changed:
+            differences[file.path] = f"differs from what deploy would write: {_short(changed)}"
+        else:
+            differences[file.path] = f"mode and owner differ: {text.partition(': ')[2].strip()}"
+        diff += text
+    return drift_findings(differences, alike), diff
+
+
+def _short(changed: Sequence[str]) -> str:
+    """The first lines of a difference, and how many more there are. Nothing in these files is secret."""
+    shown = " | ".join(f"{line[:1]} {line[1:].strip()}" for line in changed[:2])
+    return f"{shown} (and {len(changed) - 2} more lines)" if len(changed) > 2 else shown
+
+
+def _write_probe(
+    site: Site, status: EndpointStatus | None, silent: Sequence[str], token: str, *, write: bool
+) -> list[Finding]:
+    check = "write, read, delete"
+    if not write:
+        return [skipped(check, "not asked for: --check and --no-write write nothing")]
+    if status is None:
+        return [skipped(check, "this member does not answer")]
+    if needed_roles(site.settings) and not seen_client(site):
+        return [skipped(check, "there is no client certificate on this host")]
+    names = [member.name for member in site.settings.members if member.name not in silent]
+    said = site.remote.run(probe_script(site.settings, names, token), timeout=120)
+    return list(probe_checks(names, silent, said.stdout, token))
+
+
+def seen_client(site: Site) -> bool:
+    """Whether there is what etcdctl on the host proves with who it is, where it must."""
+    return not site.settings.cluster.client_tls or "client" in site.observe().facts.pairs
