@@ -226,7 +226,7 @@ def _prove(site: Site, seconds: float, without: Collection[str] = ()) -> list[Fi
         try:
             findings = check_all(site, without)[0]
         except FleetError as error:
-            findings = [Finding("connection", False, error.what, error.remedy)]
+            return [Finding("connection", False, error.what, error.remedy)]
         bad = [finding for finding in findings if not finding.ok]
         if not bad or time.monotonic() > end:
             return bad

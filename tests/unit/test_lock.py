@@ -3,12 +3,18 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from etcdfleet import lock
+from etcdfleet.errors import ProtectionError
 from etcdfleet.lock import LockInfo, hold_script, read_answer
+from etcdfleet.remote import Held
+from tasks.lock import still_ours
 
 INFO = LockInfo("alice", "deploy", "controller", 4711, "2026-06-01T12:00:00+00:00")
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -41,6 +47,26 @@ def _start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
 def first(process: subprocess.Popen[str]) -> LockInfo | str:
     assert process.stdout
     return read_answer(process.stdout.readline().strip())
+
+
+@pytest.mark.parametrize(
+    ("closed", "eof", "connected", "lost"),
+    [(False, 0, True, False), (True, 0, True, True), (False, 1, True, True), (True, 1, False, False)],
+    ids=["held", "closed", "its process is gone", "nothing is known of a host that is cut off"],
+)
+def test_a_run_notices_that_its_lock_was_broken(closed: bool, eof: int, connected: bool, lost: bool) -> None:
+    transport = SimpleNamespace(is_active=lambda: connected)
+    channel = SimpleNamespace(
+        closed=closed, eof_received=eof, exit_status_ready=lambda: False, get_transport=lambda: transport
+    )
+    configuration = SimpleNamespace(user_defined={"etcdfleet_locks": {"a": Held(channel, "held 0")}})  # type: ignore[arg-type]
+
+    def task(host: str) -> Any:
+        return SimpleNamespace(host=SimpleNamespace(name=host), nornir=SimpleNamespace(config=configuration))
+
+    with pytest.raises(ProtectionError, match="--break-lock") if lost else nullcontext():
+        still_ours(task("a"))
+    still_ours(task("b"))  # on which no lock could be taken
 
 
 def test_the_second_is_told_who_and_since_when(start: Start) -> None:

@@ -16,6 +16,7 @@ from etcdfleet.facts import FileFacts
 from etcdfleet.paths import HostPaths
 from etcdfleet.remote import CommandResult, RemoteFile
 from etcdfleet.rendering import environment
+from etcdfleet.report.recorder import RunInterruptedError
 from etcdfleet.runners import RollingRunner, TogetherRunner
 from etcdfleet.settings.pki import PkiSettings
 from tasks.configure import same, unified_diff, unsupported_arch
@@ -214,6 +215,19 @@ def test_a_rolling_run_has_one_host_of_a_cluster_in_flight_and_stops_it_at_a_fai
     assert [name for name in order if name[0] == "b"] == ["b1", "b2"]
     assert skipped == [("b3", "b2")]
     assert set(found) == {"a1", "a2", "b1", "b2"}
+
+
+def test_an_interrupted_rolling_run_blames_nobody() -> None:
+    skipped: list[tuple[str, str]] = []
+
+    def work(task: Task) -> Result:
+        if task.host.name == "a2":
+            raise RunInterruptedError
+        return Result(task.host)
+
+    runner = RollingRunner({"a": ["a1", "a2", "a3"]}, not_reached=lambda host, failed: skipped.append((host, failed)))
+    found = nornir("a1", "a2", "a3").with_runner(runner).run(work)
+    assert (set(found), skipped) == ({"a1", "a2"}, [])
 
 
 def test_first_members_start_together_even_with_a_single_worker() -> None:
