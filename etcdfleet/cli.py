@@ -64,6 +64,14 @@ class Run:
         """The chosen hosts on which nothing has failed."""
         return tuple(name for name in self.hosts if name not in self.nornir.data.failed_hosts)
 
+    @property
+    def workers(self) -> int:
+        """How many hosts are worked on at once: what the runner of the configuration says, one with a serial one."""
+        from nornir.plugins.runners import SerialRunner
+
+        runner = self.everything.runner
+        return 1 if isinstance(runner, SerialRunner) else int(getattr(runner, "num_workers", _WORKERS))
+
     def step(
         self,
         name: str,
@@ -94,6 +102,8 @@ class Run:
         """Ask for a secret, which is not shown. Whoever gets it adds it to the redactor."""
         return self.terminal.ask_secret(question)
 
+
+_WORKERS = 20  # with a runner that does not say how many
 
 Body = Callable[[Run], None]
 Rows: TypeAlias = Literal["hosts", "clusters"]
@@ -137,6 +147,7 @@ def run_runbook(
 
 def _run(name: str, body: Body, steps: Sequence[tuple[str, str]], options: Options, rows: Rows) -> int:
     from etcdfleet.lock import by_whom
+    from etcdfleet.processors import Guarded
     from etcdfleet.report.files import ReportFolder, logging_to
     from etcdfleet.report.model import Step, utc_now
     from etcdfleet.report.recorder import RunRecorder
@@ -165,14 +176,17 @@ def _run(name: str, body: Body, steps: Sequence[tuple[str, str]], options: Optio
         names = frozenset(host.name for host in chosen)
         run = Run(
             options,
-            nornir.with_processors([recorder]).filter(filter_func=lambda host: host.name in names),
+            nornir.with_processors([recorder, *nornir.processors]).filter(filter_func=lambda host: host.name in names),
             fleet,
             recorder,
             logging.getLogger("runbooks"),
             REDACTOR,
             terminal,
-            nornir,
+            nornir.with_processors([]),
         )
+        for processor in nornir.processors:
+            if isinstance(processor, Guarded):
+                processor.tell = recorder.warn
         for problem in fleet.warnings:
             recorder.warn(problem.where, f"{problem.what}; {problem.remedy}" if problem.remedy else problem.what)
         with _stop_signals(recorder, terminal):
@@ -229,6 +243,7 @@ def _as_clusters(nornir: Nornir, fleet: Fleet, chosen: Sequence[Any]) -> tuple[N
         runner=nornir.runner,
         config=nornir.config,
         data=nornir.data,
+        processors=nornir.processors,
     )
     return entries, [HostInfo(name, name, "") for name in names]
 

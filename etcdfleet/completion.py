@@ -68,7 +68,9 @@ def read_names(config_file: Path) -> Names:
         return Names()
     hosts, groups = _content(files.hosts), _content(files.groups)
     sections = {name: _mapping(_mapping(group).get("data")) for name, group in groups.items()}
-    clusters = {name: data for name, data in sections.items() if "cluster" in data}
+    clusters = {
+        str(_mapping(data["cluster"]).get("name", name)): data for name, data in sections.items() if "cluster" in data
+    }
     users = {name: tuple(_mapping(_mapping(data.get("auth")).get("users"))) for name, data in clusters.items()}
     return Names(tuple(hosts), tuple(clusters), tuple(name for name in groups if name not in clusters), users)
 

@@ -64,7 +64,7 @@ def bring_up(run: Run, clusters: Mapping[str, tuple[str, ...]]) -> Mapping[str, 
             STEP,
             start_member,
             only=[host for hosts in started.values() for host in hosts],
-            runner=TogetherRunner(started, num_workers=_workers(run)),
+            runner=TogetherRunner(started, num_workers=run.workers),
         )
         if run.options.check:
             break
@@ -76,7 +76,7 @@ def bring_up(run: Run, clusters: Mapping[str, tuple[str, ...]]) -> Mapping[str, 
             only=[host for order in orders.values() for host in order],
             runner=RollingRunner(
                 orders,
-                num_workers=_workers(run),
+                num_workers=run.workers,
                 not_reached=lambda host, failed: run.record.skip(host, STEP, f"not restarted, since {failed} failed"),
             ),
         )
@@ -131,10 +131,6 @@ def is_settled(task: Task) -> Result:
 def _would_change(run: Run, host: str) -> bool:
     steps = run.record.record.hosts[host].steps
     return any(steps[name].changes for name in ("install", "configure") if name in steps)
-
-
-def _workers(run: Run) -> int:
-    return run.options.forks or 20
 
 
 def _begun(run: Run, host: str) -> bool:

@@ -144,7 +144,7 @@ def _replace(run: Run, plans: Plans, members: Mapping[str, MemberPair], without:
     together = {name: plan.hosts for name, plan in plans.items() if isinstance(plan, AllAtOnce)}
     orders = {name: plan.hosts for name, plan in plans.items() if isinstance(plan, OneByOne)}
     due = {host: members[host].due for hosts in (*together.values(), *orders.values()) for host in hosts}
-    workers, untouched = run.options.forks or 20, set[str]()
+    workers, untouched = run.workers, set[str]()
     after = After(restart=bool(run.options.extra["restart"]), revoke=bool(run.options.extra["revoke"]))
     for cluster, plan in plans.items():
         if isinstance(plan, AllAtOnce):

@@ -142,6 +142,7 @@ def inventory_arguments(config: Mapping[str, Any], config_file: Path) -> tuple[d
     if options is None:
         options, base = _environment_options("inventory"), Path.cwd()
     options = dict(options)
+    given.setdefault("transform_function_options", _environment_options("inventory_transform_function"))
     if plugin != SIMPLE:
         return {**given, "plugin": plugin, "options": options}, InventoryFiles(base=config_file.parent)
     files: list[Path | None] = []

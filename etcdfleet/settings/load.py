@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from etcdfleet.errors import FleetError, UsageError
+from etcdfleet.processors import load_processors
 from etcdfleet.settings.config import inventory_arguments, load_yaml, read_config, runner_arguments, ssh_arguments
 from etcdfleet.settings.fleet import BOUND_KEY, Fleet, load_fleet
 from etcdfleet.settings.merge import Origin
@@ -24,7 +26,7 @@ def open_nornir(config_file: Path, *, forks: int | None = None, dry_run: bool = 
 
     Relative paths in the file are relative to its folder. ``NORNIR_…`` variables count where the file is silent, with
     paths relative to the current folder. Nornir's own logging stays off. ``forks`` is the number of hosts worked on at
-    once. Every host's settings are then at ``settings_of(host)``.
+    once. Every host's settings are then at ``settings_of(host)``. Processors of ``user_defined.processors`` are added.
 
     Raises UsageError when the file is missing or a plug-in cannot be used, SettingsError (a UsageError) with every
     mistake in the files.
@@ -48,10 +50,11 @@ def open_nornir(config_file: Path, *, forks: int | None = None, dry_run: bool = 
         load_fleet(_lenient_inventory(files, sources), files, sources=sources)
         raise SettingsError(in_file_order(sources.problems))
     nornir = _init_nornir(arguments, dry_run, config_file)
+    processors = load_processors(arguments["user_defined"], config_file)
     fleet = load_fleet(nornir.inventory, files, sources=sources)
     for name, host in nornir.inventory.hosts.items():
         bind(host, fleet.hosts[name])
-    return nornir, Fleet(fleet.hosts, (*warnings, *fleet.warnings))
+    return nornir.with_processors([*processors]), Fleet(fleet.hosts, (*warnings, *fleet.warnings))
 
 
 def bind(host: Host, settings: HostSettings) -> None:
@@ -79,15 +82,20 @@ def _init_nornir(arguments: Mapping[str, Any], dry_run: bool, config_file: Path)
         raise UsageError(
             f"a plug-in of Nornir is not installed: {error}",
             where=shown(config_file),
-            remedy="correct inventory.plugin or runner.plugin, or install the package that has it",
+            remedy=f"correct inventory.plugin or runner.plugin, or install the package that has it{_environment()}",
         ) from error
     except Exception as error:
         # An inventory plug-in is somebody's own code and may raise anything.
         raise UsageError(
             f"Nornir could not load the inventory: {type(error).__name__}: {error}",
             where=shown(config_file),
-            remedy="check inventory and runner (their plugin and options) in it",
+            remedy=f"check inventory and runner (their plugin and options) in it{_environment()}",
         ) from error
+
+
+def _environment() -> str:
+    found = sorted(name for name in os.environ if name.startswith("NORNIR_"))
+    return f"; the environment counts too, where it is silent: {', '.join(found)}" if found else ""
 
 
 def _lenient_inventory(files: InventoryFiles, sources: Sources) -> Inventory:

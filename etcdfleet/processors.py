@@ -1,0 +1,146 @@
+"""Processors of the user's own: named in ``config.yaml``, told of the run as Nornir does it, and unable to end it."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from nornir.core.inventory import Host
+from nornir.core.task import AggregatedResult, MultiResult, Task
+
+from etcdfleet.settings.problems import Problem, SettingsError, did_you_mean
+from etcdfleet.settings.sources import shown
+
+KEY = "user_defined.processors"
+HOOKS = (
+    "task_started",
+    "task_completed",
+    "task_instance_started",
+    "task_instance_completed",
+    "subtask_instance_started",
+    "subtask_instance_completed",
+)
+_FORM = "write package.module.Class, or plugin: package.module.Class and options: {…}"
+
+log = logging.getLogger(__name__)
+
+
+class Guarded:
+    """A processor whose faults end nothing: each is logged, and told to ``tell`` (place, text) once per method.
+
+    Methods that the processor has not are left out.
+    """
+
+    def __init__(self, name: str, processor: object) -> None:
+        self.name = name
+        self.processor = processor
+        self.tell: Callable[[str, str], None] = lambda _place, _text: None
+        self._told: set[str] = set()
+
+    def task_started(self, task: Task) -> None:
+        """Nornir's hook."""
+        self._call("task_started", task)
+
+    def task_completed(self, task: Task, result: AggregatedResult) -> None:
+        """Nornir's hook."""
+        self._call("task_completed", task, result)
+
+    def task_instance_started(self, task: Task, host: Host) -> None:
+        """Nornir's hook."""
+        self._call("task_instance_started", task, host)
+
+    def task_instance_completed(self, task: Task, host: Host, result: MultiResult) -> None:
+        """Nornir's hook."""
+        self._call("task_instance_completed", task, host, result)
+
+    def subtask_instance_started(self, task: Task, host: Host) -> None:
+        """Nornir's hook."""
+        self._call("subtask_instance_started", task, host)
+
+    def subtask_instance_completed(self, task: Task, host: Host, result: MultiResult) -> None:
+        """Nornir's hook."""
+        self._call("subtask_instance_completed", task, host, result)
+
+    def _call(self, hook: str, *arguments: object) -> None:
+        method = getattr(self.processor, hook, None)
+        if method is None:
+            return
+        try:
+            method(*arguments)
+        except (Exception, SystemExit) as error:
+            if hook not in self._told:
+                self._told.add(hook)
+                log.exception("the processor %s failed in %s; the run goes on", self.name, hook)
+                self.tell(self.name, f"{hook} failed, and the run went on: {type(error).__name__}: {error}")
+
+
+def load_processors(user_defined: Mapping[str, Any], config_file: Path) -> list[Guarded]:
+    """The processors that ``user_defined.processors`` of ``config_file`` names, made and guarded.
+
+    Modules are looked for as Python does, and beside ``config_file``. Raises SettingsError with every mistake.
+    """
+    entries = user_defined.get("processors")
+    if entries is None:
+        return []
+    if not isinstance(entries, list):
+        raise SettingsError([Problem(shown(config_file), "", KEY, "must be a list", _FORM)])
+    folder = str(config_file.parent)
+    if entries and folder not in sys.path:
+        sys.path.append(folder)
+    found: list[Guarded] = []
+    mistakes: list[Problem] = []
+    for number, entry in enumerate(entries):
+        try:
+            found.append(_made(entry))
+        except _MistakeError as mistake:
+            mistakes.append(Problem(shown(config_file), "", f"{KEY}[{number}]", mistake.what, mistake.remedy))
+    if mistakes:
+        raise SettingsError(mistakes)
+    return found
+
+
+class _MistakeError(Exception):
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(what)
+        self.what = what
+        self.remedy = remedy
+
+
+def _made(entry: object) -> Guarded:
+    given = {"plugin": entry} if isinstance(entry, str) else entry
+    if not isinstance(given, dict) or not isinstance(given.get("plugin"), str):
+        raise _MistakeError("names no class", _FORM)
+    options = given.get("options")
+    unknown = [key for key in given if key not in ("plugin", "options")]
+    if unknown or not isinstance(options, dict | None):
+        raise _MistakeError(f"unknown key {unknown[0]}" if unknown else "options must be a mapping", _FORM)
+    name = given["plugin"].replace(":", ".")
+    module_name, _, attribute = name.rpartition(".")
+    if not module_name:
+        raise _MistakeError(f"{name} is not in a module", _FORM)
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        remedy = f"install it with {sys.executable} -m pip, or put the module beside config.yaml"
+        raise _MistakeError(f"there is no module {error.name}", remedy) from error
+    except Exception as error:
+        raise _MistakeError(f"importing {module_name} failed: {_said(error)}", f"correct {module_name}") from error
+    make = getattr(module, attribute, None)
+    if not callable(make):
+        near = did_you_mean(attribute, [each for each in vars(module) if not each.startswith("_")])
+        raise _MistakeError(f"{module_name} has no class {attribute}{near}", _FORM)
+    try:
+        processor = make(**(options or {}))
+    except Exception as error:
+        raise _MistakeError(f"{name} could not be made: {_said(error)}", "correct its options, or the class") from error
+    if not any(callable(getattr(processor, hook, None)) for hook in HOOKS):
+        raise _MistakeError(f"{name} is no processor", f"it needs at least one of {', '.join(HOOKS)}")
+    return Guarded(name, processor)
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
