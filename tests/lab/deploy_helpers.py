@@ -90,6 +90,10 @@ class Running:
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
+    def interrupt(self) -> None:
+        """Ctrl-C, as the terminal sends it: SIGINT to the run and everything it has started."""
+        os.killpg(self.process.pid, signal.SIGINT)
+
     def events(self) -> list[dict[str, Any]]:
         """The events so far (``--json FILE``)."""
         path = self.folder / "events.ndjson"
@@ -134,6 +138,9 @@ def begin_deploy(
     (folder / "cwd").mkdir(parents=True)
     environment = {**handle.env, **(env or {})}
     argv = [
+        # A test runner in the background of a shell ignores Ctrl-C, and so would its children.
+        "env",
+        "--default-signal=INT",
         sys.executable,
         str(PROJECT / "runbooks" / f"{runbook}.py"),
         "--config",
