@@ -90,16 +90,19 @@ def _knock(settings: HostSettings, seen: Observed, knock: Knock) -> str:
         pem = paths.certificate(knock.shown)
         pair = f"-cert {pem} -cert_chain {pem} -key {paths.key(knock.shown)}"
     path = "/health" if knock.side == "client" else "/version"
-    # etcd's peer port keeps the connection after its answer: the first line of it is enough there.
-    until = "/alert/q" if knock.side == "client" else "/^HTTP\\|alert/q"
-    return f"""f=$(mktemp -u /run/etcdfleet.XXXXXX) && mkfifo -m 600 "$f" || exit 98
-trap 'rm -f "$f"' EXIT
-printf 'GET {path} HTTP/1.0\\r\\nHost: {fqdn}\\r\\n\\r\\n' |
+    ask = f"""printf 'GET {path} HTTP/1.0\\r\\nHost: {fqdn}\\r\\n\\r\\n' |
 timeout {KNOCK_SECONDS} openssl s_client -quiet -connect {fqdn}:{knock.port} -servername {fqdn} \
--verify_hostname {fqdn} -CAfile {anchor} -partial_chain -verify_return_error {pair} >"$f" 2>&1 & p=$!
-sed '{until}' <"$f"
+-verify_hostname {fqdn} -CAfile {anchor} -partial_chain -verify_return_error {pair}"""
+    if knock.side == "client":
+        return f"{ask} 2>&1"
+    # etcd's peer port keeps the connection after its answer: the first line of it is enough. No fifo: busybox gives up
+    # opening one when a child ends meanwhile.
+    return f"""f=$(mktemp /run/etcdfleet.XXXXXX) || exit 98
+trap 'rm -f "$f"' EXIT
+{ask} >"$f" 2>&1 & p=$!
+n=0; while [ $n -lt {KNOCK_SECONDS * 10} ] && ! grep -qE '^HTTP|rror' "$f"; do sleep 0.1; n=$((n + 1)); done
 kill $p 2>/dev/null
-wait $p"""
+cat <"$f" """
 
 
 def _listing(settings: HostSettings) -> str:

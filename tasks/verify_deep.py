@@ -65,7 +65,7 @@ from tasks.verify import (
 
 SETTLE_SECONDS = 20.0
 """An election, or a member that is a moment behind, is waited out for so long at most."""
-PORT_SECONDS = 2.0
+PORT_SECONDS = 1.0
 
 
 def verify_deep(task: Task, token: str = "", write: bool = True) -> Result:
