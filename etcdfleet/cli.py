@@ -8,9 +8,11 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -119,20 +121,23 @@ def run_runbook(
     examples: str = "",
     add_arguments: Callable[[argparse.ArgumentParser], None] | None = None,
     rows: Rows = "hosts",
+    only_looks: bool = False,
     argv: Sequence[str] | None = None,
 ) -> int:
     """Parse the command line, open the inventory, run ``body``, report, and return the exit code.
 
     ``steps`` are (name of the top-level Nornir task, title for people) in their order. With ``rows="clusters"``, for
     work that touches no host, the run's Nornir has one entry for each chosen cluster instead of its hosts, by the
-    cluster's name and with the settings of its first member. ``body`` may raise FleetError
+    cluster's name and with the settings of its first member. With ``only_looks``, for a run that says what it saw in an
+    end of its own (`Terminal.ending`), no line per step is printed, and a report is kept only where ``--report-dir``
+    says so. ``body`` may raise FleetError
     for what is wrong with the run as a whole; failures of hosts are recorded, not raised. Imports of tasks belong into
     ``body``, so that ``--help`` stays quick.
     """
     options = parse_options(build_parser(name, description, examples, add_arguments), argv)
     REDACTOR.add_environment()
     try:
-        return _run(name, body, steps, options, rows)
+        return _run(name, body, steps, options, rows, only_looks)
     except UsageError as error:
         from etcdfleet.report.terminal import refuse
 
@@ -145,7 +150,9 @@ def run_runbook(
         return broke(name, error, options, REDACTOR)
 
 
-def _run(name: str, body: Body, steps: Sequence[tuple[str, str]], options: Options, rows: Rows) -> int:
+def _run(
+    name: str, body: Body, steps: Sequence[tuple[str, str]], options: Options, rows: Rows, only_looks: bool
+) -> int:
     from etcdfleet.lock import by_whom
     from etcdfleet.processors import Guarded
     from etcdfleet.report.files import ReportFolder, logging_to
@@ -159,8 +166,10 @@ def _run(name: str, body: Body, steps: Sequence[tuple[str, str]], options: Optio
         nornir, chosen = _as_clusters(nornir, fleet, chosen)
     started = utc_now()
     with contextlib.ExitStack() as stack:
-        terminal = Terminal(options, REDACTOR, stack)
-        folder = ReportFolder(options.report_dir, name, started)
+        terminal = Terminal(options, REDACTOR, stack, steps=not only_looks)
+        kept = not only_looks or options.report_dir != Options.report_dir
+        base = options.report_dir if kept else Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder = ReportFolder(base, name, started)
         stack.enter_context(logging_to(folder.log, REDACTOR, debug=options.debug))
         recorder = RunRecorder(
             name,
@@ -193,7 +202,7 @@ def _run(name: str, body: Body, steps: Sequence[tuple[str, str]], options: Optio
             at_once = _carry_out(body, run)
             record = recorder.finish(interrupted=at_once or recorder.cut_short)
             _save(folder, recorder, terminal)
-        terminal.sum_up(record, folder)
+        terminal.sum_up(record, folder if kept else None)
     if at_once:
         # Workers still wait for hosts, and Python would wait for the workers.
         sys.stdout.flush()

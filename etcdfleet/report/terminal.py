@@ -6,7 +6,7 @@ import contextlib
 import getpass
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TextIO, cast
 
@@ -22,7 +22,7 @@ from etcdfleet.report.model import ExitCode, RunRecord, failure_of
 from etcdfleet.report.progress import LiveView, PlainView
 from etcdfleet.report.secrets import RedactingStream, Redactor, plain
 from etcdfleet.report.view import View
-from etcdfleet.report.words import marks_for, wrapped
+from etcdfleet.report.words import Marks, marks_for, wrapped
 
 STOPPING = "stopping after the running steps; Ctrl-C again leaves at once"
 
@@ -30,10 +30,13 @@ STOPPING = "stopping after the running steps; Ctrl-C again leaves at once"
 class Terminal:
     """Standard output (with ``--json -`` standard error, and only the end) and the events, as the options say.
 
-    Files that are opened are closed with ``stack``. Raises UsageError when the events cannot be written.
+    Files that are opened are closed with ``stack``. Without ``steps`` no line is printed for each step. Raises
+    UsageError when the events cannot be written.
     """
 
-    def __init__(self, options: Options, redactor: Redactor, stack: contextlib.ExitStack) -> None:
+    def __init__(
+        self, options: Options, redactor: Redactor, stack: contextlib.ExitStack, *, steps: bool = True
+    ) -> None:
         self._options = options
         self._silent = options.quiet or options.json == "-"
         stream = sys.stderr if options.json == "-" else sys.stdout
@@ -41,6 +44,8 @@ class Terminal:
         self._marks = marks_for(stream.encoding or "ascii")
         self._live: LiveView | None = None
         self.asking = False
+        self.ending: Callable[[Console, Marks, bool], None] | None = None
+        """Prints what was seen, in place of the table of steps; told whether only warnings and failures are wanted."""
         views: list[View] = []
         if options.json:
             views.append(EventView(_event_stream(options.json, stack), redactor))
@@ -54,7 +59,7 @@ class Terminal:
             views.append(
                 PlainView(
                     self.console,
-                    lines=not self._silent and (not live or options.verbose),
+                    lines=not self._silent and (not live or options.verbose) and (steps or options.verbose),
                     changes=options.verbose and not self._silent,
                     diffs=diffs,
                 )
@@ -105,11 +110,15 @@ class Terminal:
             with contextlib.suppress(OSError):
                 os.write(2, f"{STOPPING}\n".encode())
 
-    def sum_up(self, record: RunRecord, folder: ReportFolder) -> None:
-        """Print the end of the run; a closed pipe is no reason to fail."""
+    def sum_up(self, record: RunRecord, folder: ReportFolder | None) -> None:
+        """Print the end of the run, and where its report is, if it is kept; a closed pipe is no reason to fail."""
         if self._live:
             self._live.close()
         with contextlib.suppress(OSError):
+            if self.ending and not record.interrupted and not record.error:
+                self.ending(self.console, self._marks, self._silent)
+                self.console.file.flush()
+                return
             width = self.console.width if self.console.is_terminal else 100
             if not self._silent:
                 self.console.print()
@@ -122,9 +131,10 @@ class Terminal:
             if not self._silent or record.exit_code:
                 self.console.print()
                 self.console.print(table.closing_line(record), soft_wrap=True)
-                if not folder.lost:
+                if folder and not folder.lost:
                     self.console.print(Text(f"report: {_short(folder.report)}"), soft_wrap=True)
-                self.console.print(Text(f"log:    {_short(folder.log)}"), soft_wrap=True)
+                if folder:
+                    self.console.print(Text(f"log:    {_short(folder.log)}"), soft_wrap=True)
             self.console.file.flush()
 
 
