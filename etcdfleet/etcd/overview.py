@@ -1,0 +1,261 @@
+"""Clusters at a glance: what can be lost, who leads, and what is wrong or will be next. Pure functions.
+
+Each host was asked about its own member at about the same time; here the answers of a cluster are put together.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from etcdfleet.etcd.checks import QUOTA_WARNING
+from etcdfleet.etcd.gates import MAX_LAG
+from etcdfleet.etcd.ids import hex_id
+from etcdfleet.etcd.overview_data import ClusterOverview, Concern, Level, MemberView
+from etcdfleet.etcd.overview_host import host_concerns, mib, together
+from etcdfleet.etcd.view import ExpectedMember, Member, MemberList
+
+SOON_DAYS = 7.0
+"""Certificates with less left are mentioned, due for renewal or not."""
+_ALARM = re.compile(r"memberID:(\d+) alarm:(\w+)")
+
+
+def overview(
+    name: str,
+    views: Sequence[MemberView],
+    expected: Sequence[ExpectedMember],
+    *,
+    election_seconds: float = 5.0,
+    within_days: float = SOON_DAYS,
+) -> ClusterOverview:
+    """A cluster as its hosts were seen; ``expected`` are all members of the inventory, looked at or not."""
+    members = _member_list(views)
+    leader_id, term = _leader(views)
+    margin, can_lose, lost = _margin(views, expected, members, leader_id)
+    concerns = list(lost)
+    concerns += _leadership(views, members, expected, election_seconds)
+    concerns += _identity(views)
+    concerns += _alarms(views)
+    concerns += _members(views, expected, members)
+    concerns += _progress(views)
+    concerns += _quota(views)
+    for view in views:
+        concerns += host_concerns(view, within_days)
+    leader = _named(leader_id, views, members) if leader_id else ""
+    return ClusterOverview(name, tuple(views), margin, can_lose, leader, term, together(concerns))
+
+
+def _member_list(views: Sequence[MemberView]) -> MemberList | None:
+    """The list of a member that is in touch with the others, or else of any."""
+    lists = [view for view in views if view.members]
+    return next((view.members for view in sorted(lists, key=lambda view: not view.serves)), None)
+
+
+def _leader(views: Sequence[MemberView]) -> tuple[int, int]:
+    """Id of the leader, as those see it that reach a majority, and the term; zeros when nobody knows of one."""
+    said = Counter((v.status.leader_id, v.status.term) for v in views if v.status and v.serves and v.status.leader_id)
+    if said:
+        return max(said, key=lambda pair: (said[pair], pair[1]))
+    return 0, max((view.status.term for view in views if view.status), default=0)
+
+
+def _margin(
+    views: Sequence[MemberView], expected: Sequence[ExpectedMember], members: MemberList | None, leader_id: int
+) -> tuple[str, int | None, list[Concern]]:
+    """(margin in words, members that can be lost, concerns about it)."""
+    voters = sum(not member.learner for member in members.members) if members else len(expected)
+    quorum = voters // 2 + 1
+    asked = [view for view in views if not (view.status and view.status.learner)]
+    serving = sum(view.serves for view in asked)
+    answering = sum(view.status is not None for view in asked)
+    unasked = len(expected) - len(views)
+    hosts = tuple(view.host for view in views)
+    if serving:
+        # A leader that followers can read through lives, whether its own host could be asked or not.
+        alive = serving + (leader_id not in {view.status.member_id for view in views if view.status})
+        if unasked > 0:
+            return f"has a quorum; {unasked} of {voters} members not looked at", None, []
+        if alive < quorum:
+            return f"has a quorum, though only {alive} of {voters} members could be asked", None, []
+        margin = alive - quorum
+        text = f"{alive} of {voters} members serve, can lose {margin or 'none'}"
+        if margin or voters <= 2:
+            return text, margin, []
+        what = f"one more lost member stops the cluster: {alive} of {voters} serve, and {quorum} are needed"
+        return text, 0, [Concern(Level.WRONG, what, _sick(asked) or hosts, "bring the others back first")]
+    if not any(view.machine and view.machine.deployed for view in views) and all(view.machine for view in views):
+        return "not deployed", None, []
+    if unasked > 0:
+        text = f"no quorum seen: none of {len(views)} members serves, {unasked} not looked at"
+        return text, None, []
+    if answering < quorum:
+        text = f"no quorum: {answering} of {voters} answer"
+        what = f"no quorum: {answering} of {voters} members answer, and {quorum} are needed to read or write"
+        return text, None, [Concern(Level.BROKEN, what, hosts, "bring members back, whichever is easiest")]
+    return f"no leader: {answering} of {voters} answer, none serves", None, []
+
+
+def _sick(views: Sequence[MemberView]) -> tuple[str, ...]:
+    return tuple(view.host for view in views if not view.serves)
+
+
+def _leadership(
+    views: Sequence[MemberView],
+    members: MemberList | None,
+    expected: Sequence[ExpectedMember],
+    election_seconds: float,
+) -> Iterator[Concern]:
+    answered = {view.status.member_id: view for view in views if view.status}
+    quorum = len(expected) // 2 + 1
+    wait = f"look again in {2 * election_seconds:.0f} s; if it stays so, see network and clocks between the hosts"
+    if not any(view.serves for view in views):
+        followed = {view.status.leader_id for view in answered.values() if view.status} - {0}
+        lost = [leader for leader in followed if leader not in answered]
+        hosts = tuple(view.host for view in answered.values())
+        if len(answered) < quorum or not hosts:
+            return  # said by the margin
+        if lost:
+            who = " and ".join(_named(leader, views, members) for leader in lost)
+            what = f"leader just lost: {who} does not answer, an election is going on; no reads or writes meanwhile"
+        elif followed:
+            yield from (_reads_fail(view) for view in answered.values())
+            return
+        else:
+            what = "no leader: an election is going on; no reads or writes meanwhile"
+        yield Concern(Level.BROKEN, what, hosts, wait)
+        return
+    for view in answered.values():
+        if not view.serves and view.status:
+            why = (view.health.error if view.health else "") or "no answer"
+            if any("CORRUPT" in error for error in view.status.errors):
+                continue
+            cut = "knows of no leader" if not view.status.leader_id else "serves no reads"
+            what = f"{cut}, while others do ({why}): it does not reach the other members"
+            yield Concern(Level.BROKEN, what, (view.host,), "see etcd's log and the network of the host; run verify")
+    said = {(v.status.leader_id, v.status.term) for v in answered.values() if v.status and v.serves}
+    if len(said) > 1:
+        told = ", ".join(sorted(f"{_named(leader, views, members)} in term {term}" for leader, term in said))
+        what = f"members follow different leaders ({told}): there was an election just now"
+        yield Concern(Level.SOON, what, tuple(view.host for view in answered.values()), wait)
+
+
+def _reads_fail(view: MemberView) -> Concern:
+    why = (view.health.error if view.health else "") or "no answer"
+    what = f"it answers and knows its leader, and a read through it fails ({why})"
+    return Concern(Level.BROKEN, what, (view.host,), "see etcd's log, disk and network of the host; run verify")
+
+
+def _identity(views: Sequence[MemberView]) -> Iterator[Concern]:
+    clusters = Counter(view.status.cluster_id for view in views if view.status)
+    if len(clusters) > 1:
+        rare = min(clusters.values())
+        hosts = tuple(v.host for v in views if v.status and clusters[v.status.cluster_id] == rare)
+        told = ", ".join(f"{v.host} {hex_id(v.status.cluster_id)}" for v in views if v.status)
+        yield Concern(
+            Level.BROKEN,
+            f"members belong to different clusters ({told})",
+            hosts,
+            "compare cluster.token and the data directories; deploy never deletes data",
+        )
+
+
+def _alarms(views: Sequence[MemberView]) -> Iterator[Concern]:
+    """All members know of every alarm; each is said of the member that raised it."""
+    by_id = {view.status.member_id: view for view in views if view.status}
+    raised: dict[str, dict[int, None]] = {}
+    for view in by_id.values():
+        for error in view.status.errors if view.status else ():
+            for number, alarm in _ALARM.findall(error):
+                raised.setdefault(alarm, {})[int(number)] = None
+    for alarm, ids in raised.items():
+        known = [by_id[number] for number in ids if number in by_id]
+        hosts = tuple(view.host for view in known) or tuple(view.host for view in by_id.values())
+        who = "" if known else f" on {', '.join(map(hex_id, ids))}"
+        if alarm == "NOSPACE":
+            full = [v for v in by_id.values() if v.status and v.status.db_size >= v.quota_bytes * QUOTA_WARNING]
+            size = max((view.status.db_size for view in known if view.status), default=0)
+            what = f"database full (alarm NOSPACE{who}): the cluster takes no more writes"
+            if full:
+                what += f"; {mib(size)} of {mib(full[0].quota_bytes)} used"
+                remedy = "etcdctl compact, then defrag each member in turn (or raise cluster.quota_bytes and deploy), "
+                remedy += "then etcdctl alarm disarm"
+            else:
+                remedy = "there is room again: etcdctl alarm disarm"
+            yield Concern(Level.BROKEN, what, hosts, remedy)
+        elif alarm == "CORRUPT":
+            what = f"data differ between members (alarm CORRUPT{who}): do not trust what this cluster says"
+            remedy = "take snapshots of all members, find the one that differs (run verify), replace it, then disarm"
+            yield Concern(Level.BROKEN, what, hosts, remedy)
+        else:
+            yield Concern(Level.BROKEN, f"alarm {alarm}{who}", hosts, "see etcdctl alarm list and etcd's log")
+
+
+def _members(
+    views: Sequence[MemberView], expected: Sequence[ExpectedMember], members: MemberList | None
+) -> Iterator[Concern]:
+    """The member list against the inventory."""
+    if members is None:
+        return
+    hosts = tuple(view.host for view in views if view.members)
+    host_of = {view.member.name: (view.host,) for view in views}
+    left = list(members.members)
+    for wanted in expected:
+        entry = _entry(left, wanted)
+        mine = host_of.get(wanted.name, hosts)
+        if entry is None:
+            what = f"{wanted.name} is in the inventory and not a member of the cluster"
+            yield Concern(Level.WRONG, what, mine, "etcdctl member add, or take it out of the inventory")
+            continue
+        left.remove(entry)
+        if not entry.started:
+            yield Concern(Level.WRONG, "has never joined its cluster", mine, "see etcd's log on the host; run deploy")
+        elif entry.learner:
+            what = "is a learner: it has no vote"
+            yield Concern(Level.WRONG, what, mine, f"etcdctl member promote {hex_id(entry.id)}, once it has caught up")
+    for entry in left:
+        what = f"the cluster has a member {entry.name or '(unnamed)'} ({hex_id(entry.id)}) that the inventory lacks"
+        remedy = f"add it to the inventory, or etcdctl member remove {hex_id(entry.id)}"
+        yield Concern(Level.WRONG, what, hosts, remedy)
+
+
+def _entry(listed: Sequence[Member], wanted: ExpectedMember) -> Member | None:
+    same = [member for member in listed if member.name == wanted.name]
+    unnamed = [member for member in listed if not member.name and wanted.peer_url in member.peer_urls]
+    return next(iter([*same, *unnamed]), None)
+
+
+def _progress(views: Sequence[MemberView]) -> Iterator[Concern]:
+    statuses = {view.host: view.status for view in views if view.status}
+    ahead = max((status.raft_index for status in statuses.values()), default=0)
+    for host, status in statuses.items():
+        if ahead - status.raft_applied > MAX_LAG:
+            what = f"is {ahead - status.raft_applied} entries behind the others"
+            yield Concern(Level.WRONG, what, (host,), "look again; one that stays behind has a slow disk or network")
+    versions = {status.version for status in statuses.values() if status.version}
+    if len(versions) > 1:
+        what = f"members run different versions ({', '.join(sorted(versions))})"
+        yield Concern(Level.SOON, what, tuple(statuses), "finish the upgrade: run deploy", 500.0)
+
+
+def _quota(views: Sequence[MemberView]) -> Iterator[Concern]:
+    if any("NOSPACE" in error for view in views if view.status for error in view.status.errors):
+        return
+    for view in views:
+        if view.status and view.status.db_size >= view.quota_bytes * QUOTA_WARNING:
+            used, share = view.status.db_size_in_use, view.status.db_size / view.quota_bytes
+            what = f"the database has {share:.0%} of its quota ({mib(view.status.db_size)} of {mib(view.quota_bytes)}, "
+            what += f"{mib(used)} in use): at 100 % the cluster takes no more writes"
+            remedy = "etcdctl compact and defrag, or raise cluster.quota_bytes and deploy"
+            yield Concern(Level.SOON, what, (view.host,), remedy)
+
+
+def _named(number: int, views: Sequence[MemberView], members: MemberList | None) -> str:
+    """A member by its host, or its name, or its id."""
+    for view in views:
+        if view.status and view.status.member_id == number:
+            return view.host
+    entry = next((member for member in members.members if member.id == number), None) if members else None
+    if entry is None or not entry.name:
+        return f"member {hex_id(number)}"
+    return next((view.host for view in views if view.member.name == entry.name), entry.name)

@@ -1,0 +1,196 @@
+"""What is to be said about one host: pure functions from what was seen to sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+
+from etcdfleet.certs import Certificate, parse_pem_bundle
+from etcdfleet.certs.chain import find_path
+from etcdfleet.certs.decide import Rule
+from etcdfleet.errors import CertificateError
+from etcdfleet.etcd.overview_data import Concern, Level, Life, Machine, MemberView
+from etcdfleet.preflight import PEER_CLOCK_WARNING
+
+SLOW_READ = 1.0
+"""Seconds from which on a read through a member is worth a sentence, TLS handshake included."""
+LOG_SEGMENT = 64 * 2**20
+"""Bytes that etcd allocates at once for the next file of its write-ahead log."""
+DEPLOY, ROTATE = "run deploy", "run rotate_certs"
+_DAY = 86400.0
+
+
+def life_of(role: str, pem: str | None, trusted: Sequence[Certificate], now: datetime, renew_before: Rule) -> Life:
+    """How long the pair of a role is good for; ``trusted`` are the CAs that the host trusts on its side."""
+    if pem is None:
+        return Life(role, problem="is missing")
+    try:
+        certificates = parse_pem_bundle(pem)
+    except CertificateError as error:
+        return Life(role, problem=f"cannot be read: {error.what}")
+    leaf = certificates[0]
+    path = find_path(certificates, trusted, at=now) if trusted else None
+    first = min(path or certificates, key=lambda certificate: certificate.not_after)
+    life = Life(
+        role,
+        first.not_after,
+        (first.not_after - now).total_seconds() / _DAY,
+        "" if first == leaf else first.title,
+        first.not_after - now <= renew_before.threshold(leaf.not_after - leaf.not_before),
+        leaf.serial,
+    )
+    if now < leaf.not_before:
+        when = f"{leaf.not_before:%Y-%m-%d %H:%M:%S} UTC"
+        return Life(role, problem=f"is not valid before {when}, and the host's clock says it is earlier")
+    if trusted and path is None:
+        return Life(role, life.ends, life.days_left, problem="does not lead to a CA that the host trusts")
+    return life
+
+
+def state_of(view: MemberView) -> str:
+    """The state of a member in a word or two, for the table and the report."""
+    machine = view.machine
+    if machine is None:
+        lost = ("cannot be reached", "lost", "did not end", "does not resolve")
+        return "down" if any(words in view.problem for words in lost) else "no access"
+    if not machine.deployed:
+        return "not deployed"
+    if not machine.running:
+        return "stopped"
+    if view.status is None:
+        return "silent"
+    if any("CORRUPT" in error for error in view.status.errors):
+        return "corrupt"
+    if not view.serves:
+        return "no leader" if not view.status.leader_id else "no quorum"
+    if any("NOSPACE" in error for error in view.status.errors):
+        return "full"
+    return "learner" if view.status.learner else "serves"
+
+
+def host_concerns(view: MemberView, within_days: float) -> Iterator[Concern]:
+    """Everything about one host. Certificates with less than ``within_days`` left are mentioned, due or not."""
+    machine = view.machine
+    if machine is None:
+        yield Concern(Level.BROKEN, view.problem, (view.host,), view.remedy)
+        return
+    if not machine.deployed:
+        yield Concern(Level.WRONG, "nothing is deployed there yet", (view.host,), DEPLOY)
+        return
+    yield from _service(view, machine)
+    yield from _clock(view, machine)
+    for life in machine.lives:
+        yield from _life(view.host, life, within_days)
+    yield from _drift(view.host, machine)
+    yield from _space(view, machine)
+    run = view.last_run
+    if run and (run.failed or run.state in {"interrupted", "killed"}):
+        how = "failed there" if run.failed else f"was {run.state}"
+        what = f"the last run, {run.runbook} at {run.started:%Y-%m-%d %H:%M} UTC, {how}"
+        yield Concern(Level.SOON, what, (view.host,), f"run {run.runbook} again: it finishes what is missing")
+
+
+def _service(view: MemberView, machine: Machine) -> Iterator[Concern]:
+    here = (view.host,)
+    if not machine.running:
+        said = f" ({machine.service})" if machine.service else ""
+        yield Concern(Level.BROKEN, f"etcd does not run there{said}", here, "see its log on the host; deploy starts it")
+    elif view.status is None:
+        why = f": {view.silent}" if view.silent else ""
+        yield Concern(Level.BROKEN, f"etcd runs and does not answer{why}", here, "see its log on the host; run verify")
+    if machine.running and not machine.enabled:
+        yield Concern(Level.WRONG, "etcd is not enabled at boot: the next boot takes the member down", here, DEPLOY)
+    if view.health and view.health.healthy and view.health.took >= SLOW_READ:
+        what = f"a read through it takes {view.health.took:.1f} s"
+        yield Concern(Level.SOON, what, here, "look at load, disk and network of the host; run preflight")
+
+
+def _clock(view: MemberView, machine: Machine) -> Iterator[Concern]:
+    offset = machine.clock_offset
+    if abs(offset) <= PEER_CLOCK_WARNING:
+        return
+    what = f"its clock is {span_text(abs(offset))} {'ahead of' if offset > 0 else 'behind'} this machine's"
+    remedy = "set whichever of the two is wrong, and keep it right with chrony, ntpd or systemd-timesyncd"
+    if abs(offset) > view.clock_tolerance:
+        yield Concern(Level.WRONG, f"{what}; the limit is {view.clock_tolerance} s", (view.host,), remedy)
+    else:
+        yield Concern(Level.SOON, what, (view.host,), remedy)
+
+
+def _life(host: str, life: Life, within_days: float) -> Iterator[Concern]:
+    if life.problem:
+        remedy = "compare the clocks" if "valid before" in life.problem else f"{ROTATE} (or deploy)"
+        yield Concern(Level.BROKEN, f"the {life.role} certificate {life.problem}", (host,), remedy)
+        return
+    if life.ends is None:
+        return
+    what = f"the CA {life.ca!r} of the {life.role} certificate" if life.ca else f"the {life.role} certificate"
+    remedy = ROTATE
+    if life.ca:
+        remedy = "renew the CA where certificates come from, then run rotate_certs --ca"
+    if life.days_left <= 0:
+        ago = span_text(-life.days_left * _DAY)
+        yield Concern(Level.BROKEN, f"{what} expired {ago} ago ({life.ends:%Y-%m-%d %H:%M} UTC)", (host,), remedy)
+    elif life.due or life.days_left < within_days:
+        left = span_text(life.days_left * _DAY)
+        due = " and is due" if life.due else ""
+        text = f"{what} ends in {left}{due} ({life.ends:%Y-%m-%d})"
+        if not life.due and not life.ca:
+            remedy = "rotate_certs renews it once it is due (pki.renew_before), with --force at once"
+        yield Concern(Level.SOON, text, (host,), remedy, life.days_left)
+
+
+def _drift(host: str, machine: Machine) -> Iterator[Concern]:
+    if machine.drift:
+        noun = "differs" if len(machine.drift) == 1 else "differ"
+        what = f"{', '.join(machine.drift)} {noun} from what deploy would write"
+        yield Concern(Level.WRONG, what, (host,), "status --diff shows how; deploy writes it anew")
+    if machine.restart_pending and machine.running:
+        what = f"etcd is due for a restart ({'; '.join(dict.fromkeys(machine.restart_pending.splitlines()))})"
+        yield Concern(Level.WRONG, what, (host,), DEPLOY)
+
+
+def _space(view: MemberView, machine: Machine) -> Iterator[Concern]:
+    free = machine.free_bytes
+    if free is None:
+        return
+    remedy = "free some space on the host (df -h)"
+    if free < LOG_SEGMENT:
+        what = f"its disk has {mib(free)} left, and etcd's next log file takes {mib(LOG_SEGMENT)}"
+        yield Concern(Level.WRONG, what, (view.host,), remedy)
+    elif view.status and free < view.quota_bytes - view.status.db_size:
+        room = mib(view.quota_bytes - view.status.db_size)
+        what = f"its disk has {mib(free)} left, and the database may grow by {room} to its quota"
+        yield Concern(Level.SOON, what, (view.host,), f"{remedy}, or lower cluster.quota_bytes", 1000.0)
+
+
+def span_text(seconds: float) -> str:
+    """A duration for a sentence, in the unit that says most: ``3 days``, ``5.5 hours``, ``12 min``, ``2.1 s``."""
+    if seconds >= 2 * _DAY:
+        return f"{int(seconds / _DAY)} days"
+    if seconds >= 7200:
+        return f"{seconds / 3600:.0f} hours"
+    return f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:.1f} s"
+
+
+def together(concerns: Iterable[Concern]) -> tuple[Concern, ...]:
+    """The concerns with the hosts of equal sentences joined, worst first and then what comes first."""
+    found: dict[tuple[Level, str, str], list[Concern]] = {}
+    for concern in concerns:
+        found.setdefault((concern.level, concern.what, concern.remedy), []).append(concern)
+    joined = [
+        Concern(
+            level,
+            what,
+            tuple(dict.fromkeys(host for one in same for host in one.hosts)),
+            remedy,
+            min(one.days for one in same),
+        )
+        for (level, what, remedy), same in found.items()
+    ]
+    return tuple(sorted(joined, key=lambda concern: (concern.level, concern.days)))
+
+
+def mib(size: int) -> str:
+    """A number of bytes in MiB, for sentences that compare."""
+    return f"{size / 2**20:.0f} MiB" if size >= 10 * 2**20 else f"{size / 2**20:.1f} MiB"

@@ -1,0 +1,152 @@
+"""What ``runbooks/status.py`` does with what it saw of all hosts: judge it, show it, and look again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from nornir.core.task import AggregatedResult
+from rich.console import Console, Group
+from rich.live import Live
+from rich.text import Text
+
+from etcdfleet.cli import Run
+from etcdfleet.errors import UsageError
+from etcdfleet.etcd.overview import overview
+from etcdfleet.etcd.overview_data import ClusterOverview, LastRun, MemberView
+from etcdfleet.report import overview as pages
+from etcdfleet.report.history import last_runs
+from etcdfleet.report.model import deepest_cause, failure_of
+from etcdfleet.report.words import Marks, marks_for, seconds_text, wrapped
+from tasks.status import CONNECT_SECONDS, expected_member, judge, look
+
+ONLY_LOOK = ("status", "verify", "preflight")
+"""Runbooks that do not count as work on a host."""
+_POLL = 0.1
+
+
+def show(run: Run) -> None:
+    """Looks once, records what is wrong with which host, and has it shown at the end."""
+    began = time.monotonic()
+    _be_quick(run)
+    seen: dict[str, MemberView] = {}
+    _also_failed(run, seen, run.step("look", look, seen=seen))
+    found = overviews(run, _with_last_runs(run, seen))
+    by_name = {cluster.name: cluster for cluster in found}
+    if run.good_hosts:
+        run.step("judge", judge, overviews=by_name)
+    took = seconds_text(time.monotonic() - began)
+
+    def ending(console: Console, marks: Marks, only_findings: bool) -> None:
+        width = console.width if console.is_terminal else max(console.width, 80)
+        shown = pages.findings(found, width) if only_findings else pages.lines(found, marks, width, datetime.now(UTC))
+        for line in [*_warnings(run, width), *shown]:
+            console.print(line, soft_wrap=True)
+        if not only_findings:
+            console.print(pages.closing_line(found, took), soft_wrap=True)
+
+    run.terminal.ending = ending
+
+
+def watch(run: Run, seconds: float) -> None:
+    """Looks again and again until Ctrl-C: in place on a terminal, elsewhere one page after the other.
+
+    Connections are kept; a host that is gone is tried again each time. Raises UsageError where nobody can watch.
+    """
+    if run.options.json:
+        raise UsageError("--watch shows pages to people", remedy="for programs, run it with --json - now and then")
+    _be_quick(run)
+    console = run.terminal.console
+    marks = marks_for(console.encoding or "ascii")
+    quiet = run.nornir.with_processors([])
+    in_place = console.is_terminal and not console.is_dumb_terminal
+    run.terminal.ending = lambda *_: None
+    with ExitStack() as stack:
+        live = None
+        if in_place:
+            live = stack.enter_context(
+                Live(Text("looking"), console=console, auto_refresh=False, vertical_overflow="crop")
+            )
+        while True:
+            seen: dict[str, MemberView] = {}
+            _also_failed(run, seen, quiet.run(look, on_failed=True, seen=seen, tolerant=True))
+            if run.record.stopping:
+                return
+            now = datetime.now(UTC)
+            found = overviews(run, _with_last_runs(run, seen))
+            note = f"{now:%Y-%m-%d %H:%M:%S} UTC, every {seconds:g} s" + (", Ctrl-C ends" if in_place else "")
+            page = [Text(note, "dim"), *pages.lines(found, marks, console.width, now)]
+            if live:
+                live.update(Group(*_fitting(page, console.size.height)), refresh=True)
+            else:
+                for line in page:
+                    console.print(line, soft_wrap=True)
+                console.file.flush()
+            _pause(run, seconds)
+
+
+def overviews(run: Run, seen: Mapping[str, MemberView]) -> list[ClusterOverview]:
+    """The chosen clusters as their hosts were seen."""
+    found = []
+    for name, hosts in run.clusters.items():
+        settings = run.fleet.hosts[hosts[0]]
+        found.append(
+            overview(
+                name,
+                [seen[host] for host in hosts if host in seen],
+                [expected_member(settings, member) for member in settings.members],
+                election_seconds=settings.cluster.election_ms / 1000,
+                within_days=run.options.extra["days"],
+            )
+        )
+    return found
+
+
+def _be_quick(run: Run) -> None:
+    limit = min(CONNECT_SECONDS, run.options.timeout or CONNECT_SECONDS)
+    run.nornir.config.user_defined["connect_timeout"] = limit  # read by etcdfleet.remote
+
+
+def _also_failed(run: Run, seen: dict[str, MemberView], results: AggregatedResult) -> None:
+    """Adds the hosts on which looking failed for a reason that nobody had thought of."""
+    for host, result in results.items():
+        if host in seen or not result.failed:
+            continue
+        failure = failure_of(deepest_cause(result[0]) or RuntimeError("nothing is known about it"))
+        settings = run.fleet.hosts[host]
+        remedy = failure.remedy if failure.expected else "run again with --debug, which shows the traceback"
+        seen[host] = MemberView(host, expected_member(settings, settings.member), failure.what, remedy)
+
+
+def _with_last_runs(run: Run, seen: Mapping[str, MemberView]) -> dict[str, MemberView]:
+    newest = last_runs(run.options.report_dir, tuple(seen), ignoring=ONLY_LOOK)
+    found = dict(seen)
+    for host, summary in newest.items():
+        mine = summary.host(host)
+        last = LastRun(summary.id, summary.runbook, summary.started, summary.state, bool(mine and mine.failed))
+        found[host] = replace(found[host], last_run=last)
+    return found
+
+
+def _warnings(run: Run, width: int) -> list[Text]:
+    return [
+        Text.assemble(("warning  ", "yellow"), wrapped(f"{notice.place}: {notice.text}", width, 9))
+        for notice in run.record.record.warnings
+    ]
+
+
+def _fitting(page: Sequence[Text], height: int) -> Collection[Text]:
+    """As many lines as the terminal is high: what does not fit is said, not cut off unseen."""
+    lines = [line for text in page for line in text.split("\n", allow_blank=True)]
+    if len(lines) < height:
+        return lines
+    return [*lines[: max(height - 2, 1)], Text(f"{len(lines) - height + 2} more lines: enlarge the window", "dim")]
+
+
+def _pause(run: Run, seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while not run.record.stopping and time.monotonic() < until:
+        time.sleep(min(_POLL, seconds))
