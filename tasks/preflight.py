@@ -53,7 +53,7 @@ def preflight(task: Task) -> Result:
     warnings = [_text(warning) for warning in clock_warnings]
     latencies: tuple[float, ...] = ()
     if not troubles and facts.data.ids is None:
-        latencies = sync_latencies(site)
+        latencies = site.remote.cache["sync_latencies"] = sync_latencies(site)
         warnings += [_text(warning) for warning in checks.sync_warning(settings, latencies)]
     if roles := needed_roles(settings):
         try:
@@ -111,4 +111,5 @@ def _facts(seen: Observed) -> dict[str, object]:
         "distribution": facts.release or facts.distribution,
         "architecture": facts.architecture,
         "clock_offset_seconds": facts.clock_offset,
+        "has_member_data": facts.data.ids is not None,
     }

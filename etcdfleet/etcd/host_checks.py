@@ -57,9 +57,11 @@ def key_mode_findings(listing: Listing) -> list[Finding]:
         entry = listing.entries.get(path)
         if entry is None:
             continue
-        if entry.mode & 0o077 or entry.owner != "etcd":
-            who = "everybody" if entry.mode & 0o004 else "its group" if entry.mode & 0o070 else entry.owner
-            bad.append(f"{path} is {entry.mode:04o} {entry.owner}: {who} can read it")
+        if entry.mode & 0o077:
+            who = "everybody" if entry.mode & 0o007 else "its group"
+            bad.append(f"{path} is {entry.mode:04o} {entry.owner}: {who} can use it")
+        elif entry.owner not in ("etcd", "root"):
+            bad.append(f"{path} belongs to {entry.owner}")
     if bad:
         return [
             failed(
@@ -70,7 +72,7 @@ def key_mode_findings(listing: Listing) -> list[Finding]:
                 "others could read: rotate_certs --force",
             )
         ]
-    return [Finding(check, True, f"{len(listing.secrets)} keys below /etc/etcd, each 0600 etcd")]
+    return [Finding(check, True, f"{len(listing.secrets)} keys below /etc/etcd, of etcd or root alone")]
 
 
 def set_findings(settings: HostSettings, roles: Sequence[RoleName], listing: Listing) -> list[Finding]:
@@ -88,7 +90,7 @@ def set_findings(settings: HostSettings, roles: Sequence[RoleName], listing: Lis
         missing = [
             name for name in (f"{fqdn}.pem", f"{fqdn}.key", "note.json") if f"{real}/{name}" not in listing.entries
         ]
-        entry = listing.entries.get(real)
+        entry, key = listing.entries.get(real), listing.entries.get(f"{real}/{fqdn}.key")
         if entry is None or missing:
             what = f"{folder} leads to {target}, " + ("which is not there" if entry is None else "")
             what += f"which lacks {', '.join(missing)}" if entry else ""
@@ -96,6 +98,9 @@ def set_findings(settings: HostSettings, roles: Sequence[RoleName], listing: Lis
         elif (entry.mode, entry.owner) != (0o700, "etcd"):
             what = f"{real} is {entry.mode:04o} {entry.owner}, not 0700 etcd"
             found.append(failed(check, what, "somebody changed it by hand", "run deploy"))
+        elif key and (key.mode, key.owner) != (0o600, "etcd"):
+            what = f"{real}/{fqdn}.key is {key.mode:04o} {key.owner}, not 0600 etcd"
+            found.append(failed(check, what, "somebody changed it by hand", "run deploy, which sets mode and owner"))
         else:
             found.append(Finding(check, True, f"{folder} -> {target}, complete"))
     return found

@@ -35,6 +35,17 @@ def failed_lines(clusters: Mapping[str, Sequence[HostRecord]]) -> list[str]:
     return [line for hosts in clusters.values() for line in _failed(hosts)]
 
 
+def advice_lines(clusters: Mapping[str, Sequence[HostRecord]]) -> list[str]:
+    """What the preflight advises, host by host."""
+    found: list[str] = []
+    for cluster, hosts in clusters.items():
+        advised = [(host.name, host.facts["advice"]) for host in hosts if isinstance(host.facts.get("advice"), list)]
+        found += ["", cluster] if advised else []
+        for name, sentences in advised:
+            found += [f"  {name}", *(_hanging(f"    {sentence}", 6) for sentence in sentences)]
+    return found
+
+
 def _checks(host: HostRecord) -> list[Check]:
     found = host.facts.get("checks")
     return [check for check in found if isinstance(check, Mapping)] if isinstance(found, list) else []
