@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping
+from typing import Any
 
-from nornir.core.task import Result, Task
+from nornir.core.task import AggregatedResult, Result, Task
 
 from etcdfleet.atend import at_end
 from etcdfleet.cli import Run
-from etcdfleet.errors import FleetError, ProtectionError
+from etcdfleet.errors import FleetError, ProtectionError, UsageError
 from etcdfleet.lock import BEAT, BEAT_SECONDS, SILENCE_SECONDS, LockInfo, hold_script, read_answer
 from etcdfleet.remote import Held, connect
 from tasks.observe import Observed
@@ -33,11 +34,12 @@ def take_locks(run: Run, clusters: Clusters) -> Clusters:
     everything = run.everything.filter(filter_func=lambda host: host.name in members)
     held: list[Held] = []
     taken: dict[str, tuple[str, LockInfo]] = {}
-    results = everything.run(
-        take_lock, name="lock", info=info, break_lock=bool(run.options.extra.get("break_lock")), held=held
-    )
-    for host, result in results.items():
-        found = None if result.failed else result[0].result
+    results = everything.run(take_lock, name="lock", info=info, held=held)
+    dead = _to_break(run, {host: found for host, found in _found(results).items() if isinstance(found, LockInfo)})
+    others = everything.filter(filter_func=lambda host: host.name in dead)
+    if dead:
+        results.update(others.run(take_lock, name="lock", info=info, held=held, break_lock=True))
+    for host, found in _found(results).items():
         if isinstance(found, LockInfo):
             taken.setdefault(members[host], (host, found))
         elif found and host in run.good_hosts:
@@ -48,11 +50,27 @@ def take_locks(run: Run, clusters: Clusters) -> Clusters:
             name,
             f"{other} is working on it",
             "wait until that run has ended; if it is dead, its lock ends by itself within a minute, or with "
-            "--break-lock at once",
+            "--break-lock at once (which asks first, unless --yes is given)",
             where=host,
         )
         run.record.skip_rest(clusters[name], f"somebody else works on {name}")
     return {name: hosts for name, hosts in clusters.items() if name not in taken}
+
+
+def _found(results: AggregatedResult) -> dict[str, Any]:
+    return {host: None if result.failed else result[0].result for host, result in results.items()}
+
+
+def _to_break(run: Run, taken: Mapping[str, LockInfo]) -> frozenset[str]:
+    """The hosts whose lock is to be ended: with --break-lock, once somebody has said that the other run is dead."""
+    if not taken or not run.options.extra.get("break_lock"):
+        return frozenset()
+    said = "; ".join(dict.fromkeys(f"{info} is working on {host}" for host, info in taken.items()))
+    try:
+        agreed = run.confirm(f"{said}. Is that run dead, and shall its hold end?")
+    except UsageError:  # nobody is there to answer
+        agreed = False
+    return frozenset(taken) if agreed else frozenset()
 
 
 def take_lock(task: Task, info: LockInfo, held: list[Held], *, break_lock: bool = False) -> Result:

@@ -6,13 +6,15 @@ proceed side by side, and a contradiction stops its cluster before anything is t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from nornir.core.task import Result, Task
 
 from etcdfleet.cli import Run
+from etcdfleet.errors import UsageError
 from etcdfleet.etcd.ids import static_ids
+from etcdfleet.etcd.interruption import interruption
 from etcdfleet.etcd.plan import Bootstrap, MemberState, Nothing, Plan, Refuse, Rolling, plan_start
 from etcdfleet.etcd.view import ExpectedMember, MemberList
 from etcdfleet.runners import RollingRunner, TogetherRunner
@@ -42,18 +44,19 @@ def refuse_early(run: Run, clusters: Mapping[str, tuple[str, ...]]) -> frozenset
     """
     settled = _settled(run)
     waiting = {cluster: hosts for cluster, hosts in clusters.items() if cluster not in settled}
-    return frozenset(cluster for cluster, plan in _plan(run, waiting).items() if _refused(run, cluster, plan))
+    plans, _ = _plan(run, waiting)
+    return frozenset(cluster for cluster, plan in plans.items() if _refused(run, cluster, plan))
 
 
 def bring_up(run: Run, clusters: Mapping[str, tuple[str, ...]]) -> Mapping[str, tuple[str, ...]]:
     """Carries out the step ``start`` for these clusters; gives those that were not refused.
 
-    Failures and refusals are recorded in ``run.record``.
+    Restarts that clients notice are asked for before. Failures and refusals are recorded in ``run.record``.
     """
     waiting = dict(clusters)
     settled = _settled(run)
     for _ in range(ROUNDS):
-        plans = _plan(run, {cluster: hosts for cluster, hosts in waiting.items() if cluster not in settled})
+        plans, seen = _plan(run, {cluster: hosts for cluster, hosts in waiting.items() if cluster not in settled})
         for cluster, plan in plans.items():
             if _refused(run, cluster, plan):
                 del waiting[cluster]
@@ -69,6 +72,8 @@ def bring_up(run: Run, clusters: Mapping[str, tuple[str, ...]]) -> Mapping[str, 
         if run.options.check:
             break
     orders = {name: plan.order for name, plan in plans.items() if isinstance(plan, Rolling) and not plan.start_first}
+    for name in [name for name, order in orders.items() if not _agreed(run, name, order, seen)]:
+        del orders[name], waiting[name]
     if orders:
         run.step(
             STEP,
@@ -83,10 +88,41 @@ def bring_up(run: Run, clusters: Mapping[str, tuple[str, ...]]) -> Mapping[str, 
     idle = [host for hosts in waiting.values() for host in hosts if host in run.good_hosts and not _begun(run, host)]
     # With --check nothing was placed, so no host says that it is due for a restart: the steps before do.
     due = [host for host in idle if run.options.check and _would_change(run, host)]
+    for cluster, hosts in waiting.items():
+        _agreed(run, cluster, [host for host in hosts if host in due], seen)
     for task, names in ((restart_member, due), (keep_running, [host for host in idle if host not in due])):
         if names:
             run.step(STEP, task, only=names)
     return waiting
+
+
+def _agreed(run: Run, cluster: str, order: Sequence[str], seen: Mapping[str, Seen]) -> bool:
+    """Whether members may be restarted: without a question where no client notices it. A no is recorded."""
+    members = run.fleet.clusters[cluster]
+    schemes = {
+        host.name: found.live.status.endpoint.partition(":")[0]
+        for host in members
+        if (found := seen.get(host.name)) and found.live.status
+    }
+    wanted = "https" if members[0].cluster.client_tls else "http"
+    what = interruption(len(members), order, schemes, wanted)
+    if what and run.options.check:
+        run.record.warn(cluster, f"{what}; without --check this is asked for")
+    if not what or run.options.check:
+        return True
+    try:
+        agreed = run.confirm(f"{cluster}: {what}. Go on?")
+    except UsageError:  # nobody is there to answer
+        agreed = False
+    if not agreed:
+        run.record.protect(
+            cluster,
+            f"not restarted, since nobody said yes: {what}",
+            "run again when it suits, and say yes or add --yes; until its next start etcd runs as before",
+            where=", ".join(order),
+        )
+        run.record.skip_rest(run.clusters[cluster], f"{cluster} was not restarted, since nobody said yes")
+    return agreed
 
 
 def _refused(run: Run, cluster: str, plan: Plan) -> bool:
@@ -143,18 +179,22 @@ def _to_start(plan: Plan) -> tuple[str, ...]:
     return plan.start_first if isinstance(plan, Rolling) else ()
 
 
-def _plan(run: Run, clusters: Mapping[str, tuple[str, ...]]) -> dict[str, Plan]:
-    """Looks at all hosts of the clusters that this run may touch, and decides for each cluster what to do."""
+def _plan(run: Run, clusters: Mapping[str, tuple[str, ...]]) -> tuple[dict[str, Plan], dict[str, Seen]]:
+    """Looks at all hosts of the clusters that this run may touch, and decides for each cluster what to do.
+
+    Gives what was seen of each host, too.
+    """
     good = [host for hosts in clusters.values() for host in hosts if host in run.good_hosts]
     seen: dict[str, Seen] = {}
     for host, result in run.step("look", look, only=good).items() if good else ():
         if not result.failed:
             observed, live = result[0].result
             seen[host] = Seen(observed, live)
-    return {
+    plans = {
         cluster: plan_cluster(run.fleet.clusters[cluster], seen, frozenset(hosts), frozenset(run.good_hosts))
         for cluster, hosts in clusters.items()
     }
+    return plans, seen
 
 
 def plan_cluster(

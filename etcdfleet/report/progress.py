@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from rich.cells import cell_len, set_cell_size
@@ -103,8 +104,7 @@ class LiveView(View):
         for cluster, hosts in record.clusters.items():
             for host in hosts:
                 self._lines.setdefault(host.name, Line(cluster, host.name))
-        self._live = Live(self, console=self._console, refresh_per_second=5, transient=True, vertical_overflow="crop")
-        self._live.start()
+        self._draw()
 
     def step_started(self, host: HostRecord, step: StepRecord) -> None:
         """Show the step as running."""
@@ -136,6 +136,21 @@ class LiveView(View):
     def run_finished(self, record: RunRecord) -> None:  # noqa: ARG002
         """Give the terminal back; the table follows."""
         self.close()
+
+    @contextlib.contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Give the terminal back for a while, to ask something."""
+        drawn = self._live is not None
+        self.close()
+        try:
+            yield
+        finally:
+            if drawn:
+                self._draw()
+
+    def _draw(self) -> None:
+        self._live = Live(self, console=self._console, refresh_per_second=5, transient=True, vertical_overflow="crop")
+        self._live.start()
 
     def close(self) -> None:
         """Stop drawing. May be called at any time, and twice."""

@@ -6,7 +6,7 @@ import contextlib
 import getpass
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TextIO, cast
 
@@ -80,27 +80,28 @@ class Terminal:
         """Ask yes or no. Raises UsageError when nobody can answer."""
         if not sys.stdin.isatty():
             raise UsageError("this needs a yes, and there is no terminal to ask on", remedy="add --yes if you mean it")
-        if self._live:
-            self._live.close()
-        self.asking = True
-        try:
-            sys.stderr.write(f"{plain(question)} [y/N] ")
+        with self._asking():
+            width = self.console.width if self.console.is_terminal else 100
+            sys.stderr.write(f"{wrapped(plain(question), width, 0)} [y/N] ")
             sys.stderr.flush()
             return sys.stdin.readline().strip().lower() in ("y", "yes")
-        finally:
-            self.asking = False
 
     def ask_secret(self, question: str) -> str:
         """Ask for something that nobody shall see. Empty when nobody can answer."""
-        if self._live:
-            self._live.close()
-        self.asking = True
-        try:
-            return getpass.getpass(plain(question))
-        except EOFError:
-            return ""
-        finally:
-            self.asking = False
+        with self._asking():
+            try:
+                return getpass.getpass(plain(question))
+            except EOFError:
+                return ""
+
+    @contextlib.contextmanager
+    def _asking(self) -> Iterator[None]:
+        with self._live.suspended() if self._live else contextlib.nullcontext():
+            self.asking = True
+            try:
+                yield
+            finally:
+                self.asking = False
 
     def stopping(self) -> None:
         """Say that a stop was understood. Called in a signal handler: only an assignment or one system call."""

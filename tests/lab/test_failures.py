@@ -364,7 +364,7 @@ def test_disk_that_fills_up_after_the_preflight(faults: LabHandle, tmp_path: Pat
         assert output(faults, "f-disk-1", listing) == before
         assert etcd_processes(faults, "f-disk-1") == runs
         output(faults, "f-disk-1", "rm /etc/etcd/filler")
-    again = deploy(faults, *cluster, config=inventory_variant(faults, tmp_path, change))
+    again = deploy(faults, *cluster, "--yes", config=inventory_variant(faults, tmp_path, change))
     assert again.exit_code == 0, again.text
     assert unhealthy(faults, "f-disk") == ""
     assert "snapshot-count: 20000" in output(faults, "f-disk-1", "cat /etc/etcd/conf.yml")

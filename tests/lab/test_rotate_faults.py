@@ -191,7 +191,7 @@ def test_a_host_is_cut_off_when_they_are_placed(cluster: LabHandle, tmp_path: Pa
     assert replaced(before, serials(cluster, CLUSTER)) == [first]
     assert_sound(cluster, CLUSTER)
     # The host may not know yet that the run is over.
-    completes(cluster, config, [host for host in HOSTS if host != first], "--break-lock")
+    completes(cluster, config, [host for host in HOSTS if host != first], "--break-lock", "--yes")
 
 
 def test_a_member_is_down_and_the_others_are_allowed(cluster: LabHandle, tmp_path: Path) -> None:
@@ -265,7 +265,7 @@ def test_the_lock_of_a_run_that_hangs_is_broken(cluster: LabHandle, tmp_path: Pa
         told = rotate(cluster, config=config)
         assert f"process {run.process.pid}" in protection(told, CLUSTER).what
         assert "--break-lock" in protection(told, CLUSTER).remedy
-        broken = rotate(cluster, "--force", "--break-lock", config=config)
+        broken = rotate(cluster, "--force", "--break-lock", "--yes", config=config)
         after = serials(cluster, CLUSTER)
     first = run.finish(120)
     assert broken.exit_code == 0, broken.text
@@ -298,4 +298,4 @@ def test_killed_at_every_boundary(cluster: LabHandle, tmp_path: Path, moment: st
     assert_sound(cluster, CLUSTER, killed=True)
     done = replaced(before, serials(cluster, CLUSTER))
     assert len(done) in expected
-    completes(cluster, config, [host for host in HOSTS if host not in done], "--break-lock")
+    completes(cluster, config, [host for host in HOSTS if host not in done], "--break-lock", "--yes")

@@ -77,8 +77,12 @@ def test_first_stage_has_tls_between_members_only(first_stage: LabHandle) -> Non
 def test_switch_to_client_tls_keeps_data_and_quorum(first_stage: LabHandle) -> None:
     names = members(first_stage, CLUSTER)
     led = leader(first_stage, names, tls=False)
+    asked = deploy(first_stage, "--cluster", CLUSTER)
+    assert asked.exit_code == 3, asked.text
+    assert "clients need https and a client certificate" in asked.report["protections"][0]["what"]
+    assert all(in_plain_http(first_stage, name) for name in names), "nobody said yes"
     with watching(first_stage, names) as watch:
-        outcome = deploy(first_stage, "--cluster", CLUSTER)
+        outcome = deploy(first_stage, "--cluster", CLUSTER, "--yes")
     assert outcome.exit_code == 0, outcome.text
     assert watch.samples > 10
     assert watch.most_down <= 1, f"down at the same time: {watch.down}"

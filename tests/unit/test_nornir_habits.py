@@ -74,9 +74,9 @@ class Registry:
         return Inventory(hosts, groups, defaults)
 
 
-def slower(host: Host, milliseconds: int = 200) -> None:
+def slower(host: Host, **kwargs: Any) -> None:
     """A transform function: changes the data of every host."""
-    host.data["cluster"] = {"heartbeat_ms": milliseconds}
+    host.data["cluster"] = {"heartbeat_ms": kwargs.get("milliseconds", 200)}
 
 
 @pytest.fixture(autouse=True)
