@@ -18,6 +18,8 @@ from etcdfleet.etcd.view import ExpectedMember, Member, MemberList
 
 SOON_DAYS = 7.0
 """Certificates with less left are mentioned, due for renewal or not."""
+SLOW_READ = 1.0
+"""Seconds from which on a read through a member is worth a sentence, TLS handshake included."""
 _ALARM = re.compile(r"memberID:(\d+) alarm:(\w+)")
 
 
@@ -32,13 +34,15 @@ def overview(
     """A cluster as its hosts were seen; ``expected`` are all members of the inventory, looked at or not."""
     members = _member_list(views)
     leader_id, term = _leader(views)
+    gone = _gone(leader_id, views, members)
+    leader_id = 0 if gone else leader_id
     margin, can_lose, lost = _margin(views, expected, members, leader_id)
     concerns = list(lost)
-    concerns += _leadership(views, members, expected, election_seconds)
+    concerns += _leadership(views, members, expected, election_seconds, gone)
     concerns += _identity(views)
     concerns += _alarms(views)
     concerns += _members(views, expected, members)
-    concerns += _progress(views)
+    concerns += _progress(views, electing=bool(gone))
     concerns += _quota(views)
     for view in views:
         concerns += host_concerns(view, within_days)
@@ -60,6 +64,20 @@ def _leader(views: Sequence[MemberView]) -> tuple[int, int]:
     return 0, max((view.status.term for view in views if view.status), default=0)
 
 
+def _gone(leader_id: int, views: Sequence[MemberView], members: MemberList | None) -> str:
+    """The host of a leader that was lost while the others were asked; empty if there is none.
+
+    Until an election begins, the others name the old leader, and a read that waits for the new one may succeed in the
+    end. Where the leader's host cannot be asked, quick reads through others prove that it lives.
+    """
+    if not leader_id or any(view.status and view.status.member_id == leader_id for view in views):
+        return ""
+    name = _named(leader_id, views, members)
+    host = next((view for view in views if view.host == name), None)
+    quick = any(view.serves and view.health and view.health.took < SLOW_READ for view in views)
+    return name if host and (host.machine or not quick) else ""
+
+
 def _margin(
     views: Sequence[MemberView], expected: Sequence[ExpectedMember], members: MemberList | None, leader_id: int
 ) -> tuple[str, int | None, list[Concern]]:
@@ -73,7 +91,8 @@ def _margin(
     hosts = tuple(view.host for view in views)
     if serving:
         # A leader that followers can read through lives, whether its own host could be asked or not.
-        alive = serving + (leader_id not in {view.status.member_id for view in views if view.status})
+        unheard = leader_id and leader_id not in {view.status.member_id for view in views if view.status}
+        alive = serving + bool(unheard)
         if unasked > 0:
             return f"has a quorum; {unasked} of {voters} members not looked at", None, []
         if alive < quorum:
@@ -105,6 +124,7 @@ def _leadership(
     members: MemberList | None,
     expected: Sequence[ExpectedMember],
     election_seconds: float,
+    gone: str,
 ) -> Iterator[Concern]:
     answered = {view.status.member_id: view for view in views if view.status}
     quorum = len(expected) // 2 + 1
@@ -124,6 +144,10 @@ def _leadership(
         else:
             what = "no leader: an election is going on; no reads or writes meanwhile"
         yield Concern(Level.BROKEN, what, hosts, wait)
+        return
+    if gone:
+        what = f"leader just lost: {gone} does not answer, and the others waited for an election"
+        yield Concern(Level.WRONG, what, tuple(view.host for view in answered.values()), wait)
         return
     for view in answered.values():
         if not view.serves and view.status:
@@ -225,7 +249,11 @@ def _entry(listed: Sequence[Member], wanted: ExpectedMember) -> Member | None:
     return next(iter([*same, *unnamed]), None)
 
 
-def _progress(views: Sequence[MemberView]) -> Iterator[Concern]:
+def _progress(views: Sequence[MemberView], *, electing: bool) -> Iterator[Concern]:
+    for view in views:
+        if view.health and view.health.healthy and view.health.took >= SLOW_READ and not electing:
+            what = f"a read through it takes {view.health.took:.1f} s"
+            yield Concern(Level.SOON, what, (view.host,), "look at load, disk and network of the host; run preflight")
     statuses = {view.host: view.status for view in views if view.status}
     ahead = max((status.raft_index for status in statuses.values()), default=0)
     for host, status in statuses.items():

@@ -12,8 +12,6 @@ from etcdfleet.errors import CertificateError
 from etcdfleet.etcd.overview_data import Concern, Level, Life, Machine, MemberView
 from etcdfleet.preflight import PEER_CLOCK_WARNING
 
-SLOW_READ = 1.0
-"""Seconds from which on a read through a member is worth a sentence, TLS handshake included."""
 LOG_SEGMENT = 64 * 2**20
 """Bytes that etcd allocates at once for the next file of its write-ahead log."""
 DEPLOY, ROTATE = "run deploy", "run rotate_certs"
@@ -62,7 +60,7 @@ def state_of(view: MemberView) -> str:
     if any("CORRUPT" in error for error in view.status.errors):
         return "corrupt"
     if not view.serves:
-        return "no leader" if not view.status.leader_id else "no quorum"
+        return "no reads" if view.status.leader_id else "no leader"
     if any("NOSPACE" in error for error in view.status.errors):
         return "full"
     return "learner" if view.status.learner else "serves"
@@ -100,9 +98,6 @@ def _service(view: MemberView, machine: Machine) -> Iterator[Concern]:
         yield Concern(Level.BROKEN, f"etcd runs and does not answer{why}", here, "see its log on the host; run verify")
     if machine.running and not machine.enabled:
         yield Concern(Level.WRONG, "etcd is not enabled at boot: the next boot takes the member down", here, DEPLOY)
-    if view.health and view.health.healthy and view.health.took >= SLOW_READ:
-        what = f"a read through it takes {view.health.took:.1f} s"
-        yield Concern(Level.SOON, what, here, "look at load, disk and network of the host; run preflight")
 
 
 def _clock(view: MemberView, machine: Machine) -> Iterator[Concern]:
@@ -165,9 +160,9 @@ def _space(view: MemberView, machine: Machine) -> Iterator[Concern]:
 
 
 def span_text(seconds: float) -> str:
-    """A duration for a sentence, in the unit that says most: ``3 days``, ``5.5 hours``, ``12 min``, ``2.1 s``."""
+    """A duration for a sentence, in the unit that says most: ``3.0 days``, ``40 hours``, ``12 min``, ``2.1 s``."""
     if seconds >= 2 * _DAY:
-        return f"{int(seconds / _DAY)} days"
+        return f"{seconds / _DAY:.1f} days" if seconds < 10 * _DAY else f"{int(seconds / _DAY)} days"
     if seconds >= 7200:
         return f"{seconds / 3600:.0f} hours"
     return f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:.1f} s"

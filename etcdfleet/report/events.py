@@ -40,7 +40,8 @@ class EventView(View):
         document = record.as_json()
         keys = ("status", "exit_code", "seconds", "warnings", "protections", "error")
         totals = {name: host.totals() for name, host in record.hosts.items()}
-        self._write("run_finished", **{key: document[key] for key in keys}, totals=totals)
+        facts = {name: host.facts for name, host in record.hosts.items()}
+        self._write("run_finished", **{key: document[key] for key in keys}, totals=totals, facts=facts)
 
     def refused(self, runbook: str, problems: list[dict[str, str]]) -> None:
         """Nothing was run, because of how it was asked for, or because of the settings."""

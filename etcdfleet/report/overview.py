@@ -213,7 +213,9 @@ def _certificates(view: MemberView) -> Text:
 
 
 def _days(days: float) -> str:
-    return f"{int(days)}d" if days >= 2 else f"{days * 24:.0f}h" if days > 1 / 12 else f"{days * 1440:.0f}min"
+    if days >= 2:
+        return f"{days:.1f}d" if days < 10 else f"{int(days)}d"
+    return f"{days * 24:.0f}h" if days > 1 / 12 else f"{days * 1440:.0f}min"
 
 
 def _clock(view: MemberView) -> Text:
