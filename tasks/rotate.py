@@ -40,7 +40,7 @@ def rotate(run: Run) -> tuple[list[str], Without]:
     plans = {cluster: _plan(run, cluster, members) for cluster in clusters}
     new_ca = bool(run.options.extra["ca"])
     going: Clusters = {
-        name: hosts for name, hosts in clusters.items() if not _left_alone(run, name, plans[name], new_ca)
+        name: hosts for name, hosts in clusters.items() if not _left_alone(run, name, plans[name], members, new_ca)
     }
     if new_ca:
         going = spread_trust(run, going)
@@ -126,7 +126,7 @@ def _plan(run: Run, cluster: str, members: Mapping[str, MemberPair]) -> Rotation
     )
 
 
-def _left_alone(run: Run, cluster: str, plan: RotationPlan, new_ca: bool) -> bool:
+def _left_alone(run: Run, cluster: str, plan: RotationPlan, members: Mapping[str, MemberPair], new_ca: bool) -> bool:
     """Whether there is nothing to do in a cluster, or nothing may be done; that is recorded."""
     if isinstance(plan, Refused):
         run.record.protect(cluster, plan.what, plan.remedy, where=cluster)
@@ -134,6 +134,9 @@ def _left_alone(run: Run, cluster: str, plan: RotationPlan, new_ca: bool) -> boo
         return True
     if isinstance(plan, NothingDue) and not new_ca:
         sound = [host for host in run.clusters[cluster] if host in run.good_hosts]
+        for host in sound:
+            if host in members and (problem := members[host].problem):
+                run.record.warn(host, f"no certificate is due, but its member is not healthy: {problem}")
         run.record.skip(sound, (TRUST, "rotate", "start", "verify"), "nothing is due")
         return True
     return False

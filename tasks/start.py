@@ -22,6 +22,7 @@ from etcdfleet.paths import ESTABLISHED, RESTART_PENDING
 from etcdfleet.remote import RemoteFile, last_lines
 from etcdfleet.step import StepOutcome
 from tasks.live import ClusterView, Live, ask_cluster, ask_member, ask_others
+from tasks.lock import still_ours
 from tasks.observe import Site, site_of
 
 READY_SECONDS = 180
@@ -78,8 +79,8 @@ def restart_member(task: Task) -> Result:
 
     Before: every other member is healthy and up to date, else nothing is touched. A leader first hands its leadership
     to a follower. After: the member is healthy and has caught up. Result: ``result`` is a `StepOutcome`. Raises
-    `ProtectionError` when the cluster is not fit to lose a member, `VerificationError` when the member does not come
-    back: both stop the rolling restart of this cluster (`etcdfleet.runners.RollingRunner`).
+    `ProtectionError` when the cluster is not fit to lose a member or the lock is lost, `VerificationError` when the
+    member does not come back: both stop the rolling restart of this cluster (`etcdfleet.runners.RollingRunner`).
     """
     site = site_of(task)
     reasons = site.observe().facts.restart_pending
@@ -87,6 +88,7 @@ def restart_member(task: Task) -> Result:
         return Result(task.host, result=StepOutcome("would be restarted", ("etcd is restarted",)), changed=True)
     live = ask_member(site)
     view = _gate(site, live)
+    still_ours(task)
     changes = ["etcd is restarted"]
     moved = _hand_over(site, live, view)
     if moved:
