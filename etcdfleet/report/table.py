@@ -96,14 +96,20 @@ def alike_failures(record: RunRecord) -> list[tuple[tuple[str, ...], str, Failur
     return together
 
 
-def closing_line(record: RunRecord) -> Text:
-    """The run in one line."""
+def closing_line(record: RunRecord, state: str = "") -> Text:
+    """The run in one line. ``state`` says of a run without an end whether it was ``killed``."""
     hosts, failed = len(record.hosts), len(record.failed_hosts)
     changed = sum(host.totals()["changed"] > 0 for host in record.hosts.values())
     name = f"{record.runbook} --check" if record.check else record.runbook
     noun = record.noun
     count = f"1 {noun}" if hosts == 1 else f"{hosts} {noun}s"
     code = record.exit_code
+    if record.finished is None:
+        if state == "killed":
+            return Text(
+                f"{name}: killed after {seconds_text(record.seconds)} or later; run it again to finish", "bold red"
+            )
+        return Text(f"{name}: at work on {count} for {seconds_text(record.seconds)} or longer", "bold yellow")
     if code is ExitCode.OK:
         verb = "would change" if record.check else "changed"
         what = f"{changed} of them {verb}" if changed else f"nothing {'would change' if record.check else 'changed'}"
