@@ -87,9 +87,10 @@ def _network(settings: HostSettings, round_trips: Mapping[str, float] | None) ->
     cluster, text = settings.cluster, f"network: {_ms(slowest)} to {name} and back"
     if slowest * ROUND_TRIPS_PER_ELECTION > cluster.election_ms or slowest > cluster.heartbeat_ms:
         heartbeat = _rounded_up(slowest * 1.5)
+        election = max(_rounded_up(slowest * ROUND_TRIPS_PER_ELECTION), heartbeat * 10)
         text += (
             f": too far for heartbeat_ms {cluster.heartbeat_ms} and election_ms {cluster.election_ms}; set "
-            f"heartbeat_ms: {heartbeat} and election_ms: {max(_rounded_up(slowest * ROUND_TRIPS_PER_ELECTION), heartbeat * 10)}"
+            f"heartbeat_ms: {heartbeat} and election_ms: {election}"
         )
     else:
         text += f": fits heartbeat_ms {cluster.heartbeat_ms} and election_ms {cluster.election_ms}"

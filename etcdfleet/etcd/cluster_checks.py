@@ -62,6 +62,8 @@ def settling(answers: ClusterAnswers) -> str:
     leaders = {status.leader_id for status in answers.statuses}
     if 0 in leaders:
         return "there was no leader"
+    if leaders and not leaders & {status.member_id for status in answers.statuses}:
+        return "the leader did not answer"
     if len(leaders) > 1 or len({status.term for status in answers.statuses}) > 1:
         return "an election was under way"
     ahead = max((status.raft_index for status in answers.statuses), default=0)
@@ -102,6 +104,18 @@ def _leader_without_list(answers: ClusterAnswers, finding: Finding) -> Finding:
     if finding.check != "one leader" or len(leaders) != 1 or 0 in leaders:
         return finding
     return Finding(finding.check, True, "all that answer follow the same leader")
+
+
+def _leader_answers(answers: ClusterAnswers, finding: Finding) -> Finding:
+    """Members follow a leader that is gone until they miss its heartbeats for long enough."""
+    if finding.check != "one leader" or settling(answers) != "the leader did not answer":
+        return finding
+    return failed(
+        finding.check,
+        f"{finding.evidence}, which does not answer",
+        "the leader has just been lost, and the others have not elected another one yet",
+        "look again in a few seconds; without a quorum none will be elected: bring members back",
+    )
 
 
 def _all_answer(
