@@ -93,6 +93,7 @@ def cluster_checks(
             "bring the other members back; see etcd's log on this host",
         )
         agreed = [_leader_without_list(answers, finding) for finding in agreed]
+    agreed = [_leader_answers(answers, finding) for finding in agreed]
     found += [
         replace(f, cause="" if f.ok else CAUSES.get(f.check, "")) if not f.cause else f for f in (listed, *agreed)
     ]
