@@ -17,6 +17,7 @@ from etcdfleet.report.view import View
 from etcdfleet.report.words import STYLES, Marks, clock_text, seconds_text, status_word
 
 _ACTIVITY_FROM = 60  # columns; narrower terminals show the step only
+_WIDEST = 120  # columns; in wider terminals the end of a line would be far from its beginning
 _DIFF_STYLES = {"+": "green", "-": "red", "@": "cyan"}
 
 
@@ -163,7 +164,7 @@ class LiveView(View):
 
     def draw(self, width: int, height: int) -> list[Text]:
         """The lines of the display, no longer than ``width`` columns and no more than ``height``."""
-        now = self._clock()
+        now, width = self._clock(), min(width, _WIDEST)
         every = tuple(self._lines.values())
         shown = every
         clusters = len({line.cluster for line in every})

@@ -24,6 +24,7 @@ from etcdfleet.report.secrets import RedactingStream, Redactor, plain
 from etcdfleet.report.view import View
 from etcdfleet.report.words import Marks, marks_for, wrapped
 
+_WIDEST_TEXT = 100
 STOPPING = "stopping after the running steps; Ctrl-C again leaves at once"
 
 
@@ -81,7 +82,7 @@ class Terminal:
         if not sys.stdin.isatty():
             raise UsageError("this needs a yes, and there is no terminal to ask on", remedy="add --yes if you mean it")
         with self._asking():
-            width = self.console.width if self.console.is_terminal else 100
+            width = reading_width(self.console)
             sys.stderr.write(f"{wrapped(plain(question), width, 0)} [y/N] ")
             sys.stderr.flush()
             return sys.stdin.readline().strip().lower() in ("y", "yes")
@@ -120,7 +121,7 @@ class Terminal:
                 self.ending(self.console, self._marks, self._silent)
                 self.console.file.flush()
                 return
-            width = self.console.width if self.console.is_terminal else 100
+            width = reading_width(self.console)
             if not self._silent:
                 self.console.print()
                 table.print_table(self.console, record, self._marks)
@@ -133,7 +134,8 @@ class Terminal:
                 self.console.print()
                 self.console.print(table.closing_line(record), soft_wrap=True)
                 if folder and not folder.lost:
-                    self.console.print(Text(f"report: {_short(folder.report)}"), soft_wrap=True)
+                    shown = folder.page if folder.page.exists() else folder.report
+                    self.console.print(Text(f"report: {_short(shown)}"), soft_wrap=True)
                 if folder:
                     self.console.print(Text(f"log:    {_short(folder.log)}"), soft_wrap=True)
             self.console.file.flush()
@@ -150,6 +152,11 @@ def console_on(stream: TextIO, redactor: Redactor, *, width: int | None = None) 
         emoji=False,
         width=width,
     )
+
+
+def reading_width(console: Console) -> int:
+    """Columns that running text is wrapped at: the terminal's, but no line so long that the eye loses it."""
+    return min(console.width, _WIDEST_TEXT) if console.is_terminal else _WIDEST_TEXT
 
 
 def refuse(runbook: str, error: FleetError, options: Options, redactor: Redactor) -> int:
@@ -187,7 +194,7 @@ _HOW_TO_REPORT = "run the same with --debug, and report the traceback"
 
 
 def _print_blocks(console: Console, title: str, problems: Sequence[Mapping[str, str]]) -> None:
-    width = console.width if console.is_terminal else 100
+    width = reading_width(console)
     console.print(Text(title, "bold red"), soft_wrap=True)
     for problem in problems:
         console.print()

@@ -1,9 +1,20 @@
 from __future__ import annotations
 
+import fcntl
 import io
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+import textwrap
+from pathlib import Path
 
 import pytest
 from nornir.core.task import Result, Task
+from rich.cells import cell_len
 from rich.console import Console
 
 from etcdfleet.errors import RemoteError
@@ -12,6 +23,8 @@ from etcdfleet.report.progress import LiveView, PlainView
 from etcdfleet.report.words import ASCII, PRETTY
 from etcdfleet.step import StepOutcome
 from tests.unit.fake_run import FLEET, nornir_of, raises, recorder_of, step
+
+ROOT = Path(__file__).parents[2]
 
 
 def live(recorder_fleet: dict[str, str] = FLEET, *, ascii_only: bool = False) -> tuple[LiveView, io.StringIO]:
@@ -25,14 +38,14 @@ def live(recorder_fleet: dict[str, str] = FLEET, *, ascii_only: bool = False) ->
     return view, file
 
 
-@pytest.mark.parametrize("width", [20, 40, 59, 60, 80, 140])
+@pytest.mark.parametrize("width", [20, 40, 59, 60, 80, 140, 250])
 def test_lines_are_no_wider_than_the_terminal(width: int) -> None:
     view, _ = live()
     record = recorder_of().record.hosts["az-1"]
     view.step_started(record, StepRecord("preflight"))
     view.activity("az-1", "measuring how long the disk takes to sync, again and again")
     lines = view.draw(width, 25)
-    assert max(line.cell_len for line in lines) <= width
+    assert max(line.cell_len for line in lines) <= min(width, 120)
     assert [line.plain.split()[0] for line in lines if not line.plain.startswith(" ")] == ["home", "edge", "0"]
     assert any("az-1" in line.plain and "Prefl" in line.plain for line in lines)
     assert (width < 60) != any("measuring" in line.plain for line in lines)
@@ -119,3 +132,55 @@ def test_plain_lines_changes_and_diffs() -> None:
 
 def _with_diff(task: Task) -> Result:
     return Result(task.host, result=StepOutcome(changes=("configuration written",)), diff="-old\n+new")
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 200])
+def test_a_whole_run_fits_a_terminal_of_any_width(columns: int, tmp_path: Path) -> None:
+    """What a real terminal gets: no drawn line is wider, whatever has to be cut; the end wraps between words."""
+    code = textwrap.dedent(RUN).format(root=str(ROOT), reports=str(tmp_path))
+    leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    environment |= {"TERM": "xterm-256color", "NO_COLOR": "1", "LANG": "C.UTF-8"}
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdin=follower, stdout=follower, stderr=follower, env=environment) as process:
+        os.close(follower)
+        written = b""
+        try:
+            while piece := os.read(leader, 65536):
+                written += piece
+        except OSError:  # the way Linux says that the other end is closed
+            pass
+    os.close(leader)
+    assert process.returncode == 1
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", written.decode()).replace("\r", "\n")
+    drawn, _, end = text.rpartition(" hosts done")
+    lines = drawn.splitlines()
+    assert any("a-host-with-a-" in line for line in lines)
+    assert max(cell_len(line) for line in lines) <= columns
+    wide = [line for line in end.splitlines() if cell_len(line) > columns]
+    # Left whole, to be searched and copied: names, totals, and the lines with paths.
+    assert [line for line in wide if not re.match(r"( *\S+$|\S+ ok=\d|deploy: |report: |log: )", line)] == []
+    block = " ".join(end.split())
+    assert "what no answer from 192.0.2.1 in 10 seconds, and nothing else is known" in block
+
+
+RUN = """
+    import sys, time
+    sys.path.insert(0, {root!r})
+    from etcdfleet import cli
+    from etcdfleet.errors import RemoteError
+    from tests.unit.fake_run import fleet_of, nornir_of, raises, step
+
+    FLEET = {{"a-host-with-a-name-that-is-long.example.net": "a-cluster", "b": "a-cluster", "c": "other"}}
+    failing = raises(RemoteError("no answer from 192.0.2.1 in 10 seconds, and nothing else is known"))
+
+    def body(run):
+        run.step("preflight", step(lambda task: time.sleep(0.4), summary="a summary of many words, to be cut " * 3))
+        run.step("install", step({{"c": failing}}, summary="etcd 3.5.16 by apt", changes=("etcd is installed",)))
+        run.step("verify", step(lambda task: time.sleep(0.3), facts={{"version": "3.5.16", "member_id": 2**63}}))
+
+    cli._open_fleet = lambda options: (nornir_of(FLEET, threads=3), fleet_of(FLEET))
+    steps = [(name, name.title()) for name in ("preflight", "install", "verify")]
+    sys.exit(cli.run_runbook("deploy", body, description="", steps=steps, argv=["--report-dir", {reports!r}]))
+"""
