@@ -1,0 +1,286 @@
+"""What is said of a cluster as its hosts were seen: margins, leaders, and sentences, worst first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from etcdfleet.etcd.overview import overview
+from etcdfleet.etcd.overview_data import ClusterOverview, LastRun, Level, Life, Machine, MemberView
+from etcdfleet.etcd.overview_host import span_text, state_of
+from etcdfleet.etcd.view import EndpointHealth, EndpointStatus, ExpectedMember, Member, MemberList
+
+NAMES = ("a", "b", "c")
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
+MACHINE = Machine(running=True, enabled=True, free_bytes=20 * 2**30)
+TIMEOUT = "context deadline exceeded"
+
+
+def expected(names: Sequence[str] = NAMES) -> list[ExpectedMember]:
+    return [ExpectedMember(name, f"https://{name}.home:2380", f"https://{name}.home:2379") for name in names]
+
+
+def listed(names: Sequence[str] = NAMES, *, learners: Sequence[str] = (), unstarted: Sequence[str] = ()) -> MemberList:
+    return MemberList(
+        77,
+        tuple(
+            Member(
+                ord(name),
+                "" if name in unstarted else name,
+                (f"https://{name}.home:2380",),
+                () if name in unstarted else (f"https://{name}.home:2379",),
+                name in learners,
+            )
+            for name in names
+        ),
+    )
+
+
+def status_of(name: str, **changes: Any) -> EndpointStatus:
+    fields: dict[str, Any] = {"leader_id": ord("a"), "term": 3, "raft_index": 100, "raft_applied": 100} | changes
+    return EndpointStatus("", ord(name), fields.pop("cluster_id", 77), "3.5.1", fields.pop("db_size", 20480), 16384,
+                          fields.pop("leader_id"), fields.pop("term"), fields.pop("raft_index"),
+                          fields.pop("raft_applied"), 9, **fields)  # fmt: skip
+
+
+def member(
+    name: str,
+    *,
+    machine: Machine = MACHINE,
+    healthy: bool = True,
+    took: float = 0.01,
+    error: str = TIMEOUT,
+    members: MemberList | None = None,
+    **changes: Any,
+) -> MemberView:
+    """A member that answers."""
+    health = EndpointHealth("", healthy, took, "" if healthy else error)
+    status = status_of(name, **changes)
+    return MemberView(
+        name, expected((name,))[0], machine=machine, status=status, health=health, members=members or listed()
+    )
+
+
+def stopped(name: str) -> MemberView:
+    machine = replace(MACHINE, running=False, service="inactive (dead)")
+    return MemberView(name, expected((name,))[0], machine=machine, silent="nothing listens on port 2379")
+
+
+def down(name: str) -> MemberView:
+    return MemberView(name, expected((name,))[0], "cannot be reached by SSH: timed out", "check power")
+
+
+def seen(*views: MemberView, names: Sequence[str] = NAMES, **options: Any) -> ClusterOverview:
+    return overview("k8s", views, expected(names), **options)
+
+
+def told(found: ClusterOverview) -> list[str]:
+    return [f"{one.level.name} {','.join(one.hosts)}: {one.what}" for one in found.concerns]
+
+
+def test_a_sound_cluster() -> None:
+    found = seen(*map(member, NAMES))
+    assert (found.margin, found.can_lose) == ("3 of 3 members serve, can lose 1", 1)
+    assert (found.leader, found.term, found.concerns, found.needs_somebody) == ("a", 3, (), False)
+
+
+BEHIND: dict[str, Any] = {"leader_id": ord("a"), "healthy": False}
+ELECTING: dict[str, Any] = {"leader_id": 0, "healthy": False}
+
+
+@pytest.mark.parametrize(
+    ("views", "margin", "can_lose", "leader", "sentence"),
+    [
+        ([member("a"), member("b"), stopped("c")], "2 of 3 members serve, can lose none", 0, "a",
+         "BROKEN c: etcd does not run there (inactive (dead))"),
+        ([member("a"), member("b"), down("c")], "2 of 3 members serve, can lose none", 0, "a",
+         "BROKEN c: cannot be reached by SSH: timed out"),
+        ([member("a", **ELECTING), stopped("b"), down("c")], "no quorum: 1 of 3 answer", None, "",
+         "BROKEN a,b,c: no quorum: 1 of 3 members answer, and 2 are needed to read or write"),
+        ([down("a"), down("b"), down("c")], "no quorum: 0 of 3 answer", None, "",
+         "BROKEN a,b,c: no quorum: 0 of 3 members answer, and 2 are needed to read or write"),
+        # The leader was killed: the others still name it, and no read comes through.
+        ([stopped("a"), member("b", **BEHIND), member("c", **BEHIND)], "no leader: 2 of 3 answer, none serves",
+         None, "",
+         "BROKEN b,c: leader just lost: a does not answer, an election is going on; no reads or writes meanwhile"),
+        # The same a moment later: the reads had waited for the new leader.
+        ([stopped("a"), member("b", took=2.8), member("c", took=3.0)], "2 of 3 members serve, can lose none", 0, "",
+         "WRONG b,c: leader just lost: a does not answer, and the others waited for an election"),
+        ([member(name, **ELECTING) for name in NAMES], "no leader: 3 of 3 answer, none serves", None, "",
+         "BROKEN a,b,c: no leader: an election is going on; no reads or writes meanwhile"),
+        ([member(name, **BEHIND) for name in NAMES], "no leader: 3 of 3 answer, none serves", None, "",
+         f"BROKEN a,b,c: it answers and knows its leader, and a read through it fails ({TIMEOUT})"),
+        # One that is cut off from the others.
+        ([member("a"), member("b"), member("c", **ELECTING)], "2 of 3 members serve, can lose none", 0, "a",
+         f"BROKEN c: knows of no leader, while others do ({TIMEOUT}): it does not reach the other members"),
+        # SSH to the leader's host fails, and quick reads through the others prove that it lives.
+        ([down("a"), member("b"), member("c")], "3 of 3 members serve, can lose 1", 1, "a",
+         "BROKEN a: cannot be reached by SSH: timed out"),
+        ([down("a"), member("b", took=2.0), member("c", took=2.0)], "2 of 3 members serve, can lose none", 0, "",
+         "WRONG b,c: leader just lost: a does not answer, and the others waited for an election"),
+        ([member("a"), down("b"), down("c")], "has a quorum, though only 1 of 3 members could be asked", None, "a",
+         "BROKEN b,c: cannot be reached by SSH: timed out"),
+        ([member("a"), member("b"), member("c", cluster_id=5)], "3 of 3 members serve, can lose 1", 1, "a",
+         "BROKEN c: members belong to different clusters (a 4d, b 4d, c 5)"),
+        ([member("a"), member("b"), member("c", raft_applied=90, raft_index=5000)],
+         "3 of 3 members serve, can lose 1", 1, "a", "WRONG c: is 4910 entries behind the others"),
+    ],
+)  # fmt: skip
+def test_margin_leader_and_the_sentence(
+    views: list[MemberView], margin: str, can_lose: int | None, leader: str, sentence: str
+) -> None:
+    found = seen(*views)
+    assert (found.margin, found.can_lose, found.leader) == (margin, can_lose, leader)
+    assert sentence in told(found), told(found)
+    assert found.needs_somebody
+    assert all(one.remedy for one in found.concerns)
+    assert [one.level for one in found.concerns] == sorted(one.level for one in found.concerns)
+
+
+@pytest.mark.parametrize(
+    ("names", "answering", "margin"),
+    [("a", 1, "1 of 1 members serve, can lose none"), ("ab", 2, "2 of 2 members serve, can lose none"),
+     ("abcd", 4, "4 of 4 members serve, can lose 1"), ("abcde", 5, "5 of 5 members serve, can lose 2"),
+     ("abcde", 4, "4 of 5 members serve, can lose 1"), ("abcde", 3, "3 of 5 members serve, can lose none"),
+     ("abcde", 2, "no quorum: 2 of 5 answer")],
+)  # fmt: skip
+def test_margins_of_other_sizes(names: str, answering: int, margin: str) -> None:
+    has = answering >= len(names) // 2 + 1
+    views = [
+        member(name, members=listed(names), healthy=has, leader_id=ord("a") if has else 0)
+        if at < answering
+        else stopped(name)
+        for at, name in enumerate(names)
+    ]
+    found = seen(*views, names=names)
+    assert found.margin == margin
+    assert found.needs_somebody is (answering < len(names))
+
+
+def test_hosts_that_were_not_chosen_are_no_lost_ones() -> None:
+    found = seen(member("a"))
+    assert (found.margin, found.can_lose, found.concerns) == ("has a quorum; 2 of 3 members not looked at", None, ())
+    assert seen(stopped("a")).margin == "no quorum seen: none of 1 members serves, 2 not looked at"
+
+
+def test_members_against_the_inventory() -> None:
+    views = [member(name, members=listed("abx", learners="b")) for name in NAMES]
+    found = told(seen(*views))
+    assert "WRONG c: c is in the inventory and not a member of the cluster" in found
+    assert "WRONG a,b,c: the cluster has a member x (78) that the inventory lacks" in found
+    assert "WRONG b: is a learner: it has no vote" in found
+    views = [member(name, members=listed(unstarted="c")) for name in "ab"]
+    assert "WRONG c: has never joined its cluster" in told(seen(*views, stopped("c")))
+
+
+@pytest.mark.parametrize(
+    ("size", "words", "remedy"),
+    [(2**30, "1024 MiB of 1024 MiB used", "compact"), (2**20, "takes no more writes", "there is room again")],
+)
+def test_a_full_database(size: int, words: str, remedy: str) -> None:
+    alarm = (f"memberID:{ord('b')} alarm:NOSPACE ",)
+    full = "Active Alarm(s): NOSPACE "
+    views = [member(name, db_size=size, errors=alarm, healthy=False, error=full) for name in NAMES]
+    found = seen(*views)
+    first = found.concerns[0]
+    assert (first.level, first.hosts) == (Level.BROKEN, ("b",))
+    assert "alarm NOSPACE" in first.what
+    assert words in first.what
+    assert first.remedy.startswith(remedy) or remedy in first.remedy
+    assert (found.can_lose, found.leader, len(found.concerns)) == (1, "a", 1)
+    assert [state_of(view) for view in views] == ["full"] * 3
+
+
+def test_a_database_near_its_quota_and_corrupt_data() -> None:
+    found = seen(member("a", db_size=900 * 2**20), member("b"), member("c"))
+    assert found.concerns[0].what.startswith("the database has 88% of its quota (900 MiB of 1024 MiB, ")
+    assert not found.needs_somebody
+    alarm = (f"memberID:{ord('c')} alarm:CORRUPT ",)
+    found = seen(*(member(name, errors=alarm) for name in NAMES))
+    assert found.concerns[0].hosts == ("c",)
+    assert "CORRUPT" in found.concerns[0].what
+
+
+def life(days: float, **changes: Any) -> Life:
+    return replace(Life("peer", NOW + timedelta(days=days), days, serial="1"), **changes)
+
+
+@pytest.mark.parametrize(
+    ("machine", "level", "what"),
+    [
+        ({"enabled": False}, Level.WRONG, "etcd is not enabled at boot: the next boot takes the member down"),
+        ({"clock_offset": -90.0}, Level.WRONG, "its clock is 90.0 s behind this machine's; the limit is 20 s"),
+        ({"clock_offset": 2.5}, Level.SOON, "its clock is 2.5 s ahead of this machine's"),
+        ({"drift": ("/etc/x",)}, Level.WRONG, "/etc/x differs from what deploy would write"),
+        ({"drift": ("/etc/x", "/etc/y")}, Level.WRONG, "/etc/x, /etc/y differ from what deploy would write"),
+        ({"restart_pending": "changed: /etc/x\nchanged: /etc/x"}, Level.WRONG,
+         "etcd is due for a restart (changed: /etc/x)"),
+        ({"lives": (life(3.0),)}, Level.SOON, "the peer certificate ends in 3.0 days (2026-11-27)"),
+        ({"lives": (life(40.0, due=True),)}, Level.SOON,
+         "the peer certificate ends in 40 days and is due (2027-01-03)"),
+        ({"lives": (life(5.0, ca="Home CA"),)}, Level.SOON,
+         "the CA 'Home CA' of the peer certificate ends in 5.0 days (2026-11-29)"),
+        ({"lives": (life(-2.0),)}, Level.BROKEN, "the peer certificate expired 2.0 days ago (2026-11-22 00:00 UTC)"),
+        ({"lives": (Life("peer", problem="is missing"),)}, Level.BROKEN, "the peer certificate is missing"),
+        ({"free_bytes": 12 * 2**20}, Level.WRONG, "its disk has 12 MiB left, and etcd's next log file takes 64 MiB"),
+        ({"free_bytes": 500 * 2**20}, Level.SOON,
+         "its disk has 500 MiB left, and the database may grow by 1024 MiB to its quota"),
+        ({"deployed": False, "running": False}, Level.WRONG, "nothing is deployed there yet"),
+    ],
+)  # fmt: skip
+def test_sentences_about_a_host(machine: dict[str, Any], level: Level, what: str) -> None:
+    view = replace(member("b"), machine=replace(MACHINE, **machine))
+    found = seen(member("a"), view, member("c"))
+    mine = [one for one in found.concerns if one.what == what]
+    assert [(one.level, one.hosts) for one in mine] == [(level, ("b",))], told(found)
+    assert mine[0].remedy
+    assert found.needs_somebody is (level is not Level.SOON)
+
+
+def test_days_decide_what_is_near_and_nearer_ends_come_first() -> None:
+    view = replace(member("b"), machine=replace(MACHINE, lives=(life(20.0), life(9.0, role="client"))))
+    assert seen(member("a"), view, member("c")).concerns == ()
+    near = seen(member("a"), view, member("c"), within_days=30.0).concerns
+    assert [one.days for one in near] == [9.0, 20.0]
+
+
+def test_a_run_that_did_not_end_well_is_mentioned() -> None:
+    run = LastRun("x", "deploy", NOW, "failed", failed=True)
+    found = seen(replace(member("a"), last_run=run), member("b"), member("c"))
+    assert told(found) == ["SOON a: the last run, deploy at 2026-11-24 00:00 UTC, failed there"]
+
+
+def test_equal_sentences_of_several_hosts_are_one() -> None:
+    wrong = replace(MACHINE, enabled=False)
+    found = seen(*(member(name, machine=wrong) for name in NAMES))
+    assert [one.hosts for one in found.concerns] == [("a", "b", "c")]
+
+
+@pytest.mark.parametrize(
+    ("view", "state"),
+    [(member("a"), "serves"), (stopped("a"), "stopped"), (down("a"), "down"), (member("a", **ELECTING), "no leader"),
+     (member("a", **BEHIND), "no reads"), (replace(down("a"), problem="SSH login refused"), "no access"),
+     (replace(member("a"), status=None, health=None), "silent"), (member("a", learner=True), "learner"),
+     (replace(stopped("a"), machine=Machine(False, False, deployed=False)), "not deployed")],
+)  # fmt: skip
+def test_the_state_in_a_word(view: MemberView, state: str) -> None:
+    assert state_of(view) == state
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (2.14, "2.1 s"),
+        (119, "119.0 s"),
+        (720, "12 min"),
+        (10800, "3 hours"),
+        (259200, "3.0 days"),
+        (8640000, "100 days"),
+    ],
+)
+def test_spans(seconds: float, text: str) -> None:
+    assert span_text(seconds) == text
