@@ -29,6 +29,7 @@ log = logging.getLogger("etcdfleet.remote")
 SUDO_PASSWORD_ENV = "ETCDFLEET_SUDO_PASSWORD"  # noqa: S105  the name of a variable, not a password
 DEFAULT_TIMEOUT = 60.0
 CONNECT_TIMEOUT = 10.0
+HANDSHAKE_TIMEOUT = 30.0
 SILENCE_SECONDS = 20
 """A host that acknowledges nothing for so long is gone: its cable was pulled, or its power."""
 _NEEDS_PASSWORD = 97
@@ -449,15 +450,14 @@ def connect(host: Host, configuration: Config) -> RemoteHost:
 
 def _open(host: Host, configuration: Config) -> Any:
     parameters = host.get_connection_parameters("netmiko")
-    patience = float(configuration.user_defined.get("connect_timeout") or 0)
     extras: dict[str, Any] = {
         "ssh_strict": True,
         "system_host_keys": True,
         "use_keys": True,
         "allow_agent": True,
-        "conn_timeout": patience or CONNECT_TIMEOUT,
-        "auth_timeout": patience or 20,
-        "banner_timeout": patience or 15,
+        "conn_timeout": CONNECT_TIMEOUT,
+        "auth_timeout": 20,
+        "banner_timeout": 15,
         "keepalive": 10,
         "auto_connect": False,  # no scraping of a prompt: see below
         **(parameters.extras or {}),
@@ -476,6 +476,11 @@ def _open(host: Host, configuration: Config) -> Any:
             "ssh-agent and the default keys",
         )
     try:
+        if not extras.get("ssh_config_file") and not extras.get("sock"):
+            # Whether anybody is there is known soon; a small host that is busy may take long over the key exchange.
+            patience = float(configuration.user_defined.get("connect_timeout") or CONNECT_TIMEOUT)
+            extras["sock"] = socket.create_connection((name, parameters.port or 22), timeout=patience)
+            extras["conn_timeout"] = HANDSHAKE_TIMEOUT
         plugin = host.open_connection(
             "netmiko", configuration, username=user, platform=parameters.platform or "linux", extras=extras
         )
@@ -484,6 +489,8 @@ def _open(host: Host, configuration: Config) -> Any:
         _tune(plugin.connection.remote_conn_pre.get_transport())
     except Exception as error:
         host.connections.pop("netmiko", None)
+        if isinstance(extras.get("sock"), socket.socket):
+            extras["sock"].close()
         raise _explain(error, host, name, parameters.port or 22, extras) from error
     return plugin
 
@@ -555,6 +562,13 @@ def _explain(error: Exception, host: Host, name: str, port: int, extras: Mapping
     if any(isinstance(cause, socket.gaierror) for cause in causes) or "DNS failure" in text:
         return RemoteError(
             "its name does not resolve", where=where, remedy="correct `hostname` in the inventory or DNS"
+        )
+    if "No existing session" in text or "Error reading SSH protocol banner" in text:
+        return RemoteError(
+            "it answers, and SSH comes no further: the host is overloaded, or what answers is no sshd",
+            where=where,
+            remedy="look at its load and its memory, and try: "
+            f"ssh -p {port} {name} true; to go on without it: --limit '!{host.name}'",
         )
     plain = next((str(c) for c in causes if isinstance(c, OSError) and not isinstance(c, socket.gaierror)), text)
     return RemoteError(
