@@ -34,6 +34,7 @@ lab-down: setup
 
 bench: setup system
 	$(BIN)/python -m tests.bench.noop
+	$(BIN)/python -m tests.bench.status
 
 setup: $(VENV)/.stamp
 

@@ -1,0 +1,145 @@
+"""How long a look at two clusters takes: ``status.py`` against ``ansible all -m ping`` on the same hosts, in turn.
+
+The ping does nothing but log in and run an empty module. ``status.py`` logs in, reads each host (service, files,
+certificates, clock, space), asks its member for status, health and member list, and compares all of it with what deploy
+would write. Ansible is configured as for ``tests.bench.noop``: pipelining, kept connections (warm after the first
+round), forks for all hosts, no search for an interpreter. It needs Python on the hosts, which is put there before
+anything is measured; so all six are Debian hosts, none emulated.
+
+Each round runs both, each time in another order; medians of wall time count, process start included. Exit code 1 only
+when a run failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from etcdfleet.settings import open_nornir
+from tests.bench.noop import HERE, ROOT, RUN_SECONDS, VENV, NotANoopError, lab_environment, make_venv
+
+AIM = 0.5
+TOPOLOGY = HERE / "status.yaml"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.status", description=__doc__.split("\n")[0])
+    parser.add_argument("--lab", help="an existing lab of Debian hosts, deployed to (default: one of its own)")
+    parser.add_argument("--rounds", type=int, default=7, help="how often each tool runs (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    make_venv()
+    try:
+        with lab(options.lab) as folder, tempfile.TemporaryDirectory(prefix="etcdfleet-bench-") as temporary:
+            measure(folder, Path(temporary), max(1, options.rounds))
+    except (NotANoopError, subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+@contextmanager
+def lab(name: str | None) -> Iterator[Path]:
+    """The folder of a lab: an existing one, or one that is brought up, deployed to, and taken down at the end."""
+    folder = ROOT / ".lab" / (name or "bench-status")
+    if name:
+        yield folder
+        return
+    command = [sys.executable, "-m", "lab"]
+    subprocess.run([*command, "up", "--name", folder.name, str(TOPOLOGY)], cwd=ROOT, check=True)
+    try:
+        deploy = [sys.executable, str(ROOT / "runbooks" / "deploy.py"), "--config", str(folder / "config.yaml")]
+        environment = {**os.environ, **lab_environment(folder)}
+        subprocess.run([*deploy, "--quiet"], env=environment, check=True, timeout=RUN_SECONDS)
+        yield folder
+    finally:
+        subprocess.run([*command, "down", "--name", folder.name], cwd=ROOT, check=True)
+
+
+def measure(folder: Path, temporary: Path, rounds: int) -> None:
+    """Runs both in turn and prints the table."""
+    config = folder / "config.yaml"
+    hosts = write_inventory(config, temporary)
+    inventory = str(temporary / "ansible.json")
+    ours = [sys.executable, str(ROOT / "runbooks" / "status.py"), "--config", str(config), "--json"]
+    ping = [str(VENV / "bin" / "ansible"), "-i", inventory, "all", "-m", "ping"]
+    print("bench: Python for Ansible on the hosts (not measured)", flush=True)
+    run([str(VENV / "bin" / "ansible-playbook"), "-i", inventory, "python.yml"], temporary)
+    times: dict[str, list[float]] = {"status.py": [], "ansible ping": []}
+    order = list(times)
+    for _ in range(rounds):
+        for tool in order:
+            began = time.monotonic()
+            if tool == "status.py":
+                run([*ours, str(temporary / "events")], temporary)
+                times[tool].append(time.monotonic() - began)
+                check(temporary / "events", hosts)
+            else:
+                said = run(ping, temporary)
+                times[tool].append(time.monotonic() - began)
+                if said.count('"ping": "pong"') != len(hosts):
+                    raise NotANoopError(f"not all hosts answered the ping:\n{said}")
+        order.reverse()
+    ratio = statistics.median(times["status.py"]) / statistics.median(times["ansible ping"])
+    print(f"\n{len(hosts)} hosts, {rounds} rounds\n{'':14}{'median':>9}{'fastest':>9}{'slowest':>9}")
+    for tool, seconds in times.items():
+        print(f"{tool:14}{statistics.median(seconds):>7.2f} s{min(seconds):>7.2f} s{max(seconds):>7.2f} s")
+    print(f"status.py / ansible ping: {ratio:.2f} (aim: at most {AIM})", flush=True)
+
+
+def write_inventory(config: Path, temporary: Path) -> list[str]:
+    """Ansible's inventory of the same hosts; returns their names."""
+    nornir, fleet = open_nornir(config)
+    extras = nornir.inventory.defaults.connection_options["netmiko"].extras or {}
+    hosts = {
+        name: {
+            "ansible_host": settings.hostname,
+            "ansible_user": nornir.inventory.hosts[name].username or "root",
+            "ansible_become": (nornir.inventory.hosts[name].username or "root") != "root",
+            "ansible_ssh_private_key_file": extras["key_file"],
+            "ansible_ssh_common_args": f"-o UserKnownHostsFile={extras['alt_key_file']}",
+        }
+        for name, settings in fleet.hosts.items()
+    }
+    (temporary / "ansible.json").write_text(json.dumps({"all": {"hosts": hosts}}))
+    return list(hosts)
+
+
+def check(events: Path, hosts: list[str]) -> None:
+    """Raises NotANoopError unless the run saw every member serve, in one round trip each."""
+    facts = json.loads(events.read_text().splitlines()[-1])["facts"]
+    seen = {name: (facts.get(name, {}).get("state"), facts.get(name, {}).get("ssh_round_trips")) for name in hosts}
+    if set(seen.values()) != {("serves", 1)}:
+        raise NotANoopError(f"status.py did not see all members serve in one round trip: {seen}")
+
+
+def run(command: list[str], temporary: Path) -> str:
+    """Runs a command without any Vault; returns what it printed. Raises NotANoopError when it failed."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("VAULT_")}
+    environment |= {"NO_COLOR": "1", "PYTHONDONTWRITEBYTECODE": "", "ANSIBLE_HOME": str(temporary / "home")}
+    environment["PATH"] = f"{VENV / 'bin'}:{os.environ['PATH']}"
+    done = subprocess.run(
+        command,
+        cwd=HERE / "ansible",
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=RUN_SECONDS,
+    )
+    if done.returncode != 0:
+        raise NotANoopError(f"{command[0]} failed with exit code {done.returncode}:\n{done.stdout}\n{done.stderr}")
+    return done.stdout
+
+
+if __name__ == "__main__":
+    sys.exit(main())
