@@ -17,7 +17,6 @@ from tests.lab.deploy_helpers import (
     CERTS,
     TOPOLOGIES,
     Outcome,
-    Running,
     begin_deploy,
     deploy,
     inventory_variant,
@@ -29,14 +28,10 @@ from tests.lab.deploy_helpers import (
     wait_for,
 )
 from tests.lab.load import client_pair, etcdctl_outside, missing, under_load
+from tests.lab.rotate_helpers import RUNBOOK, rotate, rotating, serials, served
 from tests.lab.watch import watching
 
 CLUSTERS = ("t-sd", "t-rc")
-RUNBOOK = "rotate_certs"
-
-
-def rotate(handle: LabHandle, *args: str, **how: Any) -> Outcome:
-    return begin_deploy(handle, *args, runbook=RUNBOOK, **how).finish(600)
 
 
 @pytest.fixture(scope="module")
@@ -45,25 +40,6 @@ def clusters(lab_machine: None) -> Iterator[LabHandle]:  # noqa: ARG001
         outcome = deploy(handle, timeout=600)
         assert outcome.exit_code == 0, outcome.text
         yield handle
-
-
-def serials(handle: LabHandle, cluster: str) -> dict[str, list[str]]:
-    """The serials of the three certificates on each host of a cluster, as openssl there reads them."""
-    pairs = ("server", "client", "etcdctl")
-    return {
-        host: [
-            output(handle, host, f"openssl x509 -noout -serial -in {CERTS}/{pair}/{handle.plan.host(host).fqdn}.pem")
-            for pair in pairs
-        ]
-        for host in members(handle, cluster)
-    }
-
-
-def served(handle: LabHandle, host: str, port: int) -> str:
-    """The serial that a port shows now, as openssl on the host sees it."""
-    target = handle.plan.host(host)
-    command = f"echo | openssl s_client -connect {target.address}:{port} 2>/dev/null | openssl x509 -noout -serial"
-    return output(handle, host, command)
 
 
 def test_nothing_is_due(clusters: LabHandle) -> None:
@@ -178,10 +154,6 @@ def test_a_member_that_is_down_stops_the_cluster(clusters: LabHandle) -> None:
         output(clusters, down, "rc-service etcd start")
     wait_for("the cluster is healthy", lambda: unhealthy(clusters, "t-rc") == "")
     assert others
-
-
-def rotating(run: Running) -> bool:
-    return any(event.get("event") == "step_started" and event.get("step") == "rotate" for event in run.events())
 
 
 def test_of_two_at_once_one_works_and_the_other_says_who(clusters: LabHandle) -> None:

@@ -161,12 +161,14 @@ def test_the_disk_is_full_while_they_are_placed(cluster: LabHandle, tmp_path: Pa
         host,
         f"cd {sets}; dd if=/dev/zero of=filler bs=4k 2>/dev/null; truncate -s $(($(stat -c %s filler) - 20480)) filler",
     )
-    outcome = rotate(cluster, "--limit", host, config=config)
+    try:
+        outcome = rotate(cluster, "--limit", host, config=config)
+    finally:
+        output(cluster, host, f"rm {sets}/filler")
     block = failure(outcome, host, "rotate", within=60)
     assert "placing certificates failed" in block.what
     assert "No space left" in block.what
     assert "free space" in block.remedy
-    output(cluster, host, f"rm {sets}/filler")
     assert serials(cluster, CLUSTER) == before
     assert_sound(cluster, CLUSTER)
     completes(cluster, config, [host], "--limit", host)
@@ -199,10 +201,13 @@ def test_a_member_is_down_and_the_others_are_allowed(cluster: LabHandle, tmp_pat
     config, before = due_config(cluster, tmp_path, CLUSTER), serials(cluster, CLUSTER)
     down, other, third = HOSTS
     with stopped(cluster, down):
+        idle = rotate(cluster)
         degraded = rotate(cluster, "--allow-degraded", config=config)
         after = serials(cluster, CLUSTER)
         with stopped(cluster, other):
             refused = rotate(cluster, "--allow-degraded", "--force", config=config)
+    assert (idle.exit_code, set(idle.changed.values())) == (0, {0}), idle.text
+    assert "no certificate is due, but its member is not healthy: etcd does not run" in " ".join(idle.text.split())
     block = failure(degraded, down, "rotate", within=120)
     assert "etcd does not run" in block.what
     assert degraded.failed == [down], degraded.text
@@ -224,7 +229,6 @@ def test_the_clock_of_a_host_is_wrong(cluster: LabHandle, tmp_path: Path, offset
         outcome = rotate(cluster, config=config)
     finally:
         faketime.clear(cluster.plan, cluster.plan.host(target))
-    print(outcome.text)
     block = failure(outcome, target, "decide", code=3, within=60)
     assert "its clock is" in block.what
     assert "set the clock" in block.remedy
@@ -240,7 +244,6 @@ def test_interrupted_by_the_person(cluster: LabHandle, tmp_path: Path) -> None:
     reach(run, "placed", lambda: any(set_in_use(cluster, host) != sets[host] for host in HOSTS))
     run.interrupt()
     outcome = run.finish(120)
-    print(outcome.text)
     assert outcome.exit_code == 130, outcome.text
     assert outcome.report["status"] == "interrupted"
     first, *others = order(outcome)
@@ -269,20 +272,18 @@ def test_the_lock_of_a_run_that_hangs_is_broken(cluster: LabHandle, tmp_path: Pa
         after = serials(cluster, CLUSTER)
     first = run.finish(120)
     assert broken.exit_code == 0, broken.text
-    print(first.text)
     assert first.exit_code == 3, first.text
     assert "lock" in protection(first, CLUSTER).what
     assert serials(cluster, CLUSTER) == after
     assert_sound(cluster, CLUSTER)
 
 
-# Each with how many members have new certificates by then: one in which the next member was begun with is half a member
-# further.
+# Each with the numbers of members that may have new certificates by then: what a host was told to do it does, though
+# nobody listens any more.
 MOMENTS = {
     "all decided": ("step_finished", "decide", 3, {0, 1}),
     "a member is done": ("step_finished", "rotate", 1, {1, 2}),
     "two members are done": ("step_finished", "rotate", 2, {2, 3}),
-    "all are done": ("step_finished", "rotate", 3, {3}),
     "it verifies": ("step_started", "verify", 1, {3}),
 }
 
