@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# PYTHON_ARGCOMPLETE_OK
 """Look whether hosts are fit for etcd, as deploy does before it changes anything, and say what would be better."""
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def preflight(run: Run) -> None:
     """The preflight on all hosts at once, then advice for those that passed."""
     from etcdfleet.report.checklist import advice_lines
+    from etcdfleet.report.terminal import reading_width
     from etcdfleet.runners import RollingRunner
     from tasks.advice import advise
     from tasks.preflight import preflight as look
@@ -51,7 +53,7 @@ def preflight(run: Run) -> None:
         # One member of a cluster after the other: a quorum keeps its own pace.
         runner = RollingRunner(run.clusters, num_workers=run.workers)
         run.step("advice", advise, only=run.good_hosts, runner=runner if disk else None, disk=disk)
-    if found := advice_lines(run.record.record.clusters):
+    if found := advice_lines(run.record.record.clusters, reading_width(run.terminal.console)):
         run.say("\n".join(found))
 
 

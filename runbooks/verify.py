@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# PYTHON_ARGCOMPLETE_OK
 """Prove that clusters are what the inventory says, by everything that deploy verifies and more; changes nothing."""
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def verify(run: Run) -> None:
     """One step on all hosts at once, then the list of checks."""
     from etcdfleet.report.checklist import failed_lines, lines
+    from etcdfleet.report.terminal import reading_width
     from tasks.verify_deep import verify_deep
 
     run.step("verify", verify_deep, token=secrets.token_hex(6), write=not run.options.extra["no_write"])
@@ -42,7 +44,7 @@ def verify(run: Run) -> None:
         if found := failed_lines(hosts):
             run.terminal.complain("\n".join(found))
     else:
-        run.say("\n".join(lines(hosts, verbose=run.options.verbose)))
+        run.say("\n".join(lines(hosts, verbose=run.options.verbose, width=reading_width(run.terminal.console))))
 
 
 if __name__ == "__main__":

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from etcdfleet.report.model import HostRecord
 from etcdfleet.report.words import wrapped
 
-_WIDTH = 100
+WIDTH = 100
 _WORDS = (("ok", "passed"), ("warning", "with a warning"), ("failed", "failed"), ("skipped", "not asked"))
 _MARKS = {"ok": "ok", "warning": "warning", "failed": "FAILED", "skipped": "-"}
 Check = Mapping[str, str]
 
 
-def lines(clusters: Mapping[str, Sequence[HostRecord]], *, verbose: bool = False) -> list[str]:
+def lines(clusters: Mapping[str, Sequence[HostRecord]], *, verbose: bool = False, width: int = WIDTH) -> list[str]:
     """The whole list, for people; with ``verbose`` each check of each host with its evidence."""
     found: list[str] = []
     for cluster, hosts in clusters.items():
@@ -23,26 +23,26 @@ def lines(clusters: Mapping[str, Sequence[HostRecord]], *, verbose: bool = False
             found.append(f"  {host.name:<{names}}  {_count(_checks(host))}")
             if verbose:
                 found += [
-                    _hanging(f"    {_MARKS[check['status']]:<8} {check['check']}: {check['evidence']}", 13)
+                    _hanging(f"    {_MARKS[check['status']]:<8} {check['check']}: {check['evidence']}", 13, width)
                     for check in _checks(host)
                 ]
-        found += _failed(hosts)
+        found += _failed(hosts, width)
     return found
 
 
-def failed_lines(clusters: Mapping[str, Sequence[HostRecord]]) -> list[str]:
+def failed_lines(clusters: Mapping[str, Sequence[HostRecord]], width: int = WIDTH) -> list[str]:
     """What is wrong alone."""
-    return [line for hosts in clusters.values() for line in _failed(hosts)]
+    return [line for hosts in clusters.values() for line in _failed(hosts, width)]
 
 
-def advice_lines(clusters: Mapping[str, Sequence[HostRecord]]) -> list[str]:
+def advice_lines(clusters: Mapping[str, Sequence[HostRecord]], width: int = WIDTH) -> list[str]:
     """What the preflight advises, host by host."""
     found: list[str] = []
     for cluster, hosts in clusters.items():
         advised = [(host.name, host.facts["advice"]) for host in hosts if isinstance(host.facts.get("advice"), list)]
         found += ["", cluster] if advised else []
         for name, sentences in advised:
-            found += [f"  {name}", *(_hanging(f"    {sentence}", 6) for sentence in sentences)]
+            found += [f"  {name}", *(_hanging(f"    {sentence}", 6, width) for sentence in sentences)]
     return found
 
 
@@ -59,7 +59,7 @@ def _count(checks: Sequence[Check]) -> str:
     return f"{len(checks)} checks: {', '.join(words)}"
 
 
-def _failed(hosts: Sequence[HostRecord]) -> Iterator[str]:
+def _failed(hosts: Sequence[HostRecord], width: int) -> Iterator[str]:
     """What failed, in the order of the checks; what several hosts say alike is said once."""
     by_text: dict[tuple[str, str, str, str], list[str]] = {}
     for host in hosts:
@@ -72,9 +72,9 @@ def _failed(hosts: Sequence[HostRecord]) -> Iterator[str]:
         yield f"  FAILED  {name}  ({', '.join(names)})"
         for label, text in (("seen", evidence), ("cause", cause), ("remedy", remedy)):
             if text:
-                yield _hanging(f"    {label:<8}{text}", 12)
+                yield _hanging(f"    {label:<8}{text}", 12, width)
 
 
-def _hanging(text: str, indent: int) -> str:
+def _hanging(text: str, indent: int, width: int) -> str:
     lead = text[: len(text) - len(text.lstrip())]
-    return lead + wrapped(text.strip(), _WIDTH - len(lead), indent)
+    return lead + wrapped(text.strip(), width + indent - len(lead), indent)
