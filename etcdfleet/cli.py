@@ -201,7 +201,7 @@ def _run(
         with _stop_signals(recorder, terminal):
             at_once = _carry_out(body, run)
             record = recorder.finish(interrupted=at_once or recorder.cut_short)
-            _save(folder, recorder, terminal)
+            _save(folder, recorder, terminal, page=kept)
         terminal.sum_up(record, folder if kept else None)
     if at_once:
         # Workers still wait for hosts, and Python would wait for the workers.
@@ -302,11 +302,19 @@ def _stop_signals(recorder: RunRecorder, terminal: Terminal) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _save(folder: ReportFolder, recorder: RunRecorder, terminal: Terminal) -> None:
+def _save(folder: ReportFolder, recorder: RunRecorder, terminal: Terminal, *, page: bool) -> None:
+    document = recorder.as_json()
     try:
-        folder.write(recorder.as_json(), durable=True)
+        folder.write(document, durable=True)
     except OSError as error:
         terminal.complain(
             f"warning  {folder.report}: cannot be written: {error.strerror}; make room, or choose another folder with "
             "--report-dir"
         )
+        return
+    try:
+        if page:
+            folder.write_page(document)
+    except Exception as error:  # the page is a picture of the report, and no reason for a run to fail
+        logging.getLogger(__name__).exception("report.html could not be made")
+        terminal.complain(f"warning  {folder.page}: cannot be written: {getattr(error, 'strerror', None) or error}")

@@ -1,4 +1,4 @@
-"""What a run leaves on disk: ``reports/<UTC time>-<runbook>/`` with report.json and the log."""
+"""What a run leaves on disk: ``reports/<UTC time>-<runbook>/`` with report.json, report.html and the log."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from etcdfleet.errors import UsageError
+from etcdfleet.localfiles import write_whole
 from etcdfleet.report.secrets import Redactor, plain
 
 log = logging.getLogger("etcdfleet.run")
@@ -58,6 +59,11 @@ class ReportFolder:
         return self.path / "report.json"
 
     @property
+    def page(self) -> Path:
+        """report.html."""
+        return self.path / "report.html"
+
+    @property
     def log(self) -> Path:
         """The log of the run."""
         return self.path / f"{self.runbook}.log"
@@ -82,6 +88,13 @@ class ReportFolder:
             temporary.unlink(missing_ok=True)
             raise
         self.lost = False
+
+    def write_page(self, document: Mapping[str, Any]) -> None:
+        """Write report.html of the same document, whole or not at all, mode 0600. Raises OSError."""
+        from etcdfleet.report.page import render
+
+        # What a host answered need not be text in any encoding.
+        write_whole(self.page, render(document).encode("utf-8", "replace").decode(), 0o600)
 
 
 class _Held:

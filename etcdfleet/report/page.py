@@ -42,7 +42,8 @@ _KNOWN_FACTS = {
     "sync_p99_ms": "synced write (p99)",
     "ssh_round_trips": "SSH round trips",
 }
-_SHOWN_ELSEWHERE = ("certificates", "checks", "decisions", "client_certificate")
+_SHOWN_ELSEWHERE = ("certificates", "checks", "decisions", "advice", "client_certificate")
+_URGENCY = ("failed", "warning", "skipped", "ok")
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,17 @@ class DiffLine:
 
     kind: str
     text: str
+
+
+@dataclass(frozen=True)
+class Check:
+    """Something that was verified; ``status`` is ok, warning, failed or skipped."""
+
+    name: str
+    status: str
+    evidence: str
+    cause: str
+    remedy: str
 
 
 class Page:
@@ -180,16 +192,16 @@ class Page:
         ]
         return (*known, *others)
 
-    def checks(self, host: HostRecord) -> tuple[Mapping[str, Any], ...]:
+    def checks(self, host: HostRecord) -> tuple[Check, ...]:
         """What was verified on a host, what is not well first."""
         found = host.facts.get("checks")
-        checks = [one for one in found if isinstance(one, Mapping)] if isinstance(found, list) else []
-        return tuple(sorted(checks, key=lambda one: one.get("ok") is not False))
+        checks = [_check(one) for one in found if isinstance(one, Mapping)] if isinstance(found, list) else []
+        return tuple(sorted(checks, key=lambda check: _URGENCY.index(check.status)))
 
-    def decisions(self, host: HostRecord) -> tuple[str, ...]:
-        """What was decided about each certificate."""
-        found = host.facts.get("decisions")
-        return tuple(str(one) for one in found) if isinstance(found, list) else ()
+    def said(self, host: HostRecord) -> tuple[str, ...]:
+        """What was decided about each certificate, and what was advised."""
+        lists = [host.facts.get(key) for key in ("decisions", "advice")]
+        return tuple(str(one) for found in lists if isinstance(found, list) for one in found)
 
     def summary_facts(self, host: HostRecord) -> tuple[str, str]:
         """Version, and life left of the certificate that ends first, for the matrix."""
@@ -240,6 +252,12 @@ def _kind(line: str) -> str:
     return {"+": "add", "-": "del", "@": "hunk"}.get(line[:1], "same")
 
 
+def _check(found: Mapping[str, Any]) -> Check:
+    status = str(found.get("status") or ("failed" if found.get("ok") is False else "ok"))
+    texts = [str(found.get(key) or "") for key in ("evidence", "cause", "remedy")]
+    return Check(str(found.get("check") or ""), status if status in _URGENCY else "failed", *texts)
+
+
 def _fact(key: str, value: object) -> str:
     if key == "db_size_bytes" and isinstance(value, int):
         return words.size_text(value)
@@ -267,8 +285,11 @@ def _text(name: str) -> str:
 def _environment() -> jinja2.Environment:
     import jinja2
 
+    from etcdfleet.report.bytecode import BesideSource
+
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_FOLDER),
+        bytecode_cache=BesideSource(_FOLDER),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -11,6 +11,7 @@ import pytest
 from etcdfleet.errors import UsageError
 from etcdfleet.report.files import ReportFolder, logging_to
 from etcdfleet.report.secrets import Redactor
+from tests.report_samples import failed_deploy
 
 MOMENT = datetime(2026, 11, 23, 17, 3, 55, tzinfo=UTC)
 
@@ -88,3 +89,13 @@ def test_debug_shows_errors_on_the_terminal(tmp_path: Path, capsys: pytest.Captu
     with logging_to(tmp_path / "log", Redactor("hush-hush"), debug=True):
         logging.getLogger("etcdfleet.run").error("hush-hush failed")
     assert "[secret] failed" in capsys.readouterr().err
+
+
+def test_the_page_is_written_beside_the_report(tmp_path: Path) -> None:
+    folder = ReportFolder(tmp_path, "deploy", MOMENT)
+    folder.write_page({**failed_deploy(), "by": "broken \udcff name"})
+    assert mode(folder.page) == 0o600
+    text = folder.page.read_text(encoding="utf-8")
+    assert "broken ? name" in text
+    assert "stopped to protect k3s-edge" in text
+    assert [path.name for path in folder.path.iterdir()] == ["report.html"]
