@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Mapping, MutableMapping
 from dataclasses import replace
 from typing import Any
@@ -173,7 +174,7 @@ def _life_facts(life: Life) -> dict[str, Any]:
     return {
         "serial": life.serial,
         "not_after": life.ends.isoformat() if life.ends else "",
-        "days_left": round(life.days_left, 2),
+        "days_left": math.floor(life.days_left),
         "due": life.due,
     }
 
