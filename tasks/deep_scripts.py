@@ -102,7 +102,8 @@ trap 'rm -f "$f"' EXIT
 {ask} >"$f" 2>&1 & p=$!
 n=0; while [ $n -lt {KNOCK_SECONDS * 10} ] && ! grep -qE '^HTTP|rror' "$f"; do sleep 0.1; n=$((n + 1)); done
 kill $p 2>/dev/null
-cat <"$f" """
+cat <"$f"
+[ $n -lt {KNOCK_SECONDS * 10} ] || exit 124"""
 
 
 def _listing(settings: HostSettings) -> str:

@@ -147,7 +147,7 @@ def _look(site: Site) -> tuple[list[Finding], EndpointStatus | None, tuple[str, 
     began, first = time.monotonic(), ""
     while True:
         answers = _answers(site.remote.batch(cluster_commands(settings), parallel=True, timeout=120))
-        moving = settling(answers)
+        moving = settling(answers, len(expected))
         if not moving or time.monotonic() - began > SETTLE_SECONDS:
             break
         first = first or moving

@@ -57,12 +57,14 @@ def answering(expected: Sequence[ExpectedMember], answers: ClusterAnswers) -> tu
     return tuple(member for member in expected if member.name in found)
 
 
-def settling(answers: ClusterAnswers) -> str:
-    """What is going on among the members that answer, and will be over soon; empty if nothing is."""
+def settling(answers: ClusterAnswers, count: int) -> str:
+    """What is going on among the members that answer, of ``count``, and will be over soon; empty if nothing is."""
+    if len(answers.statuses) < count // 2 + 1:
+        return ""  # without a quorum nothing settles
     leaders = {status.leader_id for status in answers.statuses}
     if 0 in leaders:
         return "there was no leader"
-    if leaders and not leaders & {status.member_id for status in answers.statuses}:
+    if _leader_gone(answers):
         return "the leader did not answer"
     if len(leaders) > 1 or len({status.term for status in answers.statuses}) > 1:
         return "an election was under way"
@@ -107,9 +109,14 @@ def _leader_without_list(answers: ClusterAnswers, finding: Finding) -> Finding:
     return Finding(finding.check, True, "all that answer follow the same leader")
 
 
+def _leader_gone(answers: ClusterAnswers) -> bool:
+    leaders = {status.leader_id for status in answers.statuses} - {0}
+    return bool(leaders) and not leaders & {status.member_id for status in answers.statuses}
+
+
 def _leader_answers(answers: ClusterAnswers, finding: Finding) -> Finding:
     """Members follow a leader that is gone until they miss its heartbeats for long enough."""
-    if finding.check != "one leader" or settling(answers) != "the leader did not answer":
+    if finding.check != "one leader" or not _leader_gone(answers):
         return finding
     return failed(
         finding.check,
@@ -189,7 +196,7 @@ def _why(text: str) -> tuple[str, str]:
             "the database has reached its quota (alarm NOSPACE)",
             "compact, defragment each member in turn or raise cluster.quota_bytes, then etcdctl alarm disarm",
         )
-    if "permission denied" in text or "user name is empty" in text or "auth" in text:
+    if any(words in text for words in ("permission denied", "user name is empty", "invalid auth token")):
         return (
             "authentication is on, and this host's client certificate is not root's",
             "run setup_auth, or correct pki.client_common_name; docs/auth.md",

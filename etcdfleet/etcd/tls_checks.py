@@ -13,6 +13,7 @@ from etcdfleet.certs.want import Want, missing_names, span, usage_problems, utc
 from etcdfleet.errors import CertificateError
 from etcdfleet.etcd.checks import Finding, failed, skipped, warned
 from etcdfleet.facts import PairFacts
+from etcdfleet.remote import last_lines
 from etcdfleet.settings.base import RoleName, Side
 from etcdfleet.settings.models import HostSettings
 
@@ -198,7 +199,10 @@ def knocks(settings: HostSettings, roles: Sequence[RoleName]) -> tuple[Knock, ..
 
 
 _ALERT = re.compile(r"alert ([a-z ]+?)(:|$)", re.MULTILINE)
-_NO_CONNECTION = re.compile(r"connect:errno|Connection refused|No route to host|BIO_connect|timed out", re.IGNORECASE)
+_UNREADABLE = re.compile(r"could not (open|read|find)|unable to load|no such file", re.IGNORECASE)
+_NO_CONNECTION = re.compile(
+    r"connect:errno|Connection refused|No route to host|BIO_connect|BIO_lookup|timed out", re.IGNORECASE
+)
 
 
 def knock_finding(knock: Knock, rc: int, said: str, excuse: str = "") -> Finding:
@@ -221,8 +225,23 @@ def knock_finding(knock: Knock, rc: int, said: str, excuse: str = "") -> Finding
             "etcd does not run, or the name of this host resolves to another address",
             "see the checks of service and names, and etcd's log on this host",
         )
-    if not said.strip() and rc in (124, 143):
+    if rc in (124, 143) and not alert:
         return failed(knock.check, "no answer", "etcd hangs", "see etcd's log on this host")
+    if _UNREADABLE.search(said):
+        return failed(
+            knock.check,
+            "openssl cannot read the certificate or its key",
+            "a file of the pair is missing or damaged",
+            "see the checks of this certificate; run deploy",
+        )
+    if not alert and "verify return:1" not in said:
+        # Whoever is refused has seen the server's certificate before.
+        return failed(
+            knock.check,
+            f"no proof of a refusal: {last_lines(said) or 'openssl said nothing'}",
+            "openssl is too old or too small for the question, or the connection broke",
+            "run it again; ask by hand with openssl s_client on the host",
+        )
     how = f"refused: {alert[1].strip()}" if alert else "refused: the connection was closed"
     if not knock.let_in:
         return Finding(knock.check, True, how)

@@ -90,16 +90,19 @@ def test_a_leader_that_is_gone_is_none() -> None:
         (answers("ab"), ""),
         (answers(leader=0), "there was no leader"),
         (answers("bc"), "the leader did not answer"),
+        (answers("b", leader=0), ""),  # nobody will be elected
     ],
 )
 def test_what_will_settle_by_itself(said: ClusterAnswers, words: str) -> None:
-    assert settling(said) == words
+    assert settling(said, 3) == words
 
 
 def test_two_leaders_and_a_laggard_will_settle() -> None:
     first, *rest = answers().statuses
-    assert settling(replace(answers(), statuses=(replace(first, leader_id=2), *rest))) == "an election was under way"
-    assert "behind" in settling(replace(answers(), statuses=(replace(first, raft_applied=0, raft_index=9000), *rest)))
+    assert settling(replace(answers(), statuses=(replace(first, leader_id=2), *rest)), 3) == "an election was under way"
+    assert "behind" in settling(
+        replace(answers(), statuses=(replace(first, raft_applied=0, raft_index=9000), *rest)), 3
+    )
 
 
 GOOD = """\

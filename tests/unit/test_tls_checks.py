@@ -131,6 +131,10 @@ RIGHT, WRONG = Knock("peer", 2380, "peer", True), Knock("peer", 2380, "client", 
         (RIGHT, 1, NOBODY, "failed", "no connection"),
         (WRONG, 1, NOBODY, "failed", "no connection"),  # that is no refusal
         (WRONG, 124, "", "failed", "no answer"),
+        (WRONG, 124, "verify return:1", "failed", "no answer"),
+        (WRONG, 1, "Could not open file or uri for loading client certificate from /x", "failed", "cannot read"),
+        (WRONG, 127, "sh: openssl: not found", "failed", "no proof of a refusal: sh: openssl: not found"),
+        (WRONG, 1, "BIO_lookup_ex:Name or service not known", "failed", "no connection"),
     ],
 )
 def test_knocking(knock: Knock, rc: int, said: str, status: str, words: str) -> None:
