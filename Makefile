@@ -5,13 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONUNBUFFERED = 1
 
-.PHONY: demo test lint unit format lab-up lab-down bench setup system
+.PHONY: demo test lint unit format lab-up lab-down bench setup system browser
 
 demo: setup system
 	$(BIN)/python -m lab up
 	. .lab/demo/env && $(BIN)/python runbooks/deploy.py --config .lab/demo/config.yaml
 
-test: lint unit system
+test: lint unit system browser
 	$(BIN)/python -m pytest tests/lab --durations=20
 
 lint: setup
@@ -40,6 +40,9 @@ setup: $(VENV)/.stamp
 
 system:
 	@sh lab/system.sh
+
+browser:
+	@sh lab/system.sh --browser
 
 $(VENV)/.stamp: requirements/dev.txt
 	@sh lab/system.sh --python "$(PYTHON)"
