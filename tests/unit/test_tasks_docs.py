@@ -71,4 +71,4 @@ def test_the_processor_in_the_documentation_is_one() -> None:
     (code,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
     names: dict[str, type] = {}
     exec(code, names)  # noqa: S102  our own documentation
-    assert callable(names["Notify"](topic="x").task_instance_completed)  # type: ignore[attr-defined]
+    assert callable(names["Notify"](topic="x").task_instance_completed)

@@ -1,0 +1,81 @@
+"""Tasks in a script of one's own, and Nornir's own ways to set things, on real hosts."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+
+from lab.state import PROJECT
+from tests.lab.conftest import LabHandle
+from tests.lab.deploy_helpers import deploy
+from tests.unit.test_tasks_docs import readme_script
+
+LOOKS = """
+from pathlib import Path
+from etcdfleet.settings import open_nornir
+from tasks import auth, certificates, configure, install, live, preflight, rollout, start, trust, verify, verify_deep
+
+tasks = [preflight.preflight, install.install, certificates.certificates, configure.configure, start.keep_running]
+tasks += [live.look, rollout.is_settled, trust.trust_state, auth.read_access, auth.prove_access]
+tasks += [verify.verify, verify_deep.verify_deep]
+for task in tasks:
+    # Each with a Nornir of its own: none may live on what another has left.
+    nornir, fleet = open_nornir(Path("config.yaml"))
+    results = nornir.filter(name="{host}").run(task=task)
+    print(f"{task.__module__}.{task.__name__}", {name: (r.failed, r.changed) for name, r in results.items()})
+    for result in results.values():
+        print(result.exception or "")
+    nornir.close_connections()
+"""
+
+
+def script(handle: LabHandle, code: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=handle.dir,
+        env={**os.environ, **handle.env, "PYTHONPATH": str(PROJECT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return re.sub(r"\x1b\[[0-9;]*m", "", done.stdout)
+
+
+def test_the_script_of_the_readme(sight: LabHandle) -> None:
+    cluster = sight.plan.clusters[0].name
+    said = script(sight, readme_script().replace("k8s-home", cluster))
+    hosts = [host.name for host in sight.plan.hosts if host.cluster == cluster]
+    assert re.findall(r"^\* (\S+) \*\* changed : False", said, re.MULTILINE) == hosts
+    assert "a synced write takes" in said or "amd64" in said
+
+
+def test_tasks_alone_on_a_host_that_is_as_wanted(sight: LabHandle) -> None:
+    (*_, host) = (host.name for host in sight.plan.hosts)
+    lines = [line for line in script(sight, LOOKS.replace("{host}", host)).splitlines() if line.startswith("tasks.")]
+    assert len(lines) == 12
+    assert [line for line in lines if not line.endswith(f"{{'{host}': (False, False)}}")] == []
+
+
+def test_a_serial_runner_by_variable(sight: LabHandle) -> None:
+    """One host after the other: at no time two at work, and with the same end."""
+    config = sight.dir / "serial.yaml"
+    text = (sight.dir / "config.yaml").read_text()
+    config.write_text(re.sub(r"^runner:\n(?:[ #].*\n)+", "", text, flags=re.MULTILINE))
+    assert "runner:" not in config.read_text()
+    cluster = sight.plan.clusters[0].name
+    outcome = deploy(sight, "--cluster", cluster, config=config, env={"NORNIR_RUNNER_PLUGIN": "serial"})
+    assert outcome.exit_code == 0, outcome.text
+    assert outcome.changed == dict.fromkeys(outcome.changed, 0)
+    at_work: set[str] = set()
+    most = 0
+    for event in outcome.events:
+        if event["event"] == "step_started":
+            at_work.add(event["host"])
+        elif event["event"] == "step_finished":
+            at_work.discard(event["host"])
+        most = max(most, len(at_work))
+    assert most == 1
