@@ -104,7 +104,8 @@ timeout {KNOCK_SECONDS} openssl s_client -quiet -connect {fqdn}:{knock.port} -se
     return f"""f=$(mktemp /run/etcdfleet.XXXXXX) || exit 98
 trap 'rm -f "$f"' EXIT
 {ask} >"$f" 2>&1 & p=$!
-n=0; while [ $n -lt {KNOCK_SECONDS * 10} ] && ! grep -qE '^HTTP|rror' "$f"; do sleep 0.1; n=$((n + 1)); done
+n=0; while [ $n -lt {KNOCK_SECONDS * 10} ] && kill -0 $p 2>/dev/null && ! grep -qE '^HTTP|rror' "$f"; do
+sleep 0.1; n=$((n + 1)); done
 kill $p 2>/dev/null
 cat <"$f"
 [ $n -lt {KNOCK_SECONDS * 10} ] || exit 124"""
