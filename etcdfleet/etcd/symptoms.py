@@ -18,7 +18,7 @@ import yaml
 
 TABLE = Path(__file__).with_name("symptoms.yaml")
 Level = Literal["failed", "warning", "note"]
-Origin = Literal["member", "gateway", "client"]
+Origin = Literal["member", "gateway", "host", "client"]
 _STARTS = re.compile(r'"msg":"(loaded server configuration|Running: |configuring peer listeners)')
 _START_LINES = 5
 """A start logs several of these lines, one right after the other; other lines come between two starts."""
@@ -61,7 +61,7 @@ def _symptom(row: dict[str, Any]) -> Symptom:
     if strange := set(row) - keys:
         raise ValueError(f"{TABLE.name}: {row.get('name')}: unknown {', '.join(sorted(strange))}")
     level, origins = row.get("level", "failed"), frozenset(row.get("from", ()))
-    if level not in ("failed", "warning", "note") or origins - {"member", "gateway", "client"}:
+    if level not in ("failed", "warning", "note") or origins - {"member", "gateway", "host", "client"}:
         raise ValueError(f"{TABLE.name}: {row['name']}: level or from is none that is known")
     return Symptom(
         row["name"],
@@ -115,7 +115,9 @@ def _origin(line: str, members: Collection[str], own: Collection[str], *, gatewa
         return None
     if remote[1] in members:
         return "member"
-    return "gateway" if gateway and remote[1] in own else "client"
+    if remote[1] not in own:
+        return "client"
+    return "gateway" if gateway else "host"
 
 
 def since_last_start(log: str) -> Sequence[str]:

@@ -48,6 +48,7 @@ def rejected(address: str, error: str) -> str:
 
 
 KEY_USAGE = "tls: failed to verify client certificate: x509: certificate specifies an incompatible key usage"
+WRONG_ADDRESS = 'tls: \\"198.51.100.2\\" does not match any of DNSNames [\\"root\\"]'
 UNKNOWN_CA = "tls: failed to verify client certificate: x509: certificate signed by unknown authority"
 
 
@@ -127,6 +128,8 @@ def test_a_line_without_time_has_that_of_the_line_before() -> None:
         (rejected("198.51.100.3", KEY_USAGE), False, "incompatible key usage"),
         (rejected("198.51.100.3", UNKNOWN_CA), False, "certificate refused"),
         (rejected("127.0.0.1", UNKNOWN_CA), True, ""),
+        (rejected("198.51.100.2", WRONG_ADDRESS), False, ""),  # our own check, with the client's certificate
+        (rejected("192.0.2.1", WRONG_ADDRESS), False, "address not in certificate"),  # a peer behind a translation
         (rejected("192.0.2.1", UNKNOWN_CA), False, ""),  # some client's affair
     ],
 )
