@@ -40,6 +40,8 @@ def host_commands(site: Site, seen: Observed) -> dict[str, str]:
         f" | grep -v '^{_EMPTY_SHA256}'"
         for role in roles
     }
+    if not seen.service.running:
+        return found
     return found | {knock_name(knock): _knock(settings, seen, knock) for knock in knocks(settings, roles)}
 
 

@@ -66,6 +66,7 @@ from tasks.verify import (
 SETTLE_SECONDS = 20.0
 """An election, or a member that is a moment behind, is waited out for so long at most."""
 PORT_SECONDS = 1.0
+NOT_RUNNING = "etcd does not run on this host"
 
 
 def verify_deep(task: Task, token: str = "", write: bool = True) -> Result:
@@ -88,11 +89,10 @@ def verify_deep(task: Task, token: str = "", write: bool = True) -> Result:
     findings += _here(site, seen, status)
     differences, diff = _drift(task, site, seen)
     findings += differences
-    if site.settings.preflight.controller_reaches_members:
-        findings += served_findings(site.settings, placed_leaves(site.settings, seen), seen)
-    else:
-        findings.append(skipped("served to the controller", "preflight.controller_reaches_members is false"))
+    findings += _served(site, seen)
     findings += _write_probe(site, status, silent, token, write=write and not task.is_dry_run())
+    # Why etcd does not run comes before all that follows from it.
+    findings.sort(key=lambda finding: finding.check != "service" and not finding.check.startswith("log"))
     return _result(task, site, findings, status, diff, time.monotonic() - began)
 
 
@@ -209,6 +209,8 @@ def _tls(site: Site, seen: Observed, said: Mapping[str, CommandResult], served: 
         anchor = trusted_text(seen, side_of(role)) or ""
         found += certificate_findings(settings, role, pair, anchor, known, seen.facts.clock_now)
     tries = knocks(settings, roles)
+    if not seen.service.running:
+        return [*found, *(skipped(knock.check, NOT_RUNNING) for knock in tries), health_finding(None, NOT_RUNNING)]
     if not seen.facts.has_openssl:
         found += [skipped(knock.check, "there is no openssl on the host to ask with") for knock in tries]
         found += [refusal_finding(role, said[f"{role} as client"], served) for role in refused_as_client(settings)]
@@ -281,6 +283,18 @@ def _here(site: Site, seen: Observed, status: EndpointStatus | None) -> list[Fin
         pending_finding(seen.facts),
         *_names(settings, seen),
     ]
+
+
+def _served(site: Site, seen: Observed) -> list[Finding]:
+    """What the ports serve to this machine."""
+    check = "served to the controller"
+    if not site.settings.preflight.controller_reaches_members:
+        return [skipped(check, "preflight.controller_reaches_members is false")]
+    if not seen.service.running:
+        return [skipped(check, NOT_RUNNING)]
+    found = served_findings(site.settings, placed_leaves(site.settings, seen), seen)
+    cause = "a firewall between this machine and the host, or another certificate in use than lies on its disk"
+    return [finding if finding.ok else replace(finding, cause=cause) for finding in found]
 
 
 def _names(settings: HostSettings, seen: Observed) -> list[Finding]:
