@@ -15,7 +15,6 @@ import yaml
 from nornir.core.task import Result, Task
 
 from etcdfleet import preflight
-from etcdfleet.certs import leads_to, readable
 from etcdfleet.errors import FleetError, RemoteError, VerificationError
 from etcdfleet.etcd.checks import Finding, failed, skipped, warned
 from etcdfleet.etcd.cluster_checks import ClusterAnswers, answering, cluster_checks, probe_checks, settling
@@ -31,7 +30,6 @@ from etcdfleet.etcd.host_checks import (
     space_finding,
 )
 from etcdfleet.etcd.symptoms import sightings
-from etcdfleet.etcd.tls_checks import certificate_findings, health_finding, knock_finding, knocks
 from etcdfleet.etcd.view import (
     EndpointStatus,
     ExpectedMember,
@@ -44,29 +42,18 @@ from etcdfleet.etcd.view import (
 )
 from etcdfleet.paths import CONFIG
 from etcdfleet.remote import CommandResult
-from etcdfleet.settings.base import RoleName, Side, side_of
 from etcdfleet.settings.models import HostSettings, client_url, peer_url
 from etcdfleet.step import StepOutcome
-from tasks.anchors import trusted_text
 from tasks.configure import desired_files, same, unified_diff
-from tasks.deep_scripts import cluster_commands, host_commands, knock_name, probe_script
+from tasks.deep_scripts import cluster_commands, host_commands, probe_script
 from tasks.observe import Observed, Site, site_of
 from tasks.sources import needed_roles
-from tasks.verify import (
-    PEER_AS_CLIENT,
-    peer_trusted_as_client,
-    placed_leaves,
-    refusal_finding,
-    refused_as_client,
-    served_findings,
-    service_finding,
-    status_facts,
-)
+from tasks.verify import service_finding, status_facts
+from tasks.verify_tls import seen_from_here, tls_findings
 
 SETTLE_SECONDS = 20.0
 """An election, or a member that is a moment behind, is waited out for so long at most."""
 PORT_SECONDS = 1.0
-NOT_RUNNING = "etcd does not run on this host"
 
 
 def verify_deep(task: Task, token: str = "", write: bool = True) -> Result:
@@ -89,7 +76,7 @@ def verify_deep(task: Task, token: str = "", write: bool = True) -> Result:
     findings += _here(site, seen, status)
     differences, diff = _drift(task, site, seen)
     findings += differences
-    findings += _served(site, seen)
+    findings += seen_from_here(site, seen)
     findings += _write_probe(site, status, silent, token, write=write and not task.is_dry_run())
     # Why etcd does not run comes before all that follows from it.
     findings.sort(key=lambda finding: finding.check != "service" and not finding.check.startswith("log"))
@@ -167,7 +154,7 @@ def _look(site: Site) -> tuple[list[Finding], EndpointStatus | None, tuple[str, 
     status = next((status for status in answers.statuses if address(status.endpoint) == address(own)), None)
     there = {member.name for member in answering(expected, answers)}
     said = site.remote.batch(host_commands(site, seen), timeout=180)
-    findings += _tls(site, seen, said, status is not None)
+    findings += tls_findings(site, seen, said, status is not None)
     findings += _files(site, seen, said)
     return findings, status, tuple(member.name for member in expected if member.name not in there)
 
@@ -196,49 +183,6 @@ def _answers(said: Mapping[str, CommandResult]) -> ClusterAnswers:
         unanswered(asked.stderr),
         no_list,
     )
-
-
-def _tls(site: Site, seen: Observed, said: Mapping[str, CommandResult], served: bool) -> list[Finding]:
-    """Certificates on the disk, and whom the ports let in."""
-    settings, found = site.settings, list[Finding]()
-    roles = needed_roles(settings)
-    for role in roles:
-        pair = seen.facts.pairs.get(role)
-        key = said[f"{role} key"].text.partition(" ")[0] if f"{role} key" in said else ""
-        known = key if seen.facts.has_openssl else (pair.key_fingerprint if pair else None) or ""
-        anchor = trusted_text(seen, side_of(role)) or ""
-        found += certificate_findings(settings, role, pair, anchor, known, seen.facts.clock_now)
-    tries = knocks(settings, roles)
-    if not seen.service.running:
-        return [*found, *(skipped(knock.check, NOT_RUNNING) for knock in tries), health_finding(None, NOT_RUNNING)]
-    if not seen.facts.has_openssl:
-        found += [skipped(knock.check, "there is no openssl on the host to ask with") for knock in tries]
-        found += [refusal_finding(role, said[f"{role} as client"], served) for role in refused_as_client(settings)]
-        return [*found, health_finding(None, "there is no openssl on the host to ask with")]
-    for knock in tries:
-        answer = said[knock_name(knock)]
-        excuse = _excuse(settings, seen, knock.side, knock.shown)
-        found.append(knock_finding(knock, answer.rc, answer.stdout + answer.stderr, excuse))
-        if knock.side == "client" and knock.shown == "client":
-            found.append(health_finding(answer.stdout))
-    if not settings.cluster.client_tls:
-        found.append(health_finding(None, "clients have no TLS; etcdctl's check of health stands for it"))
-    return found
-
-
-def _excuse(settings: HostSettings, seen: Observed, side: Side, shown: RoleName | None) -> str:
-    """Why the settings let a certificate in that they should not; empty if they do not."""
-    if shown is None:
-        return ""
-    if settings.pki.trust == "single":
-        return PEER_AS_CLIENT if side == "client" else "there is one CA for peers and clients (pki.trust: single)"
-    if shown == "peer":
-        return peer_trusted_as_client(settings, seen)
-    pair = seen.facts.pairs.get(shown)
-    leaf, trusted = readable(pair.pem if pair else None), readable(trusted_text(seen, "peer"))
-    if leaf and trusted and leads_to(leaf, trusted, at=seen.facts.clock_now):
-        return "while a CA of before is trusted for peers, a client's certificate is accepted as a peer's"
-    return ""
 
 
 def _files(site: Site, seen: Observed, said: Mapping[str, CommandResult]) -> list[Finding]:
@@ -283,18 +227,6 @@ def _here(site: Site, seen: Observed, status: EndpointStatus | None) -> list[Fin
         pending_finding(seen.facts),
         *_names(settings, seen),
     ]
-
-
-def _served(site: Site, seen: Observed) -> list[Finding]:
-    """What the ports serve to this machine."""
-    check = "served to the controller"
-    if not site.settings.preflight.controller_reaches_members:
-        return [skipped(check, "preflight.controller_reaches_members is false")]
-    if not seen.service.running:
-        return [skipped(check, NOT_RUNNING)]
-    found = served_findings(site.settings, placed_leaves(site.settings, seen), seen)
-    cause = "a firewall between this machine and the host, or another certificate in use than lies on its disk"
-    return [finding if finding.ok else replace(finding, cause=cause) for finding in found]
 
 
 def _names(settings: HostSettings, seen: Observed) -> list[Finding]:

@@ -1,0 +1,82 @@
+"""The TLS part of `tasks.verify_deep`: certificates on a host's disk, and whom its ports let in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from etcdfleet.certs import leads_to, readable
+from etcdfleet.etcd.checks import Finding, skipped
+from etcdfleet.etcd.tls_checks import certificate_findings, health_finding, knock_finding, knocks
+from etcdfleet.remote import CommandResult
+from etcdfleet.settings.base import RoleName, Side, side_of
+from etcdfleet.settings.models import HostSettings
+from tasks.anchors import trusted_text
+from tasks.deep_scripts import knock_name
+from tasks.observe import Observed, Site
+from tasks.sources import needed_roles
+from tasks.verify import (
+    PEER_AS_CLIENT,
+    peer_trusted_as_client,
+    placed_leaves,
+    refusal_finding,
+    refused_as_client,
+    served_findings,
+)
+
+NOT_RUNNING = "etcd does not run on this host"
+
+
+def tls_findings(site: Site, seen: Observed, said: Mapping[str, CommandResult], served: bool) -> list[Finding]:
+    """Certificates on the disk, and whom the ports let in."""
+    settings, found = site.settings, list[Finding]()
+    roles = needed_roles(settings)
+    for role in roles:
+        pair = seen.facts.pairs.get(role)
+        key = said[f"{role} key"].text.partition(" ")[0] if f"{role} key" in said else ""
+        known = key if seen.facts.has_openssl else (pair.key_fingerprint if pair else None) or ""
+        anchor = trusted_text(seen, side_of(role)) or ""
+        found += certificate_findings(settings, role, pair, anchor, known, seen.facts.clock_now)
+    tries = knocks(settings, roles)
+    if not seen.service.running:
+        return [*found, *(skipped(knock.check, NOT_RUNNING) for knock in tries), health_finding(None, NOT_RUNNING)]
+    if not seen.facts.has_openssl:
+        found += [skipped(knock.check, "there is no openssl on the host to ask with") for knock in tries]
+        found += [refusal_finding(role, said[f"{role} as client"], served) for role in refused_as_client(settings)]
+        return [*found, health_finding(None, "there is no openssl on the host to ask with")]
+    for knock in tries:
+        answer = said[knock_name(knock)]
+        excuse = _excuse(settings, seen, knock.side, knock.shown)
+        found.append(knock_finding(knock, answer.rc, answer.stdout + answer.stderr, excuse))
+        if knock.side == "client" and knock.shown == "client":
+            found.append(health_finding(answer.stdout))
+    if not settings.cluster.client_tls:
+        found.append(health_finding(None, "clients have no TLS; etcdctl's check of health stands for it"))
+    return found
+
+
+def _excuse(settings: HostSettings, seen: Observed, side: Side, shown: RoleName | None) -> str:
+    """Why the settings let a certificate in that they should not; empty if they do not."""
+    if shown is None:
+        return ""
+    if settings.pki.trust == "single":
+        return PEER_AS_CLIENT if side == "client" else "there is one CA for peers and clients (pki.trust: single)"
+    if shown == "peer":
+        return peer_trusted_as_client(settings, seen)
+    pair = seen.facts.pairs.get(shown)
+    leaf, trusted = readable(pair.pem if pair else None), readable(trusted_text(seen, "peer"))
+    if leaf and trusted and leads_to(leaf, trusted, at=seen.facts.clock_now):
+        return "while a CA of before is trusted for peers, a client's certificate is accepted as a peer's"
+    return ""
+
+
+def seen_from_here(site: Site, seen: Observed) -> list[Finding]:
+    """What the ports serve to this machine."""
+    check = "served to the controller"
+    if not site.settings.preflight.controller_reaches_members:
+        return [skipped(check, "preflight.controller_reaches_members is false")]
+    if not seen.service.running:
+        return [skipped(check, NOT_RUNNING)]
+    found = served_findings(site.settings, placed_leaves(site.settings, seen), seen)
+    cause = "a firewall between this machine and the host, or another certificate in use than lies on its disk"
+    return [finding if finding.ok else replace(finding, cause=cause) for finding in found]
