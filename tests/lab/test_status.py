@@ -1,0 +1,296 @@
+"""What ``status.py`` says of clusters that are sound, and in words of each thing that is not."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+
+from lab import faketime
+from lab.state import PROJECT
+from tests.lab.conftest import LabHandle
+from tests.lab.deploy_helpers import (
+    Outcome,
+    deploy,
+    etcdctl,
+    etcdctl_command,
+    inventory_variant,
+    members,
+    on_host,
+    output,
+    unhealthy,
+    wait_for,
+)
+from tests.lab.fault_helpers import traces
+from tests.unit.fake_run import SCHEMA
+
+NO_VAULT = {"VAULT_ADDR": None, "VAULT_TOKEN": None, "VAULT_CACERT": None}
+SD, RC = "s-sd", "s-rc"
+CONF = "/etc/etcd/conf.yml"
+
+
+def status(handle: LabHandle, *args: str, config: Path | None = None) -> Outcome:
+    """A run of status without any variable of Vault; it has a report, since the folder for it is named."""
+    outcome = deploy(handle, *args, runbook="status", env=NO_VAULT, config=config, timeout=120)
+    assert "Traceback" not in outcome.stdout + outcome.stderr, outcome.text
+    jsonschema.validate(outcome.report, SCHEMA)
+    return outcome
+
+
+def sentences(outcome: Outcome) -> list[str]:
+    """The sentences below the tables, lines joined again: ``BROKEN hosts: what remedy: …``."""
+    found: list[str] = []
+    for line in outcome.stdout.splitlines():
+        if re.match(r"  (BROKEN|wrong|soon) ", line):
+            found.append(" ".join(line.split()))
+        elif found and line.startswith(" " * 10):
+            found[-1] += " " + " ".join(line.split())
+    return found
+
+
+def said(outcome: Outcome, level: str, host: str, what: str) -> str:
+    """The one sentence of this level about a host, with these words and a remedy."""
+    mine = [text for text in sentences(outcome) if text.startswith(f"{level} ") and host in text and what in text]
+    assert len(mine) == 1, f"{level} {host} {what!r}: {mine}\n{outcome.text}"
+    assert "remedy: " in mine[0], mine
+    return mine[0]
+
+
+def heading(outcome: Outcome, cluster: str) -> str:
+    lines = outcome.stdout.splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith(f"{cluster}  "))
+    end = next(number for number in range(start, len(lines)) if lines[number].startswith("  host"))
+    return " ".join(" ".join(lines[start:end]).split())
+
+
+def row(outcome: Outcome, host: str) -> list[str]:
+    return next(line.split() for line in outcome.stdout.splitlines() if line.startswith(f"  {host} "))
+
+
+def leader_of(handle: LabHandle, cluster: str) -> str:
+    """The host of a cluster's leader, as etcdctl has it."""
+    for host in members(handle, cluster):
+        done = etcdctl(handle, host, "endpoint status -w json")
+        answers = json.loads(done.stdout or "[]")
+        if answers and answers[0]["Status"].get("leader") == answers[0]["Status"]["header"]["member_id"]:
+            return host
+    return ""
+
+
+def sound(handle: LabHandle, *clusters: str) -> None:
+    for cluster in clusters:
+        wait_for(f"{cluster} is sound", lambda cluster=cluster: not unhealthy(handle, cluster), every=1)  # type: ignore[misc]
+
+
+def untouched(handle: LabHandle) -> dict[str, list[str]]:
+    """What a deploy could change on a host of each kind, without the database: its log grows by itself."""
+    found = {host: traces(handle, host) for host in ("s-sd-1", "s-rc-1")}
+    return {host: [line for line in lines if "/var/lib/etcd/" not in line] for host, lines in found.items()}
+
+
+@contextmanager
+def pages(handle: LabHandle, *args: str) -> Iterator[tuple[subprocess.Popen[str], Path]]:
+    """status --watch on a pipe, as a person starts it, and the file with its pages."""
+    out = handle.dir / "watched"
+    argv = ["env", "--default-signal=INT", sys.executable, str(PROJECT / "runbooks" / "status.py"), "--watch", "1"]
+    argv += ["--config", str(handle.dir / "config.yaml"), *args]
+    with out.open("w") as file:
+        process = subprocess.Popen(argv, stdout=file, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+        try:
+            yield process, out
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+def last_page(out: Path) -> str:
+    """The last page that is whole."""
+    whole = re.split(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC, every .*$", out.read_text(), flags=re.MULTILINE)
+    return whole[-2] if len(whole) > 2 else ""
+
+
+def test_sound_clusters_without_vault(sight: LabHandle) -> None:
+    sound(sight, SD, RC)
+    before = untouched(sight)
+    reports = set((PROJECT / "reports").glob("*-status"))
+    outcome = status(sight)
+    assert outcome.exit_code == 0, outcome.text
+    for cluster in (SD, RC):
+        assert "3 of 3 members serve, can lose 1" in heading(outcome, cluster), outcome.text
+        assert f"leader {leader_of(sight, cluster)};" in heading(outcome, cluster), outcome.text
+        for host in members(sight, cluster):
+            facts = outcome.host(host)["facts"]
+            own = json.loads(etcdctl(sight, host, "endpoint status -w json").stdout)[0]["Status"]
+            assert (facts["state"], facts["drift"], facts["alarms"]) == ("serves", [], []), facts
+            assert facts["version"] == own["version"], facts
+            assert facts["member_id"] == f"{own['header']['member_id']:x}", facts
+            assert facts["raft_term"] == own["raftTerm"], facts
+            assert 0 < facts["raft_index"] <= own["raftIndex"], facts
+            assert facts["ssh_round_trips"] == 1, facts
+            assert set(facts["certificates"]) == {"peer", "server", "client"}, facts
+            assert all(pair["days_left"] > 1000 and not pair["due"] for pair in facts["certificates"].values()), facts
+            assert row(outcome, host)[1] == "serves", outcome.text
+            assert "ok" in row(outcome, host), outcome.text
+    assert not [text for text in sentences(outcome) if not text.startswith("soon")], outcome.text
+    assert all(len(line) <= 80 for line in outcome.stdout.splitlines()), outcome.text
+    assert "\x1b" not in outcome.stdout
+    assert untouched(sight) == before
+
+    # What a program gets, and that nothing is left behind where no folder was named.
+    argv = [sys.executable, str(PROJECT / "runbooks" / "status.py"), "--config", str(sight.dir / "config.yaml")]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("VAULT_")}
+    environment["VAULT_ADDR"] = "https://127.0.0.1:9"
+    done = subprocess.run(
+        [*argv, "--json", "-"], env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [events[0]["event"], events[-1]["event"]] == ["run_started", "run_finished"]
+    assert {facts["cluster_can_lose"] for facts in events[-1]["facts"].values()} == {1}
+    assert set((PROJECT / "reports").glob("*-status")) == reports
+
+
+def test_a_host_without_power_and_a_leader_just_lost(sight: LabHandle) -> None:
+    sound(sight, SD, RC)
+    leader, dead = leader_of(sight, SD), "s-rc-3"
+    others = [host for host in members(sight, SD) if host != leader]
+    with pages(sight) as (process, out):
+        wait_for("a page of watch", lambda: last_page(out).count("can lose 1") == 2)
+        try:
+            # KILL: a leader that is stopped in order hands over first.
+            output(sight, leader, "systemctl kill -s KILL etcd.service; systemctl stop etcd.service")
+            wait_for("watch shows it", lambda: "leader just lost" in out.read_text())
+            wait_for("another leader", lambda: leader_of(sight, SD) in others, every=1)
+            sight.stop(dead)
+            outcome = status(sight)
+            quiet = status(sight, "--quiet", "--cluster", SD)
+            wait_for("watch shows it", lambda: "cannot be reached by SSH" in last_page(out))
+        finally:
+            sight.start(dead)
+            output(sight, leader, "systemctl start etcd.service")
+            sound(sight, SD, RC)
+        # The host is there again: so is its row, over a new connection.
+        wait_for("watch shows them again", lambda: last_page(out).count("can lose 1") == 2)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(30) == 0, out.read_text()
+    shown = " ".join(out.read_text().split())
+    assert f"leader just lost: {leader} does not answer" in shown, out.read_text()
+    assert "Traceback" not in shown
+
+    assert outcome.exit_code == 1, outcome.text
+    said(outcome, "BROKEN", leader, "etcd does not run there")
+    said(outcome, "BROKEN", dead, "cannot be reached by SSH")
+    assert row(outcome, dead)[1] == "down", outcome.text
+    assert row(outcome, leader)[1] == "stopped", outcome.text
+    for cluster, lost in ((SD, leader), (RC, dead)):
+        assert "2 of 3 members serve, can lose none" in heading(outcome, cluster), outcome.text
+        said(outcome, "wrong", lost, "one more lost member stops the cluster")
+    assert sorted(outcome.failed) == sorted([leader, dead]), outcome.text
+    assert "cannot be reached" in outcome.error(dead), outcome.text
+
+    assert quiet.exit_code == 1, quiet.text
+    assert quiet.stdout.startswith("s-sd  2 of 3 members serve, can lose none"), quiet.text
+    assert "  host" not in quiet.stdout, quiet.text
+
+
+def test_a_database_at_its_quota(sight: LabHandle, tmp_path: Path) -> None:
+    sound(sight, RC)
+    full = "s-rc-2"
+
+    def smaller(files: dict[str, Any]) -> None:
+        files["inventory/groups.yaml"][RC]["data"]["cluster"]["quota_bytes"] = "64MiB"
+
+    config = inventory_variant(sight, tmp_path, smaller)
+    kept = {host: output(sight, host, f"cat {CONF}") for host in members(sight, RC)}
+    try:
+        for host in members(sight, RC):
+            output(sight, host, f"sed -i 's/^quota-backend-bytes: .*/quota-backend-bytes: {64 * 2**20}/' {CONF}")
+        output(sight, full, "rc-service etcd restart")
+        sound(sight, RC)
+        filling = etcdctl_loop(sight, full, 70)
+        assert "database space exceeded" in filling, filling
+        outcome = status(sight, "--cluster", RC, config=config)
+    finally:
+        for host, text in kept.items():
+            on_host(sight, host, f"cat > {CONF} <<'EOF'\n{text}EOF")
+        empty(sight, RC)
+        for host in members(sight, RC):  # all with the quota of before, and logs that begin anew
+            output(sight, host, "rc-service etcd restart")
+            sound(sight, RC)
+    assert outcome.exit_code == 1, outcome.text
+    sentence = said(outcome, "BROKEN", full, "database full (alarm NOSPACE)")
+    assert "takes no more writes" in sentence, sentence
+    assert all(word in sentence for word in ("compact", "defrag", "disarm")), sentence
+    assert "NOSPACE" in outcome.host(full)["facts"]["alarms"][0], outcome.text
+    assert row(outcome, full)[1] == "full", outcome.text
+    assert "3 of 3 members serve, can lose 1" in heading(outcome, RC), outcome.text
+    assert not [text for text in sentences(outcome) if "differs" in text], outcome.text
+    assert status(sight, "--cluster", RC).exit_code == 0
+
+
+def etcdctl_loop(handle: LabHandle, host: str, count: int) -> str:
+    """Writes so many values of 1 MiB, and gives what etcdctl said of the first that failed."""
+    put = etcdctl_command(handle, host, "put /status-test/fill-$n", seconds=20)
+    script = f"head -c 1000000 /dev/zero | tr '\\0' x >/tmp/fill; n=0; while [ $n -lt {count} ]; do n=$((n+1)); "
+    script += f"{put} </tmp/fill 2>&1 >/dev/null || break; done; rm /tmp/fill"
+    return on_host(handle, host, script, timeout=180).stdout
+
+
+def empty(handle: LabHandle, cluster: str) -> None:
+    """Deletes what the test wrote, gives the space back on each member, and ends the alarm."""
+    first = members(handle, cluster)[0]
+    wait_for("writes are possible to delete", lambda: etcdctl(handle, first, "get x").returncode == 0, every=1)
+    assert etcdctl(handle, first, "del --prefix /status-test/", seconds=30).returncode == 0
+    revision = json.loads(etcdctl(handle, first, "endpoint status -w json").stdout)[0]["Status"]["header"]["revision"]
+    assert etcdctl(handle, first, f"compact {revision}", seconds=30).returncode == 0
+    for host in members(handle, cluster):
+        assert etcdctl(handle, host, "defrag", seconds=60).returncode == 0
+    assert etcdctl(handle, first, "alarm disarm", seconds=30).returncode == 0
+
+
+def test_a_certificate_near_its_end_a_drifted_file_and_a_wrong_clock(sight: LabHandle, tmp_path: Path) -> None:
+    sound(sight, SD, RC)
+    ends, drifted, late = "s-sd-1", "s-sd-2", "s-rc-1"
+
+    def short(files: dict[str, Any]) -> None:
+        files["inventory/groups.yaml"][SD]["data"]["pki"]["roles"]["client"]["ttl"] = "72h"
+
+    renew = ["--force", "--only", "client", "--limit", ends, "--yes"]
+    config = inventory_variant(sight, tmp_path, short)
+    assert deploy(sight, *renew, runbook="rotate_certs", config=config).exit_code == 0
+    kept = output(sight, drifted, f"cat {CONF}")
+    try:
+        output(sight, drifted, f"printf '# by hand\\n' >> {CONF}")
+        faketime.set(sight.plan, sight.plan.host(late), "-90s")
+        outcome = status(sight, "--diff")
+        near = status(sight, "--limit", ends)
+    finally:
+        faketime.clear(sight.plan, sight.plan.host(late))
+        on_host(sight, drifted, f"cat > {CONF} <<'EOF'\n{kept}EOF")
+        renewed = deploy(sight, *renew, runbook="rotate_certs")
+    assert renewed.exit_code == 0, renewed.text
+
+    assert outcome.exit_code == 1, outcome.text
+    assert f"{CONF} differs" in said(outcome, "wrong", drifted, "from what deploy would write")
+    assert "-# by hand" in outcome.stdout, outcome.text
+    assert "behind" in said(outcome, "wrong", late, "its clock is"), outcome.text
+    assert outcome.host(late)["facts"]["clock_offset_seconds"] < -60, outcome.text
+    assert "3.0 days" in said(outcome, "soon", ends, "the client certificate ends in"), outcome.text
+    assert sorted(outcome.failed) == sorted([drifted, late]), outcome.text
+
+    # What is only near is said, and no failure.
+    assert near.exit_code == 0, near.text
+    said(near, "soon", ends, "the client certificate ends in")
+    assert "2 of 3 members not looked at" in heading(near, SD), near.text
+    final = status(sight)
+    assert final.exit_code == 0, final.text
