@@ -145,6 +145,17 @@ def near_option(word: str, known: Sequence[str]) -> str:
     return next(iter(beginnings or difflib.get_close_matches(word, known, n=1)), "")
 
 
+def parser_of(name: str, description: str, epilog: str) -> argparse.ArgumentParser:
+    """A parser without arguments for ``runbooks/<name>.py``, which refuses as all of them do."""
+    return _Parser(
+        prog=f"runbooks/{name}.py",
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
 def build_parser(
     name: str,
     description: str,
@@ -153,13 +164,7 @@ def build_parser(
 ) -> argparse.ArgumentParser:
     """The parser of runbook ``name``; ``examples`` holds one command a line, ``add_arguments`` adds its own options."""
     shown = f"examples:\n{_indented(examples)}\n\n" if examples.strip() else ""
-    parser = _Parser(
-        prog=f"runbooks/{name}.py",
-        description=description,
-        epilog=shown + COMMON_HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = parser_of(name, description, shown + COMMON_HELP)
     if add_arguments:
         add_arguments(parser)
     which = parser.add_argument_group("which hosts")

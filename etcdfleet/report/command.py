@@ -1,0 +1,321 @@
+"""What ``runbooks/report.py`` does: lists, shows and compares earlier runs, makes their pages, removes old ones."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any, cast
+
+from etcdfleet import __version__
+from etcdfleet.errors import UsageError
+from etcdfleet.options import Options, parser_of
+from etcdfleet.report import history
+from etcdfleet.report.history import RunSummary
+
+_LISTED = 20
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The command line of report.py."""
+
+    run: str | None
+    compare: tuple[str, str] | None
+    html: str | None
+    json: str | None
+    runbook: str
+    host: str
+    failed: bool
+    all: bool
+    prune: float | None
+    keep: int | None
+    check: bool
+    yes: bool
+    diff: bool
+    verbose: bool
+    debug: bool
+    report_dir: Path
+
+
+def main(description: str, examples: str, argv: Sequence[str] | None = None) -> int:
+    """Do what the command line asks for; the exit code. Nothing here needs an inventory or touches a host."""
+    parser = _parser(description, examples)
+    if argv is None and "_ARGCOMPLETE" in os.environ:
+        from etcdfleet.completion import complete
+
+        complete(parser)
+    asked = _asked(parser.parse_args(argv))
+    from etcdfleet.report.secrets import REDACTOR
+    from etcdfleet.report.terminal import refuse
+
+    REDACTOR.add_environment()
+    try:
+        return _do(asked)
+    except UsageError as error:
+        return refuse("report", error, Options(debug=asked.debug), REDACTOR)
+    except BrokenPipeError:  # a pager that was left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser(description: str, examples: str) -> argparse.ArgumentParser:
+    codes = (
+        "exit codes:\n  0    done, however the runs ended that are shown\n  1    some old runs could not be removed\n"
+    )
+    lines = "\n".join(f"  {line.strip()}" for line in examples.strip().splitlines())
+    parser = parser_of(
+        "report", description, f"examples:\n{lines}\n\n{codes}  2    wrong use, or there is no such run\n"
+    )
+    parser.add_argument(
+        "run",
+        nargs="?",
+        metavar="RUN",
+        help="its name or how that begins, latest, latest~1 (the one before), or a path",
+    )
+    parser.add_argument("--compare", nargs=2, metavar="RUN", help="what differs between two")
+    parser.add_argument(
+        "--html",
+        nargs="?",
+        const="",
+        metavar="FILE",
+        help="make the page of RUN (FILE.html, or - ; default: beside it)",
+    )
+    which = parser.add_argument_group("which runs")
+    which.add_argument("--runbook", default="", metavar="NAME", help="only those of this runbook")
+    which.add_argument(
+        "--host", default="", metavar="NAME", help="only those with this host, and of a run only this host"
+    )
+    which.add_argument("--failed", action="store_true", help="only those that did not go well")
+    which.add_argument("--all", action="store_true", help=f"list all of them, not the newest {_LISTED}")
+    old = parser.add_argument_group("old runs")
+    old.add_argument("--prune", type=_days, metavar="DAYS", help="remove those that began more than DAYS days ago")
+    old.add_argument(
+        "--keep", type=_number, metavar="N", help="remove all but the newest N; with --prune, keep N anyway"
+    )
+    old.add_argument("--check", action="store_true", help="remove nothing, say what would be")
+    old.add_argument("--yes", action="store_true", help="answer yes to every question")
+    output = parser.add_argument_group("output")
+    output.add_argument("--diff", action="store_true", help="show the changes of files that a run made")
+    output.add_argument("--verbose", action="store_true", help="each change, too")
+    output.add_argument("--json", metavar="FILE", help="the same as JSON; - for standard output")
+    output.add_argument(
+        "--report-dir", type=Path, default=Options.report_dir, metavar="DIR", help="default: %(default)s"
+    )
+    output.add_argument("--debug", action="store_true", help="tracebacks of refusals")
+    parser.add_argument("--version", action="version", version=f"etcdfleet {__version__}")
+    return parser
+
+
+def _asked(given: argparse.Namespace) -> Asked:
+    values = vars(given)
+    values["report_dir"] = values["report_dir"].expanduser()
+    values["compare"] = tuple(values["compare"]) if values["compare"] else None
+    page = values["html"]
+    if page and values["run"] is None and page != "-" and not page.endswith((".html", ".htm")):
+        # `--html RUN`: what is no page's name is a run's.
+        values["run"], values["html"] = page, ""
+    return Asked(**values)
+
+
+def _do(asked: Asked) -> int:
+    if asked.prune is not None or asked.keep is not None:
+        return _prune(asked)
+    if asked.compare:
+        return _compare(asked)
+    if asked.run is None and asked.html is None:
+        return _list(asked)
+    run = _chosen(asked, asked.run or "latest")
+    return _page(asked, run) if asked.html is not None else _show(asked, run)
+
+
+def _list(asked: Asked) -> int:
+    from etcdfleet.report.show import print_list
+
+    wanted = filter(_filter(asked), history.iterate(asked.report_dir))
+    found = list(wanted if asked.all else islice(wanted, _LISTED))
+    if asked.json:
+        _write_json(asked.json, [_summary(run) for run in found])
+        return 0
+    if not found:
+        filtered = asked.runbook or asked.host or asked.failed
+        sys.stdout.write(f"no {'such ' if filtered else ''}runs are kept in {asked.report_dir}\n")
+        return 0
+    console = _console()
+    print_list(console, found, datetime.now(UTC))
+    kept = len(history.folders(asked.report_dir))
+    if not asked.all and len(found) == _LISTED and kept > _LISTED:
+        console.print(f"\nthe newest {_LISTED}; {kept} are kept (--all lists them)", soft_wrap=True)
+    return 0
+
+
+def _show(asked: Asked, run: RunSummary) -> int:
+    from etcdfleet.report.load import record_of
+    from etcdfleet.report.show import print_run
+    from etcdfleet.report.words import marks_for
+
+    document = _document(run)
+    if asked.json:
+        _write_json(asked.json, document)
+        return 0
+    record = record_of(document)
+    if asked.host and asked.host not in record.hosts:
+        hosts = ", ".join(record.hosts)
+        raise UsageError(f"host {asked.host} took no part", where=run.id, remedy=f"its hosts: {hosts}")
+    marks = marks_for(sys.stdout.encoding or "ascii")
+    print_run(_console(), run, record, marks, host=asked.host, changes=asked.verbose, diffs=asked.diff)
+    return 0
+
+
+def _compare(asked: Asked) -> int:
+    from etcdfleet.report.compare import differences
+    from etcdfleet.report.load import record_of
+    from etcdfleet.report.show import print_differences
+
+    if asked.run is not None:
+        raise UsageError("--compare takes exactly two runs", remedy="leave the third away")
+    before, after = (_chosen(asked, word) for word in cast(tuple[str, str], asked.compare))
+    found = differences(record_of(_document(before)), record_of(_document(after)))
+    found = tuple(one for one in found if not asked.host or one.place == asked.host)
+    if asked.json:
+        _write_json(
+            asked.json, {"before": before.id, "after": after.id, "differences": [one.as_json() for one in found]}
+        )
+        return 0
+    print_differences(_console(), (before, after), found)
+    return 0
+
+
+def _page(asked: Asked, run: RunSummary) -> int:
+    from etcdfleet.localfiles import write_whole
+    from etcdfleet.report.page import render
+
+    text = render(_document(run), run.state).encode("utf-8", "replace").decode()
+    if asked.html == "-":
+        sys.stdout.write(text)
+        return 0
+    path = Path(asked.html).expanduser() if asked.html else run.folder / "report.html"
+    try:
+        write_whole(path, text, 0o600)
+    except OSError as error:
+        raise UsageError(
+            f"the page cannot be written: {error.strerror or error}", where=str(path), remedy="give --html another path"
+        ) from None
+    sys.stdout.write(f"{path}\n")
+    return 0
+
+
+def _prune(asked: Asked) -> int:
+    from etcdfleet.report.prune import old_runs, remove
+
+    runs = [run for run in history.iterate(asked.report_dir) if _filter(asked)(run)]
+    old = old_runs(runs, datetime.now(UTC), days=asked.prune, keep=asked.keep)
+    if not old:
+        sys.stdout.write(f"none of {len(runs)} runs in {asked.report_dir} is to be removed\n")
+        return 0
+    what = f"{len(old)} of {len(runs)} runs in {asked.report_dir}, from {old[-1].id} to {old[0].id}"
+    if asked.check:
+        sys.stdout.write(f"would remove {what}\n")
+        return 0
+    if not asked.yes and not _confirmed(f"Remove {what}?"):
+        sys.stdout.write("nothing was removed\n")
+        return 0
+    gone, kept = remove(run.folder for run in old)
+    sys.stdout.write(f"removed {gone}, kept {len(runs) - gone}\n")
+    for one in kept:
+        sys.stderr.write(f"{one.folder}: not removed: {one.why}\n")
+    return 1 if kept else 0
+
+
+def _confirmed(question: str) -> bool:
+    if not sys.stdin.isatty():
+        raise UsageError("this needs a yes, and there is no terminal to ask on", remedy="add --yes if you mean it")
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _filter(asked: Asked) -> Any:
+    from etcdfleet.report.choose import run_filter
+
+    return run_filter(runbook=asked.runbook, host=asked.host, failed=asked.failed)
+
+
+def _chosen(asked: Asked, word: str) -> RunSummary:
+    from etcdfleet.report.choose import chosen
+
+    return chosen(asked.report_dir, word, _filter(asked))
+
+
+def _document(run: RunSummary) -> dict[str, Any]:
+    try:
+        return history.load(run.folder)
+    except history.UnreadableError as error:
+        remedy = f"look at what else is there: ls {run.folder}"
+        raise UsageError(f"it cannot be shown: {error}", where=run.id, remedy=remedy) from None
+
+
+def _summary(run: RunSummary) -> dict[str, Any]:
+    from etcdfleet.report.model import utc_text
+
+    return {
+        "id": run.id,
+        "folder": str(run.folder),
+        "runbook": run.runbook,
+        "started": utc_text(run.started),
+        "state": run.state,
+        "seconds": run.seconds,
+        "exit_code": run.exit_code,
+        "check": run.check,
+        "hosts": [host.name for host in run.hosts],
+        "changed": list(run.changed),
+        "failed": list(run.failed),
+        "error": run.error or run.problem,
+    }
+
+
+def _write_json(target: str, value: object) -> None:
+    from etcdfleet.localfiles import write_whole
+
+    text = json.dumps(value, indent=2) + "\n"
+    if target == "-":
+        sys.stdout.write(text)
+        return
+    try:
+        write_whole(Path(target).expanduser(), text, 0o600)
+    except OSError as error:
+        raise UsageError(
+            f"cannot be written: {error.strerror}", where=target, remedy="give --json another path"
+        ) from None
+
+
+def _console() -> Any:
+    from etcdfleet.report.secrets import REDACTOR
+    from etcdfleet.report.terminal import console_on
+
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+    return console_on(sys.stdout, REDACTOR, width=None if sys.stdout.isatty() else 140)
+
+
+def _days(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        days = float(text)
+        if 0 <= days < 100_000:
+            return days
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number of days")
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+    return int(text)
