@@ -95,7 +95,7 @@ def cluster_checks(
             "bring the other members back; see etcd's log on this host",
         )
         agreed = [_leader_without_list(answers, finding) for finding in agreed]
-    agreed = [_leader_answers(answers, finding) for finding in agreed]
+    agreed = [_leader_answers(answers, finding, len(expected)) for finding in agreed]
     found += [
         replace(f, cause="" if f.ok else CAUSES.get(f.check, "")) if not f.cause else f for f in (listed, *agreed)
     ]
@@ -114,9 +114,18 @@ def _leader_gone(answers: ClusterAnswers) -> bool:
     return bool(leaders) and not leaders & {status.member_id for status in answers.statuses}
 
 
-def _leader_answers(answers: ClusterAnswers, finding: Finding) -> Finding:
-    """Members follow a leader that is gone until they miss its heartbeats for long enough."""
-    if finding.check != "one leader" or not _leader_gone(answers):
+def _leader_answers(answers: ClusterAnswers, finding: Finding, count: int) -> Finding:
+    """A leader that is gone is followed, and one without followers leads, until enough heartbeats are missed."""
+    if finding.check != "one leader" or not finding.ok:
+        return finding
+    if len(answers.statuses) < count // 2 + 1:
+        return failed(
+            finding.check,
+            f"{finding.evidence}, but without a quorum there is none",
+            "too many members are lost",
+            "bring members back; one of them will be elected",
+        )
+    if not _leader_gone(answers):
         return finding
     return failed(
         finding.check,

@@ -226,7 +226,12 @@ def knock_finding(knock: Knock, rc: int, said: str, excuse: str = "") -> Finding
             "see the checks of service and names, and etcd's log on this host",
         )
     if rc in (124, 143) and not alert:
-        return failed(knock.check, "no answer", "etcd hangs", "see etcd's log on this host")
+        return failed(
+            knock.check,
+            "no answer in time",
+            "etcd waits for a quorum that is not there, or hangs",
+            "see the check of members, and etcd's log on this host",
+        )
     if _UNREADABLE.search(said):
         return failed(
             knock.check,
@@ -274,7 +279,10 @@ def health_finding(said: str | None, why: str = "") -> Finding:
     body = re.search(r'\{[^{}]*"health"[^{}]*\}', said)
     if body is None:
         return failed(
-            check, "no answer", "etcd does not run or refuses this host's client certificate", "see the other checks"
+            check,
+            "no answer in time",
+            "etcd refuses this host's client certificate, waits for a quorum that is not there, or hangs",
+            "see the checks of this port and of the members",
         )
     if re.search(r'"health":\s*"?true', body[0]):
         return Finding(check, True, body[0])

@@ -99,7 +99,7 @@ def test_healthy(sight: LabHandle) -> None:
         assert_no_trace(sight, cluster)
     assert start_times(sight) == started
     for argument in ("--no-write", "--check"):
-        outcome = verify(sight, argument)
+        outcome = verify(sight, argument, "--limit", "s-sd-1")
         assert outcome.exit_code == 0, outcome.text
         assert checks(outcome, "s-sd-1")["write, read, delete"]["status"] == "skipped"
         assert {c: revision(sight, c) for c in CLUSTERS} == {c: before[c] + 6 for c in CLUSTERS}

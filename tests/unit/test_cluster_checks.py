@@ -64,6 +64,12 @@ def test_without_a_quorum() -> None:
     assert "quorum" in found["member list"].cause
 
 
+def test_a_leader_that_has_not_noticed_that_it_is_alone() -> None:
+    found = bad(cluster_checks(EXPECTED, answers("a", 1)))
+    assert set(found) == {"members answer", "one leader"}
+    assert "all follow a, but without a quorum there is none" in found["one leader"].evidence
+
+
 def test_nobody_answers() -> None:
     assert [finding.check for finding in cluster_checks(EXPECTED, answers(""))] == ["members answer"]
 
