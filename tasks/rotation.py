@@ -141,7 +141,6 @@ def rotate_member(
             remedy="bring the cluster back to health first (see the members' logs), then run again",
         )
     before = _sets_in_use(site)
-    still_ours(task)
     warnings = _replace(task, site, roles)
     bad = _prove(site, PROOF_SECONDS, known)
     if bad:
@@ -180,6 +179,7 @@ def _replace(task: Task, site: Site, roles: Sequence[RoleName]) -> list[str]:
     source = source_of(task, site.settings)
     wants = [source.want(site.settings, role) for role in roles]
     pairs, warnings = obtain(site, source, wants, site.observe().facts)
+    still_ours(task)  # making keys may have taken minutes
     place(site, pairs, [], [])
     return warnings
 

@@ -137,6 +137,12 @@ def standing_still(run: Running) -> Iterator[None]:
         os.killpg(run.process.pid, signal.SIGCONT)
 
 
+def makes_keys(handle: LabHandle, host: str) -> bool:
+    """Whether keys that wait for their certificates are on a host; looked at from the controller."""
+    root = f"/proc/{hosts.init_pid(handle.plan, handle.plan.host(host))}/root"
+    return any(Path(f"{root}{CERTS}/sets").glob(".new-*"))
+
+
 def set_in_use(handle: LabHandle, host: str, pair: str = "client") -> str:
     """The set that a pair on a host is now; read from the controller, without a command on the host."""
     root = f"/proc/{hosts.init_pid(handle.plan, handle.plan.host(host))}/root"

@@ -21,6 +21,7 @@ from tests.lab.rotate_helpers import (
     assert_sound,
     begin_rotate,
     due_config,
+    makes_keys,
     reach,
     replaced,
     rotate,
@@ -260,10 +261,11 @@ def test_interrupted_by_the_person(cluster: LabHandle, tmp_path: Path) -> None:
 
 
 def test_the_lock_of_a_run_that_hangs_is_broken(cluster: LabHandle, tmp_path: Path) -> None:
-    """The second is told who holds it, with --break-lock it works; the first one, awake again, touches nothing."""
+    """The second is told who holds it, with --break-lock it works; the first one, awake again, places nothing."""
     config = due_config(cluster, tmp_path, CLUSTER)
     run = begin_rotate(cluster, config=config)
     reach(run, "the first member is done", seen(run, "step_finished", "rotate"))
+    reach(run, "the second has keys made", lambda: any(makes_keys(cluster, host) for host in HOSTS))
     with standing_still(run):
         told = rotate(cluster, config=config)
         assert f"process {run.process.pid}" in protection(told, CLUSTER).what
