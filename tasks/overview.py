@@ -64,6 +64,7 @@ def watch(run: Run, seconds: float) -> None:
     quiet = run.nornir.with_processors([])
     in_place = console.is_terminal and not console.is_dumb_terminal
     run.terminal.ending = lambda *_: None
+    run.terminal.show_no_progress()
     with ExitStack() as stack:
         live = None
         if in_place:

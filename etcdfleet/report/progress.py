@@ -96,6 +96,8 @@ class LiveView(View):
         self._began = clock()
         self._live: Live | None = None
         self.notice = ""
+        self.wanted = True
+        """Whether there is anything to draw; set to false before the run starts, by a runbook that draws itself."""
 
     def run_started(self, record: RunRecord) -> None:
         """Take over the lower part of the terminal."""
@@ -150,6 +152,8 @@ class LiveView(View):
                 self._draw()
 
     def _draw(self) -> None:
+        if not self.wanted:
+            return
         self._live = Live(self, console=self._console, refresh_per_second=5, transient=True, vertical_overflow="crop")
         self._live.start()
 

@@ -222,12 +222,12 @@ class RunRecorder:
             if self.record.finished:
                 return self.record
             self.record.interrupted = interrupted
+            self._start_views()  # of a run that ended before its first step, too
             for host in self.record.hosts.values():
                 self._settle(host)
             self.record.finished = self._now()
             self.record.seconds = self._offset()
             log.info("%s: %s, exit code %d", self.record.runbook, self.record.status, self.record.exit_code)
-            self._start_views()
             self._tell("run_finished", self.record)
             return self.record
 

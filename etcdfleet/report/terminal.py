@@ -104,6 +104,11 @@ class Terminal:
             finally:
                 self.asking = False
 
+    def show_no_progress(self) -> None:
+        """Leave the terminal to the runbook, which draws itself."""
+        if self._live:
+            self._live.wanted = False
+
     def stopping(self) -> None:
         """Say that a stop was understood. Called in a signal handler: only an assignment or one system call."""
         if self._live:
