@@ -104,7 +104,8 @@ def _user(parsed_args: argparse.Namespace, **_: object) -> Mapping[str, str]:
 
 
 def _run(parsed_args: argparse.Namespace, **_: object) -> Mapping[str, str]:
-    return dict.fromkeys(runs(parsed_args.report_dir), "")
+    found = runs(parsed_args.report_dir)
+    return {**({"latest": found[0]} if found else {}), **dict.fromkeys(found, "")}
 
 
 def runs(folder: Path) -> list[str]:
@@ -152,6 +153,6 @@ _COMPLETERS: Mapping[str, Completer] = {
     "wrap": _some("10m", "1h", "24h"),
     "name": _user,
     "run": _run,
-    "runs": _run,
+    "compare": _run,
 }
 """By the destination of an option or argument, whichever runbook has it."""

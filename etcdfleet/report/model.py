@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
-from typing import Any
-
-from nornir.core.exceptions import NornirSubTaskError
-from nornir.core.task import Result
+from typing import TYPE_CHECKING, Any
 
 from etcdfleet.errors import FleetError
+
+if TYPE_CHECKING:  # whoever reads earlier runs can do without Nornir
+    from nornir.core.task import Result
 
 SCHEMA_VERSION = 1
 
@@ -282,6 +282,8 @@ def utc_text(moment: datetime) -> str:
 
 def deepest_cause(result: Result) -> BaseException | None:
     """The exception that made a task fail: that of its deepest failed subtask. None if a task only said "failed"."""
+    from nornir.core.exceptions import NornirSubTaskError
+
     error = result.exception
     while isinstance(error, NornirSubTaskError):
         below = error.result

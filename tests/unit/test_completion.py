@@ -75,6 +75,14 @@ def test_what_can_follow(words: str, found: list[str], config: Path) -> None:
     assert sorted(asked("python3 " + words.replace("{config}", str(config)))) == found
 
 
+def test_runs_that_are_kept(tmp_path: Path) -> None:
+    name = "20260101T000000Z-deploy"
+    (tmp_path / name).mkdir()
+    for words in ("", "--compare ", f"--compare {name} "):
+        found = asked(f"python3 report.py --report-dir {tmp_path} {words}")
+        assert {"latest", name} <= set(found), words
+
+
 def test_paths_are_completed_here_or_left_to_the_shell(config: Path) -> None:
     line = f"python3 deploy.py --config {config.parent}/conf"
     assert asked(line) == [str(config)]

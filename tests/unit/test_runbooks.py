@@ -16,10 +16,13 @@ import pytest
 
 from etcdfleet import cli
 from etcdfleet.options import COMMON_HELP, build_parser
+from etcdfleet.report import command
 
 ROOT = Path(__file__).parents[2]
 RUNBOOKS = sorted((ROOT / "runbooks").glob("[a-z]*.py"))
 COMMON = {option: action.help for option, action in build_parser("x", "d")._option_string_actions.items()}
+WITHOUT_HOSTS = {"report"}
+"""Those that touch no host, and have of the shared options only what makes sense for them."""
 each = pytest.mark.parametrize("path", RUNBOOKS, ids=lambda path: path.stem)
 HEAVY = ("nornir", "netmiko", "paramiko", "hvac", "requests", "pydantic", "rich", "jinja2", "yaml", "cryptography")
 
@@ -32,7 +35,12 @@ def asked_for(path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         given.update(more, name=name, body=body)
         return 0
 
+    def main(description: str, examples: str) -> int:
+        given.update(name="report", description=description, examples=examples)
+        return 0
+
     monkeypatch.setattr(cli, "run_runbook", run_runbook)
+    monkeypatch.setattr(command, "main", main)
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     monkeypatch.setattr(sys, "argv", [str(path)])
     monkeypatch.syspath_prepend(path.parent)
@@ -42,6 +50,8 @@ def asked_for(path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def parser_of(given: dict[str, Any]) -> argparse.ArgumentParser:
+    if given["name"] == "report":
+        return command._parser(given["description"], given["examples"])
     return build_parser(given["name"], given["description"], given.get("examples", ""), given.get("add_arguments"))
 
 
@@ -55,6 +65,10 @@ def test_the_shared_base(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert given["name"] == path.stem
     parser = parser_of(given)
     found = {option: action.help for option, action in parser._option_string_actions.items()}
+    if path.stem in WITHOUT_HOSTS:
+        assert not {"--limit", "--cluster", "--forks", "--timeout"} & set(found)
+        assert {"--json", "--report-dir", "--debug", "--help", "--version"} <= set(found)
+        return
     assert {option: found.get(option) for option in COMMON} == COMMON
     own = [action for action in parser._actions if action.option_strings and action.option_strings[0] not in COMMON]
     assert [action.dest for action in own if not action.help] == []
@@ -109,7 +123,8 @@ def test_help_is_there_at_once(path: Path) -> None:
     assert found.stdout.endswith("loaded []\n")
     assert f"usage: runbooks/{path.name}" in found.stdout
     assert "\nexamples:\n" in found.stdout
-    assert COMMON_HELP in found.stdout
+    assert "\nexit codes:\n" in found.stdout
+    assert (COMMON_HELP in found.stdout) is (path.stem not in WITHOUT_HOSTS)
     assert max(len(line) for line in found.stdout.splitlines()) <= 120
 
 
