@@ -202,6 +202,7 @@ def _run(
             at_once = _carry_out(body, run)
             record = recorder.finish(interrupted=at_once or recorder.cut_short)
             _save(folder, recorder, terminal, page=kept)
+            _save_junit(options, recorder, terminal)
         terminal.sum_up(record, folder if kept else None)
     if at_once:
         # Workers still wait for hosts, and Python would wait for the workers.
@@ -318,3 +319,16 @@ def _save(folder: ReportFolder, recorder: RunRecorder, terminal: Terminal, *, pa
     except Exception as error:  # the page is a picture of the report, and no reason for a run to fail
         logging.getLogger(__name__).exception("report.html could not be made")
         terminal.complain(f"warning  {folder.page}: cannot be written: {getattr(error, 'strerror', None) or error}")
+
+
+def _save_junit(options: Options, recorder: RunRecorder, terminal: Terminal) -> None:
+    if options.junit is None:
+        return
+    from etcdfleet.localfiles import write_whole
+    from etcdfleet.report.junit import junit
+
+    path = options.junit.expanduser()
+    try:
+        write_whole(path, junit(recorder.as_json()), 0o644)  # a CI system reads it, as another user maybe
+    except OSError as error:
+        terminal.complain(f"warning  {path}: cannot be written: {error.strerror or error}; give --junit another path")

@@ -72,6 +72,7 @@ class Options:
     verbose: bool = False
     debug: bool = False
     report_dir: Path = PROJECT / "reports"
+    junit: Path | None = None
     forks: int | None = None
     timeout: float | None = None
     extra: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
@@ -205,6 +206,7 @@ def build_parser(
     shown_as.add_argument(
         "--report-dir", type=Path, default=Options.report_dir, metavar="DIR", help="default: %(default)s"
     )
+    shown_as.add_argument("--junit", type=Path, metavar="FILE", help="write the results as JUnit XML, for CI systems")
     shown_as.add_argument("--debug", action="store_true", help="details in the log, tracebacks here")
     parser.add_argument("--version", action="version", version=f"etcdfleet {__version__}")
     return parser
@@ -234,7 +236,7 @@ def parse_options(parser: argparse.ArgumentParser, argv: Sequence[str] | None = 
         report_dir=given.pop("report_dir").expanduser(),
         **{
             name: given.pop(name)
-            for name in ("check", "diff", "yes", "json", "quiet", "verbose", "debug", "forks", "timeout")
+            for name in ("check", "diff", "yes", "json", "quiet", "verbose", "debug", "junit", "forks", "timeout")
         },
         extra=MappingProxyType(given),
     )

@@ -31,6 +31,7 @@ class Asked:
     compare: tuple[str, str] | None
     html: str | None
     json: str | None
+    junit: Path | None
     runbook: str
     host: str
     failed: bool
@@ -108,6 +109,7 @@ def _parser(description: str, examples: str) -> argparse.ArgumentParser:
     output.add_argument("--diff", action="store_true", help="show the changes of files that a run made")
     output.add_argument("--verbose", action="store_true", help="each change, too")
     output.add_argument("--json", metavar="FILE", help="the same as JSON; - for standard output")
+    output.add_argument("--junit", type=Path, metavar="FILE", help="write RUN (default: latest) as JUnit XML")
     output.add_argument(
         "--report-dir", type=Path, default=Options.report_dir, metavar="DIR", help="default: %(default)s"
     )
@@ -132,9 +134,14 @@ def _do(asked: Asked) -> int:
         return _prune(asked)
     if asked.compare:
         return _compare(asked)
-    if asked.run is None and asked.html is None:
+    if asked.run is None and asked.html is None and asked.junit is None:
         return _list(asked)
     run = _chosen(asked, asked.run or "latest")
+    if asked.junit:
+        from etcdfleet.report.junit import junit
+
+        _write(asked.junit, junit(_document(run)), "--junit")
+        return 0
     return _page(asked, run) if asked.html is not None else _show(asked, run)
 
 
@@ -196,7 +203,6 @@ def _compare(asked: Asked) -> int:
 
 
 def _page(asked: Asked, run: RunSummary) -> int:
-    from etcdfleet.localfiles import write_whole
     from etcdfleet.report.page import render
 
     text = render(_document(run), run.state).encode("utf-8", "replace").decode()
@@ -204,12 +210,7 @@ def _page(asked: Asked, run: RunSummary) -> int:
         sys.stdout.write(text)
         return 0
     path = Path(asked.html).expanduser() if asked.html else run.folder / "report.html"
-    try:
-        write_whole(path, text, 0o600)
-    except OSError as error:
-        raise UsageError(
-            f"the page cannot be written: {error.strerror or error}", where=str(path), remedy="give --html another path"
-        ) from None
+    _write(path, text, "--html")
     sys.stdout.write(f"{path}\n")
     return 0
 
@@ -284,18 +285,21 @@ def _summary(run: RunSummary) -> dict[str, Any]:
 
 
 def _write_json(target: str, value: object) -> None:
-    from etcdfleet.localfiles import write_whole
-
     text = json.dumps(value, indent=2) + "\n"
     if target == "-":
         sys.stdout.write(text)
-        return
+    else:
+        _write(Path(target), text, "--json")
+
+
+def _write(path: Path, text: str, option: str) -> None:
+    from etcdfleet.localfiles import write_whole
+
     try:
-        write_whole(Path(target).expanduser(), text, 0o600)
+        write_whole(path.expanduser(), text, 0o600)
     except OSError as error:
-        raise UsageError(
-            f"cannot be written: {error.strerror}", where=target, remedy="give --json another path"
-        ) from None
+        what, remedy = f"it cannot be written: {error.strerror or error}", f"give {option} another path"
+        raise UsageError(what, where=str(path), remedy=remedy) from None
 
 
 def _console() -> Any:
