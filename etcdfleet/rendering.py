@@ -27,12 +27,15 @@ def environment(folder: Path = TEMPLATES) -> jinja2.Environment:
     """The environment for nornir-jinja2's tasks; one for all hosts, never changed after it is made."""
     import jinja2
 
+    from etcdfleet.report.bytecode import BesideSource
+
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        bytecode_cache=BesideSource(folder),
         autoescape=False,  # noqa: S701  no HTML here; each value is quoted by a filter for the file it goes into
     )
     made.filters.update(yaml=_yaml, sh=shlex.quote, etcd_duration=go_duration)

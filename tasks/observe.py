@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from nornir.core.task import Task
@@ -52,15 +52,18 @@ class Site:
         return self._read({})[0]
 
     def look_with(
-        self, more: Mapping[str, str], *, timeout: float | None = None
+        self, more: Mapping[str, str], *, without: Collection[str] = (), timeout: float | None = None
     ) -> tuple[Observed, dict[str, CommandResult]]:
-        """Reads the host anew and runs ``more`` scripts, all side by side in one round trip. Raises `RemoteError`."""
-        seen, answers = self._read(more, timeout=timeout)
-        self.remote.cache["observed"] = seen
+        """Reads the host anew and runs ``more`` scripts, all side by side in one round trip. Raises `RemoteError`.
+
+        What is read is not cached, since ``without`` names parts of the probe (`facts.probe`) that are left out: what
+        they would have told is empty.
+        """
+        seen, answers = self._read(more, without=without, timeout=timeout)
         return seen, {name: answers[name] for name in more}
 
     def _read(
-        self, more: Mapping[str, str], *, timeout: float | None = None
+        self, more: Mapping[str, str], *, without: Collection[str] = (), timeout: float | None = None
     ) -> tuple[Observed, dict[str, CommandResult]]:
         files = [CONFIG, ETCDCTL_ENVIRONMENT, *CRLS.values(), *(file.path for file in self.service.files)]
         commands = {
@@ -70,8 +73,10 @@ class Site:
             "init": self.service.detect,
             **more,
         }
+        commands = {name: command for name, command in commands.items() if name not in without}
         asked = facts.now()
         results = self.remote.batch(commands, timeout=timeout, parallel=bool(more))
+        results |= dict.fromkeys(without, CommandResult(0, "", ""))
         try:
             found = facts.read(self.settings, results, asked, facts.now())
         except ValueError as error:

@@ -10,18 +10,16 @@ from datetime import UTC, datetime
 
 from nornir.core.task import AggregatedResult
 from rich.console import Console, Group
-from rich.live import Live
 from rich.text import Text
 
 from etcdfleet.cli import Run
 from etcdfleet.errors import UsageError
-from etcdfleet.etcd.overview import overview
 from etcdfleet.etcd.overview_data import ClusterOverview, LastRun, MemberView
-from etcdfleet.report import overview as pages
-from etcdfleet.report.history import last_runs
 from etcdfleet.report.model import deepest_cause, failure_of
 from etcdfleet.report.words import Marks, marks_for, seconds_text, wrapped
-from tasks.status import CONNECT_SECONDS, expected_member, judge, look
+from tasks.status import CONNECT_SECONDS, expected_member, judge, list_members, look
+
+# What judges and shows is imported when hosts have been asked: they need not wait for it.
 
 ONLY_LOOK = ("status", "verify", "preflight")
 """Runbooks that do not count as work on a host."""
@@ -33,7 +31,8 @@ def show(run: Run) -> None:
     began = time.monotonic()
     _be_quick(run)
     seen: dict[str, MemberView] = {}
-    _also_failed(run, seen, run.step("look", look, seen=seen))
+    _also_failed(run, seen, run.step("look", look, seen=seen, list_on=_first_hosts(run)))
+    _without_lists(run, seen)
     found = overviews(run, _with_last_runs(run, seen))
     by_name = {cluster.name: cluster for cluster in found}
     if run.good_hosts:
@@ -41,6 +40,8 @@ def show(run: Run) -> None:
     took = seconds_text(time.monotonic() - began)
 
     def ending(console: Console, marks: Marks, only_findings: bool) -> None:
+        from etcdfleet.report import overview as pages
+
         width = console.width if console.is_terminal else max(console.width, 80)
         shown = pages.findings(found, width) if only_findings else pages.lines(found, marks, width, datetime.now(UTC))
         for line in [*_warnings(run, width), *shown]:
@@ -56,6 +57,10 @@ def watch(run: Run, seconds: float) -> None:
 
     Connections are kept; a host that is gone is tried again each time. Raises UsageError where nobody can watch.
     """
+    from rich.live import Live
+
+    from etcdfleet.report import overview as pages
+
     if run.options.json:
         raise UsageError("--watch shows pages to people", remedy="for programs, run it with --json - now and then")
     _be_quick(run)
@@ -73,7 +78,9 @@ def watch(run: Run, seconds: float) -> None:
             )
         while True:
             seen: dict[str, MemberView] = {}
-            _also_failed(run, seen, quiet.run(look, on_failed=True, seen=seen, tolerant=True))
+            results = quiet.run(look, on_failed=True, seen=seen, list_on=_first_hosts(run), tolerant=True)
+            _also_failed(run, seen, results)
+            _without_lists(run, seen)
             if run.record.stopping:
                 return
             now = datetime.now(UTC)
@@ -91,6 +98,8 @@ def watch(run: Run, seconds: float) -> None:
 
 def overviews(run: Run, seen: Mapping[str, MemberView]) -> list[ClusterOverview]:
     """The chosen clusters as their hosts were seen."""
+    from etcdfleet.etcd.overview import overview
+
     found = []
     for name, hosts in run.clusters.items():
         settings = run.fleet.hosts[hosts[0]]
@@ -111,6 +120,23 @@ def _be_quick(run: Run) -> None:
     run.nornir.config.user_defined["connect_timeout"] = limit  # read by etcdfleet.remote
 
 
+def _first_hosts(run: Run) -> tuple[str, ...]:
+    """One host of each cluster."""
+    return tuple(hosts[0] for hosts in run.clusters.values())
+
+
+def _without_lists(run: Run, seen: dict[str, MemberView]) -> None:
+    """Asks another member for the list of members, in clusters where the one that was asked gave none."""
+    others = []
+    for hosts in run.clusters.values():
+        views = [seen[host] for host in hosts if host in seen]
+        if not any(view.members for view in views):
+            others += [view.host for view in views if view.serves][:1]
+    if others:
+        chosen = run.nornir.with_processors([]).filter(filter_func=lambda host: host.name in others)
+        chosen.run(list_members, on_failed=True, seen=seen)
+
+
 def _also_failed(run: Run, seen: dict[str, MemberView], results: AggregatedResult) -> None:
     """Adds the hosts on which looking failed for a reason that nobody had thought of."""
     for host, result in results.items():
@@ -123,6 +149,8 @@ def _also_failed(run: Run, seen: dict[str, MemberView], results: AggregatedResul
 
 
 def _with_last_runs(run: Run, seen: Mapping[str, MemberView]) -> dict[str, MemberView]:
+    from etcdfleet.report.history import last_runs
+
     newest = last_runs(run.options.report_dir, tuple(seen), ignoring=ONLY_LOOK)
     found = dict(seen)
     for host, summary in newest.items():

@@ -1,0 +1,129 @@
+"""What the answers of a host to `tasks.status.look` amount to: the machine, its member, what deploy would change."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from nornir.core.task import Task
+
+from etcdfleet.certs import readable
+from etcdfleet.errors import FleetError
+from etcdfleet.etcd.ids import hex_id
+from etcdfleet.etcd.overview_data import Life, Machine, MemberView
+from etcdfleet.etcd.overview_host import life_of, state_of
+from etcdfleet.etcd.view import parse_health, parse_member_list, parse_status, unanswered
+from etcdfleet.remote import CommandResult, last_lines
+from etcdfleet.settings.base import side_of
+from etcdfleet.settings.models import HostSettings
+from tasks.anchors import trusted_text
+from tasks.configure import desired_files, same, unified_diff
+from tasks.observe import Observed, Site
+from tasks.sources import needed_roles
+from tasks.status import NOBODY, expected_member
+
+
+def glance(task: Task, site: Site, seen: Observed, answers: Mapping[str, CommandResult]) -> tuple[MemberView, str]:
+    """The host as it was seen, with its facts; and as a unified diff what deploy would change in its configuration."""
+    files = desired_files(task, site, seen)
+    different = [file for file in files if not same(file, seen.facts.files.get(file.path))]
+    machine = machine_of(site, seen, tuple(file.path for file in different))
+    view = member_view(site.settings, machine, answers)
+    view = replace(view, facts=facts_of(view, site.remote.round_trips))
+    if not machine.deployed:
+        return view, ""
+    return view, "".join(unified_diff(seen.facts.files.get(file.path), file) for file in different)
+
+
+def machine_of(site: Site, seen: Observed, drift: tuple[str, ...]) -> Machine:
+    """The host itself, out of its probe."""
+    facts, settings = seen.facts, site.settings
+    deployed = seen.service.running or facts.established is not None or facts.data.ids is not None
+    deployed = deployed or any(file.path in facts.files for file in site.service.files)
+    lives: list[Life] = []
+    for role in needed_roles(settings):
+        pair = facts.pairs.get(role)
+        trusted = readable(trusted_text(seen, side_of(role)))
+        lives.append(life_of(role, pair.pem if pair else None, trusted, facts.clock_now, settings.pki.renew_before))
+    return Machine(
+        running=seen.service.running,
+        enabled=seen.service.enabled,
+        service=seen.service.detail,
+        deployed=deployed,
+        clock_offset=facts.clock_offset,
+        free_bytes=facts.free_bytes.get(settings.member.data_dir),
+        restart_pending=facts.restart_pending,
+        drift=drift if deployed else (),
+        lives=tuple(lives),
+    )
+
+
+def member_view(settings: HostSettings, machine: Machine, answers: Mapping[str, CommandResult]) -> MemberView:
+    """The machine and what its member answered."""
+    status, health, members = answers["status"], answers["health"], answers.get("members")
+    view = MemberView(
+        settings.name,
+        expected_member(settings, settings.member),
+        machine=machine,
+        quota_bytes=settings.cluster.quota_bytes,
+        clock_tolerance=settings.preflight.clock_tolerance_seconds,
+    )
+    if status.rc == NOBODY:
+        return replace(view, silent=f"nothing listens on port {settings.cluster.client_port}")
+    try:
+        found = next(iter(parse_status(status.stdout, status.stderr)), None)
+        why = "" if found else next(iter(unanswered(status.stderr).values()), last_lines(status.stderr, 1))
+        view = replace(view, status=found, silent=why)
+    except FleetError as error:
+        view = replace(view, silent=error.what)
+    # A member without an answer about its health counts as not serving. 3.5 has no list without a quorum.
+    with contextlib.suppress(FleetError):
+        view = replace(view, health=next(iter(parse_health(health.stdout, health.stderr)), None))
+    with contextlib.suppress(FleetError):
+        if members:
+            view = replace(view, members=parse_member_list(members.stdout, members.stderr))
+    return view
+
+
+def facts_of(view: MemberView, round_trips: int) -> dict[str, Any]:
+    """The facts for report.json."""
+    machine, status = view.machine, view.status
+    facts: dict[str, Any] = {"state": state_of(view), "quota_bytes": view.quota_bytes, "ssh_round_trips": round_trips}
+    if machine:
+        facts |= {
+            "running": machine.running,
+            "enabled": machine.enabled,
+            "clock_offset_seconds": machine.clock_offset,
+            "drift": list(machine.drift),
+            "restart_pending": machine.restart_pending,
+            "certificates": {life.role: _life_facts(life) for life in machine.lives if life.ends},
+        }
+        if machine.free_bytes is not None:
+            facts["free_bytes"] = machine.free_bytes
+    if status:
+        facts |= {
+            "version": status.version,
+            "member_id": hex_id(status.member_id),
+            "cluster_id": hex_id(status.cluster_id),
+            "leader": status.leader_id == status.member_id,
+            "raft_term": status.term,
+            "raft_index": status.raft_index,
+            "revision": status.revision,
+            "db_size_bytes": status.db_size,
+            "alarms": [error.strip() for error in status.errors if "alarm:" in error],
+        }
+    if view.health and view.health.healthy:
+        facts["read_seconds"] = view.health.took
+    return facts
+
+
+def _life_facts(life: Life) -> dict[str, Any]:
+    return {
+        "serial": life.serial,
+        "not_after": life.ends.isoformat() if life.ends else "",
+        "days_left": math.floor(life.days_left),
+        "due": life.due,
+    }
