@@ -162,7 +162,7 @@ def test_sound_clusters_without_vault(sight: LabHandle) -> None:
 
 def test_a_host_without_power_and_a_leader_just_lost(sight: LabHandle) -> None:
     sound(sight, SD, RC)
-    leader, dead = leader_of(sight, SD), "s-rc-3"
+    leader, dead = leader_of(sight, SD), next(h for h in members(sight, RC) if h != leader_of(sight, RC))
     others = [host for host in members(sight, SD) if host != leader]
     with pages(sight) as (process, out):
         wait_for("a page of watch", lambda: last_page(out).count("can lose 1") == 2)
