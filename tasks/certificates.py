@@ -16,6 +16,7 @@ from etcdfleet.facts import HostFacts
 from etcdfleet.paths import CERTIFICATES, SETS, HostPaths
 from etcdfleet.remote import RemoteFile
 from etcdfleet.settings.base import RoleName
+from etcdfleet.settings.models import HostSettings
 from etcdfleet.step import StepOutcome
 from tasks.anchors import AnchorChange, anchor_changes, anchor_files, mark_if_read
 from tasks.crl import crl_files, crl_plans
@@ -85,7 +86,9 @@ def certificates(task: Task) -> Result:
             tidy(site)
     days = min(((leaf.not_after - facts.clock_now).days for leaf in leaves.values()), default=0)
     summary = f"{len(leaves)} good, {days} days left" if leaves else "to be obtained"
-    outcome = StepOutcome(summary, tuple(changes), tuple(warnings), {"certificates": certificate_facts(leaves)})
+    outcome = StepOutcome(
+        summary, tuple(changes), tuple(warnings), {"certificates": certificate_facts(site.settings, leaves)}
+    )
     return Result(task.host, result=outcome, changed=bool(changes))
 
 
@@ -216,14 +219,16 @@ def _changes(decisions: Mapping[RoleName, Keep | Renew]) -> list[str]:
     ]
 
 
-def certificate_facts(leaves: Mapping[RoleName, Certificate]) -> dict[str, dict[str, object]]:
-    """The report's record of the certificates on a host."""
+def certificate_facts(settings: HostSettings, leaves: Mapping[RoleName, Certificate]) -> dict[str, dict[str, object]]:
+    """The report's record of the certificates on a host; due are those that a run would renew for their age."""
+    threshold = settings.pki.renew_before.threshold
     now = datetime.now(UTC)
     return {
         role: {
             "serial": leaf.serial,
             "not_after": leaf.not_after.isoformat(),
             "days_left": (leaf.not_after - now).days,
+            "due": leaf.not_after - now <= threshold(leaf.not_after - leaf.not_before),
         }
         for role, leaf in leaves.items()
     }

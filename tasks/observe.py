@@ -56,7 +56,7 @@ class Site:
     ) -> tuple[Observed, dict[str, CommandResult]]:
         """Reads the host anew and runs ``more`` scripts, all side by side in one round trip. Raises `RemoteError`.
 
-        What is read is not cached, since ``without`` names parts of the probe (`facts.probe`) that are left out: what
+        What is read is not cached, since ``without`` names parts of `facts.probe` that are left out: what
         they would have told is empty.
         """
         seen, answers = self._read(more, without=without, timeout=timeout)

@@ -100,7 +100,7 @@ def decide(
     said = tuple(sentence(role, decision) for role, decision in decisions.items())
     summary = f"due: {', '.join(member.due)}" if member.due else "nothing is due"
     leaves = {role: decision.certificate for role, decision in decisions.items() if decision.certificate is not None}
-    facts = {"decisions": list(said), "certificates": certificate_facts(leaves)}
+    facts = {"decisions": list(said), "certificates": certificate_facts(site.settings, leaves)}
     return Result(task.host, result=Decided(summary, warnings=tuple(warnings), facts=facts, member=member))
 
 
@@ -291,4 +291,4 @@ def _leave(site: Site, after: After) -> None:
 
 
 def _facts(site: Site) -> dict[str, object]:
-    return {"certificates": certificate_facts(placed_leaves(site.settings, site.observe()))}
+    return {"certificates": certificate_facts(site.settings, placed_leaves(site.settings, site.observe()))}

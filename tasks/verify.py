@@ -78,7 +78,7 @@ def status_facts(site: Site, findings: Sequence[Finding], status: EndpointStatus
     facts: dict[str, object] = {
         "checks": [finding.as_json() for finding in findings],
         "ssh_round_trips": site.remote.round_trips,
-        "certificates": certificate_facts(placed_leaves(site.settings, site.observe())),
+        "certificates": certificate_facts(site.settings, placed_leaves(site.settings, site.observe())),
     }
     if status:
         facts |= {
