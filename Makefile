@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Labs that are up side by side in `make test`: a test waits more than it computes.
+LABS ?= 2
 export PYTHONUNBUFFERED = 1
 
 .PHONY: demo test lint unit format lab-up lab-down bench setup system browser
@@ -12,7 +14,7 @@ demo: setup system
 	. .lab/demo/env && $(BIN)/python runbooks/deploy.py --config .lab/demo/config.yaml
 
 test: lint unit system browser
-	$(BIN)/python -m pytest tests/lab --durations=20
+	$(BIN)/python -m pytest tests/lab --numprocesses $(LABS) --dist loadgroup --durations=20
 
 lint: setup
 	$(BIN)/ruff check .

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from tests.lab.deploy_helpers import Outcome
 
 
+SESSION_LABS = ("lab", "sight")
+"""Fixtures that bring up a lab for all files that use it; a file may have a ``lab`` of its own instead."""
+
+
 @dataclass(frozen=True)
 class LabHandle:
     """A lab that is up, used as a person would: through ``python -m lab``. ``env`` is ours plus what its `env` sets."""
@@ -80,6 +84,24 @@ def sourced(env_file: Path) -> dict[str, str]:
     script = '. "$1" >/dev/null && env -0'
     done = subprocess.run(["sh", "-c", script, "sh", str(env_file)], capture_output=True, text=True, check=True)
     return dict(entry.split("=", 1) for entry in done.stdout.split("\0") if "=" in entry)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Which files may run side by side: those that share no hosts and no names of hosts.
+
+    All files that use a lab of the whole session stay in one worker, so that it is brought up once. A file with a lab
+    of its own is alone, unless it has a mark ``xdist_group``: two labs of one topology have the same names.
+    """
+    groups: dict[Path, str] = {}
+    for item in items:
+        defined = getattr(item, "_fixtureinfo").name2fixturedefs  # noqa: B009  private, and the only place that has it
+        shared = [name for name in SESSION_LABS if name in defined and defined[name][-1].scope == "session"]
+        groups.setdefault(item.path, item.path.stem)
+        if shared:
+            groups[item.path] = shared[0]
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(groups[item.path]))
 
 
 @pytest.fixture(scope="session")
