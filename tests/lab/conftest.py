@@ -86,6 +86,7 @@ def sourced(env_file: Path) -> dict[str, str]:
     return dict(entry.split("=", 1) for entry in done.stdout.split("\0") if "=" in entry)
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Which files may run side by side: those that share no hosts and no names of hosts.
 

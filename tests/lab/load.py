@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,7 @@ from tests.lab.deploy_helpers import members
 
 ATTEMPT_SECONDS = 1
 ATTEMPTS = 30
+ENVIRONMENT = {"ETCDCTL_API": "3", "PATH": "/usr/bin:/bin"}
 
 
 @dataclass(frozen=True)
@@ -57,12 +58,15 @@ def etcdctl_outside(
     handle: LabHandle, cluster: str, pair: Pair, *args: str, seconds: float = 5, hosts: list[str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run the lab's own etcdctl on the controller, at all members of a cluster by their addresses."""
-    addresses = [handle.plan.host(name).address for name in hosts or members(handle, cluster)]
-    argv = [str(releases.binary("etcdctl")), f"--endpoints={','.join(f'https://{a}:2379' for a in addresses)}"]
-    argv += [f"--cacert={pair.anchors}", f"--cert={pair.certificate}", f"--key={pair.key}"]
+    argv = _command(handle, hosts or members(handle, cluster), pair)
     argv += [f"--command-timeout={seconds}s", f"--dial-timeout={seconds}s", *args]
-    env = {"ETCDCTL_API": "3", "PATH": "/usr/bin:/bin"}
-    return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False, env=env)
+    return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False, env=ENVIRONMENT)
+
+
+def _command(handle: LabHandle, hosts: list[str], pair: Pair) -> list[str]:
+    endpoints = ",".join(f"https://{handle.plan.host(name).address}:2379" for name in hosts)
+    trust = [f"--cacert={pair.anchors}", f"--cert={pair.certificate}", f"--key={pair.key}"]
+    return [str(releases.binary("etcdctl")), f"--endpoints={endpoints}", *trust]
 
 
 @dataclass
@@ -76,6 +80,8 @@ class Load:
     said: list[str] = field(default_factory=list)
     longest: float = 0.0
     """The longest that a request took with its retries, in seconds."""
+    watched: list[int] = field(default_factory=list)
+    """The writes that a watch saw, which was begun before and never again: it outlives what happens to connections."""
 
     @property
     def requests(self) -> int:
@@ -90,8 +96,22 @@ class Load:
 
 @contextmanager
 def under_load(handle: LabHandle, cluster: str, pair: Pair, prefix: str) -> Iterator[Load]:
-    """Write ``<prefix>/1``, ``<prefix>/2``, … and read each one back, through all endpoints, until the block ends."""
+    """Write ``<prefix>/1``, ``<prefix>/2``, … and read each one back, through all endpoints, until the block ends.
+
+    Each request has a connection of its own; a watch beside them keeps the one that it has, as an API server does.
+    """
     load, stop = Load(), threading.Event()
+    command = [*_command(handle, members(handle, cluster), pair), "watch", "--prefix", f"{prefix}/"]
+    watch = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=ENVIRONMENT)
+
+    def listen() -> None:
+        assert watch.stdout is not None
+        lines = [""]
+        for line in watch.stdout:  # for each event its kind, the key, the value
+            lines.append(line.strip())
+            if lines[-1].startswith(f"{prefix}/") and lines[-2] == "PUT":
+                load.watched.append(int(lines[-1].rpartition("/")[2]))
+        load.said.append(f"the watch ended: {' '.join(lines[-3:])}")
 
     def ask(name: str, *args: str) -> str | None:
         began = time.monotonic()
@@ -116,18 +136,33 @@ def under_load(handle: LabHandle, cluster: str, pair: Pair, prefix: str) -> Iter
             if read is not None and read.strip() != str(number):
                 load.wrong.append(f"{prefix}/{number} is {read.strip()!r}")
 
-    thread = threading.Thread(target=work, daemon=True)
+    listener, thread = threading.Thread(target=listen, daemon=True), threading.Thread(target=work, daemon=True)
+    listener.start()
     thread.start()
     try:
-        deadline = time.monotonic() + 30
-        while not load.acknowledged and time.monotonic() < deadline:
-            time.sleep(0.05)
+        _wait_for(lambda: bool(load.watched))
         assert load.acknowledged, f"no write was acknowledged: {load.said[-3:]}"
+        assert load.watched, f"the watch saw nothing: {load.said[-3:]}"
         yield load
     finally:
         stop.set()
         thread.join(120)
+        _wait_for(lambda: load.acknowledged[-1:] == load.watched[-1:])
+        watch.terminate()
+        listener.join(10)
         assert not thread.is_alive()
+
+
+def _wait_for(reached: Callable[[], bool], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not reached() and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def unseen(load: Load) -> list[int]:
+    """The acknowledged writes that the watch did not see, but those before it had begun."""
+    first = load.watched[0]
+    return sorted({number for number in load.acknowledged if number > first} - set(load.watched))
 
 
 def missing(handle: LabHandle, cluster: str, pair: Pair, prefix: str, load: Load) -> list[int]:

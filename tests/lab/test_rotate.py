@@ -27,7 +27,7 @@ from tests.lab.deploy_helpers import (
     unhealthy,
     wait_for,
 )
-from tests.lab.load import client_pair, etcdctl_outside, missing, under_load
+from tests.lab.load import client_pair, etcdctl_outside, missing, under_load, unseen
 from tests.lab.rotate_helpers import RUNBOOK, rotate, rotating, serials, served
 from tests.lab.watch import watching
 
@@ -83,6 +83,7 @@ def test_all_leaves_under_load(clusters: LabHandle, tmp_path: Path) -> None:
         assert not load.lost, load.said
         assert not load.wrong
         assert load.most_retries <= 1, load.said
+        assert unseen(load) == [], load.said
         assert missing(clusters, cluster, pairs[cluster], "rotate", load) == []
         assert unhealthy(clusters, cluster) == ""
         after = serials(clusters, cluster)
@@ -231,6 +232,7 @@ def test_a_new_ca_in_three_passes_under_load_and_killed_on_the_way(clusters: Lab
         assert not load.lost, load.said
         assert not load.wrong
         assert load.most_retries <= 1, load.said
+        assert unseen(load) == [], load.said
         assert missing(clusters, cluster, old[cluster], "ca", load) == []
         assert max(len(down & frozenset(members(clusters, cluster))) for down in watch.down) <= 1
         assert {tuple(trusted(clusters, host)) for host in members(clusters, cluster)} == {("1", "2")}
