@@ -14,7 +14,7 @@ demo: setup system
 	. .lab/demo/env && $(BIN)/python runbooks/deploy.py --config .lab/demo/config.yaml
 
 test: lint unit system browser
-	$(BIN)/python -m pytest tests/lab --numprocesses $(LABS) --dist loadgroup --durations=20
+	$(BIN)/python -m pytest tests/lab --numprocesses $(LABS) --durations=20
 
 lint: setup
 	$(BIN)/ruff check .

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 
 SESSION_LABS = ("lab", "sight")
 """Fixtures that bring up a lab for all files that use it; a file may have a ``lab`` of its own instead."""
+TOGETHER = {
+    "lab": ("test_cis", "test_deploy", "test_failures", "test_keys", "test_lab", "test_matrix"),
+    "sight": ("test_preflight", "test_revoke", "test_scripts", "test_status", "test_verify"),
+    # Two labs of one topology have the same names of hosts.
+    "trust": ("test_rotate", "test_trust"),
+    "rotate-faults": ("test_rotate_faults", "test_rotate_faults_ca"),
+}
+"""Files that must not run side by side, since they share hosts or names of hosts."""
 
 
 @dataclass(frozen=True)
@@ -86,23 +94,26 @@ def sourced(env_file: Path) -> dict[str, str]:
     return dict(entry.split("=", 1) for entry in done.stdout.split("\0") if "=" in entry)
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Which files may run side by side: those that share no hosts and no names of hosts.
-
-    All files that use a lab of the whole session stay in one worker, so that it is brought up once. A file with a lab
-    of its own is alone, unless it has a mark ``xdist_group``: two labs of one topology have the same names.
-    """
-    groups: dict[Path, str] = {}
+    """Refuses a file that uses a lab of the whole session and is not with the others of that lab in `TOGETHER`."""
     for item in items:
         defined = getattr(item, "_fixtureinfo").name2fixturedefs  # noqa: B009  private, and the only place that has it
-        shared = [name for name in SESSION_LABS if name in defined and defined[name][-1].scope == "session"]
-        groups.setdefault(item.path, item.path.stem)
-        if shared:
-            groups[item.path] = shared[0]
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(groups[item.path]))
+        for name in SESSION_LABS:
+            if name in defined and defined[name][-1].scope == "session" and item.path.stem not in TOGETHER[name]:
+                raise pytest.UsageError(f"{item.path.name} uses the fixture {name}: name it in TOGETHER ({__file__})")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Files run side by side, each in one worker as a whole, and those in `TOGETHER` in the same one."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class BySharedLab(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+        def _split_scope(self, nodeid: str) -> str:
+            stem = Path(nodeid.partition("::")[0]).stem
+            return next((group for group, files in TOGETHER.items() if stem in files), stem)
+
+    return BySharedLab(config, log)
 
 
 @pytest.fixture(scope="session")

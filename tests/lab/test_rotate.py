@@ -31,7 +31,6 @@ from tests.lab.load import client_pair, etcdctl_outside, missing, under_load, un
 from tests.lab.rotate_helpers import RUNBOOK, rotate, rotating, serials, served
 from tests.lab.watch import watching
 
-pytestmark = pytest.mark.xdist_group("trust")  # its topology
 CLUSTERS = ("t-sd", "t-rc")
 
 

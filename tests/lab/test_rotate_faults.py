@@ -31,7 +31,6 @@ from tests.lab.rotate_helpers import (
     standing_still,
 )
 
-pytestmark = pytest.mark.xdist_group("rotate-faults")  # its topology
 CLUSTER = "r-rc"
 HOSTS = ("r-rc-1", "r-rc-2", "r-rc-3")
 

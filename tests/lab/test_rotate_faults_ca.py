@@ -17,7 +17,6 @@ from tests.lab.load import client_pair, etcdctl_outside
 from tests.lab.rotate_helpers import assert_sound, begin_rotate, reach, rotate
 from tests.lab.watch import stored, watching, writing
 
-pytestmark = pytest.mark.xdist_group("rotate-faults")  # its topology
 CLUSTER = "r-rc"
 Events = list[dict[str, Any]]
 

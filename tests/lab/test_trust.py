@@ -28,7 +28,6 @@ from tests.lab.deploy_helpers import (
 from tests.lab.load import Load, client_pair, etcdctl_outside, missing, under_load
 from tests.lab.watch import Watch, watching
 
-pytestmark = pytest.mark.xdist_group("trust")  # its topology
 CLUSTERS = ("t-sd", "t-rc")
 KEYS = 50
 
