@@ -12,6 +12,7 @@ from nornir.core.task import Task
 
 from etcdfleet.certs import readable
 from etcdfleet.errors import FleetError
+from etcdfleet.etcd.expected import expected_member
 from etcdfleet.etcd.ids import hex_id
 from etcdfleet.etcd.overview_data import Life, Machine, MemberView
 from etcdfleet.etcd.overview_host import life_of, state_of
@@ -22,8 +23,8 @@ from etcdfleet.settings.models import HostSettings
 from tasks.anchors import trusted_text
 from tasks.configure import desired_files, same, unified_diff
 from tasks.observe import Observed, Site
+from tasks.questions import NOBODY
 from tasks.sources import needed_roles
-from tasks.status import NOBODY, expected_member
 
 
 def glance(task: Task, site: Site, seen: Observed, answers: Mapping[str, CommandResult]) -> tuple[MemberView, str]:

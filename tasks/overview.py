@@ -14,10 +14,11 @@ from rich.text import Text
 
 from etcdfleet.cli import Run
 from etcdfleet.errors import UsageError
+from etcdfleet.etcd.expected import expected_member, expected_members
 from etcdfleet.etcd.overview_data import ClusterOverview, LastRun, MemberView
 from etcdfleet.report.model import deepest_cause, failure_of
 from etcdfleet.report.words import Marks, marks_for, seconds_text, wrapped
-from tasks.status import CONNECT_SECONDS, expected_member, judge, list_members, look
+from tasks.status import CONNECT_SECONDS, judge, list_members, look
 
 # What judges and shows is imported when hosts have been asked: they need not wait for it.
 
@@ -107,7 +108,7 @@ def overviews(run: Run, seen: Mapping[str, MemberView]) -> list[ClusterOverview]
             overview(
                 name,
                 [seen[host] for host in hosts if host in seen],
-                [expected_member(settings, member) for member in settings.members],
+                expected_members(settings),
                 election_seconds=settings.cluster.election_ms / 1000,
                 within_days=run.options.extra["days"],
             )

@@ -13,12 +13,13 @@ from nornir.core.task import Result, Task
 
 from etcdfleet.cli import Run
 from etcdfleet.errors import UsageError
+from etcdfleet.etcd.expected import expected_members
 from etcdfleet.etcd.ids import static_ids
 from etcdfleet.etcd.interruption import interruption
 from etcdfleet.etcd.plan import Bootstrap, MemberState, Nothing, Plan, Refuse, Rolling, plan_start
-from etcdfleet.etcd.view import ExpectedMember, MemberList
+from etcdfleet.etcd.view import MemberList
 from etcdfleet.runners import RollingRunner, TogetherRunner
-from etcdfleet.settings.models import HostSettings, client_url, peer_url
+from etcdfleet.settings.models import HostSettings
 from tasks.configure import desired_files, same
 from tasks.live import Live, look
 from tasks.observe import Observed, site_of
@@ -204,7 +205,7 @@ def plan_cluster(
     if not any(host.name in good and host.name in seen for host in members):
         return Nothing()
     first = members[0]
-    expected = [ExpectedMember(m.name, peer_url(m, first.cluster), client_url(m, first.cluster)) for m in first.members]
+    expected = expected_members(first)
     ids = static_ids({member.name: [member.peer_url] for member in expected}, first.cluster.token)
     states = [_state(host, seen.get(host.name), host.name in chosen, host.name in good) for host in members]
     return plan_start(

@@ -8,22 +8,18 @@ from dataclasses import replace
 from nornir.core.task import Result, Task
 
 from etcdfleet.errors import FleetError, RemoteError, VerificationError
-from etcdfleet.etcd.ctl import etcdctl, local_endpoint
+from etcdfleet.etcd.expected import expected_member
 from etcdfleet.etcd.overview_data import ClusterOverview, Level, MemberView
-from etcdfleet.etcd.view import ExpectedMember, parse_member_list
+from etcdfleet.etcd.view import parse_member_list
 from etcdfleet.settings import settings_of
-from etcdfleet.settings.models import HostSettings, MemberSettings, client_url, peer_url
 from etcdfleet.step import StepOutcome
 from tasks.observe import site_of
+from tasks.questions import questions
 
-ASK_SECONDS = 3.0
-"""How long one call of etcdctl may take. Without a quorum, a read waits for all of it."""
 HOST_SECONDS = 15.0
 """How long a host may take for everything it is asked."""
 CONNECT_SECONDS = 4.0
 """How long a host may take to let us in, for each part of that: dead ones are to show quickly."""
-NOBODY = 44
-"""Exit code of a question when nothing listens on the member's port."""
 NOT_NEEDED = ("listeners", "user", "openssl", "resolve", "keys")
 """Parts of a host's probe that say nothing of what is shown."""
 
@@ -75,28 +71,6 @@ def let_go(task: Task) -> None:
     transport = client.get_transport() if client else None
     if transport is not None:
         transport.close()
-
-
-def expected_member(settings: HostSettings, member: MemberSettings) -> ExpectedMember:
-    """A member as the inventory has it."""
-    return ExpectedMember(member.name, peer_url(member, settings.cluster), client_url(member, settings.cluster))
-
-
-def questions(settings: HostSettings, *, members: bool = True) -> dict[str, str]:
-    """What the member on the host is asked, by etcdctl. Where nothing listens, etcdctl would wait all of its time."""
-    listens = f"grep -qsiE ':{settings.cluster.client_port:04X} 0+:0000 0A ' /proc/net/tcp /proc/net/tcp6"
-    # For one short question, Go's collector and further threads cost a small host more than they give.
-    before = f"{listens} || exit {NOBODY}\nexport GOGC=off GOMAXPROCS=1\n"
-    asked = {
-        "status": "endpoint status",
-        "health": "endpoint health",
-        **({"members": "member list"} if members else {}),
-    }
-    endpoint = [local_endpoint(settings)]
-    return {
-        name: before + etcdctl(settings, f"-w json {words}", endpoint, seconds=ASK_SECONDS)
-        for name, words in asked.items()
-    }
 
 
 def judge(task: Task, overviews: Mapping[str, ClusterOverview]) -> Result:

@@ -13,10 +13,10 @@ from etcdfleet.errors import CertificateError, FleetError, VerificationError
 from etcdfleet.etcd.checks import Finding
 from etcdfleet.etcd.checks import verify as verify_cluster
 from etcdfleet.etcd.ctl import all_endpoints, etcdctl, local_endpoint
+from etcdfleet.etcd.expected import expected_members
 from etcdfleet.etcd.ids import hex_id
 from etcdfleet.etcd.view import (
     EndpointStatus,
-    ExpectedMember,
     parse_hashkv,
     parse_health,
     parse_member_list,
@@ -26,7 +26,7 @@ from etcdfleet.etcd.view import (
 from etcdfleet.remote import CommandResult, last_lines
 from etcdfleet.served import Served, look
 from etcdfleet.settings.base import RoleName, side_of
-from etcdfleet.settings.models import HostSettings, client_url, peer_url
+from etcdfleet.settings.models import HostSettings, client_url
 from etcdfleet.step import StepOutcome
 from tasks.anchors import trusted_text
 from tasks.certificates import certificate_facts
@@ -165,9 +165,7 @@ def cluster_findings(
     settings: HostSettings, answers: dict[str, CommandResult], without: Collection[str] = ()
 ) -> tuple[list[Finding], EndpointStatus | None]:
     """The findings about the cluster in etcdctl's answers, and the status of the host's own member."""
-    expected = [
-        ExpectedMember(m.name, peer_url(m, settings.cluster), client_url(m, settings.cluster)) for m in settings.members
-    ]
+    expected = expected_members(settings)
     try:
         members = parse_member_list(answers["members"].stdout, answers["members"].stderr)
         members = replace(members, members=tuple(one for one in members.members if one.name not in without))

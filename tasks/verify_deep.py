@@ -18,6 +18,7 @@ from etcdfleet import preflight
 from etcdfleet.errors import FleetError, RemoteError, VerificationError
 from etcdfleet.etcd.checks import Finding, failed, skipped, warned
 from etcdfleet.etcd.cluster_checks import ClusterAnswers, answering, cluster_checks, probe_checks, settling
+from etcdfleet.etcd.expected import expected_members
 from etcdfleet.etcd.host_checks import (
     clock_findings,
     data_finding,
@@ -32,7 +33,6 @@ from etcdfleet.etcd.host_checks import (
 from etcdfleet.etcd.symptoms import sightings
 from etcdfleet.etcd.view import (
     EndpointStatus,
-    ExpectedMember,
     address,
     parse_hashkv,
     parse_health,
@@ -42,7 +42,7 @@ from etcdfleet.etcd.view import (
 )
 from etcdfleet.paths import CONFIG
 from etcdfleet.remote import CommandResult
-from etcdfleet.settings.models import HostSettings, client_url, peer_url
+from etcdfleet.settings.models import HostSettings, client_url
 from etcdfleet.step import StepOutcome
 from tasks.configure import desired_files, same, unified_diff
 from tasks.deep_scripts import cluster_commands, host_commands, probe_script
@@ -128,9 +128,7 @@ def _look(site: Site) -> tuple[list[Finding], EndpointStatus | None, tuple[str, 
     """The findings of one look at cluster and host, after an election has been waited out; the member's own status, and
     the members that do not answer."""
     settings = site.settings
-    expected = [
-        ExpectedMember(m.name, peer_url(m, settings.cluster), client_url(m, settings.cluster)) for m in settings.members
-    ]
+    expected = expected_members(settings)
     began, first = time.monotonic(), ""
     while True:
         answers = _answers(site.remote.batch(cluster_commands(settings), parallel=True, timeout=120))

@@ -13,7 +13,7 @@ from etcdfleet.etcd.overview_data import Machine
 from etcdfleet.etcd.overview_host import state_of
 from etcdfleet.remote import CommandResult
 from tasks.glance import facts_of, member_view
-from tasks.status import NOBODY, questions
+from tasks.questions import NOBODY, questions
 from tests.unit.site import LocalHost, settings
 
 MACHINE = Machine(running=True, enabled=True)

@@ -1,0 +1,28 @@
+"""What a member is asked on its own host for a glance at it."""
+
+from __future__ import annotations
+
+from etcdfleet.etcd.ctl import etcdctl, local_endpoint
+from etcdfleet.settings.models import HostSettings
+
+ASK_SECONDS = 3.0
+"""How long one call of etcdctl may take. Without a quorum, a read waits for all of it."""
+NOBODY = 44
+"""Exit code of a question when nothing listens on the member's port."""
+
+
+def questions(settings: HostSettings, *, members: bool = True) -> dict[str, str]:
+    """What the member on the host is asked, by etcdctl. Where nothing listens, etcdctl would wait all of its time."""
+    listens = f"grep -qsiE ':{settings.cluster.client_port:04X} 0+:0000 0A ' /proc/net/tcp /proc/net/tcp6"
+    # For one short question, Go's collector and further threads cost a small host more than they give.
+    before = f"{listens} || exit {NOBODY}\nexport GOGC=off GOMAXPROCS=1\n"
+    asked = {
+        "status": "endpoint status",
+        "health": "endpoint health",
+        **({"members": "member list"} if members else {}),
+    }
+    endpoint = [local_endpoint(settings)]
+    return {
+        name: before + etcdctl(settings, f"-w json {words}", endpoint, seconds=ASK_SECONDS)
+        for name, words in asked.items()
+    }
