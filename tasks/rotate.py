@@ -12,7 +12,6 @@ from etcdfleet.certs.rotation import (
     Refused,
     RotationPlan,
     plan_rotation,
-    sentence,
 )
 from etcdfleet.cli import Run
 from etcdfleet.runners import RollingRunner, TogetherRunner
@@ -109,8 +108,11 @@ def _decide(run: Run, clusters: Clusters) -> dict[str, MemberPair]:
         outcome = None if result.failed else result[0].result
         if isinstance(outcome, Decided) and outcome.member:
             members[host] = outcome.member
-            if run.options.check or run.options.verbose:
-                run.say("\n".join(f"{host}  {sentence(*each)}" for each in outcome.member.decisions.items()))
+    if members and (run.options.check or run.options.verbose):
+        from etcdfleet.report.due import due_lines
+
+        found = {name: [members[host] for host in hosts if host in members] for name, hosts in clusters.items()}
+        run.say("\n".join(["", *due_lines(found, run.terminal.width), ""]))
     return members
 
 

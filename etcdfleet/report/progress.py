@@ -50,25 +50,30 @@ class PlainView(View):
         self._diffs = diffs
         self._check = False
         self._widths = (0, 0)
+        self._hosts = 0
+        self._skipped: dict[tuple[str, str], list[str]] = {}
 
     def run_started(self, record: RunRecord) -> None:
         """Learn the widths of names, so that the columns line up."""
         self._check = record.check
+        self._hosts = len(record.hosts)
         self._widths = (
             max((len(name) for name in record.hosts), default=0),
             max((len(step.name) for step in record.steps), default=0),
         )
 
     def step_finished(self, host: HostRecord, step: StepRecord) -> None:
-        """Print the step's line, then what was asked for in detail."""
-        if self._lines and not _follows_from_failure(host, step):
-            word = status_word(step.status, check=self._check)
-            text = Text(f"{host.name:<{self._widths[0]}}  {step.name:<{self._widths[1]}}  ")
-            text.append(f"{word:<{12 if self._check else 7}}", STYLES.get(step.status) if step.status else None)
-            took = "" if step.status is Status.SKIPPED else seconds_text(step.seconds)
-            text.append(f"  {took:>6}  {' '.join(step.summary.split())}")
-            text.rstrip()
-            self._console.print(text, soft_wrap=True)
+        """Print the step's line, then what was asked for in detail.
+
+        Steps that are skipped come in crowds, each of a host: those for the same reason are one line.
+        """
+        if self._lines and step.status is Status.SKIPPED:
+            if host.failed_step is None:  # else that step's line has been printed, and says it all
+                self._skipped.setdefault((step.name, step.summary), []).append(host.name)
+            return
+        if self._lines:
+            self._print_skipped()
+            self._print(host.name, step.name, step.status, seconds_text(step.seconds), step.summary)
         if self._changes:
             for change in step.changes:
                 self._console.print(Text(f"    {host.name}: {change}"), soft_wrap=True)
@@ -77,10 +82,23 @@ class PlainView(View):
             for line in step.diff.splitlines():
                 self._console.print(Text(line, _DIFF_STYLES.get(line[:1], "")), soft_wrap=True)
 
+    def run_finished(self, record: RunRecord) -> None:  # noqa: ARG002
+        """Print what was skipped last."""
+        self._print_skipped()
 
-def _follows_from_failure(host: HostRecord, step: StepRecord) -> bool:
-    """Whether it was left out since another step failed on the host, whose line has been printed."""
-    return step.status is Status.SKIPPED and host.failed_step is not None
+    def _print_skipped(self) -> None:
+        waiting, self._skipped = self._skipped, {}
+        for (step, why), hosts in waiting.items():
+            everywhere = len(hosts) == self._hosts > 1
+            self._print("all hosts" if everywhere else ", ".join(hosts), step, Status.SKIPPED, "", why)
+
+    def _print(self, hosts: str, step: str, status: Status | None, took: str, summary: str) -> None:
+        text = Text(f"{hosts:<{self._widths[0]}}  {step:<{self._widths[1]}}  ")
+        word = status_word(status, check=self._check)
+        text.append(f"{word:<{12 if self._check else 7}}", STYLES.get(status) if status else None)
+        text.append(f"  {took:>6}  {' '.join(summary.split())}")
+        text.rstrip()
+        self._console.print(text, soft_wrap=True)
 
 
 class LiveView(View):

@@ -25,6 +25,7 @@ from etcdfleet.report.view import View
 from etcdfleet.report.words import Marks, marks_for, wrapped
 
 _WIDEST_TEXT = 100
+_WIDEST_TABLE = 160
 STOPPING = "stopping after the running steps; Ctrl-C again leaves at once"
 
 
@@ -66,6 +67,11 @@ class Terminal:
                 )
             )
         self.views: Sequence[View] = tuple(views)
+
+    @property
+    def width(self) -> int:
+        """Columns that tables of text may take: the terminal's, elsewhere as many as people's screens have."""
+        return self.console.width if self.console.is_terminal else _WIDEST_TABLE
 
     def say(self, text: str) -> None:
         """Print a text above the progress, unless only the end was asked for."""

@@ -130,6 +130,33 @@ def test_plain_lines_changes_and_diffs() -> None:
     assert "\x1b" not in file.getvalue()
 
 
+def test_steps_that_are_skipped_for_one_reason_are_one_line() -> None:
+    file = io.StringIO()
+    recorder = recorder_of(views=[PlainView(Console(file=file, width=80))])
+    nornir = nornir_of().with_processors([recorder])
+    recorder.skip("az-1", "preflight", "done before")
+    nornir.run(step({"az-2": raises(RemoteError("no answer"))}), name="install")
+    recorder.skip(list(FLEET), "verify", "nothing is due")
+    recorder.finish()
+    lines = [line.split("  ")[0] + " " + " ".join(line.split()[-3:]) for line in file.getvalue().splitlines()]
+    assert lines[0].startswith("az-1 ")
+    assert lines[0].endswith("skipped done before")
+    assert [line for line in lines if line.endswith("nothing is due")] == ["az-1, edge-1 nothing is due"]
+    assert not any("az-2" in line and "nothing is due" in line for line in lines), "its failure was said"
+
+
+def test_what_is_skipped_everywhere_names_no_host() -> None:
+    file = io.StringIO()
+    recorder = recorder_of(views=[PlainView(Console(file=file, width=80))])
+    nornir = nornir_of().with_processors([recorder])
+    nornir.run(step(), name="preflight")
+    recorder.skip(list(FLEET), ("install", "verify"), "nothing is due")
+    recorder.finish()
+    assert [line.split() for line in file.getvalue().splitlines()[-2:]] == [
+        ["all", "hosts", name, "skipped", "nothing", "is", "due"] for name in ("install", "verify")
+    ]
+
+
 def _with_diff(task: Task) -> Result:
     return Result(task.host, result=StepOutcome(changes=("configuration written",)), diff="-old\n+new")
 
