@@ -19,7 +19,7 @@ from etcdfleet.report import words
 from etcdfleet.report.expiry import Expiries, expiries
 from etcdfleet.report.load import record_of
 from etcdfleet.report.model import ExitCode, Failure, HostRecord, RunRecord, RunStatus, Status, StepRecord
-from etcdfleet.report.table import closing_line
+from etcdfleet.report.table import closing_line, skipped_everywhere
 from etcdfleet.report.timeline import Lane, Tick, lanes, length, ticks
 
 if TYPE_CHECKING:
@@ -93,6 +93,17 @@ class Page:
         for host in self.record.hosts.values():
             known.update({name: name for name in host.steps if name not in known})
         return tuple(known.items())
+
+    @cached_property
+    def left_out(self) -> dict[str, str]:
+        """The steps that no host had to do, whose column in the matrix would say nothing, with why."""
+        skipped = skipped_everywhere(self.record)
+        return skipped if len(skipped) < len(self.steps) else {}
+
+    @property
+    def columns(self) -> tuple[tuple[str, str], ...]:
+        """(name, title) of the steps that are columns of the matrix."""
+        return tuple(step for step in self.steps if step[0] not in self.left_out)
 
     @property
     def verdict(self) -> str:

@@ -138,12 +138,12 @@ def _step_columns(record: RunRecord, between: str) -> list[Column]:
     names = dict.fromkeys([step.name for step in record.steps])
     for host in record.hosts.values():
         names.update(dict.fromkeys(host.steps))
-    skipped = _skipped_everywhere(record)
+    skipped = skipped_everywhere(record)
     shown = [name for name in names if name not in skipped]
     return [column(name) for name in shown]
 
 
-def _skipped_everywhere(record: RunRecord) -> dict[str, str]:
+def skipped_everywhere(record: RunRecord) -> dict[str, str]:
     """The steps that were done on no host, whose column would say nothing, with why; the first host's reason."""
     found = {}
     for name in dict.fromkeys(step.name for step in record.steps):
@@ -155,7 +155,7 @@ def _skipped_everywhere(record: RunRecord) -> dict[str, str]:
 
 def _print_skipped(console: Console, record: RunRecord) -> None:
     """Of a run that did not go well, the steps that it did not come to."""
-    skipped = _skipped_everywhere(record)
+    skipped = skipped_everywhere(record)
     if record.exit_code is not ExitCode.OK and skipped:
         console.print(Text(f"not done on any host: {', '.join(skipped)}", "dim"), soft_wrap=True)
         console.print()
@@ -210,7 +210,7 @@ def _width(console: Console, table: Table) -> int:
 
 def _print_list(console: Console, record: RunRecord, host: HostRecord, facts: Sequence[Column]) -> None:
     console.print(Text(f"  {host.name}", "bold"), soft_wrap=True)
-    skipped = _skipped_everywhere(record)
+    skipped = skipped_everywhere(record)
     names = max((len(name) for name in host.steps), default=0)
     for step in (step for step in host.steps.values() if step.name not in skipped):
         text = Text(f"    {step.name:<{names}}  ").append_text(_step_cell(step, record.check, " "))

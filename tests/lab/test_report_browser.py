@@ -96,7 +96,7 @@ def test_what_is_wrong_is_seen_first(chromium: Browser, pages: dict[str, str], t
 
 def test_a_cell_leads_to_its_evidence(chromium: Browser, pages: dict[str, str]) -> None:
     chromium.show(pages["failed"])
-    link = "document.querySelector('.matrix tbody tr:nth-child(2) td:nth-child(6) a')"
+    link = "document.querySelector('.matrix tbody tr:nth-child(2) a[title*=\"Configure\"]')"
     evidence = f"document.querySelector({link}.getAttribute('href'))"
     assert chromium.ask(f"{evidence}.checkVisibility({{contentVisibilityAuto: true}})") is False
     chromium.ask(f"{link}.click()")

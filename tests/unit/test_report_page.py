@@ -223,3 +223,22 @@ def test_the_compiled_template_is_kept_and_never_trusted_blindly(tmp_path: Path)
     (tmp_path / "__pycache__").rmdir()
     (tmp_path / "__pycache__").write_text("no folder")
     assert rendered() == "three"
+
+
+def test_a_step_that_no_host_did_is_a_line_and_no_column() -> None:
+    document = samples.failed_deploy()
+    page = Page(record_of(document))
+    everywhere = {
+        name
+        for name, _ in page.steps
+        if all(
+            step["status"] == "skipped"
+            for host in document["hosts"].values()
+            for step in host["steps"]
+            if step["name"] == name
+        )
+    }
+    assert everywhere
+    assert {name for name, _ in page.steps} - {name for name, _ in page.columns} == everywhere
+    texts = " ".join("".join(Elements(render(document)).texts).split())
+    assert all(f"{name} ({why})" in texts for name, why in page.left_out.items())
