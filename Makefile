@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 # Labs that are up side by side in `make test`: a test waits more than it computes.
 LABS ?= 2
 export PYTHONUNBUFFERED = 1
+# Tests start the runbooks hundreds of times: compiled once, not each time, whatever the environment says.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test lint unit format lab-up lab-down bench setup system browser
 
