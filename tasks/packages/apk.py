@@ -11,6 +11,13 @@ from etcdfleet.settings.models import ApkInstall, HostSettings
 from tasks.packages import INSTALL_TIMEOUT, Installed, pinned_reason, upstream_version
 
 
+def apk_says(output: str) -> str:
+    """What apk complained about, once each: why a repository was not used stands far above what is lacking for it."""
+    lines = dict.fromkeys(line.strip() for line in output.splitlines())
+    found = [x for x in lines if x.startswith(("WARNING:", "ERROR:")) or x.endswith("(no such package):")]
+    return " | ".join(line.rstrip(":") for line in found) or last_lines(output)
+
+
 class Apk:
     """See `tasks.packages.Packages`."""
 
@@ -51,7 +58,7 @@ add {shlex.quote(f"etcd{pin}")} etcd-openrc && [ -x /usr/bin/etcdctl ]
         result = remote.run(script, timeout=INSTALL_TIMEOUT)
         if not result.ok:
             raise RemoteError(
-                f"apk could not install etcd: {last_lines(result.stderr + result.stdout)}",
+                f"apk could not install etcd: {apk_says(result.stderr + result.stdout)}",
                 where=remote.name,
                 remedy="check install.repository (etcd is in Alpine's testing or community repository, by release) and "
                 "install.allow_untrusted in the inventory, and the host's network and free space",
