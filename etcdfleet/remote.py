@@ -491,7 +491,7 @@ def _open(host: Host, configuration: Config) -> Any:
         host.connections.pop("netmiko", None)
         if isinstance(extras.get("sock"), socket.socket):
             extras["sock"].close()
-        raise _explain(error, host, name, parameters.port or 22, extras) from error
+        raise _explain(error, host, name, parameters.port or 22, user, extras) from error
     return plugin
 
 
@@ -527,7 +527,7 @@ def _from_ssh_config(name: str, user: str, extras: dict[str, Any]) -> tuple[str,
     return user or entry.get("user", os.environ.get("USER", "root")), extras
 
 
-def _explain(error: Exception, host: Host, name: str, port: int, extras: Mapping[str, Any]) -> RemoteError:
+def _explain(error: Exception, host: Host, name: str, port: int, user: str, extras: Mapping[str, Any]) -> RemoteError:
     """Turns what netmiko, paramiko or the socket said into a sentence and a remedy."""
     import paramiko
 
@@ -553,11 +553,13 @@ def _explain(error: Exception, host: Host, name: str, port: int, extras: Mapping
             f"ssh-keyscan -p {port} {name} >> {known}",
         )
     if any(isinstance(cause, paramiko.AuthenticationException) for cause in causes) or "Authentication" in text:
+        # The same user and key as here: with others, ssh would answer another question.
+        login = ["ssh", "-p", str(port), "-l", user, *(("-i", key) if (key := extras.get("key_file")) else ()), name]
         return RemoteError(
-            "SSH login refused",
+            f"SSH login refused for user {user}",
             where=where,
             remedy="check the user name and the key (inventory: username, connection_options.netmiko.extras.key_file; "
-            f"or the ssh-agent), and try: ssh -p {port} {name} true",
+            f"or the ssh-agent), and try: {shlex.join(login)} true",
         )
     if any(isinstance(cause, socket.gaierror) for cause in causes) or "DNS failure" in text:
         return RemoteError(

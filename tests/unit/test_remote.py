@@ -8,10 +8,12 @@ import os
 import subprocess
 from pathlib import Path
 
+import paramiko
 import pytest
+from nornir.core.inventory import Host
 
 from etcdfleet.errors import RemoteError
-from etcdfleet.remote import CommandResult, RemoteFile
+from etcdfleet.remote import CommandResult, RemoteFile, _explain
 from tests.unit.site import LocalHost
 
 USER = getpass.getuser()
@@ -153,3 +155,11 @@ def test_a_password_is_given_to_sudo_and_to_nobody_else(tmp_path: Path, monkeypa
     assert host.run("echo one").stdout == "one\n"
     assert host.run("echo two").stdout == "two\n"
     assert not any("sesame" in command for command in host.commands)
+
+
+def test_a_refused_login_is_to_be_tried_as_the_same_user_with_the_same_key() -> None:
+    refused = paramiko.AuthenticationException("Authentication failed.")
+    found = _explain(refused, Host("a"), "192.0.2.1", 22, "pi", {"key_file": "/home/me/.ssh/a key"})
+    assert found.what == "SSH login refused for user pi"
+    assert found.remedy.endswith("try: ssh -p 22 -l pi -i '/home/me/.ssh/a key' 192.0.2.1 true")
+    assert _explain(refused, Host("a"), "a.home", 2222, "pi", {}).remedy.endswith("try: ssh -p 2222 -l pi a.home true")
