@@ -23,6 +23,22 @@ def missing(needed: tuple[str, ...]) -> list[str]:
     return [name for name in needed if importlib.util.find_spec(name) is None]
 
 
+def there(python: Path) -> bool:
+    """Whether this interpreter can be run; leaves with exit code 2 when there is one that is closed to this user."""
+    try:
+        python.stat()
+    except FileNotFoundError:
+        return False
+    except PermissionError:
+        # The link may well be readable, and what it leads to lie in the home of who made it: /root, with pyenv or uv.
+        sys.stderr.write(
+            f"{Path(sys.argv[0]).name}: {python} cannot be run by this user: it leads to {os.path.realpath(python)}\n"
+            "  remedy: work as the user who ran make setup, or in a clone of your own\n"
+        )
+        raise SystemExit(2) from None
+    return True
+
+
 def start() -> None:
     """Make the project importable, by another interpreter if need be; leave with exit code 2 if there is none."""
     if str(ROOT) not in sys.path:
@@ -33,7 +49,7 @@ def start() -> None:
         return
     python = VENV / "bin" / "python"
     # Compared as it was called, since it is a link to the base interpreter; equal means that this was tried already.
-    if python.exists() and Path(sys.executable) != python:
+    if Path(sys.executable) != python and there(python):
         sys.stdout.flush()
         sys.stderr.flush()
         arguments = getattr(sys, "orig_argv", [sys.executable, *sys.argv])[1:]

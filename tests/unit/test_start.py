@@ -50,6 +50,19 @@ def test_a_half_made_set_up_does_not_loop(project: Path) -> None:
     assert "setup" in found.stderr
 
 
+def test_another_users_python_is_named(project: Path, tmp_path: Path) -> None:
+    """The interpreter behind the link lies in a home that is closed to this user; root is stopped by nothing."""
+    python = project / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.symlink_to(tmp_path / "home" / "python3")
+    hello_py = project / "runbooks" / "hello.py"
+    refuse = "import pathlib\ndef stat(self):\n    raise PermissionError(13, 'no')\npathlib.Path.stat = stat\n"
+    hello_py.write_text(refuse + hello_py.read_text())
+    found = hello(project, "-S")
+    assert (found.returncode, found.stdout) == (2, "")
+    assert f"it leads to {tmp_path}/home/python3\n  remedy: " in found.stderr
+
+
 def test_an_early_interrupt_says_nothing(project: Path) -> None:
     (project / "runbooks" / "hello.py").write_text("import _start\nraise KeyboardInterrupt\n")
     found = hello(project)
