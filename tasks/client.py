@@ -126,9 +126,17 @@ def must_fit(
 
 
 def unknown_user(settings: HostSettings, name: str) -> tuple[str, ...]:
-    """A warning when etcd will not know the user, as far as the inventory says."""
-    known = wanted_auth(settings.auth, settings.pki.client_common_name).users
-    if not settings.auth.managed or name in known:
-        return ()
-    guess = did_you_mean(name, known)
-    return (f"user {name} is not among auth.users{guess}: with authentication on, etcd refuses this certificate",)
+    """Warnings when etcd will not know the user, or will not ask who it is, as far as the inventory says."""
+    auth, found = settings.auth, []
+    if not auth.enabled:
+        found.append(
+            f"the inventory does not turn authentication on (auth.enabled): while it is off, {name} may read and write "
+            "everything, as any client may"
+        )
+    known = wanted_auth(auth, settings.pki.client_common_name).users
+    if auth.managed and auth.enabled is not False and name not in known:
+        guess = did_you_mean(name, known)
+        found.append(
+            f"user {name} is not among auth.users{guess}: with authentication on, etcd refuses this certificate"
+        )
+    return tuple(found)

@@ -80,7 +80,13 @@ def test_who_is_no_user_is_warned_of() -> None:
     assert unknown_user(settings(auth=auth), "alice") == ()
     assert unknown_user(settings(auth=auth), "root") == ()
     assert "user alic is not among auth.users (did you mean alice?)" in unknown_user(settings(auth=auth), "alic")[0]
-    assert unknown_user(settings(), "anybody") == (), "nothing is managed"
+
+
+def test_where_etcd_asks_nobody_who_it_is_that_is_said() -> None:
+    for off in (AuthSettings(), AuthSettings(enabled=False), AuthSettings.model_validate({"users": {"alice": {}}})):
+        said = unknown_user(settings(auth=off), "alice")
+        assert len(said) == 1
+        assert "while it is off, alice may read and write everything" in said[0]
 
 
 def signed(**how: object) -> tuple[str, str, str]:
