@@ -42,6 +42,7 @@ from etcdfleet.etcd.view import (
 )
 from etcdfleet.paths import CONFIG
 from etcdfleet.remote import CommandResult
+from etcdfleet.report.checklist import count_text
 from etcdfleet.settings.models import HostSettings, client_url
 from etcdfleet.step import StepOutcome
 from tasks.configure import desired_files, same, unified_diff
@@ -91,7 +92,7 @@ def _result(
     facts["verify_seconds"] = round(seconds, 2)
     bad = [finding for finding in findings if not finding.ok]
     warnings = tuple(f"{f.check}: {f.evidence}; {f.cause}; {f.remedy}" for f in findings if f.status == "warning")
-    outcome = StepOutcome(f"{len(findings)} checks, all passed", warnings=warnings, facts=facts)
+    outcome = StepOutcome(count_text([finding.status for finding in findings]), warnings=warnings, facts=facts)
     if not bad:
         return Result(task.host, result=outcome, diff=diff)
     error = VerificationError(

@@ -46,6 +46,12 @@ def advice_lines(clusters: Mapping[str, Sequence[HostRecord]], width: int = WIDT
     return found
 
 
+def count_text(statuses: Sequence[str]) -> str:
+    """How many checks there are, and how they stand: ``3 checks: 2 passed, 1 not asked``."""
+    words = [f"{count} {word}" for status, word in _WORDS if (count := statuses.count(status))]
+    return f"{len(statuses)} checks: {', '.join(words)}"
+
+
 def _checks(host: HostRecord) -> list[Check]:
     found = host.facts.get("checks")
     return [check for check in found if isinstance(check, Mapping)] if isinstance(found, list) else []
@@ -54,9 +60,7 @@ def _checks(host: HostRecord) -> list[Check]:
 def _count(checks: Sequence[Check]) -> str:
     if not checks:
         return "not verified"
-    counts = {status: sum(check["status"] == status for check in checks) for status, _ in _WORDS}
-    words = [f"{counts[status]} {word}" for status, word in _WORDS if counts[status]]
-    return f"{len(checks)} checks: {', '.join(words)}"
+    return count_text([check["status"] for check in checks])
 
 
 def _failed(hosts: Sequence[HostRecord], width: int) -> Iterator[str]:

@@ -24,7 +24,7 @@ from etcdfleet.etcd.symptoms import sightings
 from etcdfleet.etcd.wal import DataIds
 from etcdfleet.facts import DataFacts, HostFacts
 from etcdfleet.preflight import Trouble
-from etcdfleet.report.checklist import advice_lines, failed_lines, lines
+from etcdfleet.report.checklist import advice_lines, count_text, failed_lines, lines
 from etcdfleet.report.model import HostInfo, HostRecord
 from tests.unit.site import MEMBERS, settings
 
@@ -191,6 +191,7 @@ def test_the_list_of_checks() -> None:
     assert "    ok       health: fine" in lines(clusters, verbose=True)
     assert "    ok       health: fine" not in told
     assert failed_lines({"c": [host("a")]}) == []
+    assert count_text(["ok", "ok"]) == "2 checks: 2 passed"
     assert "  a  not verified" in lines({"c": [host("a")]})
 
 
