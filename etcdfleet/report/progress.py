@@ -110,6 +110,7 @@ class LiveView(View):
         self._clock = clock
         self._lines: dict[str, Line] = {}
         self._titles: dict[str, str] = {}
+        self._noun = "host"
         self._check = False
         self._began = clock()
         self._live: Live | None = None
@@ -121,6 +122,7 @@ class LiveView(View):
         """Take over the lower part of the terminal."""
         self._check = record.check
         self._began = self._clock()
+        self._noun = record.noun
         self._titles = {step.name: step.title for step in record.steps}
         for cluster, hosts in record.clusters.items():
             for host in hosts:
@@ -234,7 +236,7 @@ class LiveView(View):
             return Text(self._cut(self.notice, width), "bold yellow")
         done = sum(line.done >= len(self._titles) and not line.running for line in every)
         hidden = f", {len(every) - shown} not shown" if shown < len(every) else ""
-        text = f"{done} of {len(every)} hosts done{hidden}, {clock_text(now - self._began)}"
+        text = f"{done} of {len(every)} {self._noun}s done{hidden}, {clock_text(now - self._began)}"
         return Text(self._cut(text, width), "dim")
 
     def _change(self, host: HostRecord, **values: object) -> None:

@@ -89,6 +89,11 @@ def test_all_hosts_busy_on_a_small_terminal() -> None:
     assert len(view.draw(40, 10)) <= 10
 
 
+def test_rows_that_are_clusters_are_counted_as_such() -> None:
+    assert "0 of 2 clusters done" in live({"home": "home", "edge": "edge"})[0].draw(80, 25)[-1].plain
+    assert "0 of 2 hosts done" in live({"a": "home", "b": "edge"})[0].draw(80, 25)[-1].plain
+
+
 def test_the_notice_of_a_stop_is_shown() -> None:
     view, _ = live()
     view.notice = "stopping"
