@@ -64,7 +64,7 @@ def check_may_revoke(site: Site, source: Source) -> None:
         return  # it cannot be asked beforehand
     if missing:
         raise VaultError(
-            f"the token may not {' or '.join(sorted(missing))}",
+            f"the token may not write to {' or '.join(sorted(missing))}",
             where=source.vault.connection.address,
             remedy="write pki.revoke: true into the inventory and run setup_pki.py, which gives this right to the "
             f"AppRole, or use a token with\n{policy_for(missing)}",

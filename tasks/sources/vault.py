@@ -165,7 +165,7 @@ class VaultSource:
             warnings.append(f"whether the token may issue certificates cannot be asked beforehand: {error.what}")
         if missing:
             raise VaultError(
-                f"the token ({info.source}) may not {' or '.join(sorted(missing))}",
+                f"the token ({info.source}) may not write to {' or '.join(sorted(missing))}",
                 where=self.vault.connection.address,
                 remedy=f"use another token, or give its policy:\n{policy_for(missing)}\n"
                 "python runbooks/setup_pki.py makes mounts, roles, policy and an AppRole as the inventory has them",
