@@ -148,12 +148,15 @@ def _replace(run: Run, plans: Plans, members: Mapping[str, MemberPair], without:
     """Replaces what is due; gives the hosts that were to have new certificates."""
     together = {name: plan.hosts for name, plan in plans.items() if isinstance(plan, AllAtOnce)}
     orders = {name: plan.hosts for name, plan in plans.items() if isinstance(plan, OneByOne)}
-    due = {host: members[host].due for hosts in (*together.values(), *orders.values()) for host in hosts}
+    later = {name: plan.then for name, plan in plans.items() if isinstance(plan, AllAtOnce) and plan.then}
+    due = {
+        host: members[host].due for hosts in (*together.values(), *later.values(), *orders.values()) for host in hosts
+    }
     workers, untouched = run.workers, set[str]()
     after = After(restart=bool(run.options.extra["restart"]), revoke=bool(run.options.extra["revoke"]))
     for cluster, plan in plans.items():
         if isinstance(plan, AllAtOnce):
-            run.record.warn(cluster, f"{plan.why}: all get new ones at once")
+            run.record.warn(cluster, f"{plan.why}: new ones at once for {', '.join(plan.hosts)}")
     for cluster, plan in plans.items():
         if isinstance(plan, OneByOne) and plan.sick:
             _say_left_out(run, cluster, plan)
@@ -161,12 +164,19 @@ def _replace(run: Run, plans: Plans, members: Mapping[str, MemberPair], without:
         hosts = [host for names in together.values() for host in names]
         runner = TogetherRunner(together, num_workers=workers)
         run.step("rotate", replace_expired, only=hosts, runner=runner, due=due, after=after)
+
+    def not_reached(host: str, failed: str) -> None:
+        run.record.skip(host, ("rotate", "verify"), f"not touched, since {failed} failed")
+        untouched.add(host)
+
+    for name, hosts_later in later.items():
+        failed = [host for host in together[name] if host not in run.good_hosts]
+        if failed:
+            for host in hosts_later:
+                not_reached(host, ", ".join(failed))
+        else:
+            orders[name] = hosts_later
     if orders:
-
-        def not_reached(host: str, failed: str) -> None:
-            run.record.skip(host, ("rotate", "verify"), f"not touched, since {failed} failed")
-            untouched.add(host)
-
         hosts = [host for names in orders.values() for host in names]
         rolling = RollingRunner(orders, num_workers=workers, not_reached=not_reached)
         run.step("rotate", rotate_member, only=hosts, runner=rolling, due=due, after=after, without=without)

@@ -96,6 +96,7 @@ def decide(
         problem=problem,
         name=site.settings.member.name,
         others_sick=sick,
+        deployed=seen.service.running or seen.facts.established is not None or seen.facts.data.ids is not None,
     )
     said = tuple(sentence(role, decision) for role, decision in decisions.items())
     summary = f"due: {', '.join(member.due)}" if member.due else "nothing is due"
@@ -152,7 +153,7 @@ def rotate_member(
 
 
 def replace_expired(task: Task, due: Mapping[str, tuple[RoleName, ...]], after: After = NOTHING_MORE) -> Result:
-    """Gives a member of a cluster whose certificates have expired new ones, and waits until the cluster is healthy.
+    """Gives a member whose certificates have expired or are of no use new ones, and waits until the cluster is healthy.
 
     Nothing is waited for before: members refuse each other until all have new certificates. To be run on all of them at
     the same time. Result: ``result`` is a `StepOutcome`. Raises `VerificationError` if it does not become healthy.
@@ -168,7 +169,7 @@ def replace_expired(task: Task, due: Mapping[str, tuple[RoleName, ...]], after: 
         raise VerificationError(
             f"it has new certificates, and within {BACK_SECONDS} s: {_said(bad)}",
             where=site.settings.name,
-            remedy="see etcd's log on the members; what was placed stays, as the certificates of before have expired",
+            remedy="see etcd's log on the members; what was placed stays, as those of before are of no use",
         )
     _leave(site, after)
     outcome = StepOutcome(f"{', '.join(roles)} replaced, healthy again", changes, tuple(warnings), _facts(site))

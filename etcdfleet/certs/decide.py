@@ -47,10 +47,14 @@ class Keep:
 
 @dataclass(frozen=True)
 class Renew:
-    """A new certificate is needed, for these reasons; ``certificate`` is the present one if there is a readable one."""
+    """A new certificate is needed, for these reasons; ``certificate`` is the present one if there is a readable one.
+
+    ``unusable`` says that no handshake may succeed with the present pair: it has ended, or is not whole.
+    """
 
     reasons: tuple[str, ...]
     certificate: Certificate | None = None
+    unusable: bool = False
 
 
 def decide(
@@ -69,11 +73,11 @@ def decide(
     anchors = parse_pem_bundle(want.trust_anchor)
     if observed.bundle is None or not observed.bundle.strip():
         reasons = ["there is no certificate yet" if observed.key_fingerprint is None else "the certificate is missing"]
-        return Renew(tuple(reasons))
+        return Renew(tuple(reasons), unusable=True)
     try:
         certificates = parse_pem_bundle(observed.bundle)
     except CertificateError as error:
-        return Renew((f"the certificate file is unreadable: {error.what}",))
+        return Renew((f"the certificate file is unreadable: {error.what}",), unusable=True)
     leaf = certificates[0]
     path = find_path(certificates, anchors, at=now)
     end = min(c.not_after for c in path or (leaf,))
@@ -87,8 +91,10 @@ def decide(
     reasons += chain_problems(certificates, anchors, at=now, usages=want.usages)
     if problem := issuer_problem(want, leaf):
         reasons.append(problem)
-    reasons += _key_reasons(leaf, observed)
-    return Renew(tuple(reasons), leaf) if reasons else Keep(leaf, end - _threshold(leaf, renew_before))
+    reasons += (key_reasons := _key_reasons(leaf, observed))
+    if reasons:
+        return Renew(tuple(reasons), leaf, unusable=bool(key_reasons) or not leaf.not_before <= now <= end)
+    return Keep(leaf, end - _threshold(leaf, renew_before))
 
 
 def _time_reasons(leaf: Certificate, end: datetime, now: datetime, renew_before: RenewBefore) -> list[str]:

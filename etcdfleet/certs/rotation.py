@@ -19,6 +19,7 @@ class MemberPair:
 
     ``healthy`` says that it answers a linearizable read and agrees with the others; ``problem`` is why not. ``name`` is
     its name in etcd, and ``others_sick`` are the other members that it finds not healthy, by that name, and why.
+    ``deployed`` is False for a host that never was a member, or was installed anew.
     """
 
     host: str
@@ -30,6 +31,7 @@ class MemberPair:
     problem: str = ""
     name: str = ""
     others_sick: Mapping[str, str] = field(default_factory=dict)
+    deployed: bool = True
 
     @property
     def due(self) -> tuple[Role, ...]:
@@ -48,6 +50,16 @@ class MemberPair:
             if isinstance(decision, Renew) and role != "client"
         ]
         return any(end is None or end < clock for end in ends)
+
+    @property
+    def stuck(self) -> bool:
+        """Whether it cannot become healthy, or cannot be asked how it is, before it has a new pair.
+
+        A pair that looks unusable may work all the same (nothing notes which key belongs to one that was placed by
+        hand): while the member is healthy, there is no reason for haste. etcdctl on the host asks with the client's.
+        """
+        unusable = any(isinstance(decision, Renew) and decision.unusable for decision in self.decisions.values())
+        return self.expired or (unusable and not self.healthy)
 
 
 @dataclass(frozen=True)
@@ -70,10 +82,14 @@ class OneByOne:
 
 @dataclass(frozen=True)
 class AllAtOnce:
-    """All members with certificates that are due, without waiting for health: it cannot come back before."""
+    """The members that get new certificates together, without waiting for health: it cannot come back before.
+
+    ``then`` are those with certificates that are due and can wait: one by one afterwards, each behind the gate.
+    """
 
     hosts: tuple[str, ...]
     why: str
+    then: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -102,18 +118,26 @@ def plan_rotation(
     """How to go about the certificates that are due in a cluster of ``size`` members.
 
     ``absent`` are members that were not looked at. In a healthy cluster one member is done after the other. Where a
-    certificate has expired, members refuse each other: no gate could be passed, so all get new ones at once. A cluster
-    that is unhealthy for another reason is left alone; with ``allow_degraded`` it is done one by one as long as a
-    majority is healthy.
+    certificate has expired or is of no use, no gate could be passed: these members, and those that they make sick, get
+    new ones at once, and the others follow one by one. A cluster that is unhealthy for another reason is left alone;
+    with ``allow_degraded`` it is done one by one as long as a majority is healthy.
     """
     due = [member for member in members if member.due]
     if not due:
         return NothingDue()
-    expired = [member for member in members if member.expired]
+    if new := [member.host for member in due if not member.deployed]:
+        return Refused(f"no etcd is deployed on {', '.join(new)} yet", "run deploy: it brings certificates, too")
+    stuck = [member for member in members if member.stuck]
     order = tuple(member.host for member in sorted(due, key=lambda member: member.leader))
-    if expired:
-        names = ", ".join(member.host for member in expired)
-        return AllAtOnce(order, f"certificates of {names} have expired, so members refuse each other")
+    if stuck:
+        names = ", ".join(member.host for member in stuck)
+        waiting = frozenset(m.host for m in due if not m.stuck and (m.healthy or not m.running))
+        return AllAtOnce(
+            tuple(host for host in order if host not in waiting),
+            f"certificates of {names} have expired or cannot be used, so nothing can be asked there, or members refuse "
+            "each other",
+            tuple(host for host in order if host in waiting),
+        )
     found = {member.name or member.host: member for member in members}
     sick = {name: member.problem or "not healthy" for name, member in found.items() if not member.healthy}
     for member in members:

@@ -221,6 +221,22 @@ def test_a_member_is_down_and_the_others_are_allowed(cluster: LabHandle, tmp_pat
     completes(cluster, config, [down])
 
 
+@pytest.mark.parametrize("damage", ["rm etcdctl/*.pem", "truncate -s 0 client/*.key", "rm client"])
+def test_a_pair_was_damaged_by_hand(cluster: LabHandle, tmp_path: Path, damage: str) -> None:
+    """Neither can etcdctl ask without its pair, nor etcd answer: that host is mended first, the others as always."""
+    config = due_config(cluster, tmp_path, CLUSTER)
+    damaged = set_in_use(cluster, HOSTS[1], damage.split()[-1].partition("/")[0])
+    output(cluster, HOSTS[1], f"cd {CERTS} && {damage}")
+    outcome = rotate(cluster, config=config)
+    output(cluster, HOSTS[1], f"rm -rf {CERTS}/{damaged}")
+    assert outcome.exit_code == 0, outcome.text
+    assert order(outcome)[0] == HOSTS[1]
+    assert "healthy again" in outcome.step(HOSTS[1], "rotate")["summary"]
+    for host in (HOSTS[0], HOSTS[2]):
+        assert "replaced and proven" in outcome.step(host, "rotate")["summary"]
+    assert_sound(cluster, CLUSTER)
+
+
 @pytest.mark.parametrize("offset", ["-1h", "+9y"])
 def test_the_clock_of_a_host_is_wrong(cluster: LabHandle, tmp_path: Path, offset: str) -> None:
     """Behind what a new certificate begins with, or so far ahead that all seem to have expired: nothing is placed."""

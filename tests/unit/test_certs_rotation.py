@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ from etcdfleet.certs.rotation import (
     plan_rotation,
     sentence,
 )
+from etcdfleet.certs.want import Role
 from tests.unit import certs_ca
 from tests.unit.certs_ca import DAY, NOW
 
@@ -103,6 +105,38 @@ def test_expired_members_cannot_wait_for_health(ended: Renew) -> None:
     assert isinstance(plan, AllAtOnce)
     assert plan.hosts == ("a", "b", "c")
     assert "a, b have expired" in plan.why
+
+
+UNUSABLE = Renew(("the private key is missing or unreadable",), GOOD, unusable=True)
+SICK: dict[str, Any] = {"healthy": False, "problem": "its member does not answer"}
+
+
+@pytest.mark.parametrize("role", ["server", "client", "peer"])
+def test_a_member_that_cannot_be_asked_for_want_of_a_pair_gets_one(role: Role) -> None:
+    """etcdctl on the host cannot ask without the client's pair, nor etcd answer without the server's."""
+    stuck = replace(member("a"), decisions={"peer": DUE, "server": KEEP, "client": KEEP, role: UNUSABLE}, **SICK)
+    plan = plan_rotation([stuck, member("b", DUE, leader=True), member("c", DUE)], size=3)
+    assert isinstance(plan, AllAtOnce)
+    assert (plan.hosts, plan.then) == (("a",), ("c", "b")), "those that are well keep their gates"
+
+
+def test_a_pair_that_only_looks_unusable_is_no_haste() -> None:
+    """Nothing notes the key of a pair that was placed by hand."""
+    assert plan_rotation([member("a", UNUSABLE), member("b", DUE)], size=2) == OneByOne(("a", "b"))
+
+
+def test_a_member_that_is_stopped_waits_for_its_gate_behind_one_that_expired() -> None:
+    members = [member("a", EXPIRED, **SICK), member("b", DUE, running=False, **SICK), member("c")]
+    plan = plan_rotation(members, size=3)
+    assert isinstance(plan, AllAtOnce)
+    assert (plan.hosts, plan.then) == (("a",), ("b",))
+
+
+def test_a_host_that_is_no_member_yet_is_for_deploy() -> None:
+    new = member("a", NONE, running=False, deployed=False, healthy=False, problem="etcd does not run")
+    plan = plan_rotation([new, member("b", DUE), member("c")], size=3)
+    assert isinstance(plan, Refused)
+    assert (plan.what, "deploy" in plan.remedy) == ("no etcd is deployed on a yet", True)
 
 
 def test_an_expired_client_certificate_stops_no_member() -> None:
