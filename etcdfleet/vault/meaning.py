@@ -143,10 +143,14 @@ def login_refused(refusal: Refusal, auth: AppRoleAuth, connection: VaultConnecti
             remedy=f"correct {auth.source}; a secret id may have expired or been used up: make a new one "
             f"(`vault write -f auth/{auth.mount}/role/<role>/secret-id`)",
         )
+    # Vault says just "permission denied" in both cases.
     return VaultError(
-        f"Vault does not let an AppRole log in: {refusal.words}",
+        f"Vault does not let the AppRole log in: {refusal.words}",
         where=where,
-        remedy=f"enable it (`vault auth enable -path={auth.mount} approle`), or log in another way: {WAYS_IN}",
+        remedy="after some logins with a wrong secret id Vault locks the AppRole: wait (15 minutes, by default), or "
+        f"unlock it (`vault write -f sys/locked-users/<accessor>/unlock/{auth.role_id}`, with the accessor that `vault "
+        f"auth list` shows for {auth.mount}/); if that list lacks {auth.mount}/: `vault auth enable -path={auth.mount} "
+        f"approle`; or log in another way: {WAYS_IN}",
     )
 
 

@@ -81,6 +81,7 @@ class Transport:
         self._lock = threading.Lock()
         self._login_lock = threading.Lock()
         self._login: tuple[Secret, float] | None = None
+        self._refused: tuple[int, tuple[str, ...]] | None = None
 
     def request(
         self,
@@ -123,8 +124,17 @@ class Transport:
         if not isinstance(auth, AppRoleAuth):
             return auth.token
         with self._login_lock:
+            # A refused login is not tried again for each cluster: after five of them Vault locks the AppRole for a
+            # quarter of an hour, with the right secret id too.
+            if self._refused is not None:
+                raise Refusal(*self._refused)
             if self._login is None or time.monotonic() >= self._login[1]:
-                self._login = self._app_role(auth)
+                try:
+                    self._login = self._app_role(auth)
+                except Refusal as refusal:
+                    if refusal.status in (400, 403):
+                        self._refused = (refusal.status, refusal.errors)
+                    raise
             return self._login[0]
 
     def close(self) -> None:

@@ -232,8 +232,38 @@ def test_a_wrong_app_role_is_refused_once_and_explained(server: Server) -> None:
         wrong.token_info()
     assert "secret-id" in caught.value.remedy
     assert "hush-hush" not in "".join(traceback.format_exception(caught.value))
-    with pytest.raises(VaultError, match="does not let an AppRole log in"):
+    with pytest.raises(VaultError, match="does not let the AppRole log in") as caught:
         connect(server, auth=AppRoleAuth("nobody", Secret("x"), mount="elsewhere")).read_role(MOUNT, PEER)
+    assert "vault auth enable -path=elsewhere approle" in caught.value.remedy
+
+
+def test_an_app_role_is_locked_by_many_runs_and_not_by_one(server: Server) -> None:
+    server.call("POST", "auth/approle/role/locked", {"token_policies": "issuer", "token_ttl": "10m"})
+    role_id = server.call("GET", "auth/approle/role/locked/role-id")["data"]["role_id"]
+    secret_id = server.call("POST", "auth/approle/role/locked/secret-id", {})["data"]["secret_id"]
+
+    def run(secret: str) -> str:
+        """One run with its many questions, and what comes of it."""
+        vault, said = connect(server, auth=AppRoleAuth(role_id, Secret(secret))), set()
+        for _ in range(8):
+            try:
+                said.add(vault.token_info().source)
+            except VaultError as error:
+                said.add(error.remedy)
+        assert len(said) == 1
+        vault.close()
+        return said.pop()
+
+    assert "correct" in run("wrong")
+    assert "VAULT" in run(secret_id)
+    unlock = f"sys/locked-users/<accessor>/unlock/{role_id}"
+    for _ in range(6):
+        told = run("wrong")
+    assert unlock in told
+    assert unlock in run(secret_id)
+    accessor = server.call("GET", "sys/auth")["data"]["approle/"]["accessor"]
+    server.call("POST", unlock.replace("<accessor>", accessor))
+    assert "VAULT" in run(secret_id)
 
 
 def test_many_threads_get_their_own_names(vault: Vault) -> None:
