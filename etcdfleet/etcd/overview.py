@@ -44,8 +44,9 @@ def overview(
     concerns += _members(views, expected, members)
     concerns += _progress(views, electing=bool(gone))
     concerns += _quota(views)
+    lives = any(view.serves for view in views)
     for view in views:
-        concerns += host_concerns(view, within_days)
+        concerns += host_concerns(view, within_days, cluster_lives=lives)
     leader = _named(leader_id, views, members) if leader_id else ""
     return ClusterOverview(name, tuple(views), margin, can_lose, leader, term, together(concerns))
 

@@ -15,6 +15,7 @@ from etcdfleet.preflight import PEER_CLOCK_WARNING
 LOG_SEGMENT = 64 * 2**20
 """Bytes that etcd allocates at once for the next file of its write-ahead log."""
 DEPLOY, ROTATE = "run deploy", "run rotate_certs"
+_FINISH = "run deploy: it finishes a first deploy, and leaves alone, with the reason, who lost its data or is to join"
 _DAY = 86400.0
 
 
@@ -66,14 +67,14 @@ def state_of(view: MemberView) -> str:
     return "learner" if view.status.learner else "serves"
 
 
-def host_concerns(view: MemberView, within_days: float) -> Iterator[Concern]:
+def host_concerns(view: MemberView, within_days: float, *, cluster_lives: bool) -> Iterator[Concern]:
     """Everything about one host. Certificates with less than ``within_days`` left are mentioned, due or not."""
     machine = view.machine
     if machine is None:
         yield Concern(Level.BROKEN, view.problem, (view.host,), view.remedy)
         return
     if not machine.deployed:
-        yield Concern(Level.WRONG, "nothing is deployed there yet", (view.host,), DEPLOY)
+        yield Concern(Level.WRONG, "nothing is deployed there", (view.host,), _FINISH if cluster_lives else DEPLOY)
         return
     yield from _service(view, machine)
     yield from _clock(view, machine)

@@ -229,7 +229,7 @@ def life(days: float, **changes: Any) -> Life:
         ({"free_bytes": 12 * 2**20}, Level.WRONG, "its disk has 12 MiB left, and etcd's next log file takes 64 MiB"),
         ({"free_bytes": 500 * 2**20}, Level.SOON,
          "its disk has 500 MiB left, and the database may grow by 1024 MiB to its quota"),
-        ({"deployed": False, "running": False}, Level.WRONG, "nothing is deployed there yet"),
+        ({"deployed": False, "running": False}, Level.WRONG, "nothing is deployed there"),
     ],
 )  # fmt: skip
 def test_sentences_about_a_host(machine: dict[str, Any], level: Level, what: str) -> None:
@@ -239,6 +239,14 @@ def test_sentences_about_a_host(machine: dict[str, Any], level: Level, what: str
     assert [(one.level, one.hosts) for one in mine] == [(level, ("b",))], told(found)
     assert mine[0].remedy
     assert found.needs_somebody is (level is not Level.SOON)
+
+
+def test_deploy_is_no_remedy_for_a_member_that_lost_everything() -> None:
+    bare = [replace(stopped(name), machine=replace(MACHINE, deployed=False, running=False)) for name in NAMES]
+    assert [one.remedy for one in seen(*bare).concerns] == ["run deploy"]
+    remedies = [one.remedy for one in seen(member("a"), bare[1], member("c")).concerns]
+    assert "run deploy" not in remedies
+    assert any("who lost its data or is to join" in remedy for remedy in remedies)
 
 
 def test_days_decide_what_is_near_and_nearer_ends_come_first() -> None:
