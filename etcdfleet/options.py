@@ -7,6 +7,7 @@ import difflib
 import os
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -146,13 +147,22 @@ def near_option(word: str, known: Sequence[str]) -> str:
     return next(iter(beginnings or difflib.get_close_matches(word, known, n=1)), "")
 
 
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Lists stay as they are written; prose gets as wide as the terminal, as the options do."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        paragraphs = text.strip("\n").split("\n\n")
+        filled = [p if "\n " in p else textwrap.fill(p, width, break_on_hyphens=False) for p in paragraphs]
+        return textwrap.indent("\n\n".join(filled), indent) + "\n"
+
+
 def parser_of(name: str, description: str, epilog: str) -> argparse.ArgumentParser:
     """A parser without arguments for ``runbooks/<name>.py``, which refuses as all of them do."""
     return _Parser(
         prog=f"runbooks/{name}.py",
         description=description,
         epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
         allow_abbrev=False,
     )
 

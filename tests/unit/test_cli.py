@@ -333,6 +333,16 @@ def test_wrong_use_is_exit_2(argv: list[str], capsys: pytest.CaptureFixture[str]
     assert "--help" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("columns", [60, 80, 200])
+def test_help_is_as_wide_as_the_terminal(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    text = build_parser("deploy", "Word after word. " * 30 + "\n\nA second.", "python x.py   much").format_help()
+    prose = text.split("\n\n")[1].splitlines()
+    assert columns - 10 < max(map(len, prose)) < columns
+    assert "\n\nA second.\n" in text
+    assert "examples:\n  python x.py   much\n\nexit codes:\n  0    all is well" in text
+
+
 def test_help_tells_what_is_needed() -> None:
     text = build_parser("deploy", "Deploys.", "python runbooks/deploy.py --check").format_help()
     for word in (
