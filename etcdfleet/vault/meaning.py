@@ -84,7 +84,7 @@ def refused(refusal: Refusal, path: str, needs: Iterable[str], connection: Vault
         return VaultError(
             f"Vault has no PKI mount that serves this path ({said})",
             where=where,
-            remedy="correct pki.mount (or pki.trust_anchor.mount) in the inventory; see `vault secrets list`",
+            remedy="correct pki.mounts, pki.mount or pki.trust_anchor.mount in the inventory; see `vault secrets list`",
         )
     if "namespace not found" in lower:
         return VaultError(
