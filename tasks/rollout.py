@@ -42,11 +42,13 @@ def refuse_early(run: Run, clusters: Mapping[str, tuple[str, ...]]) -> frozenset
     """Stops those clusters whose start would be refused anyway, before anything is changed on them; gives their names.
 
     What is on the hosts contradicts itself or the inventory: data lost, data of another cluster, another member list.
+    A plan that refuses no more than the start is left to `bring_up`.
     """
     settled = _settled(run)
     waiting = {cluster: hosts for cluster, hosts in clusters.items() if cluster not in settled}
     plans, _ = _plan(run, waiting)
-    return frozenset(cluster for cluster, plan in plans.items() if _refused(run, cluster, plan))
+    now = {cluster: plan for cluster, plan in plans.items() if not (isinstance(plan, Refuse) and plan.prepare)}
+    return frozenset(cluster for cluster, plan in now.items() if _refused(run, cluster, plan))
 
 
 def bring_up(run: Run, clusters: Mapping[str, tuple[str, ...]]) -> Mapping[str, tuple[str, ...]]:

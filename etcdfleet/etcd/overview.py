@@ -234,7 +234,12 @@ def _members(
             continue
         left.remove(entry)
         if not entry.started:
-            yield Concern(Level.WRONG, "has never joined its cluster", mine, "see etcd's log on the host; run deploy")
+            yield Concern(
+                Level.WRONG,
+                "has never joined its cluster",
+                mine,
+                "start it by hand (docs/hosts.md, A host that lost its data)",
+            )
         elif entry.learner:
             what = "is a learner: it has no vote"
             yield Concern(Level.WRONG, what, mine, f"etcdctl member promote {hex_id(entry.id)}, once it has caught up")

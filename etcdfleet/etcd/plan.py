@@ -114,18 +114,22 @@ class Nothing:
 
 @dataclass(frozen=True)
 class Refuse:
-    """Touch nothing: what contradicts what, on which hosts, and what a person can do."""
+    """Start and restart nothing: what contradicts what, on which hosts, and what a person can do.
+
+    ``prepare`` says that files may be placed all the same: the person needs them there.
+    """
 
     what: str
     hosts: tuple[str, ...]
     remedy: str
+    prepare: bool = False
 
 
 Plan = Bootstrap | Rolling | Nothing | Refuse
 
 _REPLACE = (
-    "do not re-initialise it: remove the member and add it again (etcdctl member remove, member add, then start it with"
-    " initial-cluster-state existing), or restore the cluster from a snapshot"
+    "do not re-initialise it: remove the member and add it again by hand, which deploy does not do (docs/hosts.md, A"
+    " host that lost its data: etcdctl member remove, member add), or restore the cluster from a snapshot"
 )
 _FOREIGN = "find out whose data this is; move the data directory away only if you are sure that nobody needs it"
 
@@ -268,11 +272,9 @@ def _against_list(
             _hosts(states),
             "add them to the inventory, or remove them with etcdctl member remove",
         )
-    for name, entry in entries.items():
-        refusal = _against_entry(by_name[name], entry, ids, member_list, states)
-        if refusal:
-            return refusal
-    return None
+    found = [_against_entry(by_name[name], entry, ids, member_list, states) for name, entry in entries.items()]
+    # Files are placed on one that was added only where nothing else is wrong.
+    return min((refusal for refusal in found if refusal), key=lambda refusal: refusal.prepare, default=None)
 
 
 def _entry(member: ExpectedMember, member_list: MemberList) -> Member | None:
@@ -299,7 +301,9 @@ def _against_entry(
         return Refuse(
             f"{state.name} was added to the running cluster but has not joined it yet",
             (state.host,),
-            "deploy does not join members: start it by hand with initial-cluster-state existing, or remove it again",
+            "deploy does not join members, but etcd, certificates and configuration are in place: start it by hand with"
+            " initial-cluster-state existing (docs/hosts.md, A host that lost its data), or remove it again",
+            prepare=True,
         )
     marked = [other for other in states if other.seen and other.established is not None]
     if marked:

@@ -228,6 +228,28 @@ def test_a_host_has_the_data_of_another_cluster(live: LabHandle) -> None:
     assert_whole_again(live)
 
 
+def test_a_host_that_lost_everything_comes_back_as_docs_hosts_md_says(live: LabHandle) -> None:
+    """A new card in one host: removed and added by hand, prepared by deploy, joined by hand, then as usual."""
+    host, other = "f-live-2", "f-live-1"
+    output(live, host, f"rc-service -q etcd stop; apk -q del etcd etcd-openrc; rm -rf {DATA}/* /etc/etcd")
+    protection(deploy(live, "--cluster", "f-live"), "f-live")
+    ctl = ". /etc/profile.d/etcdctl.sh; etcdctl"
+    listed = output(live, other, f"{ctl} member list").splitlines()
+    lost, _, _, url, *_ = next(line for line in listed if f" {host}," in line).split(", ")
+    output(live, other, f"{ctl} member remove {lost} && etcdctl member add {host} --peer-urls={url}")
+    block = protection(deploy(live, "--cluster", "f-live"), "f-live")
+    assert "has not joined it yet" in block.what
+    assert etcd_processes(live, host) == []
+    change = "sed -i 's/^initial-cluster-state: new/initial-cluster-state: existing/' /etc/etcd/conf.yml"
+    output(live, host, f"{change} && rc-service -q etcd start")
+    outcome = deploy(live, "--cluster", "f-live")
+    assert outcome.exit_code == 0, outcome.text
+    assert outcome.changed[other] == 0
+    assert unhealthy(live, "f-live") == ""
+    again = deploy(live, "--cluster", "f-live")
+    assert (again.exit_code, set(again.changed.values())) == (0, {0}), again.text
+
+
 def put_file(handle: LabHandle, host: str, encoded: str) -> None:
     """Unpacks a tar archive (base64) as the data directory's content."""
     done = handle.ssh(host, f"base64 -d | tar -C {DATA} -xf - && chown -R etcd:etcd {DATA}", stdin=encoded)

@@ -253,6 +253,10 @@ CASES: dict[str, tuple[Plan, Any]] = {
         ),
         ("not joined", "c"),
     ),
+    "added by hand, not joined yet, and another lost its data": (
+        plan(empty("a"), live("b"), live("c", data=None), members=listed("a", a={"name": "", "id": 9})),
+        ("no data", "c"),
+    ),
     # -- a live cluster
     "all well": (plan(*all_of(live), members=LIST), Nothing()),
     "all stopped": (plan(*all_of(stopped)), Rolling((), NAMES)),
@@ -304,6 +308,12 @@ def test_plan(case: str) -> None:
         assert found.remedy
     else:
         assert found == wanted
+
+
+def test_files_are_placed_only_on_a_member_that_was_added_on_purpose() -> None:
+    refused = {case: made for case, (made, _) in CASES.items() if isinstance(made, Refuse)}
+    prepared = {case for case, made in refused.items() if made.prepare}
+    assert prepared == {"replaced by hand, not joined yet", "added by hand, not joined yet"}
 
 
 @pytest.mark.parametrize("running", [False, True])
