@@ -18,7 +18,7 @@ from etcdfleet.certs.rotation import (
     sentence,
 )
 from etcdfleet.errors import CertificateError, FleetError, ProtectionError, VerificationError
-from etcdfleet.etcd.checks import Finding
+from etcdfleet.etcd.checks import Finding, held_against
 from etcdfleet.etcd.gates import caught_up
 from etcdfleet.paths import HostPaths, mark_restart_pending
 from etcdfleet.preflight import clock_problems
@@ -142,11 +142,14 @@ def rotate_member(
             remedy="bring the cluster back to health first (see the members' logs), then run again",
         )
     before = _sets_in_use(site)
+    already = [finding for finding in check_all(site, known)[0] if not finding.ok]
     warnings = _replace(task, site, roles)
-    bad = _prove(site, PROOF_SECONDS, known)
+    bad = _prove(site, PROOF_SECONDS, known, already)
     if bad:
         still_ours(task)  # else it may be another run that replaced them in the meantime
-        raise _put_back(site, before, roles, bad, known)
+        raise _put_back(site, before, roles, bad, after, known, already)
+    if already:
+        warnings.append(f"it was so before new certificates were placed: {_said(already)}")
     _leave(site, after)
     outcome = StepOutcome(f"{', '.join(roles)} replaced and proven", changes, tuple(warnings), _facts(site))
     return Result(task.host, result=outcome, changed=True)
@@ -217,8 +220,8 @@ def _sick(site: Site, live: Live) -> dict[str, str]:
     return {name: problem for name, problem in problems.items() if problem}
 
 
-def _prove(site: Site, seconds: float, without: Collection[str] = ()) -> list[Finding]:
-    """What is not as it should be, after at most this time for it to become so.
+def _prove(site: Site, seconds: float, without: Collection[str] = (), already: Sequence[Finding] = ()) -> list[Finding]:
+    """What is not as it should be, after at most this time for it to become so; but for what was so ``already``.
 
     That the host cannot be asked any more is a finding, too: the certificates are placed by now.
     """
@@ -228,7 +231,7 @@ def _prove(site: Site, seconds: float, without: Collection[str] = ()) -> list[Fi
             findings = check_all(site, without)[0]
         except FleetError as error:
             return [Finding("connection", False, error.what, error.remedy)]
-        bad = [finding for finding in findings if not finding.ok]
+        bad = held_against(findings, already)
         if not bad or time.monotonic() > end:
             return bad
         time.sleep(1)
@@ -255,7 +258,9 @@ def _put_back(
     before: Mapping[RoleName, str],
     roles: Sequence[RoleName],
     bad: Sequence[Finding],
+    after: After,
     without: Collection[str],
+    already: Sequence[Finding],
 ) -> VerificationError:
     """Swaps the certificates of before back in and proves them; the error that says how that went."""
     remedy = "see etcd's log on this host, and the role in Vault; the other members were not touched"
@@ -265,16 +270,17 @@ def _put_back(
     try:
         site.remote.run(f"set -e\n{lines}", check="putting the certificates of before back")
         site.forget()
-        still = _prove(site, PROOF_SECONDS, without)
-        after = f"with those of before: {_said(still)}" if still else "those of before are back, and all is well"
+        still = _prove(site, PROOF_SECONDS, without, already)
+        end = f"with those of before: {_said(still)}" if still else "those of before are back, and all is well"
+        _tidy(site, after)
     except FleetError as error:
-        after = f"and those of before could not be put back: {error.what}"
+        end = f"and those of before could not be put back: {error.what}"
         remedy = (
             "check power and network of the host; when it is back, see that its member is healthy (etcdctl endpoint "
             "health, and its log), then run again with --force for this host"
         )
     return VerificationError(
-        f"the new certificates did not prove themselves ({seen}); {after}",
+        f"the new certificates did not prove themselves ({seen}); {end}",
         where=site.settings.name,
         remedy=remedy,
     )
@@ -285,9 +291,12 @@ def _leave(site: Site, after: After) -> None:
     if after.restart:
         site.remote.run(mark_restart_pending("new certificates"), check="noting the restart")
         site.forget()
-    if not (
-        after.revoke or site.settings.pki.revoke
-    ):  # the sets of before are the record of what is still to be revoked
+    _tidy(site, after)
+
+
+def _tidy(site: Site, after: After) -> None:
+    # The sets of before are the record of what is still to be revoked.
+    if not (after.revoke or site.settings.pki.revoke):
         tidy(site)
 
 

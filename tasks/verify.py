@@ -10,7 +10,7 @@ from nornir.core.task import Result, Task
 
 from etcdfleet.certs import Certificate, leads_to, parse_pem_bundle, readable
 from etcdfleet.errors import CertificateError, FleetError, VerificationError
-from etcdfleet.etcd.checks import Finding
+from etcdfleet.etcd.checks import SERVED, Finding
 from etcdfleet.etcd.checks import verify as verify_cluster
 from etcdfleet.etcd.ctl import all_endpoints, etcdctl, local_endpoint
 from etcdfleet.etcd.expected import expected_members
@@ -267,12 +267,12 @@ def port_findings(port: int, served: Served, placed: Certificate | None) -> list
                 "let this machine reach the members' ports (firewall), or set preflight.controller_reaches_members to "
                 "false to go without the checks from here"
             )
-        return [Finding(f"certificate served on {port}", False, served.problem, remedy)]
+        return [Finding(f"{SERVED} {port}", False, served.problem, remedy)]
     same = placed is not None and served.certificate.fingerprint == placed.fingerprint
     number = served.certificate.serial
     return [
         Finding(
-            f"certificate served on {port}",
+            f"{SERVED} {port}",
             same,
             f"serial {number}, valid until {served.certificate.not_after:%Y-%m-%d}"
             if same

@@ -73,6 +73,27 @@ def skipped(check: str, why: str) -> Finding:
     return Finding(check, True, why, level="skipped")
 
 
+SERVED = "certificate served on"
+"""How the checks begin that read a certificate back from a port."""
+_MEASURED = frozenset({"database size"})
+"""Checks whose evidence is a number that changes from one moment to the next."""
+
+
+def held_against(findings: Iterable[Finding], before: Iterable[Finding]) -> list[Finding]:
+    """What is not as it should be after a change, and not just as it was ``before``: that is no fault of the change.
+
+    That a port shows the new certificate must be seen in any case.
+    """
+    known = {(finding.check, finding.evidence) for finding in before if not finding.ok}
+    known |= {(finding.check, "") for finding in before if not finding.ok and finding.check in _MEASURED}
+
+    def so_before(finding: Finding) -> bool:
+        evidence = "" if finding.check in _MEASURED else finding.evidence
+        return (finding.check, evidence) in known and not finding.check.startswith(SERVED)
+
+    return [finding for finding in findings if not finding.ok and not so_before(finding)]
+
+
 def verify(
     expected: Sequence[ExpectedMember],
     members: MemberList,

@@ -237,6 +237,20 @@ def test_a_pair_was_damaged_by_hand(cluster: LabHandle, tmp_path: Path, damage: 
     assert_sound(cluster, CLUSTER)
 
 
+def test_what_was_wrong_before_is_not_held_against_new_certificates(cluster: LabHandle, tmp_path: Path) -> None:
+    """Not enabled at boot: said, and a failure in the end; the certificates would end with it if they had to wait."""
+    before = serials(cluster, CLUSTER)
+    output(cluster, HOSTS[0], "rc-update -q del etcd default")
+    try:
+        outcome = rotate(cluster, config=due_config(cluster, tmp_path, CLUSTER))
+    finally:
+        output(cluster, HOSTS[0], "rc-update -q add etcd default")
+    assert replaced(before, serials(cluster, CLUSTER)) == [*HOSTS]
+    assert (outcome.exit_code, outcome.failed) == (1, [HOSTS[0]]), outcome.text
+    assert "not enabled at boot" in failure(outcome, HOSTS[0], "verify", within=120).what
+    assert_sound(cluster, CLUSTER)
+
+
 @pytest.mark.parametrize("offset", ["-1h", "+9y"])
 def test_the_clock_of_a_host_is_wrong(cluster: LabHandle, tmp_path: Path, offset: str) -> None:
     """Behind what a new certificate begins with, or so far ahead that all seem to have expired: nothing is placed."""
