@@ -25,6 +25,8 @@ from tasks.observe import Site, site_of
 from tasks.sources import Obtained, Source, check_fit, needed_roles, source_of
 
 KEY_MODE, FOLDER_MODE = 0o600, 0o700
+KEY_OWNED = "600 etcd"
+"""Mode and owner of a private key, as the host's probe tells them (`etcdfleet.facts.PairFacts`)."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def certificates(task: Task) -> Result:
     changes = [*_changes(decisions), *(change.text for change in anchors)]
     changes += [f"{path} {plan.text}" for path, plan in lists.items() if plan.pem]
     warnings = [f"{path}: {plan.warning}" for path, plan in lists.items() if plan.warning]
-    modes = [role for role in roles if isinstance(decisions[role], Keep) and facts.pairs[role].key_mode != "600 etcd"]
+    modes = [role for role in roles if isinstance(decisions[role], Keep) and facts.pairs[role].key_mode != KEY_OWNED]
     changes += [f"the {role} key gets mode 0600 and owner etcd back" for role in modes]
     leaves: dict[RoleName, Certificate] = {
         role: decision.certificate for role, decision in decisions.items() if isinstance(decision, Keep)

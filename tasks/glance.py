@@ -14,8 +14,8 @@ from etcdfleet.certs import readable
 from etcdfleet.errors import FleetError
 from etcdfleet.etcd.expected import expected_member
 from etcdfleet.etcd.ids import hex_id
-from etcdfleet.etcd.overview_data import Life, Machine, MemberView
-from etcdfleet.etcd.overview_host import life_of, state_of
+from etcdfleet.etcd.overview_data import Key, Life, Machine, MemberView
+from etcdfleet.etcd.overview_host import key_of, life_of, state_of
 from etcdfleet.etcd.view import parse_health, parse_member_list, parse_status, unanswered
 from etcdfleet.remote import CommandResult, last_lines
 from etcdfleet.settings.base import side_of
@@ -44,11 +44,13 @@ def machine_of(site: Site, seen: Observed, drift: tuple[str, ...]) -> Machine:
     facts, settings = seen.facts, site.settings
     deployed = seen.service.running or facts.established is not None or facts.data.ids is not None
     deployed = deployed or any(file.path in facts.files for file in site.service.files)
-    lives: list[Life] = []
+    lives, keys = list[Life](), list[Key]()
     for role in needed_roles(settings):
         pair = facts.pairs.get(role)
         trusted = readable(trusted_text(seen, side_of(role)))
         lives.append(life_of(role, pair.pem if pair else None, trusted, facts.clock_now, settings.pki.renew_before))
+        if pair and (key := key_of(role, pair.key_sha256, str(pair.note.get("key_sha256") or ""), pair.key_mode)):
+            keys.append(key)
     return Machine(
         running=seen.service.running,
         enabled=seen.service.enabled,
@@ -59,6 +61,7 @@ def machine_of(site: Site, seen: Observed, drift: tuple[str, ...]) -> Machine:
         restart_pending=facts.restart_pending,
         drift=drift if deployed else (),
         lives=tuple(lives),
+        keys=tuple(keys),
     )
 
 

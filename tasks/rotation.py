@@ -25,7 +25,7 @@ from etcdfleet.preflight import clock_problems
 from etcdfleet.settings.base import RoleName
 from etcdfleet.step import StepOutcome
 from tasks.anchors import anchor_changes, named_anchors
-from tasks.certificates import certificate_facts, obtain, place, swap, tidy
+from tasks.certificates import KEY_OWNED, certificate_facts, obtain, place, swap, tidy
 from tasks.live import Live, ask_cluster, ask_member
 from tasks.lock import still_ours
 from tasks.observe import Site, site_of
@@ -75,11 +75,16 @@ def decide(
     source, seen = source_of(task, site.settings), site.observe()
     if wrong := clock_problems(site.settings, seen.facts)[0]:
         raise refusal(site.settings.name, wrong)
-    warnings = source.check(site.settings, seen.facts, roles)
+    warnings = [*source.check(site.settings, seen.facts, roles)]
     decisions: dict[RoleName, Keep | Renew] = {}
     for role in roles:
         decision = source.decide(site.settings, seen.facts, source.want(site.settings, role))
         decisions[role] = ordered(decision, forced=force, chosen=not chosen or role in chosen)
+        if isinstance(decisions[role], Keep) and (mode := seen.facts.pairs[role].key_mode) != KEY_OWNED:
+            warnings.append(
+                f"the {role} key is {mode} instead of {KEY_OWNED}: run deploy, which puts that right; until then etcd "
+                "may be unable to read it, or others able to"
+            )
     _check_anchors(site, source, new_ca=new_ca)
     if revoke or site.settings.pki.revoke:
         check_may_revoke(site, source)

@@ -13,7 +13,7 @@ from etcdfleet.etcd.checks import QUOTA_WARNING
 from etcdfleet.etcd.gates import MAX_LAG
 from etcdfleet.etcd.ids import hex_id
 from etcdfleet.etcd.overview_data import ClusterOverview, Concern, Level, MemberView
-from etcdfleet.etcd.overview_host import host_concerns, mib, together
+from etcdfleet.etcd.overview_host import host_concerns, mib, together, unaskable
 from etcdfleet.etcd.view import ExpectedMember, Member, MemberList
 
 SOON_DAYS = 7.0
@@ -69,14 +69,15 @@ def _gone(leader_id: int, views: Sequence[MemberView], members: MemberList | Non
     """The host of a leader that was lost while the others were asked; empty if there is none.
 
     Until an election begins, the others name the old leader, and a read that waits for the new one may succeed in the
-    end. Where the leader's host cannot be asked, quick reads through others prove that it lives.
+    end. Where the leader's host, or etcd on it, cannot be asked, quick reads through others prove that it lives.
     """
     if not leader_id or any(view.status and view.status.member_id == leader_id for view in views):
         return ""
     name = _named(leader_id, views, members)
     host = next((view for view in views if view.host == name), None)
     quick = any(view.serves and view.health and view.health.took < SLOW_READ for view in views)
-    return name if host and (host.machine or not quick) else ""
+    asked = host and host.machine and not unaskable(host.machine)
+    return name if host and (asked or not quick) else ""
 
 
 def _margin(

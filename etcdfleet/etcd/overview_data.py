@@ -56,6 +56,15 @@ class Life:
 
 
 @dataclass(frozen=True)
+class Key:
+    """What is wrong with the private key of a pair (a sentence about it); ``broken`` says that it cannot be used."""
+
+    role: str
+    problem: str
+    broken: bool = False
+
+
+@dataclass(frozen=True)
 class LastRun:
     """The newest run from this controller that worked on the host. ``state`` is a `RunSummary`'s."""
 
@@ -69,7 +78,8 @@ class LastRun:
 @dataclass(frozen=True)
 class Machine:
     """What the host itself is like. ``restart_pending`` says why etcd is due for a restart; ``drift`` are the paths of
-    files that differ from what deploy would write. ``free_bytes`` is None when not known."""
+    files that differ from what deploy would write. ``free_bytes`` is None when not known. ``keys`` are only those with
+    which something is wrong."""
 
     running: bool
     enabled: bool
@@ -80,6 +90,7 @@ class Machine:
     restart_pending: str = ""
     drift: tuple[str, ...] = ()
     lives: tuple[Life, ...] = ()
+    keys: tuple[Key, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
@@ -9,13 +10,16 @@ from etcdfleet.certs import Certificate, parse_pem_bundle
 from etcdfleet.certs.chain import find_path
 from etcdfleet.certs.decide import Rule
 from etcdfleet.errors import CertificateError
-from etcdfleet.etcd.overview_data import Concern, Level, Life, Machine, MemberView
+from etcdfleet.etcd.overview_data import Concern, Key, Level, Life, Machine, MemberView
 from etcdfleet.preflight import PEER_CLOCK_WARNING
 
 LOG_SEGMENT = 64 * 2**20
 """Bytes that etcd allocates at once for the next file of its write-ahead log."""
+KEY_MODE = "600 etcd"
+"""Mode and owner of a private key, as `stat` writes them."""
 DEPLOY, ROTATE = "run deploy", "run rotate_certs"
 _FINISH = "run deploy: it finishes a first deploy, and leaves alone, with the reason, who lost its data or is to join"
+ROTATE_OR_DEPLOY = f"{ROTATE} (or deploy)"
 _DAY = 86400.0
 
 
@@ -44,6 +48,24 @@ def life_of(role: str, pem: str | None, trusted: Sequence[Certificate], now: dat
     if trusted and path is None:
         return Life(role, life.ends, life.days_left, problem="does not lead to a CA that the host trusts")
     return life
+
+
+_EMPTY = hashlib.sha256(b"").hexdigest()
+
+
+def key_of(role: str, sha256: str, noted: str, mode: str) -> Key | None:
+    """What is wrong with the key of a pair: the digest of its file (empty: there is none), the one that was noted when
+    it was placed (empty: by hand), and mode and owner. None if nothing is."""
+    if not sha256:
+        return Key(role, "is missing", broken=True)
+    if sha256 == _EMPTY:
+        return Key(role, "is empty", broken=True)
+    if noted and sha256 != noted:
+        return Key(role, "is not the one that was placed with it", broken=True)
+    if noted and mode != KEY_MODE:
+        number, _, owner = mode.partition(" ")
+        return Key(role, f"has mode {number} and owner {owner}, instead of 600 and etcd")
+    return None
 
 
 def state_of(view: MemberView) -> str:
@@ -77,6 +99,7 @@ def host_concerns(view: MemberView, within_days: float, *, cluster_lives: bool) 
         yield Concern(Level.WRONG, "nothing is deployed there", (view.host,), _FINISH if cluster_lives else DEPLOY)
         return
     yield from _service(view, machine)
+    yield from _keys(view.host, machine)
     yield from _clock(view, machine)
     for life in machine.lives:
         yield from _life(view.host, life, within_days)
@@ -94,11 +117,36 @@ def _service(view: MemberView, machine: Machine) -> Iterator[Concern]:
     if not machine.running:
         said = f" ({machine.service})" if machine.service else ""
         yield Concern(Level.BROKEN, f"etcd does not run there{said}", here, "see its log on the host; deploy starts it")
+    elif view.status is None and (role := unaskable(machine)):
+        whom = "etcdctl on the host" if role == "client" else "it"
+        what = f"etcd runs and cannot be asked: {whom} has no {role} certificate and key that can be used"
+        broken = role == "client" or any(key.broken for key in machine.keys) or not machine.keys
+        yield Concern(Level.BROKEN, what, here, ROTATE_OR_DEPLOY if broken else DEPLOY)
     elif view.status is None:
         why = f": {view.silent}" if view.silent else ""
         yield Concern(Level.BROKEN, f"etcd runs and does not answer{why}", here, "see its log on the host; run verify")
     if machine.running and not machine.enabled:
         yield Concern(Level.WRONG, "etcd is not enabled at boot: the next boot takes the member down", here, DEPLOY)
+
+
+def unaskable(machine: Machine) -> str:
+    """The role, of the client or the server, whose pair on the host is such that etcd there cannot be asked at all.
+
+    Empty if neither is. etcdctl runs as root, and can read a key of any owner.
+    """
+    ended = {life.role for life in machine.lives if life.problem or (life.ends is not None and life.days_left <= 0)}
+    ended |= {key.role for key in machine.keys if key.broken or key.role == "server"}
+    return next((role for role in ("client", "server") if role in ended), "")
+
+
+def _keys(host: str, machine: Machine) -> Iterator[Concern]:
+    for key in machine.keys:
+        what = f"the key of the {key.role} certificate {key.problem}"
+        if key.broken:
+            what += ": new connections with it fail"
+            yield Concern(Level.BROKEN, what, (host,), ROTATE_OR_DEPLOY)
+        else:
+            yield Concern(Level.WRONG, what, (host,), DEPLOY)
 
 
 def _clock(view: MemberView, machine: Machine) -> Iterator[Concern]:
@@ -115,7 +163,7 @@ def _clock(view: MemberView, machine: Machine) -> Iterator[Concern]:
 
 def _life(host: str, life: Life, within_days: float) -> Iterator[Concern]:
     if life.problem:
-        remedy = "compare the clocks" if "valid before" in life.problem else f"{ROTATE} (or deploy)"
+        remedy = "compare the clocks" if "valid before" in life.problem else ROTATE_OR_DEPLOY
         yield Concern(Level.BROKEN, f"the {life.role} certificate {life.problem}", (host,), remedy)
         return
     if life.ends is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -10,8 +11,8 @@ from typing import Any
 import pytest
 
 from etcdfleet.etcd.overview import overview
-from etcdfleet.etcd.overview_data import ClusterOverview, LastRun, Level, Life, Machine, MemberView
-from etcdfleet.etcd.overview_host import span_text, state_of
+from etcdfleet.etcd.overview_data import ClusterOverview, Key, LastRun, Level, Life, Machine, MemberView
+from etcdfleet.etcd.overview_host import key_of, span_text, state_of
 from etcdfleet.etcd.view import EndpointHealth, EndpointStatus, ExpectedMember, Member, MemberList
 
 NAMES = ("a", "b", "c")
@@ -226,6 +227,10 @@ def life(days: float, **changes: Any) -> Life:
          "the CA 'Home CA' of the peer certificate ends in 5.0 days (2026-11-29)"),
         ({"lives": (life(-2.0),)}, Level.BROKEN, "the peer certificate expired 2.0 days ago (2026-11-22 00:00 UTC)"),
         ({"lives": (Life("peer", problem="is missing"),)}, Level.BROKEN, "the peer certificate is missing"),
+        ({"keys": (Key("peer", "is empty", broken=True),)}, Level.BROKEN,
+         "the key of the peer certificate is empty: new connections with it fail"),
+        ({"keys": (Key("server", "has mode 600 and owner root, instead of 600 and etcd"),)}, Level.WRONG,
+         "the key of the server certificate has mode 600 and owner root, instead of 600 and etcd"),
         ({"free_bytes": 12 * 2**20}, Level.WRONG, "its disk has 12 MiB left, and etcd's next log file takes 64 MiB"),
         ({"free_bytes": 500 * 2**20}, Level.SOON,
          "its disk has 500 MiB left, and the database may grow by 1024 MiB to its quota"),
@@ -247,6 +252,42 @@ def test_deploy_is_no_remedy_for_a_member_that_lost_everything() -> None:
     remedies = [one.remedy for one in seen(member("a"), bare[1], member("c")).concerns]
     assert "run deploy" not in remedies
     assert any("who lost its data or is to join" in remedy for remedy in remedies)
+
+
+@pytest.mark.parametrize(
+    ("machine", "says", "remedy"),
+    [
+        ({"lives": (Life("client", problem="is missing"),)}, "etcdctl on the host has no client", "run rotate_certs"),
+        ({"lives": (life(-1.0, role="client"),)}, "etcdctl on the host has no client", "run rotate_certs"),
+        ({"keys": (Key("server", "is empty", broken=True),)}, "it has no server", "run rotate_certs"),
+        ({"keys": (Key("server", "has another owner"),)}, "it has no server", "run deploy"),
+    ],
+)
+def test_a_leader_that_cannot_be_asked_is_none_that_was_lost(machine: dict[str, Any], says: str, remedy: str) -> None:
+    """The others read through it, and quickly: it leads as before."""
+    view = replace(member("a"), status=None, health=None, machine=replace(MACHINE, **machine), silent="no certificate")
+    found = seen(view, member("b"), member("c"))
+    assert found.leader == "a"
+    assert [one for one in told(found) if "leader just lost" in one or "does not answer" in one] == []
+    asked = next(one for one in found.concerns if f"etcd runs and cannot be asked: {says}" in one.what)
+    assert (asked.level, asked.hosts) == (Level.BROKEN, ("a",))
+    assert asked.remedy.startswith(remedy)
+
+
+@pytest.mark.parametrize(
+    ("sha256", "noted", "mode", "problem"),
+    [
+        ("ab", "ab", "600 etcd", ""),
+        ("ab", "", "644 root", ""),  # placed by hand: nobody said how it is to be
+        ("", "ab", "", "is missing"),
+        (hashlib.sha256(b"").hexdigest(), "ab", "600 etcd", "is empty"),
+        ("cd", "ab", "600 etcd", "is not the one that was placed with it"),
+        ("ab", "ab", "600 root", "has mode 600 and owner root, instead of 600 and etcd"),
+    ],
+)
+def test_keys_that_are_not_as_they_were_placed(sha256: str, noted: str, mode: str, problem: str) -> None:
+    found = key_of("peer", sha256, noted, mode)
+    assert (found.problem if found else "") == problem
 
 
 def test_days_decide_what_is_near_and_nearer_ends_come_first() -> None:
