@@ -25,6 +25,8 @@ from tasks.observe import Site, site_of
 from tasks.sources import Obtained, Source, check_fit, needed_roles, source_of
 
 KEY_MODE, FOLDER_MODE = 0o600, 0o700
+REVOKED = "revoked"
+"""The file in a set whose certificate was revoked."""
 KEY_OWNED = "600 etcd"
 """Mode and owner of a private key, as the host's probe tells them (`etcdfleet.facts.PairFacts`)."""
 
@@ -186,14 +188,16 @@ def place(
 def tidy(site: Site) -> None:
     """Removes sets that are neither in use nor among the newest ``pki.kept_sets`` of their role.
 
-    Raises nothing: what stays is removed the next time.
+    With ``pki.revoke`` only those that are marked as revoked: the others are the record of what is still to be, and
+    `tasks.revocation` marks them. Raises nothing: what stays is removed the next time.
     """
     paths = HostPaths.of(site.settings)
     kept = site.settings.pki.kept_sets
+    recorded = f'[ ! -e "{SETS}/$set/{REVOKED}" ] || ' if site.settings.pki.revoke else ""
     lines = [
         f"""used=$(readlink {paths.folder(role)}); used=${{used#sets/}}
 ls -1t {SETS} | grep '^{role}-' | sed '1,{kept}d' | while read -r set; do
-[ "$set" = "$used" ] || rm -rf "{SETS}/$set"; done"""
+[ "$set" = "$used" ] || {recorded}rm -rf "{SETS}/$set"; done"""
         for role in needed_roles(site.settings)
     ]
     try:

@@ -21,14 +21,12 @@ from etcdfleet.remote import last_lines
 from etcdfleet.settings.base import RoleName, side_of
 from etcdfleet.step import StepOutcome
 from etcdfleet.vault import policy_for
-from tasks.certificates import tidy
+from tasks.certificates import REVOKED, tidy
 from tasks.crl import crl_files, crl_plans
 from tasks.observe import Site, site_of
 from tasks.sources import Source, needed_roles, source_of
 from tasks.sources.vault import VaultSource
 
-REVOKED = "revoked"
-"""The file in a set whose certificate was revoked."""
 CALL_SECONDS = 5.0
 _SET = re.compile(r"^(?:by-hand-)?(peer|server|client)-")
 

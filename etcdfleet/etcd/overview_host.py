@@ -102,7 +102,7 @@ def host_concerns(view: MemberView, within_days: float, *, cluster_lives: bool) 
     yield from _keys(view.host, machine)
     yield from _clock(view, machine)
     for life in machine.lives:
-        yield from _life(view.host, life, within_days)
+        yield from _life(view.host, life, within_days, machine.running)
     yield from _drift(view.host, machine)
     yield from _space(view, machine)
     run = view.last_run
@@ -144,7 +144,7 @@ def _keys(host: str, machine: Machine) -> Iterator[Concern]:
         what = f"the key of the {key.role} certificate {key.problem}"
         if key.broken:
             what += ": new connections with it fail"
-            yield Concern(Level.BROKEN, what, (host,), ROTATE_OR_DEPLOY)
+            yield Concern(Level.BROKEN, what, (host,), ROTATE_OR_DEPLOY if machine.running else DEPLOY)
         else:
             yield Concern(Level.WRONG, what, (host,), DEPLOY)
 
@@ -161,9 +161,10 @@ def _clock(view: MemberView, machine: Machine) -> Iterator[Concern]:
         yield Concern(Level.SOON, what, (view.host,), remedy)
 
 
-def _life(host: str, life: Life, within_days: float) -> Iterator[Concern]:
+def _life(host: str, life: Life, within_days: float, running: bool) -> Iterator[Concern]:
+    new = ROTATE_OR_DEPLOY if running else DEPLOY  # which starts etcd, too
     if life.problem:
-        remedy = "compare the clocks" if "valid before" in life.problem else ROTATE_OR_DEPLOY
+        remedy = "compare the clocks" if "valid before" in life.problem else new
         yield Concern(Level.BROKEN, f"the {life.role} certificate {life.problem}", (host,), remedy)
         return
     if life.ends is None:
@@ -174,6 +175,7 @@ def _life(host: str, life: Life, within_days: float) -> Iterator[Concern]:
         remedy = "renew the CA where certificates come from, then run rotate_certs --ca"
     if life.days_left <= 0:
         ago = span_text(-life.days_left * _DAY)
+        remedy = remedy if life.ca else new
         yield Concern(Level.BROKEN, f"{what} expired {ago} ago ({life.ends:%Y-%m-%d %H:%M} UTC)", (host,), remedy)
     elif life.due or life.days_left < within_days:
         left = span_text(life.days_left * _DAY)
