@@ -159,11 +159,17 @@ def probe(settings: HostSettings, files: Sequence[str]) -> dict[str, str]:
         "data": _data(shlex.quote(settings.member.data_dir)),
         "user": "id -u etcd",
         "openssl": "command -v openssl",
-        "resolve": "\n".join(_resolve(member.fqdn) for member in settings.members),
+        "resolve": "\n".join(
+            _resolve(name) for name in (*(m.fqdn for m in settings.members), *_service_name(settings))
+        ),
         "keys": f"sha256sum {keys} 2>/dev/null; stat -L -c '%n|%a %U' {keys} 2>/dev/null; true",
         # Content, mode and owner of all files there are; what is missing is missing in the archive, too.
         "files": f"tar -chf - -C / {names} 2>/dev/null | base64",
     }
+
+
+def _service_name(settings: HostSettings) -> tuple[str, ...]:
+    return (settings.cluster.service_name,) if settings.cluster.service_name else ()
 
 
 def _note(paths: HostPaths, role: RoleName) -> str:

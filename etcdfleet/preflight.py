@@ -140,6 +140,25 @@ def name_problems(settings: HostSettings, facts: HostFacts) -> list[Trouble]:
     return found
 
 
+def service_name_warning(settings: HostSettings, facts: HostFacts) -> list[Trouble]:
+    """The name that clients use leads to all members, as far as the host knows; or to something else, in front of them.
+
+    No member needs it, so it is no reason to stop.
+    """
+    name = settings.cluster.service_name
+    if not name:
+        return []
+    addresses, members = facts.resolves.get(name, ()), {member.address for member in settings.members}
+    missing = sorted(members.difference(addresses))
+    if not addresses:
+        what = f"cluster.service_name {name} does not resolve there: clients that use it reach nobody"
+    elif missing and members.issuperset(addresses):
+        what = f"cluster.service_name {name} does not lead to {', '.join(missing)}, as the host sees it"
+    else:
+        return []
+    return [Trouble(what, f"add {name} with the addresses of all members to DNS, or take it out of the inventory")]
+
+
 def port_problems(settings: HostSettings, facts: HostFacts, own_pid: int | None) -> list[Trouble]:
     """The two ports are free, or etcd's own service has them."""
     found = []

@@ -50,7 +50,7 @@ def preflight(task: Task) -> Result:
         troubles.append(
             Trouble("there is no openssl, which makes the private keys", "install it, or set pki.key_origin: vault")
         )
-    warnings = [_text(warning) for warning in clock_warnings]
+    warnings = [_text(warning) for warning in (*clock_warnings, *checks.service_name_warning(settings, facts))]
     latencies: tuple[float, ...] = ()
     if not troubles and facts.data.ids is None:
         latencies = site.remote.cache["sync_latencies"] = sync_latencies(site)

@@ -233,7 +233,12 @@ def _names(settings: HostSettings, seen: Observed) -> list[Finding]:
     if problems := preflight.name_problems(settings, seen.facts):
         remedies = "; ".join(dict.fromkeys(problem.remedy for problem in problems))
         return [failed(check, "; ".join(p.what for p in problems), "DNS or /etc/hosts was changed", remedies)]
-    return [Finding(check, True, f"all {len(settings.members)} members resolve to their addresses")]
+    found = Finding(check, True, f"all {len(settings.members)} members resolve to their addresses")
+    service = preflight.service_name_warning(settings, seen.facts)
+    return [
+        found,
+        *(warned("service name", w.what, "it is not in DNS, or not for all members", w.remedy) for w in service),
+    ]
 
 
 def _drift(task: Task, site: Site, seen: Observed) -> tuple[list[Finding], str]:

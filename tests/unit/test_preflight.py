@@ -150,3 +150,23 @@ def test_no_figures_no_warning() -> None:
     assert preflight.sync_warning(OURS, []) == []
     with pytest.raises(ValueError, match="no values"):
         preflight.percentile([], 0.99)
+
+
+VIP = ("198.51.100.200",)
+
+
+@pytest.mark.parametrize(
+    ("addresses", "says"),
+    [
+        ((), "does not resolve there"),
+        (tuple(member.address for member in MEMBERS[:2]), f"does not lead to {MEMBERS[2].address}"),
+        (tuple(member.address for member in MEMBERS), ""),
+        (VIP, ""),
+        ((*VIP, MEMBERS[0].address), ""),
+    ],
+)
+def test_the_name_that_clients_use_leads_to_all_members(addresses: tuple[str, ...], says: str) -> None:
+    ours = settings(service_name="etcd.home")
+    found = preflight.service_name_warning(ours, replace(GOOD, resolves={**GOOD.resolves, "etcd.home": addresses}))
+    assert [says in warning.what and "etcd.home" in warning.remedy for warning in found] == ([True] if says else [])
+    assert preflight.service_name_warning(settings(), GOOD) == []
