@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import os
 import re
+import ssl
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -168,7 +169,7 @@ def _is_loopback(host: str) -> bool:
 
 def _trust(env: Mapping[str, str]) -> str | bool:
     if file := env.get("VAULT_CACERT", "").strip():
-        return _existing(file, "VAULT_CACERT")
+        return _certificates(_existing(file, "VAULT_CACERT"))
     folder = env.get("VAULT_CAPATH", "").strip()
     if not folder:
         return True
@@ -180,6 +181,20 @@ def _trust(env: Mapping[str, str]) -> str | bool:
             remedy=f"run `openssl rehash {folder}`, or set VAULT_CACERT to one file with the CA certificate",
         )
     return str(path)
+
+
+def _certificates(file: str) -> str:
+    # Here the file can be named; in a handshake that fails, it would be one cause among many.
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
+    except ssl.SSLError:
+        raise VaultError(
+            "the file that VAULT_CACERT names holds no CA certificate in PEM form",
+            where=file,
+            remedy="name the file with the certificate of the CA that signed the one of Vault's listener; it has a line"
+            " -----BEGIN CERTIFICATE-----",
+        ) from None
+    return file
 
 
 def _existing(file: str, variable: str) -> str:

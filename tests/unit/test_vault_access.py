@@ -73,6 +73,7 @@ def test_trust(tmp_path: Path) -> None:
         ("https://me:hush@vault.home", {}, "more than scheme, host and port", "pki.address"),
         (ADDRESS, {"VAULT_SKIP_VERIFY": "1"}, "VAULT_SKIP_VERIFY is set", "VAULT_CACERT"),
         (ADDRESS, {"VAULT_CACERT": "/no/such/file"}, "VAULT_CACERT names cannot be read", "VAULT_CACERT"),
+        (ADDRESS, {"VAULT_CACERT": __file__}, "holds no CA certificate in PEM form", "BEGIN CERTIFICATE"),
         (ADDRESS, {"VAULT_CAPATH": "/no/such"}, "not a folder with hashed", "openssl rehash"),
         (ADDRESS, {"VAULT_TOKEN_FILE": "/no/such"}, "VAULT_TOKEN_FILE names cannot be read", "VAULT_TOKEN_FILE"),
         (ADDRESS, {"VAULT_ROLE_ID": "r"}, "VAULT_ROLE_ID is set but VAULT_SECRET_ID is not", "VAULT_SECRET_ID"),
