@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from etcdfleet.certs.chain import chain_problems
 from etcdfleet.certs.model import Certificate
+from etcdfleet.certs.want import span, utc
+
+CA_DAYS = 180
+"""A CA with fewer days left is a warning: another one takes planning."""
 
 
 def authority_problems(
@@ -32,3 +36,13 @@ def authority_problems(
     if own not in roots:
         problems += chain_problems([*chain, *roots], roots, at=now)
     return tuple(problems)
+
+
+def ends_soon(own: Certificate, mount: str, now: datetime) -> str:
+    """A warning, if the CA of ``mount`` has little left; empty if not. Every renewal ends with it or is refused."""
+    if own.not_after - now >= timedelta(days=CA_DAYS):
+        return ""
+    return (
+        f"the CA {own.title!r} of {mount} ends at {utc(own.not_after)}, in {span(own.not_after - now)}: no certificate "
+        "of it lives longer, however often it is renewed; give the mount a new CA in time, then run rotate_certs --ca"
+    )

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
 from etcdfleet.certs import Certificate, parse_pem_bundle
+from etcdfleet.certs.authority import CA_DAYS
 from etcdfleet.certs.chain import find_path
 from etcdfleet.certs.decide import Rule
 from etcdfleet.errors import CertificateError
@@ -33,7 +34,8 @@ def life_of(role: str, pem: str | None, trusted: Sequence[Certificate], now: dat
         return Life(role, problem=f"cannot be read: {error.what}")
     leaf = certificates[0]
     path = find_path(certificates, trusted, at=now) if trusted else None
-    first = min(path or certificates, key=lambda certificate: certificate.not_after)
+    # One that was cut to the end of its CA is not to be helped by another one of that CA.
+    first = min(path or certificates, key=lambda certificate: (certificate.not_after, certificate == leaf))
     life = Life(
         role,
         first.not_after,
@@ -177,7 +179,7 @@ def _life(host: str, life: Life, within_days: float, running: bool) -> Iterator[
         ago = span_text(-life.days_left * _DAY)
         remedy = remedy if life.ca else new
         yield Concern(Level.BROKEN, f"{what} expired {ago} ago ({life.ends:%Y-%m-%d %H:%M} UTC)", (host,), remedy)
-    elif life.due or life.days_left < within_days:
+    elif life.due or life.days_left < (max(within_days, CA_DAYS) if life.ca else within_days):
         left = span_text(life.days_left * _DAY)
         due = " and is due" if life.due else ""
         text = f"{what} ends in {left}{due} ({life.ends:%Y-%m-%d})"

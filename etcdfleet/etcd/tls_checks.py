@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from etcdfleet.certs import Certificate, chain_problems, parse_pem_bundle, want_for
+from etcdfleet.certs.authority import CA_DAYS
 from etcdfleet.certs.chain import find_path, order_problems
 from etcdfleet.certs.want import Want, missing_names, span, usage_problems, utc
 from etcdfleet.errors import CertificateError
@@ -17,8 +18,6 @@ from etcdfleet.remote import last_lines
 from etcdfleet.settings.base import RoleName, Side
 from etcdfleet.settings.models import HostSettings
 
-CA_DAYS = 180
-"""A CA with fewer days left is a warning: another one takes planning."""
 SOON_DAYS, LONG_DAYS = 7, 30
 """With fewer than these days left is a warning, where the inventory asks for a life of more than those."""
 _RENEW = "run rotate_certs (--force if it says that nothing is due)"

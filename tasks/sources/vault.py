@@ -21,6 +21,7 @@ from etcdfleet.certs import (
     parse_pem_bundle,
     want_for,
 )
+from etcdfleet.certs.authority import ends_soon
 from etcdfleet.errors import CertificateError, VaultError
 from etcdfleet.facts import HostFacts
 from etcdfleet.report.secrets import REDACTOR
@@ -177,7 +178,8 @@ class VaultSource:
         for side in SIDES:
             if any(side_of(role) == side for role in roles):
                 self._check_chain(side)
-        return tuple(dict.fromkeys(warnings))
+                warnings.append(ends_soon(self.issuer(side)[0], self.settings.mount_of(side), datetime.now(UTC)))
+        return tuple(warning for warning in dict.fromkeys(warnings) if warning)
 
     def _check_role(self, role: RoleName) -> None:
         wanted, mount = self.settings.roles[role], self.settings.mount_for(role)

@@ -23,6 +23,7 @@ from etcdfleet.certs import (
     public_key_fingerprint,
     same_certificates,
 )
+from etcdfleet.certs.authority import ends_soon
 from etcdfleet.errors import CertificateError
 from tests.unit.certs_ca import CLIENTS, DAY, NOW, PEERS, ROOT, YEAR, Made, ca, key, leaf, pem_of, public_pem
 
@@ -240,3 +241,12 @@ def test_naive_times_are_refused() -> None:
 def test_an_expired_anchor_is_named() -> None:
     problems = chain_of(leaf(PEERS), PEERS, at=NOW + 11 * YEAR + timedelta(days=1))
     assert [p for p in problems if "'Test Root' expired" in p]
+
+
+@pytest.mark.parametrize(
+    ("days", "says"), [(181, ""), (100, "in 100 days: no certificate of it lives longer"), (3, "'Old CA' of pki_peer")]
+)
+def test_a_ca_that_ends_soon_is_said_in_time(days: int, says: str) -> None:
+    own = parse_pem_bundle(ca("Old CA", ROOT, start=NOW - YEAR, end=NOW + days * DAY).pem)[0]
+    found = ends_soon(own, "pki_peer", NOW)
+    assert (says in found, bool(found)) == (True, days < 180)

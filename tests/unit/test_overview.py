@@ -225,6 +225,8 @@ def life(days: float, **changes: Any) -> Life:
          "the peer certificate ends in 40 days and is due (2027-01-03)"),
         ({"lives": (life(5.0, ca="Home CA"),)}, Level.SOON,
          "the CA 'Home CA' of the peer certificate ends in 5.0 days (2026-11-29)"),
+        ({"lives": (life(100.0, ca="Home CA"),)}, Level.SOON,
+         "the CA 'Home CA' of the peer certificate ends in 100 days (2027-03-04)"),
         ({"lives": (life(-2.0),)}, Level.BROKEN, "the peer certificate expired 2.0 days ago (2026-11-22 00:00 UTC)"),
         ({"lives": (Life("peer", problem="is missing"),)}, Level.BROKEN, "the peer certificate is missing"),
         ({"keys": (Key("peer", "is empty", broken=True),)}, Level.BROKEN,

@@ -112,6 +112,8 @@ def test_the_earliest_end_of_leaf_chain_and_ca_counts() -> None:
     old = ca("Old CA", ROOT, end=CERT_NOW + 10 * DAY)
     found = good_for(leaf(old).pem + old.pem)
     assert (found.ca, found.due, round(found.days_left)) == ("Old CA", True, 9)
+    cut = good_for(leaf(old, end=CERT_NOW + 10 * DAY).pem + old.pem)  # to the end of its CA, as Vault may do
+    assert (cut.ca, round(cut.days_left)) == ("Old CA", 9), "another certificate of that CA would end with it, too"
     # The root is no part of the pair; it is among what the host trusts.
     root = ca("Short Root", end=CERT_NOW + 3 * DAY)
     found = good_for(leaf(root).pem, parse_pem_bundle(root.pem))
