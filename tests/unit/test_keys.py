@@ -94,7 +94,7 @@ def test_a_killed_run_whose_script_goes_on_spoils_no_key_of_the_next(
     openssl.write_text(f'#!/bin/sh\nif [ -e {slow} ]; then rm {slow}; sleep 1; fi\nexec /usr/bin/openssl "$@"\n')
     openssl.chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
-    monkeypatch.setattr("etcdfleet.remote._PRELUDE", "")
+    monkeypatch.setattr("etcdfleet.remote.host._PRELUDE", "")
     with ThreadPoolExecutor(1) as pool:
         killed = pool.submit(keys.make_requests, here, [want()], "ec-p256")
         while slow.exists():
@@ -113,7 +113,7 @@ def test_without_openssl_it_is_said(here: Site, tmp_path: Path, monkeypatch: pyt
     for name in ("sh", "rm", "mkdir", "cat", "sha256sum"):
         (programs / name).symlink_to(f"/usr/bin/{name}")
     monkeypatch.setenv("PATH", str(programs))
-    monkeypatch.setattr("etcdfleet.remote._PRELUDE", "")
+    monkeypatch.setattr("etcdfleet.remote.host._PRELUDE", "")
     with pytest.raises(RemoteError, match="making private keys with openssl") as caught:
         keys.make_requests(here, [want()], "ec-p256")
     assert "key_origin: vault" in caught.value.remedy

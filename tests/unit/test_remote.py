@@ -13,7 +13,8 @@ import pytest
 from nornir.core.inventory import Host
 
 from etcdfleet.errors import RemoteError
-from etcdfleet.remote import CommandResult, RemoteFile, _explain
+from etcdfleet.remote import CommandResult, RemoteFile
+from etcdfleet.remote.login import _explain
 from tests.unit.site import LocalHost
 
 USER = getpass.getuser()
