@@ -16,9 +16,10 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from etcdfleet.arguments import build_parser, parse_options
 from etcdfleet.atend import finish
 from etcdfleet.errors import FleetError, UsageError
-from etcdfleet.options import Options, build_parser, parse_options
+from etcdfleet.options import Options
 from etcdfleet.report.secrets import REDACTOR, Redactor
 
 if TYPE_CHECKING:  # imported when needed, so that --help answers at once

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import _start  # type: ignore[import-not-found] # noqa: F401  sets the import path, finds the project's own Python
 
+from etcdfleet.arguments import add_lock_argument
 from etcdfleet.cli import Run, run_runbook
-from etcdfleet.options import add_lock_argument
 
 STEPS = [
     ("decide", "Decide"),

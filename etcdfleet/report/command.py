@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from etcdfleet import __version__
+from etcdfleet.arguments import parser_of
 from etcdfleet.errors import UsageError
-from etcdfleet.options import Options, parser_of
+from etcdfleet.options import Options
 from etcdfleet.report import history
 from etcdfleet.report.history import RunSummary
 

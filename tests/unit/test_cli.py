@@ -19,8 +19,9 @@ import pytest
 from nornir.core.task import Result, Task
 
 from etcdfleet import cli
+from etcdfleet.arguments import build_parser, parse_options
 from etcdfleet.errors import FleetError, ProtectionError, RemoteError, UsageError
-from etcdfleet.options import Options, build_parser, parse_options
+from etcdfleet.options import Options
 from etcdfleet.report.secrets import Redactor
 from etcdfleet.settings import settings_of
 from etcdfleet.settings.problems import Problem, SettingsError
@@ -359,8 +360,8 @@ def test_help_tells_what_is_needed() -> None:
 
 def test_help_imports_nothing_heavy() -> None:
     code = (
-        "import sys\nfrom etcdfleet import cli, options\n"
-        "options.build_parser('deploy', 'd').format_help()\n"
+        "import sys\nfrom etcdfleet import cli, arguments\n"
+        "arguments.build_parser('deploy', 'd').format_help()\n"
         "print([name for name in ('nornir', 'rich', 'pydantic', 'netmiko', 'hvac') if name in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from etcdfleet import cli
-from etcdfleet.options import COMMON_HELP, build_parser
+from etcdfleet.arguments import COMMON_HELP, build_parser
 from etcdfleet.report import command
 
 ROOT = Path(__file__).parents[2]
