@@ -11,12 +11,14 @@ from dataclasses import dataclass
 
 from nornir.core.task import Result, Task
 
-from etcdfleet.certs import Keep, Renew
+from etcdfleet.certs import Keep, Renew, readable
+from etcdfleet.certs.authority import CA_ENDED
 from etcdfleet.certs.rotation import (
     MemberPair,
     ordered,
     sentence,
 )
+from etcdfleet.certs.want import utc
 from etcdfleet.errors import CertificateError, FleetError, ProtectionError, VerificationError
 from etcdfleet.etcd.checks import Finding, held_against
 from etcdfleet.etcd.gates import caught_up
@@ -24,14 +26,14 @@ from etcdfleet.paths import HostPaths, mark_restart_pending
 from etcdfleet.preflight import clock_problems
 from etcdfleet.settings.base import RoleName
 from etcdfleet.step import StepOutcome
-from tasks.anchors import anchor_changes, named_anchors
+from tasks.anchors import anchor_changes, named_anchors, trusted_text
 from tasks.certificates import KEY_OWNED, certificate_facts, obtain, place, swap, tidy
 from tasks.live import Live, ask_cluster, ask_member
 from tasks.lock import still_ours
 from tasks.observe import Site, site_of
 from tasks.preflight import refusal
 from tasks.revocation import check_may_revoke
-from tasks.sources import Source, needed_roles, source_of
+from tasks.sources import Source, needed_roles, needed_sides, source_of
 from tasks.verify import check_all, placed_leaves
 
 PROOF_SECONDS = 30
@@ -196,12 +198,22 @@ def _replace(task: Task, site: Site, roles: Sequence[RoleName]) -> list[str]:
 def _check_anchors(site: Site, source: Source, *, new_ca: bool) -> None:
     """Raises `CertificateError` when etcd does not trust the wanted CA, and this run is not to change that.
 
-    CAs of before that are trusted as well, until their clients have moved, are no reason to stop.
+    CAs of before that are trusted as well, until their clients have moved, are no reason to stop; one that has ended,
+    with no other beside it, is: no member could be restarted behind a gate.
     """
     seen, paths = site.observe(), HostPaths.of(site.settings)
     changes = anchor_changes(site, seen, source)
     if not changes or not seen.service.running:
         return
+    for side in needed_sides(site.settings):
+        trusted = readable(trusted_text(seen, side))
+        if trusted and all(anchor.not_after < seen.facts.clock_now for anchor in trusted):
+            raise CertificateError(
+                f"the CA that etcd trusts for its {side}s, {trusted[0].title!r}, has ended "
+                f"({utc(trusted[0].not_after)})",
+                where=site.settings.name,
+                remedy=CA_ENDED,
+            )
     said = f"the trust anchors are not as the inventory says ({'; '.join(change.text for change in changes)})"
     if any(path != paths.anchor(side) for side, path in named_anchors(seen).items()):
         remedy = "run deploy, which changes between a single CA and separate ones, too"

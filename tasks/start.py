@@ -11,6 +11,7 @@ import time
 
 from nornir.core.task import Result, Task
 
+from etcdfleet.certs.authority import CA_ENDED
 from etcdfleet.errors import FleetError, ProtectionError, VerificationError
 from etcdfleet.etcd.ctl import etcdctl, local_endpoint
 from etcdfleet.etcd.gates import caught_up, may_restart, move_leader_to
@@ -108,7 +109,8 @@ def _gate(site: Site, live: Live) -> ClusterView:
         raise ProtectionError(
             "no member answers, so nothing tells whether the others can do without this one",
             where=site.settings.name,
-            remedy="see etcd's log on this host; once the cluster is healthy, run again",
+            remedy="see etcd's log on this host; once the cluster is healthy, run again. If a CA has ended, it "
+            f"cannot become so: {CA_ENDED}",
         )
     view = ask_cluster(site, members)
     refusal = may_restart(site.settings.member.name, members, view.statuses, view.healths)

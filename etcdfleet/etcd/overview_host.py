@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
 from etcdfleet.certs import Certificate, parse_pem_bundle
-from etcdfleet.certs.authority import CA_DAYS
+from etcdfleet.certs.authority import CA_DAYS, CA_ENDED
 from etcdfleet.certs.chain import find_path
 from etcdfleet.certs.decide import Rule
 from etcdfleet.errors import CertificateError
@@ -123,7 +123,10 @@ def _service(view: MemberView, machine: Machine) -> Iterator[Concern]:
         whom = "etcdctl on the host" if role == "client" else "it"
         what = f"etcd runs and cannot be asked: {whom} has no {role} certificate and key that can be used"
         broken = role == "client" or any(key.broken for key in machine.keys) or not machine.keys
-        yield Concern(Level.BROKEN, what, here, ROTATE_OR_DEPLOY if broken else DEPLOY)
+        remedy = ROTATE_OR_DEPLOY if broken else DEPLOY
+        if any(life.ca and life.days_left <= 0 for life in machine.lives):
+            remedy = CA_ENDED
+        yield Concern(Level.BROKEN, what, here, remedy)
     elif view.status is None:
         why = f": {view.silent}" if view.silent else ""
         yield Concern(Level.BROKEN, f"etcd runs and does not answer{why}", here, "see its log on the host; run verify")
@@ -177,7 +180,7 @@ def _life(host: str, life: Life, within_days: float, running: bool) -> Iterator[
         remedy = "renew the CA where certificates come from, then run rotate_certs --ca"
     if life.days_left <= 0:
         ago = span_text(-life.days_left * _DAY)
-        remedy = remedy if life.ca else new
+        remedy = CA_ENDED if life.ca else new
         yield Concern(Level.BROKEN, f"{what} expired {ago} ago ({life.ends:%Y-%m-%d %H:%M} UTC)", (host,), remedy)
     elif life.due or life.days_left < (max(within_days, CA_DAYS) if life.ca else within_days):
         left = span_text(life.days_left * _DAY)

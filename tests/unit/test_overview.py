@@ -260,6 +260,11 @@ def test_deploy_is_no_remedy_for_a_member_that_lost_everything() -> None:
     ("machine", "says", "remedy"),
     [
         ({"lives": (Life("client", problem="is missing"),)}, "etcdctl on the host has no client", "run rotate_certs"),
+        (
+            {"lives": (life(-1.0, role="client", ca="Home CA"),)},
+            "etcdctl on the host has no client",
+            "give the mount a new",
+        ),
         ({"lives": (life(-1.0, role="client"),)}, "etcdctl on the host has no client", "run rotate_certs"),
         ({"keys": (Key("server", "is empty", broken=True),)}, "it has no server", "run rotate_certs"),
         ({"keys": (Key("server", "has another owner"),)}, "it has no server", "run deploy"),
@@ -290,6 +295,14 @@ def test_a_leader_that_cannot_be_asked_is_none_that_was_lost(machine: dict[str, 
 def test_keys_that_are_not_as_they_were_placed(sha256: str, noted: str, mode: str, problem: str) -> None:
     found = key_of("peer", sha256, noted, mode)
     assert (found.problem if found else "") == problem
+
+
+def test_a_ca_that_has_ended_is_not_to_be_changed_member_by_member() -> None:
+    view = replace(member("b"), machine=replace(MACHINE, lives=(life(-2.0, ca="Home CA"),)))
+    worst = seen(member("a"), view, member("c")).concerns[0]
+    assert worst.what.startswith("the CA 'Home CA' of the peer certificate expired 2.0 days ago")
+    assert "stop etcd on all members" in worst.remedy
+    assert "--ca" not in worst.remedy
 
 
 def test_days_decide_what_is_near_and_nearer_ends_come_first() -> None:
