@@ -20,7 +20,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from etcdfleet.etcd.wal import HEAD_BYTES, DataIds, read_ids
-from etcdfleet.paths import ANCHORS, ESTABLISHED, LOCK_COUNT, RESTART_PENDING, HostPaths
+from etcdfleet.paths import ANCHORS, ESTABLISHED, LOCK_COUNT, RESTART_PENDING, UNPROVEN, HostPaths
 from etcdfleet.remote import CommandResult
 from etcdfleet.settings.base import ROLE_NAMES, RoleName
 from etcdfleet.settings.models import HostSettings
@@ -128,6 +128,8 @@ class HostFacts:
     has_openssl: bool
     pairs: Mapping[str, PairFacts]
     files: Mapping[str, FileFacts]
+    unproven: tuple[str, ...] = ()
+    """The roles whose pair a rotation has placed, and was ended before it had proven it."""
 
     @property
     def clock_now(self) -> datetime:
@@ -147,7 +149,7 @@ def probe(settings: HostSettings, files: Sequence[str]) -> dict[str, str]:
     """
     paths = HostPaths.of(settings)
     keys = " ".join(paths.key(role) for role in ROLE_NAMES)
-    archived = [_OS_RELEASE, RESTART_PENDING, LOCK_COUNT, ESTABLISHED, *ANCHORS, *files]
+    archived = [_OS_RELEASE, RESTART_PENDING, LOCK_COUNT, ESTABLISHED, UNPROVEN, *ANCHORS, *files]
     for role in ROLE_NAMES:
         archived += [paths.certificate(role), _note(paths, role)]
     names = " ".join(shlex.quote(path.lstrip("/")) for path in archived)
@@ -235,6 +237,7 @@ def read(settings: HostSettings, results: Mapping[str, CommandResult], asked: fl
         has_openssl=results["openssl"].ok,
         pairs=_pairs(settings, files, results["keys"].stdout),
         files=files,
+        unproven=tuple(mark.content.decode("utf-8", "replace").split()) if (mark := files.get(UNPROVEN)) else (),
     )
 
 

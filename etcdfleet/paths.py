@@ -25,6 +25,8 @@ LOCK_COUNT = f"{RUN_FOLDER}/lock.count"
 """Counts up whenever a lock is taken and freed: what was read at another count may have been changed since."""
 RESTART_PENDING = f"{RUN_FOLDER}/restart-pending"
 """Written before a change of what etcd reads at its start only, removed after the restart; a boot clears it too."""
+UNPROVEN = f"{CERTIFICATES}/unproven"
+"""Roles whose pair a rotation has placed and not proven yet, a line each: there while it works, and after its death."""
 
 ROLE_FOLDERS: Mapping[RoleName, str] = {"peer": "server", "server": "client", "client": "etcdctl"}
 

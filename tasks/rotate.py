@@ -51,7 +51,7 @@ def rotate(run: Run) -> tuple[list[str], Without]:
         _end(run, going)
         return [host for hosts in going.values() for host in hosts], without
     _restart(run, going, due)
-    return due, without
+    return [*due, *(host for host in members if host not in due and _to_prove(run, members, host))], without
 
 
 def revoke(run: Run) -> None:
@@ -139,9 +139,20 @@ def _left_alone(run: Run, cluster: str, plan: RotationPlan, members: Mapping[str
         for host in sound:
             if host in members and (problem := members[host].problem):
                 run.record.warn(host, f"no certificate is due, but its member is not healthy: {problem}")
-        run.record.skip(sound, (TRUST, "rotate", "start", "verify"), "nothing is due")
+        run.record.skip(sound, (TRUST, "rotate", "start"), "nothing is due")
+        run.record.skip([host for host in sound if not _unproven(members, host)], "verify", "nothing is due")
         return True
     return False
+
+
+def _unproven(members: Mapping[str, MemberPair], host: str) -> bool:
+    """Whether a run that was ended has left certificates there that are still to be proven."""
+    return host in members and members[host].unproven
+
+
+def _to_prove(run: Run, members: Mapping[str, MemberPair], host: str) -> bool:
+    """Whether that is for this run to do: the host's cluster was not left alone, nor the host since another failed."""
+    return _unproven(members, host) and run.record.record.hosts[host].steps["verify"].status is None
 
 
 def _replace(run: Run, plans: Plans, members: Mapping[str, MemberPair], without: Without) -> list[str]:
@@ -183,7 +194,7 @@ def _replace(run: Run, plans: Plans, members: Mapping[str, MemberPair], without:
     idle = [host for name in plans for host in run.clusters[name] if host not in due]
     run.record.skip(idle, "rotate", "nothing is due here")
     if not run.options.extra["ca"]:
-        run.record.skip(idle, "verify", "nothing is due here")
+        run.record.skip([host for host in idle if not _unproven(members, host)], "verify", "nothing is due here")
     return [host for host in due if host not in untouched]
 
 

@@ -15,6 +15,7 @@ from etcdfleet.certs import Keep, Renew, readable
 from etcdfleet.certs.authority import CA_ENDED
 from etcdfleet.certs.rotation import (
     MemberPair,
+    never_proven,
     ordered,
     sentence,
 )
@@ -22,8 +23,9 @@ from etcdfleet.certs.want import utc
 from etcdfleet.errors import CertificateError, FleetError, ProtectionError, VerificationError
 from etcdfleet.etcd.checks import Finding, held_against
 from etcdfleet.etcd.gates import caught_up
-from etcdfleet.paths import HostPaths, mark_restart_pending
+from etcdfleet.paths import UNPROVEN, HostPaths, mark_restart_pending
 from etcdfleet.preflight import clock_problems
+from etcdfleet.remote import RemoteFile
 from etcdfleet.settings.base import RoleName
 from etcdfleet.step import StepOutcome
 from tasks.anchors import anchor_changes, named_anchors, trusted_text
@@ -93,6 +95,8 @@ def decide(
     live = ask_member(site) if seen.service.running else Live()
     sick = _sick(site, live)
     problem = sick.pop(site.settings.member.name, "") if seen.service.running else "etcd does not run"
+    if seen.service.running:  # a stopped one is not healthy for other reasons, and for deploy to start
+        decisions = never_proven(decisions, seen.facts.unproven, healthy=not problem)
     member = MemberPair(
         site.settings.name,
         decisions,
@@ -104,9 +108,11 @@ def decide(
         name=site.settings.member.name,
         others_sick=sick,
         deployed=seen.service.running or seen.facts.established is not None or seen.facts.data.ids is not None,
+        unproven=bool(seen.facts.unproven),
     )
     said = tuple(sentence(role, decision) for role, decision in decisions.items())
     summary = f"due: {', '.join(member.due)}" if member.due else "nothing is due"
+    summary += "; what a run that was ended has placed is still to be proven" if member.unproven else ""
     leaves = {role: decision.certificate for role, decision in decisions.items() if decision.certificate is not None}
     facts = {"decisions": list(said), "certificates": certificate_facts(site.settings, leaves)}
     return Result(task.host, result=Decided(summary, warnings=tuple(warnings), facts=facts, member=member))
@@ -191,7 +197,8 @@ def _replace(task: Task, site: Site, roles: Sequence[RoleName]) -> list[str]:
     wants = [source.want(site.settings, role) for role in roles]
     pairs, warnings = obtain(site, source, wants, site.observe().facts)
     still_ours(task)  # making keys may have taken minutes
-    place(site, pairs, [], [])
+    unproven = "".join(f"{role}\n" for role in dict.fromkeys((*site.observe().facts.unproven, *roles)))
+    place(site, pairs, [], [], [RemoteFile(UNPROVEN, unproven.encode())])
     return warnings
 
 
@@ -285,7 +292,7 @@ def _put_back(
     known = [role for role in roles if role in before]
     lines = "\n".join(swap(paths.folder(role), before[role]) for role in known)
     try:
-        site.remote.run(f"set -e\n{lines}", check="putting the certificates of before back")
+        site.remote.run(f"set -e\n{lines}\nrm -f {UNPROVEN}", check="putting the certificates of before back")
         site.forget()
         still = _prove(site, PROOF_SECONDS, without, already)
         end = f"with those of before: {_said(still)}" if still else "those of before are back, and all is well"
@@ -305,6 +312,7 @@ def _put_back(
 
 def _leave(site: Site, after: After) -> None:
     """What is left to do on a host whose new certificates are proven."""
+    site.remote.run(f"rm -f {UNPROVEN}", check="noting that the certificates are proven")
     if after.restart:
         site.remote.run(mark_restart_pending("new certificates"), check="noting the restart")
         site.forget()

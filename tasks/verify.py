@@ -23,6 +23,7 @@ from etcdfleet.etcd.view import (
     parse_status,
     unanswered,
 )
+from etcdfleet.paths import UNPROVEN
 from etcdfleet.remote import CommandResult, last_lines
 from etcdfleet.served import Served, look
 from etcdfleet.settings.base import RoleName, side_of
@@ -46,7 +47,8 @@ _REFUSED = "TRANSIENT_FAILURE"
 
 
 def verify(task: Task, without: Mapping[str, Collection[str]] | None = None) -> Result:
-    """Verifies the member on this host and, as this host sees it, its whole cluster; changes nothing.
+    """Verifies the member on this host and, as this host sees it, its whole cluster; changes nothing but the note that
+    certificates of a run that was ended are not proven yet.
 
     ``without`` names, by cluster, members that are known to be down, and are not asked. Result: ``result`` is a
     `StepOutcome` whose facts name each check with its evidence. Raises `VerificationError` with all that failed.
@@ -67,6 +69,8 @@ def verify(task: Task, without: Mapping[str, Collection[str]] | None = None) -> 
             where=site.settings.name,
             remedy="; ".join(dict.fromkeys(f.remedy for f in bad if f.remedy)) or "see etcd's log on this host",
         )
+    if site.observe().facts.unproven and not task.is_dry_run():
+        site.remote.run(f"rm -f {UNPROVEN}", check="noting that the certificates are proven")
     facts = status_facts(site, findings, status)
     return Result(
         task.host, result=StepOutcome(f"{len(findings)} checks passed", warnings=tuple(warnings), facts=facts)

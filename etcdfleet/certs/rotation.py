@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeAlias
@@ -11,6 +11,7 @@ from etcdfleet.certs.decide import Keep, Renew
 from etcdfleet.certs.want import Role, utc
 
 ORDERED = "a new key was asked for (--force)"
+NEVER_PROVEN = "it was placed by a run that was ended before it had proven it, and the member is not healthy"
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,8 @@ class MemberPair:
 
     ``healthy`` says that it answers a linearizable read and agrees with the others; ``problem`` is why not. ``name`` is
     its name in etcd, and ``others_sick`` are the other members that it finds not healthy, by that name, and why.
-    ``deployed`` is False for a host that never was a member, or was installed anew.
+    ``deployed`` is False for a host that never was a member, or was installed anew. ``unproven`` says that a run that
+    was ended has placed certificates there, and nobody has seen yet that they work.
     """
 
     host: str
@@ -32,6 +34,7 @@ class MemberPair:
     name: str = ""
     others_sick: Mapping[str, str] = field(default_factory=dict)
     deployed: bool = True
+    unproven: bool = False
 
     @property
     def due(self) -> tuple[Role, ...]:
@@ -110,6 +113,19 @@ def ordered(decision: Keep | Renew, *, forced: bool, chosen: bool) -> Keep | Ren
     if forced and chosen and isinstance(decision, Keep):
         return Renew((ORDERED,), decision.certificate)
     return decision
+
+
+def never_proven(
+    decisions: Mapping[Role, Keep | Renew], unproven: Collection[str], *, healthy: bool
+) -> dict[Role, Keep | Renew]:
+    """The decisions with what an interrupted run left behind: a pair that nobody saw at work is not kept on a member
+    that is not healthy. On one that is, the pair stays, and is proven by this run."""
+    return {
+        role: Renew((NEVER_PROVEN,), decision.certificate, unusable=True)
+        if isinstance(decision, Keep) and role in unproven and not healthy
+        else decision
+        for role, decision in decisions.items()
+    }
 
 
 def plan_rotation(

@@ -312,6 +312,27 @@ def test_the_lock_of_a_run_that_hangs_is_broken(cluster: LabHandle, tmp_path: Pa
 
 # Each with the numbers of members that may have new certificates by then: what a host was told to do it does, though
 # nobody listens any more.
+@pytest.mark.parametrize("usable", [True, False])
+def test_killed_between_placing_and_proof(cluster: LabHandle, tmp_path: Path, usable: bool) -> None:
+    """The next run proves what it finds; a pair that etcd cannot use, and nobody saw at work, does not stay."""
+    config, before = due_config(cluster, tmp_path, CLUSTER), serials(cluster, CLUSTER)
+    sets = {host: set_in_use(cluster, host) for host in HOSTS}
+    run = begin_rotate(cluster, config=config)
+    reach(run, "a member's new pair is in place", lambda: any(set_in_use(cluster, h) != sets[h] for h in HOSTS))
+    run.kill()
+    (host,) = replaced(before, serials(cluster, CLUSTER))
+    placed = serials(cluster, CLUSTER)[host]
+    if not usable:
+        output(cluster, host, f"chown root:root {CERTS}/client/*.key")
+    outcome = rotate(cluster, "--limit", host, "--break-lock", "--yes", config=config)
+    assert outcome.exit_code == 0, outcome.text
+    assert outcome.step(host, "verify")["status"] == "ok"
+    assert (serials(cluster, CLUSTER)[host] == placed) == usable
+    again = rotate(cluster, "--limit", host, config=config)
+    assert (again.exit_code, again.step(host, "verify")["status"]) == (0, "skipped"), again.text
+    completes(cluster, config, [other for other in HOSTS if other != host])
+
+
 MOMENTS = {
     "all decided": ("step_finished", "decide", 3, {0, 1}),
     "a member is done": ("step_finished", "rotate", 1, {1, 2}),

@@ -14,6 +14,7 @@ from etcdfleet.certs.rotation import (
     NothingDue,
     OneByOne,
     Refused,
+    never_proven,
     ordered,
     plan_rotation,
     sentence,
@@ -137,6 +138,22 @@ def test_a_host_that_is_no_member_yet_is_for_deploy() -> None:
     plan = plan_rotation([new, member("b", DUE), member("c")], size=3)
     assert isinstance(plan, Refused)
     assert (plan.what, "deploy" in plan.remedy) == ("no etcd is deployed on a yet", True)
+
+
+@pytest.mark.parametrize("healthy", [True, False])
+def test_what_nobody_saw_at_work_is_kept_on_a_healthy_member_only(healthy: bool) -> None:
+    found = never_proven({"peer": KEEP, "server": KEEP, "client": DUE}, ("server", "client"), healthy=healthy)
+    assert found["peer"] is KEEP
+    assert found["client"] is DUE
+    if healthy:
+        assert found["server"] is KEEP
+        return
+    assert isinstance(found["server"], Renew)
+    assert found["server"].certificate is KEEP.certificate
+    stuck = replace(member("a"), decisions=found, unproven=True, **SICK)
+    plan = plan_rotation([stuck, member("b"), member("c")], size=3)
+    assert isinstance(plan, AllAtOnce)
+    assert plan.hosts == ("a",)
 
 
 def test_an_expired_client_certificate_stops_no_member() -> None:
