@@ -73,11 +73,12 @@ def settings_of(host: Host) -> HostSettings:
 
 
 def _init_nornir(arguments: Mapping[str, Any], dry_run: bool, config_file: Path) -> Nornir:
-    from nornir import InitNornir
     from nornir.core.exceptions import PluginNotRegistered
 
+    from etcdfleet.settings.plugins import init_nornir
+
     try:
-        return InitNornir(dry_run=dry_run, **arguments)
+        return init_nornir(arguments, dry_run=dry_run)
     except PluginNotRegistered as error:
         raise UsageError(
             f"a plug-in of Nornir is not installed: {error}",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from etcdfleet.settings import SettingsError, open_nornir
 from tests.unit.fake_run import raises, step
 from tests.unit.settings_files import DEFAULTS, GROUPS, HOSTS, write_inventory
 
+ROOT = Path(__file__).parents[2]
 OWN = '''
 from nornir.core.inventory import Host
 
@@ -297,3 +300,23 @@ def test_a_processor_sees_tasks_of_a_script_too(own: Path) -> None:
 
     nornir.run(look)
     assert "look a ok" in sys.modules["own_notify"].SEEN
+
+
+LATE = """
+    import sys
+    from pathlib import Path
+    from nornir.core.plugins.connections import ConnectionPluginRegister
+    from etcdfleet.settings import open_nornir
+
+    open_nornir(Path({config!r}))
+    print("netmiko" in sys.modules)
+    ConnectionPluginRegister.auto_register()
+    print(type(ConnectionPluginRegister.get_plugin("netmiko")()).__name__)
+"""
+
+
+def test_connection_plugins_are_loaded_when_they_are_used(tmp_path: Path) -> None:
+    """What a program's own InitNornir does about them does not clash with that."""
+    code = textwrap.dedent(LATE).format(config=str(write_inventory(tmp_path)))
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.stdout.split(), done.stderr) == (["False", "Netmiko"], "")

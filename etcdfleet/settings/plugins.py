@@ -1,0 +1,55 @@
+"""Nornir as ``InitNornir`` makes it, but that each connection plug-in is loaded when a host is first connected by it.
+
+``InitNornir`` loads all that are installed; netmiko alone takes as long as everything else before a run begins. Hosts
+can be called while it is loaded, and many a run never connects to any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nornir.core import Nornir
+
+GROUP = "nornir.plugins.connections"
+
+
+class LateConnection:
+    """Stands for a connection plug-in's class until somebody asks for an instance; equal to the class itself."""
+
+    def __init__(self, entry: EntryPoint) -> None:
+        self._entry = entry
+
+    def __call__(self) -> Any:
+        """A new connection."""
+        return self._entry.load()()
+
+    def __eq__(self, other: object) -> bool:
+        # Nornir refuses another plug-in under the same name: a program's own InitNornir after ours is none.
+        return other is self or other == self._entry.load()
+
+    def __hash__(self) -> int:
+        return hash(self._entry)
+
+
+def init_nornir(arguments: Mapping[str, Any], *, dry_run: bool) -> Nornir:
+    """A Nornir object; ``arguments`` are those of its configuration. Raises what ``InitNornir`` raises."""
+    from nornir.core import Nornir
+    from nornir.core.configuration import Config
+    from nornir.core.plugins.connections import ConnectionPluginRegister
+    from nornir.core.state import GlobalState
+    from nornir.init_nornir import load_inventory, load_runner
+
+    for entry in entry_points(group=GROUP):
+        if entry.name not in ConnectionPluginRegister.available:
+            ConnectionPluginRegister.register(entry.name, LateConnection(entry))  # type: ignore[arg-type]
+    config = Config.from_dict(**arguments)
+    config.logging.configure()
+    return Nornir(
+        inventory=load_inventory(config),
+        runner=load_runner(config),
+        config=config,
+        data=GlobalState(dry_run=dry_run),
+    )
