@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import yaml
 
@@ -14,6 +15,7 @@ from etcdfleet.settings.base import ROLE_NAMES, Side, side_of
 from tasks.observe import Observed, Site
 from tasks.sources import Source, needed_sides
 
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TRANSPORT: dict[Side, str] = {"peer": "peer-transport-security", "client": "client-transport-security"}
 
 
@@ -29,8 +31,13 @@ class AnchorChange:
 def named_anchors(seen: Observed) -> dict[Side, str]:
     """The file of trust anchors of each side that etcd's configuration on the host names; sides without one lack."""
     file = seen.facts.files.get(CONFIG)
+    return dict(_named(file.content)) if file else {}
+
+
+@lru_cache(maxsize=256)  # asked for several times of each host, and read for some milliseconds each time
+def _named(configuration: bytes) -> Mapping[Side, str]:
     try:
-        found = yaml.safe_load(file.content) if file else None
+        found = yaml.load(configuration, Loader=_LOADER)  # noqa: S506  a safe one
     except yaml.YAMLError:
         return {}
     if not isinstance(found, dict):

@@ -23,7 +23,7 @@ HOST_SECONDS = 15.0
 """How long a host may take for everything it is asked."""
 CONNECT_SECONDS = 4.0
 """How long a host may take to let us in, for each part of that: dead ones are to show quickly."""
-NOT_NEEDED = ("listeners", "user", "openssl", "resolve")
+NOT_NEEDED = ("listeners", "user", "openssl", "resolve", "init")
 """Parts of a host's probe that say nothing of what is shown."""
 
 
