@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,8 +74,7 @@ def _open(host: Host, configuration: Config) -> Any:
         plugin = host.open_connection(
             "netmiko", configuration, username=user, platform=parameters.platform or "linux", extras=extras
         )
-        # Log in without reading the shell's prompt: any prompt and any login message will do, and it is faster.
-        plugin.connection.establish_connection()
+        _log_in(plugin.connection)
         _tune(plugin.connection.remote_conn_pre.get_transport())
     except Exception as error:
         host.connections.pop("netmiko", None)
@@ -83,6 +82,45 @@ def _open(host: Host, configuration: Config) -> Any:
             extras["sock"].close()
         raise _explain(error, host, name, parameters.port or 22, user, extras) from error
     return plugin
+
+
+def _log_in(connection: Any) -> None:
+    """Logs in with netmiko's client and parameters, and leaves the interactive shell for whoever asks netmiko for it.
+
+    On a Pi, a terminal and a login shell with its profile take longer than what is asked. Nor does it matter then what
+    prompt or login message there is.
+    """
+    client = connection._build_ssh_client()
+    try:
+        client.connect(**connection._connect_params_dict())
+    except BaseException:
+        client.close()
+        raise
+    connection.remote_conn_pre = client
+    client.get_transport().set_keepalive(connection.keepalive)
+    connection.channel = LateShell(connection, connection.cleanup)
+    connection.cleanup = _nothing  # on closing, it would write "exit" to a shell that was never there
+
+
+class LateShell:
+    """netmiko's channel until something is read from it or written to it, by somebody's own task: then it is opened."""
+
+    def __init__(self, connection: Any, cleanup: Callable[..., None]) -> None:
+        self._connection, self._cleanup = connection, cleanup
+
+    def __getattr__(self, name: str) -> Any:
+        from netmiko.channel import SSHChannel
+
+        connection = self._connection
+        connection.remote_conn = connection.remote_conn_pre.invoke_shell(term="vt100", width=511, height=1000)
+        connection.remote_conn.settimeout(connection.blocking_timeout)
+        connection.channel = SSHChannel(conn=connection.remote_conn, encoding=connection.encoding)
+        connection.cleanup = self._cleanup
+        return getattr(connection.channel, name)
+
+
+def _nothing(*_: object, **__: object) -> None:
+    pass
 
 
 def _tune(transport: paramiko.Transport | None) -> None:

@@ -60,6 +60,31 @@ def test_tasks_alone_on_a_host_that_is_as_wanted(sight: LabHandle) -> None:
     assert [line for line in lines if not line.endswith(f"{{'{host}': (False, False)}}")] == []
 
 
+MIXED = """
+from pathlib import Path
+
+from nornir_netmiko.tasks import netmiko_send_command
+
+from etcdfleet.settings import open_nornir
+from tasks.live import look
+
+nornir, _ = open_nornir(Path("config.yaml"))
+host = nornir.filter(name="{host}")
+for task, arguments in ((look, {{}}), (netmiko_send_command, {{"command_string": "hostname"}}), (look, {{}})):
+    (found,) = host.run(task=task, **arguments).values()
+    print(found.failed, found[0].exception or "", str(found[0].result).split()[-1])
+nornir.close_connections()
+"""
+
+
+def test_tasks_of_netmiko_and_ours_share_a_connection(sight: LabHandle) -> None:
+    for cluster in sight.plan.clusters:
+        host = next(host.name for host in sight.plan.hosts if host.cluster == cluster.name)
+        lines = script(sight, MIXED.format(host=host)).splitlines()
+        assert [line.split()[0] for line in lines] == ["False", "False", "False"], lines
+        assert host in lines[1]
+
+
 def test_a_serial_runner_by_variable(sight: LabHandle) -> None:
     """One host after the other: at no time two at work, and with the same end."""
     config = sight.dir / "serial.yaml"
