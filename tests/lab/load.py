@@ -140,7 +140,8 @@ def under_load(handle: LabHandle, cluster: str, pair: Pair, prefix: str) -> Iter
     listener.start()
     thread.start()
     try:
-        _wait_for(lambda: bool(load.watched))
+        # Both, since the watch may tell of a write before the process that wrote it has ended.
+        _wait_for(lambda: bool(load.watched and load.acknowledged))
         assert load.acknowledged, f"no write was acknowledged: {load.said[-3:]}"
         assert load.watched, f"the watch saw nothing: {load.said[-3:]}"
         yield load
