@@ -11,8 +11,6 @@ from etcdfleet.certs.want import span, utc
 
 CA_DAYS = 180
 """A CA with fewer days left is a warning: another one takes planning."""
-
-
 CA_ENDED = (
     "give the mount a new CA if it has none yet; stop etcd on all members of the cluster (it serves nobody any more) "
     "and run deploy: it starts them so that they trust the new one too, and may fail then, as their certificates have "

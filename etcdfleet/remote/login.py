@@ -109,6 +109,8 @@ class LateShell:
         self._connection, self._cleanup = connection, cleanup
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # asked by Python, to see what this is, and not by netmiko
+            raise AttributeError(name)
         from netmiko.channel import SSHChannel
 
         connection = self._connection

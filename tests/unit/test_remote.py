@@ -7,14 +7,16 @@ import grp
 import os
 import subprocess
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import paramiko
 import pytest
+from netmiko.channel import SSHChannel
 from nornir.core.inventory import Host
 
 from etcdfleet.errors import RemoteError
 from etcdfleet.remote import CommandResult, RemoteFile
-from etcdfleet.remote.login import _explain
+from etcdfleet.remote.login import LateShell, _explain
 from tests.unit.site import LocalHost
 
 USER = getpass.getuser()
@@ -164,3 +166,16 @@ def test_a_refused_login_is_to_be_tried_as_the_same_user_with_the_same_key() -> 
     assert found.what == "SSH login refused for user pi"
     assert found.remedy.endswith("try: ssh -p 22 -l pi -i '/home/me/.ssh/a key' 192.0.2.1 true")
     assert _explain(refused, Host("a"), "a.home", 2222, "pi", {}).remedy.endswith("try: ssh -p 2222 -l pi a.home true")
+
+
+def test_the_shell_that_nobody_asked_for_is_opened_once_and_closed_as_netmiko_does() -> None:
+    connection = MagicMock()
+    cleanup = connection.cleanup
+    connection.channel = late = LateShell(connection, cleanup)
+    connection.cleanup = None
+    assert not hasattr(late, "__iter__")
+    connection.remote_conn_pre.invoke_shell.assert_not_called()
+    late.write_channel  # noqa: B018  what netmiko asks for
+    connection.remote_conn_pre.invoke_shell.assert_called_once()
+    assert isinstance(connection.channel, SSHChannel)
+    assert connection.cleanup is cleanup
