@@ -114,7 +114,7 @@ def _unreachable(task: Task, error: RemoteError) -> Result:
         ports = (settings.cluster.client_port, settings.cluster.peer_port)
         open_ports = [str(port) for port in ports if answers(settings.member.address, port, PORT_SECONDS)]
         cause = (
-            f"etcd's port {' and '.join(open_ports)} answers: the host is up, and SSH alone is not reached"
+            f"etcd's port {' and '.join(open_ports)} answers: the host is up, and SSH alone does not come through"
             if open_ports
             else "etcd's ports do not answer from here either: the host is off, or cut off from the network"
         )
