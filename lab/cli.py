@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from etcdfleet.errors import FleetError, UsageError
-from lab import hosts, life, machine, network, state
+from lab import hosts, life, machine, network, releases, state
 from lab.state import Lab
 
 DESCRIPTION = "Real hosts on one Linux machine: systemd-nspawn containers with their own network, sshd and init system."
@@ -37,6 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("topology", nargs="?", type=Path, help="topology file (default: two clusters of three hosts)")
     add("down", "end the lab and remove all of it")
     add("status", "show hosts and daemons")
+    add("release", "build a release archive of a newer etcd (Debian sid's), and print the inventory's lines to use it")
     command = add("exec", "run a command as root in a host, without SSH (a single word is given to its shell)")
     command.add_argument("host")
     command.add_argument("argv", nargs=argparse.REMAINDER, metavar="CMD")
@@ -86,6 +87,8 @@ def _dispatch(options: argparse.Namespace) -> int:
         with life.lock(options.name):
             life.down(options.name, _say)
         return 0
+    if options.command == "release":
+        return _release()
     lab = state.require(options.name)
     if options.command == "status":
         return _status(lab)
@@ -115,6 +118,14 @@ def _up(options: argparse.Namespace) -> int:
         lab = life.up(options.name, options.topology, _say)
     _say(f"lab {lab.name} is up: {len(lab.hosts)} hosts in {time.monotonic() - began:.1f} s")
     _print_hosts(lab)
+    return 0
+
+
+def _release() -> int:
+    release = releases.newer(lambda text: print(f"lab: {text}", file=sys.stderr, flush=True))
+    print("install:\n  method: archive")
+    print(f"  version: {release.version}")
+    print(f"  source: {{{release.architecture}: {{file: {release.file}, sha256: {release.sha256}}}}}")
     return 0
 
 

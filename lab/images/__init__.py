@@ -86,8 +86,10 @@ def _builder(kind: Kind) -> tuple[Callable[[Path], None], str]:
     if kind == "alpine":
         return alpine.build, "\n".join([Path(alpine.__file__).read_text(), *debian.sources()])
     architecture = "armhf" if kind == "debian-armhf" else debian.native_architecture()
-    recipe = "\n".join([architecture, Path(debian.__file__).read_text(), *debian.sources(), *debian.apt_options()])
-    return lambda target: debian.build(target, architecture), recipe
+    suite = debian.SUITES[kind]
+    source = Path(debian.__file__).read_text()
+    recipe = "\n".join([architecture, suite, source, *debian.sources(suite), *debian.apt_options()])
+    return lambda target: debian.build(target, architecture, suite), recipe
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The ``debian`` and ``debian-armhf`` host kinds: bookworm with systemd, sshd, sudo and a user ``pi``. No etcd.
+"""The Debian host kinds: bookworm or trixie with systemd, sshd, sudo and a user ``pi``. No etcd.
 
 Packages come from where this machine's own apt gets Debian from, and the hosts get the same sources.
 """
@@ -8,13 +8,18 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
 from lab.errors import LabError
 from lab.run import run
+from lab.state import Kind
 
 SUITE = "bookworm"
+"""The release that hosts have unless their kind says otherwise."""
+SUITES: Mapping[Kind, str] = {"debian": SUITE, "debian13": "trixie", "debian-armhf": SUITE}
+"""The release of each Debian kind: their etcd packages are of different versions."""
 PACKAGES = (
     "systemd",
     "systemd-sysv",
@@ -26,6 +31,7 @@ PACKAGES = (
     "openssl",
     "libfaketime",
 )
+UNSTABLE = "sid"
 USER = "pi"
 LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*")
 BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
@@ -56,15 +62,15 @@ def native_architecture() -> str:
 
 
 @cache
-def sources() -> tuple[str, ...]:
-    """Lines for sources.list: this machine's Debian archives, for bookworm. Raises LabError on a machine without."""
+def sources(suite: str = SUITE) -> tuple[str, ...]:
+    """Lines for sources.list: this machine's Debian archives, for ``suite``. Raises LabError on a machine without."""
     release = dict(
         line.split("=", 1) for line in Path("/etc/os-release").read_text().splitlines() if re.match(r"\w+=", line)
     )
     codename = release.get("VERSION_CODENAME", "").strip('"')
     fields = "$(ORIGIN)|$(RELEASE)|$(REPO_URI)|$(COMPONENT)|$(SIGNED_BY)"
     found = run(["apt-get", "indextargets", "--format", fields, "Created-By: Packages"])
-    lines = debian_lines(found, codename)
+    lines = debian_lines(found, codename, suite)
     if not lines:
         raise LabError(
             "apt on this machine knows no Debian archive",
@@ -74,8 +80,8 @@ def sources() -> tuple[str, ...]:
     return lines
 
 
-def debian_lines(targets: str, codename: str) -> tuple[str, ...]:
-    """Lines of sources.list, for bookworm, from apt's list of index targets on a Debian ``codename`` machine.
+def debian_lines(targets: str, codename: str, wanted: str = SUITE) -> tuple[str, ...]:
+    """Lines of sources.list, for the suite ``wanted``, from apt's index targets on a Debian ``codename`` machine.
 
     Archives of others (vendors' repositories) and suites that are not the release's own are left out, security updates
     too: hosts live for minutes, and mirrors are often out of step there, which fails every `apt-get update`.
@@ -87,9 +93,11 @@ def debian_lines(targets: str, codename: str) -> tuple[str, ...]:
         # Before the first apt-get update the origin is not known yet.
         if not codename or not match or component != "main" or origin not in ("Debian", ""):
             continue
+        if match[1] and wanted == UNSTABLE:  # it has no updates beside it
+            continue
         # A key that only this machine has (a file elsewhere, or one in the sources) is not in the image.
         option = f"[signed-by={KEYRING}] " if signed_by == KEYRING else ""
-        line = f"deb {option}{uri} {SUITE}{match[1] or ''} {component}"
+        line = f"deb {option}{uri} {wanted}{match[1] or ''} {component}"
         if line not in lines:
             lines.append(line)
     return tuple(lines)
@@ -104,13 +112,13 @@ def apt_options() -> tuple[str, ...]:
     return (*found, *own)
 
 
-def build(target: Path, architecture: str) -> None:
-    """Fill the empty folder ``target`` with a root file system for ``architecture``. Raises LabError.
+def build(target: Path, architecture: str, suite: str = SUITE) -> None:
+    """Fill the empty folder ``target`` with ``suite`` for ``architecture``. Raises LabError.
 
     A foreign architecture needs its emulator registered before (see ``lab.machine``).
     """
     list_file = target.with_name(f"{target.name}.list")
-    list_file.write_text("\n".join(sources()) + "\n")
+    list_file.write_text("\n".join(sources(suite)) + "\n")
     try:
         run(
             [
@@ -128,7 +136,7 @@ def build(target: Path, architecture: str) -> None:
                 # With the package lists in it, a host installs at once, as one that is kept up to date.
                 # check/qemu would want one more package to test what has been registered before.
                 "--skip=cleanup/apt/lists,check/empty,check/qemu",
-                SUITE,
+                suite,
                 str(target),
                 str(list_file),
             ],
@@ -136,10 +144,10 @@ def build(target: Path, architecture: str) -> None:
         )
     finally:
         list_file.unlink()
-    _finish(target)
+    _finish(target, suite)
 
 
-def _finish(target: Path) -> None:
+def _finish(target: Path, suite: str) -> None:
     inside = ["chroot", str(target)]
     run([*inside, "useradd", "--create-home", "--shell", "/bin/bash", "--groups", "sudo", USER])
     for unit in MASKED:
@@ -170,5 +178,5 @@ def _finish(target: Path) -> None:
     # apt's own index of the lists: building it takes an emulated host most of an `apt-get install`.
     run([*inside, "apt-cache", "gencaches"], timeout=600)
     shutil.rmtree(target / "var/log/apt", ignore_errors=True)
-    recipe = {"suite": SUITE, "packages": list(PACKAGES)}
+    recipe = {"suite": suite, "packages": list(PACKAGES)}
     (target / "etc/lab-image.json").write_text(json.dumps(recipe) + "\n")

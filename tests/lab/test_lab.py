@@ -56,6 +56,7 @@ def test_hosts_are_what_the_topology_says(lab: LabHandle) -> None:
         init = lab.ssh(host.name, "cat /proc/1/comm; uname -m; hostname").stdout.split()
         expected = {
             "debian": ["systemd", "x86_64"],
+            "debian13": ["systemd", "x86_64"],
             "debian-armhf": ["systemd", "armv7l"],
             "alpine": ["init", "x86_64"],
         }

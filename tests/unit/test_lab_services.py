@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lab import apkrepo, faketime, names, pki, releases, topology, userfiles, vault
+from etcdfleet.settings.models import ArchiveInstall
+from lab import apkrepo, cli, faketime, names, pki, releases, topology, userfiles, vault
 from lab.errors import LabError, LabUsageError
 from lab.state import Init, Lab
 
@@ -50,6 +51,19 @@ def test_the_release_archive_is_laid_out_as_etcds_own_and_reproducible(
     with tarfile.open(made.file) as tar:
         assert tar.getnames() == [folder, f"{folder}/etcd", f"{folder}/etcdctl", f"{folder}/etcdutl"]
         assert all(member.mode == 0o755 for member in tar)
+
+
+def test_a_newer_release_is_offered_as_an_inventory_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "etcd").write_text("#!etcd")
+    made = releases.pack(tmp_path, "3.6.14", {"etcd": tmp_path / "etcd"})
+    assert releases.find(tmp_path) == made
+    monkeypatch.setattr(releases, "newer", lambda _: made)
+    assert cli.main(["release"]) == 0
+    install = ArchiveInstall.model_validate(yaml.safe_load(capsys.readouterr().out)["install"])
+    assert (install.version, install.source["amd64"].file) == ("3.6.14", str(made.file))
+    assert install.source["amd64"].sha256 == hashlib.sha256(made.file.read_bytes()).hexdigest()
 
 
 def test_a_release_that_was_not_built_is_said(tmp_path: Path) -> None:

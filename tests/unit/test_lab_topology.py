@@ -162,3 +162,11 @@ def test_only_debians_own_archives_are_used() -> None:
         "deb http://other.example/debian/ bookworm main",
     )
     assert debian.debian_lines(targets, "") == ()
+    # A host kind of another release, and the newest of all, which has no updates beside it.
+    assert debian.debian_lines(targets, "trixie", debian.SUITES["debian13"])[1].endswith(" trixie-updates main")
+    assert [line.split()[-2] for line in debian.debian_lines(targets, "trixie", debian.UNSTABLE)] == ["sid", "sid"]
+
+
+def test_a_host_of_debian_13_is_managed_as_one_of_debian_12() -> None:
+    (host,) = lab_of("hosts: {a: {kind: debian13, fqdn: a.home, sudo_password: true}}").hosts
+    assert (host.kind, host.init, host.login) == ("debian13", "systemd", "pi")
