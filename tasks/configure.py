@@ -58,9 +58,9 @@ def _ended_trust(
     return anchors, stale_anchors(site, seen) if sides.issuperset(needed) else []
 
 
-def desired_files(task: Task, site: Site, seen: Observed) -> list[RemoteFile]:
-    """All files of this step as they should be."""
-    variables = {
+def template_variables(site: Site, seen: Observed) -> dict[str, object]:
+    """All that a template may use, by the names of ``templates/README.md``."""
+    return {
         "settings": site.settings,
         "paths": HostPaths.of(site.settings),
         "binary": seen.installed.binary,
@@ -68,6 +68,11 @@ def desired_files(task: Task, site: Site, seen: Observed) -> list[RemoteFile]:
         "service": site.service.environment(),
         "endpoints": [client_url(member, site.settings.cluster) for member in site.settings.members],
     }
+
+
+def desired_files(task: Task, site: Site, seen: Observed) -> list[RemoteFile]:
+    """All files of this step as they should be."""
+    variables = template_variables(site, seen)
     files = [RemoteFile(CONFIG, _render(task, "conf.yml.j2", variables))]
     files += [RemoteFile(file.path, _render(task, file.template, variables), file.mode) for file in site.service.files]
     return [*files, RemoteFile(ETCDCTL_ENVIRONMENT, _render(task, "etcdctl.sh.j2", variables))]

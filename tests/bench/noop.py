@@ -1,6 +1,6 @@
 """A deploy that has nothing to do: ours, pyinfra's and Ansible's, on the same hosts, in turn. ``make bench`` runs it.
 
-What all three do on each host, from the same settings (``work.py``): packages present, user and group, folders with
+What all three do on each host, from the same data (``work.py``): packages present, user and group, folders with
 owner and mode, the trust anchor's content, certificates and keys present with owner and mode and valid beyond the
 renewal threshold, the configuration and service files rendered from the same templates and compared with content, owner
 and mode, the service running and enabled, and the same etcdctl commands as our verification runs: member list, status,
@@ -40,9 +40,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from etcdfleet.paths import HostPaths
+from nornir.core.task import Result, Task
+
 from etcdfleet.settings import HostSettings, open_nornir
-from tests.bench.work import host_work, write_templates
+from tasks.anchors import trusted_text
+from tasks.observe import site_of
+from tests.bench.plain import write_templates
+from tests.bench.work import host_work
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
@@ -115,6 +119,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.noop", description=__doc__.split("\n")[0])
     parser.add_argument("--lab", help="an existing lab on which deploy has been run (default: one of its own)")
     parser.add_argument("--rounds", type=int, default=5, help="how often each tool runs (default: %(default)s)")
+    parser.add_argument("--limit", default="", help="these hosts only, by comma (default: all)")
     parser.add_argument("--tools", default="ours,pyinfra,ansible", help="which tools (default: %(default)s)")
     options = parser.parse_args(arguments)
     tools = options.tools.split(",")
@@ -122,7 +127,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"unknown: {', '.join(unknown)}")
     make_venv()
     try:
-        with lab(options.lab) as folder, prepared(folder) as bench:
+        with lab(options.lab) as folder, prepared(folder, options.limit.split(",") if options.limit else ()) as bench:
             measure(bench, tools, max(1, options.rounds))
     except (NotANoopError, subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
         print(f"bench: {error}", file=sys.stderr)
@@ -168,23 +173,24 @@ def lab_environment(folder: Path) -> dict[str, str]:
 
 
 @contextmanager
-def prepared(folder: Path) -> Iterator[Bench]:
-    """The inputs of all tools, in a folder that is removed again; Python on the Debian hosts."""
+def prepared(folder: Path, limit: Collection[str] = ()) -> Iterator[Bench]:
+    """The inputs of all tools for the hosts of ``limit``, or all, in a folder that is removed again."""
     nornir, fleet = open_nornir(folder / "config.yaml")
+    chosen = limited(fleet.hosts, limit)
     with tempfile.TemporaryDirectory(prefix="etcdfleet-bench-") as temporary:
-        bench = Bench(folder / "config.yaml", Path(temporary), lab_environment(folder), fleet.hosts)
-        bench.ours(fleet.hosts)
+        bench = Bench(folder / "config.yaml", Path(temporary), lab_environment(folder), chosen)
+        bench.ours(chosen)
         write_templates(bench.folder / "templates")
         extras = nornir.inventory.defaults.connection_options["netmiko"].extras or {}
+        looks = nornir.filter(filter_func=lambda host: host.name in chosen).run(task=_look)
+        nornir.close_connections()
         work: dict[str, Any] = {}
-        for name, settings in fleet.hosts.items():
-            ssh = ["ssh", "-i", extras["key_file"], "-o", f"UserKnownHostsFile={extras['alt_key_file']}", "-l"]
+        for name, settings in chosen.items():
+            if looks[name].failed:
+                raise NotANoopError(f"{name} cannot be looked at: {looks[name].exception}")
             login = nornir.inventory.hosts[name].username or "root"
-            look = f"cat {HostPaths.of(settings).anchor('client')}"
-            anchor = _output([*ssh, login, settings.hostname, look])
-            (bench.folder / f"{name}.anchor.pem").write_text(anchor)
-            version = re.search(r"etcd Version: (\S+)", _output([*ssh, login, settings.hostname, "etcd --version"]))
-            architecture = settings.platform.architecture or ARCHITECTURES[platform.machine()]
+            trusted, needed = looks[name].result
+            (bench.folder / f"{name}.anchor.pem").write_text(trusted)
             work[name] = {
                 "pyinfra": {
                     "ssh_hostname": settings.hostname,
@@ -202,7 +208,7 @@ def prepared(folder: Path) -> Iterator[Bench]:
                     "ansible_ssh_common_args": f"-o UserKnownHostsFile={extras['alt_key_file']}",
                     "bench_folder": temporary,
                 },
-                "work": host_work(settings, version=version[1] if version else "", architecture=architecture),
+                "work": needed,
             }
         (bench.folder / "work.json").write_text(json.dumps(work))
         hosts = {n: w["ansible"] | w["work"]["variables"] | {"work": w["work"]} for n, w in work.items()}
@@ -210,8 +216,18 @@ def prepared(folder: Path) -> Iterator[Bench]:
         yield bench
 
 
-def _output(command: list[str]) -> str:
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+def limited(hosts: Mapping[str, HostSettings], limit: Collection[str]) -> dict[str, HostSettings]:
+    """The hosts that ``limit`` names, or all if it names none. Raises NotANoopError for a name that is not known."""
+    if unknown := set(limit) - set(hosts):
+        raise NotANoopError(f"not in the inventory: {', '.join(sorted(unknown))}")
+    return {name: settings for name, settings in hosts.items() if not limit or name in limit}
+
+
+def _look(task: Task) -> Result:
+    """The trust anchors of clients on the host, and its `host_work`."""
+    site = site_of(task)
+    seen = site.observe()
+    return Result(task.host, result=(trusted_text(seen, "client") or "", host_work(site, seen)))
 
 
 def measure(bench: Bench, tools: list[str], rounds: int) -> None:
@@ -227,6 +243,8 @@ def measure(bench: Bench, tools: list[str], rounds: int) -> None:
         ],
         "all hosts": list(bench.hosts),
     }
+    if len(sets["all hosts"]) == len(sets["Debian hosts, none emulated"]):
+        del sets["all hosts"]
     for title, hosts in sets.items():
         if not hosts:
             continue

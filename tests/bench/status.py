@@ -22,12 +22,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from etcdfleet.settings import open_nornir
-from tests.bench.noop import HERE, ROOT, RUN_SECONDS, VENV, NotANoopError, lab_environment, make_venv
+from tests.bench.noop import HERE, ROOT, RUN_SECONDS, VENV, NotANoopError, lab_environment, limited, make_venv
 
 AIM = 0.5
 AS_IT_COMES, TUNED = "ansible ping", "ansible ping, tuned"
@@ -38,12 +38,13 @@ def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.status", description=__doc__.split("\n")[0])
     parser.add_argument("--lab", help="an existing lab of Debian hosts, deployed to (default: one of its own)")
+    parser.add_argument("--limit", default="", help="these hosts only, by comma (default: all)")
     parser.add_argument("--rounds", type=int, default=7, help="how often each tool runs (default: %(default)s)")
     options = parser.parse_args(arguments)
     make_venv()
     try:
         with lab(options.lab) as folder, tempfile.TemporaryDirectory(prefix="etcdfleet-bench-") as temporary:
-            measure(folder, Path(temporary), max(1, options.rounds))
+            measure(folder, Path(temporary), max(1, options.rounds), options.limit)
     except (NotANoopError, subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
@@ -68,12 +69,13 @@ def lab(name: str | None) -> Iterator[Path]:
         subprocess.run([*command, "down", "--name", folder.name], cwd=ROOT, check=True)
 
 
-def measure(folder: Path, temporary: Path, rounds: int) -> None:
-    """Runs both in turn and prints the table."""
+def measure(folder: Path, temporary: Path, rounds: int, limit: str = "") -> None:
+    """Runs both in turn, on the hosts of ``limit`` or all, and prints the table."""
     config = folder / "config.yaml"
-    hosts = write_inventory(config, temporary)
+    hosts = write_inventory(config, temporary, limit.split(",") if limit else ())
     inventory = str(temporary / "ansible.json")
     ours = [sys.executable, str(ROOT / "runbooks" / "status.py"), "--config", str(config), "--json"]
+    chosen = ["--limit", ",".join(hosts)]
     ping = [str(VENV / "bin" / "ansible"), "-i", inventory, "all", "-m", "ping"]
     print("bench: Python for Ansible on the hosts (not measured)", flush=True)
     run([str(VENV / "bin" / "ansible-playbook"), "-i", inventory, "python.yml"], HERE / "ansible", temporary)
@@ -84,7 +86,7 @@ def measure(folder: Path, temporary: Path, rounds: int) -> None:
         for tool in order:
             began = time.monotonic()
             if tool == "status.py":
-                run([*ours, str(temporary / "events")], temporary, temporary)
+                run([*ours, str(temporary / "events"), *chosen], temporary, temporary)
                 times[tool].append(time.monotonic() - began)
                 check(temporary / "events", hosts)
             else:
@@ -103,9 +105,10 @@ def measure(folder: Path, temporary: Path, rounds: int) -> None:
         print(line, flush=True)
 
 
-def write_inventory(config: Path, temporary: Path) -> list[str]:
-    """Ansible's inventory of the same hosts; returns their names."""
+def write_inventory(config: Path, temporary: Path, limit: Collection[str] = ()) -> list[str]:
+    """Ansible's inventory of the hosts of ``limit``, or all; returns their names."""
     nornir, fleet = open_nornir(config)
+    chosen = limited(fleet.hosts, limit)
     extras = nornir.inventory.defaults.connection_options["netmiko"].extras or {}
     hosts = {
         name: {
@@ -115,7 +118,7 @@ def write_inventory(config: Path, temporary: Path) -> list[str]:
             "ansible_ssh_private_key_file": extras["key_file"],
             "ansible_ssh_common_args": f"-o UserKnownHostsFile={extras['alt_key_file']}",
         }
-        for name, settings in fleet.hosts.items()
+        for name, settings in chosen.items()
     }
     (temporary / "ansible.json").write_text(json.dumps({"all": {"hosts": hosts}}))
     return list(hosts)

@@ -1,62 +1,43 @@
 """The work of a no-op deploy as plain data, for tools that know nothing of this project.
 
-Everything comes from the same settings, templates and command lines as a deploy's; only the templates are reworded,
-where they use filters and methods that another tool's Jinja2 lacks.
+Everything comes from what a deploy itself uses on the host: settings, templates with their variables, command lines.
+The templates' values are computed here (`tests.bench.plain`), so that the other tools only fill them in.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from etcdfleet.paths import CERTIFICATES, CONFIG, ETCDCTL_ENVIRONMENT, SETS, HostPaths
 from etcdfleet.rendering import TEMPLATES
-from etcdfleet.settings.base import ROLE_NAMES, SIDES
-from etcdfleet.settings.models import HostSettings, client_url
-from etcdfleet.settings.units import go_duration
-from tasks.configure import unsupported_arch
-from tasks.services import service_for
+from tasks.configure import template_variables
+from tasks.observe import Observed, Site
 from tasks.sources import needed_roles
-from tasks.verify import commands
+from tasks.verify import commands, refused_as_client
+from tests.bench import plain
 
 PACKAGES: Mapping[str, tuple[str, ...]] = {
     "apt": ("etcd-server", "etcd-client"),
     "apk": ("etcd", "etcd-openrc", "etcd-ctl"),
 }
-MUST_FAIL = {"server as client", "peer as client"}
-"""Names of verification commands that prove something by failing."""
-_REWORDED = (
-    (re.compile(r'paths\.(certificate|key|anchor)\("(\w+)"\)'), r"paths.\1.\2"),
-    (re.compile(r"\|\s*yaml\b"), "| tojson"),
-    (re.compile(r"\s*\|\s*(sh|etcd_duration)\b"), ""),  # durations are given as etcd writes them; no word needs quotes
-)
 
 
-def reword(template: str) -> str:
-    """A template of ours without our filters and methods; it gives the same text with the variables of `host_work`."""
-    for pattern, instead in _REWORDED:
-        template = pattern.sub(instead, template)
-    return template
+def host_work(site: Site, seen: Observed) -> dict[str, Any]:
+    """What must be true of a host, and the commands that prove it, as data for JSON.
 
-
-def write_templates(folder: Path) -> None:
-    """All templates, reworded, into a folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in TEMPLATES.glob("*.j2"):
-        (folder / path.name).write_text(reword(path.read_text()))
-
-
-def host_work(settings: HostSettings, *, version: str, architecture: str) -> dict[str, Any]:
-    """What must be true of a host, and the commands that prove it, as data for JSON."""
-    paths, service, roles = HostPaths.of(settings), service_for(settings.init), needed_roles(settings)
+    Commands that prove something by failing are turned round: all of them succeed when all is well.
+    """
+    settings, paths = site.settings, HostPaths.of(site.settings)
+    roles = needed_roles(settings)
     if settings.install.method not in PACKAGES:
         raise SystemExit(f"{settings.name}: the benchmark knows {' and '.join(PACKAGES)} only")
     files = [{"template": "conf.yml.j2", "path": CONFIG, "mode": "0644"}]
-    files += [{"template": f.template, "path": f.path, "mode": f"{f.mode:04o}"} for f in service.files]
+    files += [{"template": f.template, "path": f.path, "mode": f"{f.mode:04o}"} for f in site.service.files]
     files += [{"template": "etcdctl.sh.j2", "path": ETCDCTL_ENVIRONMENT, "mode": "0644"}]
     lives = {role: settings.pki.roles[role].ttl.total_seconds() for role in roles}
+    must_fail = {f"{role} as client" for role in refused_as_client(settings)}
+    variables = template_variables(site, seen)
     return {
         "init": settings.init,
         "packages": list(PACKAGES[settings.install.method]),
@@ -72,34 +53,13 @@ def host_work(settings: HostSettings, *, version: str, architecture: str) -> dic
             for role in roles
         ],
         "commands": [
-            {"name": name, "script": f"! (\n{script}\n)" if name in MUST_FAIL else script}
+            {"name": name, "script": f"! (\n{script}\n)" if name in must_fail else script}
             for name, script in commands(settings).items()
         ],
         "variables": {
-            "settings": _plain(settings),
-            "paths": {
-                **{key: str(value) for key, value in vars(paths).items()},
-                "certificate": {role: paths.certificate(role) for role in ROLE_NAMES},
-                "key": {role: paths.key(role) for role in ROLE_NAMES},
-                "anchor": {side: paths.anchor(side) for side in SIDES},
-            },
-            "binary": "/usr/bin/etcd",
-            "unsupported_arch": unsupported_arch(architecture, version),
-            "service": dict(service.environment()),
-            "endpoints": [client_url(member, settings.cluster) for member in settings.members],
+            plain.VALUES: {
+                file["template"]: plain.values(file["template"], (TEMPLATES / file["template"]).read_text(), variables)
+                for file in files
+            }
         },
-    }
-
-
-def _plain(settings: HostSettings) -> dict[str, Any]:
-    cluster = settings.cluster.model_dump(mode="json")
-    cluster["auto_compaction"] = go_duration(settings.cluster.auto_compaction)
-    return {
-        "member": settings.member.model_dump(mode="json"),
-        "cluster": cluster,
-        "peer_url": settings.peer_url,
-        "client_url": settings.client_url,
-        "listen_peer_urls": list(settings.listen_peer_urls),
-        "listen_client_urls": list(settings.listen_client_urls),
-        "initial_cluster": settings.initial_cluster,
     }
