@@ -21,11 +21,15 @@ _TRANSPORT: dict[Side, str] = {"peer": "peer-transport-security", "client": "cli
 
 @dataclass(frozen=True)
 class AnchorChange:
-    """A file of trust anchors that is to get other contents."""
+    """A file of trust anchors that is to get other contents.
+
+    ``text`` says what becomes of it, ``lacks`` which CAs it does not hold now and will.
+    """
 
     path: str
     pem: str
     text: str
+    lacks: tuple[str, ...] = ()
 
 
 def named_anchors(seen: Observed) -> dict[Side, str]:
@@ -128,16 +132,15 @@ def _change(seen: Observed, path: str, pem: str, wanted: str) -> list[AnchorChan
     there = file.content.decode("utf-8", "replace") if file else None
     if same_certificates(there, pem):
         return []
+    before, new = readable(there), parse_pem_bundle(pem)
+    more = tuple(anchor.title for anchor in new if anchor not in before)
     if there is None:
         text = f"{path} is placed"
     else:
-        new = parse_pem_bundle(pem)
-        before = readable(there)
-        more = [anchor.title for anchor in new if anchor not in before]
         less = [anchor.title for anchor in before if anchor not in new]
         said = [f"trusts {', '.join(more)} too" if less == [] else f"trusts {', '.join(more)}"] if more else []
         said += [f"no longer trusts {', '.join(less)}"] if less else []
         text = f"{path} {' and '.join(said)}"
     if wanted and not same_certificates(wanted, pem) and there is None:
-        text += " with the CAs of before and after"
-    return [AnchorChange(path, pem, text)]
+        text += " with the previous CAs and the wanted ones"
+    return [AnchorChange(path, pem, text, more)]

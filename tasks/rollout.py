@@ -169,7 +169,7 @@ def is_settled(task: Task) -> Result:
 
 def _would_change(run: Run, host: str) -> bool:
     steps = run.record.record.hosts[host].steps
-    return any(steps[name].changes for name in ("install", "configure") if name in steps)
+    return any(steps[name].changes for name in ("install", "trust", "configure") if name in steps)
 
 
 def _begun(run: Run, host: str) -> bool:

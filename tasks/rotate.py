@@ -21,7 +21,7 @@ from tasks.rollout import bring_up
 from tasks.rotation import After, Decided, decide, left_out, replace_expired, rotate_member
 from tasks.start import restart_member
 from tasks.trust import STEP as TRUST
-from tasks.trust import end_trust, no_longer_needed, spread_trust
+from tasks.trust import end_trust, keep_untrusted, no_longer_needed, spread_trust
 
 Clusters = Mapping[str, tuple[str, ...]]
 Plans = Mapping[str, RotationPlan]
@@ -44,6 +44,9 @@ def rotate(run: Run) -> tuple[list[str], Without]:
     if new_ca:
         going = spread_trust(run, going)
     else:
+        one_by_one = {name: hosts for name, hosts in going.items() if isinstance(plans[name], OneByOne)}
+        trusted = keep_untrusted(run, one_by_one)
+        going = {name: hosts for name, hosts in going.items() if name in trusted or name not in one_by_one}
         run.record.skip(run.hosts, TRUST, "no other CA")
     without = {name: tuple(plan.sick) for name, plan in plans.items() if isinstance(plan, OneByOne) and name in going}
     due = _replace(run, {name: plans[name] for name in going}, members, without)

@@ -221,13 +221,14 @@ def _check_anchors(site: Site, source: Source, *, new_ca: bool) -> None:
                 where=site.settings.name,
                 remedy=CA_ENDED,
             )
-    said = f"the trust anchors are not as the inventory says ({'; '.join(change.text for change in changes)})"
+    lacking = [f"{change.path} lacks {', '.join(change.lacks)}" for change in changes if change.lacks]
+    said = "the trust anchors are not as the inventory says" + (f" ({'; '.join(lacking)})" if lacking else "")
     if any(path != paths.anchor(side) for side, path in named_anchors(seen).items()):
         remedy = "run deploy, which changes between a single CA and separate ones, too"
     elif new_ca:
         return
     else:
-        remedy = "run with --ca, which has the CA trusted first, then used, and then alone"
+        remedy = "run with --ca: all members trust the CA first, then use it, then trust it alone"
     raise CertificateError(said, where=site.settings.name, remedy=remedy)
 
 

@@ -12,16 +12,16 @@ from datetime import UTC, datetime
 
 from nornir.core.task import Result, Task
 
-from etcdfleet.certs import Certificate, MemberTrust, must_trust_first, parse_pem_bundle, still_shown
+from etcdfleet.certs import Certificate, MemberTrust, must_trust_first, parse_pem_bundle, readable, still_shown
 from etcdfleet.cli import Run
 from etcdfleet.errors import UsageError
 from etcdfleet.paths import CERTIFICATES
 from etcdfleet.settings.base import SIDES, Side
 from etcdfleet.step import StepOutcome
-from tasks.anchors import anchor_changes, anchor_files, mark_if_read, member_trust, widened
-from tasks.observe import site_of
+from tasks.anchors import anchor_changes, anchor_files, mark_if_read, member_trust, trusted_text, widened
+from tasks.observe import Site, site_of
 from tasks.rollout import bring_up
-from tasks.sources import needed_sides, source_of
+from tasks.sources import Source, needed_sides, source_of
 
 STEP = "trust"
 Clusters = Mapping[str, tuple[str, ...]]
@@ -31,13 +31,13 @@ Final = Mapping[str, frozenset[Side]]
 
 @dataclass(frozen=True)
 class SideState:
-    """A member on one side, the CAs that may issue for it with those above, and whom etcd is to trust in the end.
+    """A member on one side, what its new leaves would be placed with, and what etcd is to trust in the end.
 
     ``done`` says that the files on the host hold nothing but the wanted anchors.
     """
 
     member: MemberTrust
-    issuers: tuple[tuple[Certificate, ...], ...]
+    ways: tuple[tuple[Certificate, ...], ...]
     anchors: tuple[Certificate, ...]
     done: bool
 
@@ -59,9 +59,7 @@ def trust_state(task: Task) -> Result:
     source, seen = source_of(task, site.settings), site.observe()
     done = not anchor_changes(site, seen, source, final=frozenset(SIDES))
     states = {
-        side: SideState(
-            member_trust(site, seen, side), source.issuers(side), parse_pem_bundle(source.anchors(side)), done
-        )
+        side: SideState(member_trust(site, seen, side), source.ways(side), parse_pem_bundle(source.anchors(side)), done)
         for side in sides
     }
     return Result(task.host, result=states)
@@ -82,7 +80,7 @@ def trust(task: Task, clusters: frozenset[str]) -> Result:
         before = "\n".join([f"mkdir -p -m 0755 {CERTIFICATES}", *mark_if_read(site, changes)])
         site.remote.place(anchor_files(changes), before=before, what="placing trust anchors")
         site.forget()
-    outcome = StepOutcome("trusts the CAs of before and after", tuple(change.text for change in changes))
+    outcome = StepOutcome("trusts the previous CA and the new one", tuple(change.text for change in changes))
     return Result(task.host, result=outcome, changed=bool(changes))
 
 
@@ -93,15 +91,27 @@ def end_trust(task: Task, final: Final) -> Result:
     """
     site = site_of(task)
     sides = final.get(site.settings.cluster.name, frozenset())
-    changes = anchor_changes(site, site.observe(), source_of(task, site.settings), final=sides) if sides else []
-    if not changes:
-        return Result(task.host, result=StepOutcome("trusts the wanted CA alone" if sides else "trusts two CAs"))
-    if not task.is_dry_run():
+    source = source_of(task, site.settings)
+    left = _beside_the_wanted(site, source, sides)
+    summary = f"trusts the wanted CA, and {left}" if left else "trusts the wanted CA alone"
+    changes = anchor_changes(site, site.observe(), source, final=sides) if sides else []
+    if changes and not task.is_dry_run():
         before = "\n".join([f"mkdir -p -m 0755 {CERTIFICATES}", *mark_if_read(site, changes)])
         site.remote.place(anchor_files(changes), before=before, what="placing trust anchors")
         site.forget()
-    outcome = StepOutcome("trusts the wanted CA alone", tuple(change.text for change in changes))
-    return Result(task.host, result=outcome, changed=True)
+    outcome = StepOutcome(summary, tuple(change.text for change in changes))
+    return Result(task.host, result=outcome, changed=bool(changes))
+
+
+def _beside_the_wanted(site: Site, source: Source, final: frozenset[Side]) -> str:
+    """The CAs that stay trusted although they are not wanted any more, in words; empty if there are none."""
+    seen, said = site.observe(), []
+    for side in needed_sides(site.settings):
+        if side not in final:
+            wanted = parse_pem_bundle(source.anchors(side))
+            more = [anchor.title for anchor in readable(trusted_text(seen, side)) if anchor not in wanted]
+            said += [f"{', '.join(more)} for {side}s"] if more else []
+    return " and ".join(said)
 
 
 def spread_trust(run: Run, clusters: Clusters) -> Clusters:
@@ -132,6 +142,26 @@ def spread_trust(run: Run, clusters: Clusters) -> Clusters:
         reason = f"{', '.join(failed)} failed" if failed else _not_yet(states, members)
         if reason:
             run.record.skip_rest(members, f"no certificates of the new CA yet: {reason}")
+            del going[name]
+    return going
+
+
+def keep_untrusted(run: Run, clusters: Clusters) -> Clusters:
+    """For a run that is to change no CA: leaves alone the clusters where a member might refuse the new certificates.
+
+    Gives the others. A member whose restart is due may run with fewer anchors than its file holds.
+    """
+    states = _states(run, clusters)
+    going = dict(clusters)
+    for name, hosts in clusters.items():
+        if reason := _not_yet(states, hosts):
+            run.record.protect(
+                name,
+                f"no certificate was touched: {reason}",
+                "run with --ca: all members trust the CA first, then use it, then trust it alone",
+                where=name,
+            )
+            run.record.skip_rest(hosts, f"stopped to protect cluster {name}")
             del going[name]
     return going
 
@@ -185,11 +215,21 @@ def _not_yet(states: States, hosts: tuple[str, ...]) -> str:
     """Why the CA that is to issue cannot be used yet, in words; empty when it can."""
     for side in SIDES:
         seen = [states[host][side] for host in hosts if side in states.get(host, {})]
-        for issuer in seen[0].issuers if seen else ():
-            late = must_trust_first([state.member for state in seen], issuer, at=_now())
+        for way in seen[0].ways if seen else ():
+            late = must_trust_first([state.member for state in seen], way, at=_now())
             if late:
-                return f"{', '.join(member.name for member in late)} does not trust {issuer[0].title!r} yet"
+                return f"{_listed([member.name for member in late])} not trust {_led_by(way)} yet"
     return ""
+
+
+def _listed(names: list[str]) -> str:
+    return f"{', '.join(names)} {'does' if len(names) == 1 else 'do'}"
+
+
+def _led_by(way: tuple[Certificate, ...]) -> str:
+    """The CA that issues, and by what it may be known: two certificates of one CA differ in who signed them."""
+    top = way[-1]
+    return f"{way[0].title!r}" + ("" if top.self_signed else f" as signed by {top.issuer!r}")
 
 
 def _absent(run: Run, cluster: str, states: States) -> list[str]:

@@ -3,7 +3,7 @@
 Pure functions over text and frozen data; nothing here knows hosts, SSH or Vault.
 """
 
-from etcdfleet.certs.chain import bundle, chain_problems, issued, same_certificates
+from etcdfleet.certs.chain import accepts, bundle, chain_problems, issued, same_certificates, way_of
 from etcdfleet.certs.check import check_bundle
 from etcdfleet.certs.decide import Keep, Observed, Renew, RenewBefore, decide
 from etcdfleet.certs.model import Certificate, Usage, parse_pem_bundle, public_key_fingerprint
@@ -21,6 +21,7 @@ __all__ = [
     "Role",
     "Usage",
     "Want",
+    "accepts",
     "bundle",
     "chain_problems",
     "check_bundle",
@@ -36,4 +37,5 @@ __all__ = [
     "still_shown",
     "together",
     "want_for",
+    "way_of",
 ]

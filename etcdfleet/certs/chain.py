@@ -7,8 +7,8 @@ written out here so that each failure can be named by what a person has to chang
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -21,26 +21,86 @@ from etcdfleet.errors import CertificateError
 _WEAK = (hashes.MD5, hashes.SHA1)
 
 
-def bundle(leaf: str, chain: Iterable[str]) -> str:
-    """The text of a ``.pem`` file for etcd: the leaf, then its intermediates, each once, with ``\\n`` line ends.
+Anchors = Sequence[Certificate]
+
+
+def bundle(leaf: str, chain: Iterable[str], *, wanted: Sequence[Anchors] = (), at: datetime | None = None) -> str:
+    """The text of a ``.pem`` file for etcd: the leaf, then its intermediates, each once, with ``\n`` line ends.
 
     ``chain`` is Vault's ``ca_chain`` (each item may hold several certificates), in any order. Self-signed roots are
     left out: the other side must have them already. Intermediates are put into issuing order; those that are not part
-    of the leaf's chain are left out. Raises CertificateError when a certificate cannot be read.
+    of the leaf's chain are left out. Where a CA has several certificates (signed by an old and a new root), there are
+    several ways up, and `best_way` chooses one by ``wanted`` and ``at`` (now, if not given). Raises CertificateError
+    when a certificate cannot be read.
     """
     first = parse_pem_bundle(leaf)
     rest = [*first[1:], *(c for text in chain if text.strip() for c in parse_pem_bundle(text))]
-    return "".join(certificate.pem for certificate in in_order(first[0], rest))
+    starts = [c for c in rest if c != first[0] and issued(first[0], by=c)]
+    way = best_way(starts, rest, wanted, at=at or datetime.now(UTC))
+    return "".join(certificate.pem for certificate in (first[0], *(c for c in way if not c.self_signed)))
 
 
-def in_order(leaf: Certificate, others: Iterable[Certificate]) -> tuple[Certificate, ...]:
-    """``leaf``, then from ``others`` its issuer, that one's issuer and so on, up to but without a self-signed root."""
-    left = [c for c in dict.fromkeys(others) if not c.self_signed and c != leaf]
-    path = [leaf]
-    while issuer := next((c for c in left if issued(path[-1], by=c)), None):
-        path.append(issuer)
-        left.remove(issuer)
-    return tuple(path)
+def best_way(
+    starts: Iterable[Certificate], others: Iterable[Certificate], wanted: Sequence[Anchors], *, at: datetime
+) -> tuple[Certificate, ...]:
+    """The way from a CA up to below its root that is placed with its leaves; ``starts`` are the CA's certificates.
+
+    ``wanted`` are sets of trust anchors, the most important first: of all ways, the one that leads to more of them, and
+    of equals the first in the order of ``starts`` and ``others`` (Vault's order, or a person's). Only one is placed:
+    Go would look for the right one among several, but OpenSSL takes the first issuer that fits by name and key and is
+    valid, and never goes back to try another one. Empty when there is no start.
+    """
+    pool = tuple(others)
+    found = list(dict.fromkeys(way for start in dict.fromkeys(starts) for way in ways(start, pool)))
+    return min(found, key=lambda way: [not accepts(way, anchors, at=at) for anchors in wanted], default=())
+
+
+def way_of(issuer: Sequence[Certificate], wanted: Sequence[Anchors], *, at: datetime) -> tuple[Certificate, ...]:
+    """What `bundle` would place below a leaf of the CA ``issuer[0]``; ``issuer`` has all that is known above it."""
+    starts = [certificate for certificate in issuer if same_ca(certificate, issuer[0])]
+    return best_way(starts, issuer, wanted, at=at)
+
+
+def accepts(way: Sequence[Certificate], anchors: Anchors, *, at: datetime) -> bool:
+    """Whether ``anchors`` vouch for a leaf that is shown with ``way``: its issuer, that one's issuer and so on.
+
+    An anchor with the issuer's name and key does, whatever certificate of that CA it is.
+    """
+    direct = [(anchor,) for anchor in anchors if same_ca(anchor, way[0])]
+    longer = [
+        (*way[:length], anchor)
+        for length in range(1, len(way) + 1)
+        for anchor in anchors
+        if issued(way[length - 1], by=anchor)
+    ]
+    return any(all(_may_issue(ca, at) for ca in path) for path in (*direct, *longer))
+
+
+def ways(start: Certificate, others: Iterable[Certificate]) -> tuple[tuple[Certificate, ...], ...]:
+    """Each way up from ``start``: it, its issuer among ``others``, that one's and so on, without self-signed roots.
+
+    Several where a CA has several certificates. No way passes one CA twice (Go's and OpenSSL's do not, either).
+    """
+    pool = [c for c in dict.fromkeys(others) if not c.self_signed and c != start]
+
+    def climb(way: tuple[Certificate, ...]) -> Iterator[tuple[Certificate, ...]]:
+        above = [c for c in pool if not any(same_ca(c, known) for known in way) and issued(way[-1], by=c)]
+        for issuer in above:
+            yield from climb((*way, issuer))
+        if not above:
+            yield way
+
+    return tuple(climb((start,)))
+
+
+def same_ca(one: Certificate, other: Certificate) -> bool:
+    """Whether both are of one CA: one name and one key, so that what it issues can be verified with either."""
+    return one.public_key == other.public_key and one.x509.subject == other.x509.subject
+
+
+def _may_issue(authority: Certificate, at: datetime) -> bool:
+    signs = authority.key_usage is None or "key_cert_sign" in authority.key_usage
+    return authority.is_ca and signs and authority.not_before <= at <= authority.not_after
 
 
 def same_certificates(one: str | None, other: str | None) -> bool:
@@ -82,10 +142,11 @@ def order_problems(certificates: Sequence[Certificate]) -> list[str]:
     if certificates[0].is_ca:
         problems.append(f"the first certificate, {certificates[0].title!r}, is a CA's; the leaf has to be first")
     rest = [c for c in dict.fromkeys(certificates) if not c.self_signed or c == certificates[0]]
-    path = in_order(certificates[0], rest[1:])
-    strangers = [c for c in rest if c not in path]
+    part_of = {c for way in ways(rest[0], rest[1:]) for c in way}
+    strangers = [c for c in rest if c not in part_of]
     problems += [f"the certificate {c.title!r} in the bundle is not part of the leaf's chain" for c in strangers]
-    if not strangers and list(path) != rest:
+    late = (not any(issued(below, by=c) for below in rest[:place]) for place, c in enumerate(rest) if place)
+    if not strangers and any(late):
         problems.append("the intermediates are not in issuing order (leaf, its issuer, that one's issuer, …)")
     return problems
 
@@ -103,10 +164,11 @@ def chain_problems(
     keyCertSign, path length, name constraints, validity, its own extended key usages against ``usages``, and no SHA-1.
     The leaf's validity is the caller's matter. Empty when the chain is good.
     """
-    path = find_path(certificates, anchors, at=at)
+    aimed = frozenset(usages)
+    path = find_path(certificates, anchors, at=at, usages=aimed)
     if path:
-        return tuple(_path_problems(path, at, frozenset(usages)))
-    top = in_order(certificates[0], certificates[1:])[-1]
+        return tuple(_path_problems(path, at, aimed))
+    top = ways(certificates[0], certificates[1:])[0][-1]
     namesakes = [a for a in anchors if a.x509.subject == top.x509.issuer]
     if namesakes:
         reason = signature_problem(top, namesakes[0]) or ""
@@ -120,27 +182,34 @@ def chain_problems(
 
 
 def find_path(
-    certificates: Sequence[Certificate], anchors: Sequence[Certificate], *, at: datetime
+    certificates: Sequence[Certificate],
+    anchors: Sequence[Certificate],
+    *,
+    at: datetime,
+    usages: frozenset[Usage] = frozenset(),
 ) -> tuple[Certificate, ...] | None:
     """The leaf, the intermediates used and the anchor; None when the signatures lead to none of ``anchors``.
 
-    Only names and signatures count here; ``at`` decides between anchors that would both do.
+    Where several paths lead there (a CA with several certificates, several anchors with one key), it is the one with
+    the fewest faults at the moment ``at``, of these the one that holds longest, then the shortest: as Go does, which
+    accepts a certificate when any path is good.
     """
     aware(at, "at")
-    path = in_order(certificates[0], certificates[1:])
-    for length in range(1, len(path) + 1):
-        top = path[length - 1]
-        if length > 1 and top in anchors:
-            return path[:length]
-        if anchor := _best([a for a in anchors if a != top and issued(top, by=a)], at):
-            return (*path[:length], anchor)
-    return None
-
-
-def _best(candidates: list[Certificate], at: datetime) -> Certificate | None:
-    """Of several anchors with one key (a CA renewed under its old key) one that is valid, if any is."""
-    valid = (c for c in candidates if c.not_before <= at <= c.not_after)
-    return next(valid, candidates[0] if candidates else None)
+    found: list[tuple[Certificate, ...]] = []
+    for way in ways(certificates[0], certificates[1:]):
+        for length in range(1, len(way) + 1):
+            top = way[length - 1]
+            found += [(*way[:length], anchor) for anchor in anchors if anchor != top and issued(top, by=anchor)]
+    if len(found) < 2:
+        return found[0] if found else None
+    return min(
+        found,
+        key=lambda path: (
+            len(_path_problems(path, at, usages)),
+            -min(c.not_after for c in path).timestamp(),
+            len(path),
+        ),
+    )
 
 
 def _path_problems(path: Sequence[Certificate], at: datetime, usages: frozenset[Usage]) -> list[str]:

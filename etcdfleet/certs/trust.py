@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from etcdfleet.certs.chain import find_path, issued
+from etcdfleet.certs.chain import accepts, find_path, issued
 from etcdfleet.certs.model import Certificate, parse_pem_bundle
 from etcdfleet.errors import CertificateError
 
@@ -40,20 +40,21 @@ def leads_to(certificates: Sequence[Certificate], anchors: Sequence[Certificate]
 
 
 def must_trust_first(
-    members: Iterable[MemberTrust], issuer: Sequence[Certificate], *, at: datetime
+    members: Iterable[MemberTrust], way: Sequence[Certificate], *, at: datetime
 ) -> tuple[MemberTrust, ...]:
-    """The live members that may refuse a leaf of the CA ``issuer`` (with those above it), as they run now.
+    """The live members that may refuse a leaf placed with ``way``, as they run now.
 
-    None when all leaves are of that CA already: then nothing is new to anybody.
+    ``way`` is the certificate of the CA that is to issue, that of its issuer and so on (`chain.best_way`): of a CA with
+    several certificates, who trusts the one's issuer may refuse the other. A member that is due for a restart may trust
+    less than its file says. None when every live member shows just this already: then nothing is new to anybody.
     """
     members = tuple(members)
-    shown = [leaf[0] for member in members if member.live for leaf in member.leaves]
-    if all(issued(leaf, by=issuer[0]) for leaf in shown):
+    placed = tuple(certificate for certificate in way if not certificate.self_signed)
+    shown = [leaf for member in members if member.live for leaf in member.leaves]
+    if all(leaf[1:] == placed and issued(leaf[0], by=way[0]) for leaf in shown):
         return ()
     return tuple(
-        member
-        for member in members
-        if member.live and (member.restart_due or not leads_to(issuer, member.trusted, at=at))
+        member for member in members if member.live and (member.restart_due or not accepts(way, member.trusted, at=at))
     )
 
 

@@ -68,6 +68,10 @@ class FilesSource:
         """Any CA of the file: each certificate is checked to lead to one of them."""
         return tuple((anchor,) for anchor in parse_pem_bundle(self.anchors(side)))
 
+    def ways(self, side: Side) -> tuple[tuple[Certificate, ...], ...]:
+        """Each certificate was checked to lead to a CA of the file, so whoever trusts that one accepts it."""
+        return self.issuers(side)
+
     def crl(self, side: Side) -> str:
         """The list beside the CA's file: ``ca.crl``, or ``peer-ca.crl`` and ``client-ca.crl``."""
         path = self._anchor_file(side).with_suffix(".crl")

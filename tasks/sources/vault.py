@@ -15,11 +15,13 @@ from etcdfleet.certs import (
     Keep,
     Renew,
     Want,
+    accepts,
     bundle,
     chain_problems,
     decide,
     parse_pem_bundle,
     want_for,
+    way_of,
 )
 from etcdfleet.certs.authority import ends_soon
 from etcdfleet.errors import CertificateError, VaultError
@@ -69,6 +71,10 @@ class VaultSource:
         found = [*parse_pem_bundle(self._ca(side)), *(c for pem in chain for c in parse_pem_bundle(pem))]
         return tuple(dict.fromkeys(found))
 
+    def ways(self, side: Side) -> tuple[tuple[Certificate, ...], ...]:
+        """The way up from the mount's CA that `bundle` takes, where that CA has several certificates."""
+        return (way_of(self.issuer(side), self._wanted(side), at=datetime.now(UTC)),)
+
     def crl(self, side: Side) -> str:
         """The list of the mount's CA. Asked each time: it may have been made anew in between."""
         return self.vault.crl_pem(self.settings.mount_of(side))
@@ -104,13 +110,19 @@ class VaultSource:
         }
         if request is not None:
             signed = self.vault.sign(mount, role.name, csr=request, **names)  # type: ignore[arg-type]
-            return Obtained(bundle(signed.certificate, signed.chain), None, signed.warnings, where)
+            pem = bundle(signed.certificate, signed.chain, wanted=self._wanted(side_of(want.role)))
+            return Obtained(pem, None, signed.warnings, where)
         issued = self.vault.issue(mount, role.name, **names)  # type: ignore[arg-type]
         if issued.private_key is None:
             raise CertificateError(
                 "Vault gave no private key", where=settings.name, remedy=f"check the role {role.name}"
             )
-        return Obtained(bundle(issued.certificate, issued.chain), issued.private_key.reveal(), issued.warnings, where)
+        pem = bundle(issued.certificate, issued.chain, wanted=self._wanted(side_of(want.role)))
+        return Obtained(pem, issued.private_key.reveal(), issued.warnings, where)
+
+    def _wanted(self, side: Side) -> tuple[tuple[Certificate, ...], ...]:
+        """Where chains are to lead: to what etcd is to trust, and to the root, by which clients may know members."""
+        return tuple(parse_pem_bundle(text) for text in (self.anchors(side), self.root()))
 
     def _ca(self, side: Side) -> str:
         mount = self.settings.mount_of(side)
@@ -213,10 +225,11 @@ class VaultSource:
 
     def _check_chain(self, side: Side) -> None:
         chain, anchors = self.issuer(side), parse_pem_bundle(self.root())
-        if chain[0] in anchors:
+        now = datetime.now(UTC)
+        way = way_of(chain, [anchors], at=now)
+        if accepts(way or chain[:1], anchors, at=now):
             return
-        problems = chain_problems(chain, anchors, at=datetime.now(UTC))
-        if problems:
+        if problems := chain_problems(way or chain, anchors, at=now):
             mount = self.settings.mount_of(side)
             key = "pki.mount" if self.settings.trust == "single" else f"pki.mounts.{side}"
             raise CertificateError(
