@@ -58,9 +58,7 @@ class CrossSigned:
     def issue_by(self, issuer: str, manual_chain: tuple[str, ...] = ()) -> None:
         """``issuer`` issues from now on; ``manual_chain`` is what Vault gives as its chain."""
         if manual_chain:
-            self.root.write_data(
-                f"{pki.INTERMEDIATE}/issuer/{issuer}", data={"manual_chain": ",".join(manual_chain)}
-            )
+            self.root.write_data(f"{pki.INTERMEDIATE}/issuer/{issuer}", data={"manual_chain": ",".join(manual_chain)})
         use(self.root, pki.INTERMEDIATE, issuer)
 
     def anchor(self, root: str) -> None:

@@ -25,7 +25,7 @@ TOGETHER = {
     "lab": ("test_cis", "test_deploy", "test_failures", "test_keys", "test_lab", "test_matrix"),
     "sight": ("test_bench", "test_preflight", "test_revoke", "test_scripts", "test_status", "test_verify"),
     # Two labs of one topology have the same names of hosts.
-    "trust": ("test_rotate", "test_trust"),
+    "trust": ("test_ca_change", "test_rotate", "test_trust"),
     "rotate-faults": ("test_rotate_faults", "test_rotate_faults_ca"),
 }
 """Files that must not run side by side, since they share hosts or names of hosts."""

@@ -12,6 +12,7 @@ import pytest
 
 import lab.vault
 from lab import pki
+from tests.lab.ca_changes import new_issuing_ca
 from tests.lab.conftest import LabHandle
 from tests.lab.deploy_helpers import (
     CERTS,
@@ -184,21 +185,6 @@ def test_a_killed_run_leaves_no_lock_and_the_next_one_finishes(clusters: LabHand
     assert rotate(clusters, "--force", "--cluster", "t-rc").exit_code == 0
     for host in members(clusters, "t-rc"):
         assert ".new" not in output(clusters, host, f"ls -a {CERTS}/sets")
-
-
-def new_issuing_ca(handle: LabHandle, cluster: str) -> None:
-    """Another CA in each of a cluster's mounts, below the same root, that issues from now on."""
-    root = lab.vault.client(handle.plan)
-    for side in ("peer", "client"):
-        mount = pki.side_mount(cluster, side)
-        wanted = {"common_name": f"etcd {cluster} {side} CA the second", "key_type": "ec", "key_bits": 256}
-        csr = root.write_data(f"{mount}/intermediate/generate/internal", data=wanted)["data"]["csr"]
-        signing = {"csr": csr, "ttl": pki.INTERMEDIATE_TTL, "use_csr_values": True, "format": "pem_bundle"}
-        signed = root.write_data(f"{pki.ROOT}/root/sign-intermediate", data=signing)["data"]
-        chain = f"{signed['certificate'].strip()}\n{signed['issuing_ca'].strip()}\n"
-        made = root.write_data(f"{mount}/intermediate/set-signed", data={"certificate": chain})["data"]
-        issuer = next(found for found, key in made["mapping"].items() if key)
-        root.write_data(f"{mount}/config/issuers", data={"default": issuer})
 
 
 def trusted(handle: LabHandle, host: str) -> list[str]:
