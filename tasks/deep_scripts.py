@@ -6,10 +6,12 @@ import shlex
 
 from etcdfleet.etcd.cluster_checks import PROBE_TTL_SECONDS, RESERVED_PREFIX
 from etcdfleet.etcd.ctl import all_endpoints, etcdctl, local_endpoint
-from etcdfleet.etcd.tls_checks import Knock, knocks
+from etcdfleet.etcd.knocks import knocks
+from etcdfleet.etcd.versions import health_leaves_no_trace
 from etcdfleet.paths import HostPaths
 from etcdfleet.settings.models import HostSettings, client_url
 from tasks.anchors import named_anchors
+from tasks.knock_scripts import openssl_knock
 from tasks.observe import Observed, Site
 from tasks.sources import needed_roles
 from tasks.verify import commands
@@ -17,7 +19,6 @@ from tasks.verify import commands
 CALL_SECONDS = 5.0
 """For one call of etcdctl. A member that does not answer costs so much, of a run that is to tell quickly."""
 LOG_LINES = 300
-KNOCK_SECONDS = 10
 
 
 def cluster_commands(settings: HostSettings) -> dict[str, str]:
@@ -26,13 +27,16 @@ def cluster_commands(settings: HostSettings) -> dict[str, str]:
     return {"members": asked["members"], "health": asked["health"], "status and hashes": _status_and_hashes(settings)}
 
 
-def host_commands(site: Site, seen: Observed) -> dict[str, str]:
-    """What is asked of the host itself, to be run one after the other: a small host has its etcd to run meanwhile."""
+def host_commands(site: Site, seen: Observed, version: str | None) -> dict[str, str]:
+    """What is asked of the host itself, to be run one after the other: a small host has its etcd to run meanwhile.
+
+    ``version`` is the one that its member runs, if it answers.
+    """
     settings = site.settings
     roles = needed_roles(settings)
     found = {"listing": _listing(settings), "log": site.service.logs(LOG_LINES), "time": _TIME}
     if not seen.facts.has_openssl:
-        asked = commands(settings, seconds=CALL_SECONDS)
+        asked = commands(settings, seconds=CALL_SECONDS, openssl=False)
         return found | {name: script for name, script in asked.items() if name.endswith(" as client")}
     paths = HostPaths.of(settings)
     found |= {
@@ -42,15 +46,23 @@ def host_commands(site: Site, seen: Observed) -> dict[str, str]:
     }
     if not seen.service.running:
         return found
-    return found | {knock_name(knock): _knock(settings, seen, knock) for knock in knocks(settings, roles)}
+    named = named_anchors(seen)
+    if settings.cluster.client_tls and health_leaves_no_trace(version):
+        found["/health"] = openssl_knock(
+            settings,
+            "client",
+            settings.cluster.client_port,
+            "client",
+            anchor=named.get("client", ""),
+            path="/health",
+        )
+    return found | {
+        knock.name: openssl_knock(settings, knock.side, knock.port, knock.shown, anchor=named.get(knock.side, ""))
+        for knock in knocks(settings, roles)
+    }
 
 
 _EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-
-
-def knock_name(knock: Knock) -> str:
-    """The name of a try at a port in the answers."""
-    return f"{knock.shown or 'nobody'} at {knock.port}"
 
 
 def _status_and_hashes(settings: HostSettings) -> str:
@@ -85,32 +97,6 @@ found=$({hashes})
 [ "$found" != "[]" ] || {{ rev=0; found=$({hashes}); }}
 echo "$found"
 """
-
-
-def _knock(settings: HostSettings, seen: Observed, knock: Knock) -> str:
-    """Asks a port for /health (a peer's for /version) as openssl does, with one of the host's certificates."""
-    paths, fqdn = HostPaths.of(settings), settings.member.fqdn
-    anchor = named_anchors(seen).get(knock.side, paths.anchor(knock.side))
-    pair = ""
-    if knock.shown:
-        pem = paths.certificate(knock.shown)
-        pair = f"-cert {pem} -cert_chain {pem} -key {paths.key(knock.shown)}"
-    path = "/health" if knock.side == "client" else "/version"
-    ask = f"""printf 'GET {path} HTTP/1.0\\r\\nHost: {fqdn}\\r\\n\\r\\n' |
-timeout {KNOCK_SECONDS} openssl s_client -quiet -connect {fqdn}:{knock.port} -servername {fqdn} \
--verify_hostname {fqdn} -CAfile {anchor} -partial_chain -verify_return_error {pair}"""
-    if knock.side == "client":
-        return f"{ask} 2>&1"
-    # etcd's peer port keeps the connection after its answer: the first line of it is enough. No fifo: busybox gives up
-    # opening one when a child ends meanwhile.
-    return f"""f=$(mktemp /run/etcdfleet.XXXXXX) || exit 98
-trap 'rm -f "$f"' EXIT
-{ask} >"$f" 2>&1 & p=$!
-n=0; while [ $n -lt {KNOCK_SECONDS * 10} ] && kill -0 $p 2>/dev/null && ! grep -qE '^HTTP|rror' "$f"; do
-sleep 0.1; n=$((n + 1)); done
-kill $p 2>/dev/null
-cat <"$f"
-[ $n -lt {KNOCK_SECONDS * 10} ] || exit 124"""
 
 
 def _listing(settings: HostSettings) -> str:

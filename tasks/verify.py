@@ -15,6 +15,7 @@ from etcdfleet.etcd.checks import verify as verify_cluster
 from etcdfleet.etcd.ctl import all_endpoints, etcdctl, local_endpoint
 from etcdfleet.etcd.expected import expected_members
 from etcdfleet.etcd.ids import hex_id
+from etcdfleet.etcd.knocks import Heard, heard_by_etcdctl, heard_by_openssl, proper_answered, refusal_finding
 from etcdfleet.etcd.view import (
     EndpointStatus,
     parse_hashkv,
@@ -24,13 +25,14 @@ from etcdfleet.etcd.view import (
     unanswered,
 )
 from etcdfleet.paths import UNPROVEN
-from etcdfleet.remote import CommandResult, last_lines
+from etcdfleet.remote import CommandResult
 from etcdfleet.served import Served, look
 from etcdfleet.settings.base import RoleName, side_of
 from etcdfleet.settings.models import HostSettings, client_url
 from etcdfleet.step import StepOutcome
 from tasks.anchors import trusted_text
 from tasks.certificates import certificate_facts
+from tasks.knock_scripts import etcdctl_attempt, openssl_knock
 from tasks.observe import Observed, Site, site_of
 from tasks.sources import needed_roles
 
@@ -41,9 +43,6 @@ PEER_AS_CLIENT = (
     "a peer's certificate is accepted as a client's (pki.trust: single): whoever has the peer key of any member may "
     "use the database; pki.trust: separate gives peers and clients a CA each, and deploy moves a live cluster there"
 )
-_REFUSED_IN_WORDS = "bad certificate"
-_REFUSED = "TRANSIENT_FAILURE"
-"""All that etcdctl 3.4 says of a refused handshake; a port that does not answer in time is "connecting" instead."""
 
 
 def verify(task: Task, without: Mapping[str, Collection[str]] | None = None) -> Result:
@@ -105,14 +104,15 @@ def check_all(site: Site, without: Collection[str] = ()) -> tuple[list[Finding],
     seen = site.observe()
     asked = [member for member in site.settings.members if member.name not in without]
     settings = replace(site.settings, members=tuple(asked))
-    answers = site.remote.batch(commands(settings), parallel=True, timeout=6 * CALL_SECONDS)
+    openssl = seen.facts.has_openssl
+    answers = site.remote.batch(commands(settings, openssl=openssl), parallel=True, timeout=6 * CALL_SECONDS)
     findings, status = cluster_findings(settings, answers, without)
     findings.append(service_finding(seen))
     leaves = placed_leaves(site.settings, seen)
     warnings = []
     for role in refused_as_client(site.settings):
-        finding = refusal_finding(role, answers[f"{role} as client"], status is not None)
-        if role == "peer" and not finding.ok and (reason := peer_trusted_as_client(site.settings, seen)):
+        heard, finding = refusal(role, answers, openssl=openssl)
+        if role == "peer" and heard.kind == "answered" and (reason := peer_trusted_as_client(site.settings, seen)):
             warnings.append(reason)
         else:
             findings.append(finding)
@@ -121,8 +121,11 @@ def check_all(site: Site, without: Collection[str] = ()) -> tuple[list[Finding],
     return findings, status, warnings
 
 
-def commands(settings: HostSettings, *, seconds: float = CALL_SECONDS) -> dict[str, str]:
-    """What is asked of etcdctl on the host, side by side in one round trip, each call bounded to ``seconds``."""
+def commands(settings: HostSettings, *, seconds: float = CALL_SECONDS, openssl: bool = True) -> dict[str, str]:
+    """What is asked on the host, side by side in one round trip, each call of etcdctl bounded to ``seconds``.
+
+    ``openssl`` says whether it is there, to show certificates that must be refused; else etcdctl does that, too.
+    """
     here, everybody = [local_endpoint(settings)], all_endpoints(settings)
     status = etcdctl(settings, "-w json endpoint status", everybody, seconds=seconds)
     hashes = etcdctl(settings, '-w json endpoint hashkv --rev="$rev"', everybody, seconds=seconds)
@@ -141,15 +144,14 @@ found=$({hashes})
 echo "$found"
 """,
     }
-    for role in refused_as_client(settings):
-        attempt = etcdctl(settings, "endpoint health", here, seconds=seconds, role=role)
-        # Refused, etcdctl tries again until its time is over. With its client's log on, each refusal is a line: the
-        # first one ends the attempt. Accepted, it ends by itself with exit code 0.
-        found[f"{role} as client"] = f"""f=$(mktemp -u /run/etcdfleet.XXXXXX) && mkfifo -m 600 "$f" || exit 98
-trap 'rm -f "$f"' EXIT
-ETCD_CLIENT_DEBUG=warn {attempt} >"$f" 2>&1 & p=$!
-grep -m 1 -E '{_REFUSED_IN_WORDS}|{_REFUSED}' <"$f" && kill $p
-wait $p"""
+    roles = refused_as_client(settings)
+    for role in ("client", *roles) if roles and openssl else ():
+        # On the loop-back, as etcdctl's calls for this member alone: it depends on no name.
+        found[f"{role} as client"] = openssl_knock(
+            settings, "client", settings.cluster.client_port, role, address="127.0.0.1"
+        )
+    for role in () if openssl else roles:
+        found[f"{role} as client"] = etcdctl_attempt(settings, role)
     return found
 
 
@@ -163,6 +165,19 @@ def refused_as_client(settings: HostSettings) -> tuple[RoleName, ...]:
         return ()
     server: tuple[RoleName, ...] = () if "client" in settings.pki.roles["server"].usages else ("server",)
     return (*server, "peer") if settings.cluster.peer_tls else server
+
+
+def refusal(role: RoleName, answers: Mapping[str, CommandResult], *, openssl: bool) -> tuple[Heard, Finding]:
+    """What became of the certificate of ``role`` as a client's, by the answers to `commands`, and the finding in it."""
+    answer = answers[f"{role} as client"]
+    said = answer.stdout + answer.stderr
+    if not openssl:
+        heard = heard_by_etcdctl(answer.rc, said)
+        return heard, refusal_finding(role, heard, proper_answered(said))
+    proper = answers["client as client"]
+    control = heard_by_openssl(proper.rc, proper.stdout + proper.stderr)
+    heard = heard_by_openssl(answer.rc, said)
+    return heard, refusal_finding(role, heard, control.kind == "answered")
 
 
 def cluster_findings(
@@ -212,26 +227,6 @@ def peer_trusted_as_client(settings: HostSettings, seen: Observed) -> str:
     if leaf and leads_to(leaf, trusted, at=seen.facts.clock_now):
         return "while a CA of before is trusted for clients, a peer's certificate is accepted as a client's"
     return ""
-
-
-def refusal_finding(role: RoleName, answer: CommandResult, served: bool) -> Finding:
-    """The certificate of ``role``, used as a client's, was refused by etcd because of what it is.
-
-    ``served`` says that the client certificate was served by the same endpoint at the same time.
-    """
-    check = f"{role} certificate refused as a client"
-    if answer.rc == 0:
-        return Finding(
-            check,
-            False,
-            f"etcd served a client that came with the {role} certificate",
-            "is client-cert-auth on, and does trusted-ca-file hold the CA of the clients alone?",
-        )
-    if _REFUSED_IN_WORDS in answer.stdout:
-        return Finding(check, True, f"refused: {_REFUSED_IN_WORDS}")
-    if _REFUSED in answer.stdout and served:
-        return Finding(check, True, "the handshake failed, while the client certificate was served at the same time")
-    return Finding(check, False, f"no proof of a refusal: {last_lines(answer.stdout)}", "see etcd's log on this host")
 
 
 def placed_leaves(settings: HostSettings, seen: Observed) -> dict[RoleName, Certificate]:

@@ -152,8 +152,8 @@ def _look(site: Site) -> tuple[list[Finding], EndpointStatus | None, tuple[str, 
     own = client_url(settings.member, settings.cluster)
     status = next((status for status in answers.statuses if address(status.endpoint) == address(own)), None)
     there = {member.name for member in answering(expected, answers)}
-    said = site.remote.batch(host_commands(site, seen), timeout=180)
-    findings += tls_findings(site, seen, said, status is not None)
+    said = site.remote.batch(host_commands(site, seen, status.version if status else None), timeout=180)
+    findings += tls_findings(site, seen, said)
     findings += _files(site, seen, said)
     return findings, status, tuple(member.name for member in expected if member.name not in there)
 

@@ -7,19 +7,19 @@ from dataclasses import replace
 
 from etcdfleet.certs import leads_to, readable
 from etcdfleet.etcd.checks import Finding, skipped
-from etcdfleet.etcd.tls_checks import certificate_findings, health_finding, knock_finding, knocks
+from etcdfleet.etcd.knocks import health_finding, heard_by_openssl, knock_finding, knocks
+from etcdfleet.etcd.tls_checks import certificate_findings
 from etcdfleet.remote import CommandResult
 from etcdfleet.settings.base import RoleName, Side, side_of
 from etcdfleet.settings.models import HostSettings
 from tasks.anchors import trusted_text
-from tasks.deep_scripts import knock_name
 from tasks.observe import Observed, Site
 from tasks.sources import needed_roles
 from tasks.verify import (
     PEER_AS_CLIENT,
     peer_trusted_as_client,
     placed_leaves,
-    refusal_finding,
+    refusal,
     refused_as_client,
     served_findings,
 )
@@ -27,7 +27,7 @@ from tasks.verify import (
 NOT_RUNNING = "etcd does not run on this host"
 
 
-def tls_findings(site: Site, seen: Observed, said: Mapping[str, CommandResult], served: bool) -> list[Finding]:
+def tls_findings(site: Site, seen: Observed, said: Mapping[str, CommandResult]) -> list[Finding]:
     """Certificates on the disk, and whom the ports let in."""
     settings, found = site.settings, list[Finding]()
     roles = needed_roles(settings)
@@ -42,17 +42,29 @@ def tls_findings(site: Site, seen: Observed, said: Mapping[str, CommandResult], 
         return [*found, *(skipped(knock.check, NOT_RUNNING) for knock in tries), health_finding(None, NOT_RUNNING)]
     if not seen.facts.has_openssl:
         found += [skipped(knock.check, "there is no openssl on the host to ask with") for knock in tries]
-        found += [refusal_finding(role, said[f"{role} as client"], served) for role in refused_as_client(settings)]
+        found += [refusal(role, said, openssl=False)[1] for role in refused_as_client(settings)]
         return [*found, health_finding(None, "there is no openssl on the host to ask with")]
+    heard = {}
     for knock in tries:
-        answer = said[knock_name(knock)]
+        answer = said[knock.name]
+        heard[knock] = heard_by_openssl(answer.rc, answer.stdout + answer.stderr)
+    answered = {knock.port for knock in tries if knock.let_in and heard[knock].kind == "answered"}
+    for knock in tries:
         excuse = _excuse(settings, seen, knock.side, knock.shown)
-        found.append(knock_finding(knock, answer.rc, answer.stdout + answer.stderr, excuse))
-        if knock.side == "client" and knock.shown == "client":
-            found.append(health_finding(answer.stdout))
+        found.append(knock_finding(knock, heard[knock], excuse, proper=knock.port in answered))
+    return [*found, _health(settings, said)]
+
+
+def _health(settings: HostSettings, said: Mapping[str, CommandResult]) -> Finding:
+    if "/health" in said:
+        return health_finding(said["/health"].stdout)
     if not settings.cluster.client_tls:
-        found.append(health_finding(None, "clients have no TLS; etcdctl's check of health stands for it"))
-    return found
+        return health_finding(None, "clients have no TLS; etcdctl's check of health stands for it")
+    return health_finding(
+        None,
+        "not of etcd 3.4, nor of a member that does not answer: 3.4 writes an entry into the raft log for each "
+        "question, on which etcd 3.6 ends; etcdctl's check of health stands for it",
+    )
 
 
 def _excuse(settings: HostSettings, seen: Observed, side: Side, shown: RoleName | None) -> str:

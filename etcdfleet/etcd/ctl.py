@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 
 from etcdfleet.paths import ROOT_ANCHOR, SIDE_ANCHORS, HostPaths
-from etcdfleet.settings.base import RoleName
+from etcdfleet.settings.base import RoleName, Side
 from etcdfleet.settings.models import HostSettings, client_url
 
 
@@ -38,15 +38,15 @@ def etcdctl(
     words += [f"--command-timeout={seconds:g}s", f"--dial-timeout={min(seconds, 3):g}s"]
     if any(endpoint.startswith("https:") for endpoint in endpoints):
         paths = HostPaths.of(settings)
-        words += [f"--cacert={_anchor(paths)}", f"--cert={paths.certificate(role)}", f"--key={paths.key(role)}"]
+        words += [f"--cacert={anchor_file(paths)}", f"--cert={paths.certificate(role)}", f"--key={paths.key(role)}"]
     return " ".join([*words, arguments])
 
 
-def _anchor(paths: HostPaths) -> str:
-    """Shell: the client side's trust anchors, from the file that is there.
+def anchor_file(paths: HostPaths, side: Side = "client") -> str:
+    """Shell: a side's trust anchors, from the file that is there.
 
     A cluster that is to move between a single CA and separate ones still has the files of before.
     """
-    wanted = paths.anchor("client")
-    other = ROOT_ANCHOR if paths.separate_trust else SIDE_ANCHORS["client"]
+    wanted = paths.anchor(side)
+    other = ROOT_ANCHOR if paths.separate_trust else SIDE_ANCHORS[side]
     return f"$([ -e {wanted} ] || [ ! -e {other} ] && echo {wanted} || echo {other})"

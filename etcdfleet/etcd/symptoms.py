@@ -22,7 +22,9 @@ Origin = Literal["member", "gateway", "host", "client"]
 _STARTS = re.compile(r'"msg":"(loaded server configuration|Running: |configuring peer listeners)')
 _START_LINES = 5
 """A start logs several of these lines, one right after the other; other lines come between two starts."""
-_REMOTE = re.compile(r'rejected connection(?:","remote-addr":| from )"\[?([^"]*?)\]?:\d+"')
+_REMOTE = re.compile(r'rejected connection(?: on [a-z]+ endpoint)?(?:","remote-addr":| from )"\[?([^"]*?)\]?:\d+"')
+"""Who was refused. Since 3.5.10 or so the line says at which port (etcd: server/embed/config_logging.go)."""
+_LOOPBACK = ("127.0.0.1", "::1")
 _TIME = re.compile(r'"ts":"([^"]+)"')
 
 
@@ -77,9 +79,12 @@ def _symptom(row: dict[str, Any]) -> Symptom:
 def explain(log: str) -> Symptom | None:
     """Why etcd does not run, by its log: the first row of the table that is found anywhere in it, or ``None``.
 
-    The order of the table goes from the special to the general. What a cluster lives with (level warning) is no reason.
+    The order of the table goes from the special to the general. What a cluster lives with (level warning) is no reason,
+    nor is a connection from the host itself that was refused: this project's checks make such ones.
     """
-    return next((s for s in symptoms() if s.level == "failed" and s.pattern.search(log)), None)
+    lines = (line for line in log.splitlines() if not ((remote := _REMOTE.search(line)) and remote[1] in _LOOPBACK))
+    said = "\n".join(lines)
+    return next((s for s in symptoms() if s.level == "failed" and s.pattern.search(said)), None)
 
 
 def known(line: str) -> Symptom | None:

@@ -1,10 +1,9 @@
-"""Judgement of a host's certificates as they lie on its disk, and of whom its ports let in."""
+"""Judgement of a host's certificates as they lie on its disk."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from etcdfleet.certs import Certificate, chain_problems, parse_pem_bundle, want_for
@@ -12,10 +11,9 @@ from etcdfleet.certs.authority import CA_DAYS
 from etcdfleet.certs.chain import find_path, order_problems
 from etcdfleet.certs.want import Want, missing_names, span, usage_problems, utc
 from etcdfleet.errors import CertificateError
-from etcdfleet.etcd.checks import Finding, failed, skipped, warned
+from etcdfleet.etcd.checks import Finding, failed, warned
 from etcdfleet.facts import PairFacts
-from etcdfleet.remote import last_lines
-from etcdfleet.settings.base import RoleName, Side
+from etcdfleet.settings.base import RoleName
 from etcdfleet.settings.models import HostSettings
 
 SOON_DAYS, LONG_DAYS = 7, 30
@@ -167,122 +165,3 @@ def _authorities(bundle: Sequence[Certificate], anchor: str, clock: datetime) ->
         return tuple((find_path(bundle, parse_pem_bundle(anchor), at=clock) or bundle)[1:])
     except CertificateError:
         return tuple(bundle[1:])
-
-
-@dataclass(frozen=True)
-class Knock:
-    """A try at one of the host's ports with one of its certificates (``shown`` None: with none)."""
-
-    side: Side
-    port: int
-    shown: RoleName | None
-    let_in: bool
-
-    @property
-    def check(self) -> str:
-        """The name of the check."""
-        who = f"{self.shown} certificate" if self.shown else "no certificate"
-        return f"{self.port} {'serves' if self.let_in else 'refuses'} {who}"
-
-
-def knocks(settings: HostSettings, roles: Sequence[RoleName]) -> tuple[Knock, ...]:
-    """Every certificate of the host, and none, at every port with TLS, and who is to be let in."""
-    cluster = settings.cluster
-    serve: Mapping[Side, set[RoleName]] = {
-        "client": {"client", "server"} if "client" in settings.pki.roles["server"].usages else {"client"},
-        "peer": {"peer"},
-    }
-    sides: list[tuple[Side, int]] = [("client", cluster.client_port)] if cluster.client_tls else []
-    sides += [("peer", cluster.peer_port)] if cluster.peer_tls else []
-    return tuple(Knock(side, port, shown, shown in serve[side]) for side, port in sides for shown in (*roles, None))
-
-
-_ALERT = re.compile(r"alert ([a-z ]+?)(:|$)", re.MULTILINE)
-_UNREADABLE = re.compile(r"could not (open|read|find)|unable to load|no such file", re.IGNORECASE)
-_NO_CONNECTION = re.compile(
-    r"connect:errno|Connection refused|No route to host|BIO_connect|BIO_lookup|timed out", re.IGNORECASE
-)
-
-
-def knock_finding(knock: Knock, rc: int, said: str, excuse: str = "") -> Finding:
-    """The finding in what ``openssl s_client`` said; ``excuse`` is why a certificate too many may be let in."""
-    status = re.search(r"^HTTP/1\.\d (\d+)", said, re.MULTILINE)
-    alert = _ALERT.search(said)
-    if status:
-        return _let_in(knock, status[1], excuse)
-    if "verify failed" in said or "verification failed" in said:
-        return failed(
-            knock.check,
-            "what the port serves does not lead to the trust anchor on this host, or has another name",
-            "the served certificate is not the one that lies here, or the CA was changed half-way",
-            "run deploy",
-        )
-    if _NO_CONNECTION.search(said):
-        return failed(
-            knock.check,
-            "no connection to the port from the host itself",
-            "etcd does not run, or the name of this host resolves to another address",
-            "see the checks of service and names, and etcd's log on this host",
-        )
-    if rc in (124, 143) and not alert:
-        return failed(
-            knock.check,
-            "no answer in time",
-            "etcd waits for a quorum that is not there, or hangs",
-            "see the check of members, and etcd's log on this host",
-        )
-    if _UNREADABLE.search(said):
-        return failed(
-            knock.check,
-            "openssl cannot read the certificate or its key",
-            "a file of the pair is missing or damaged",
-            "see the checks of this certificate; run deploy",
-        )
-    if not alert and "verify return:1" not in said:
-        # Whoever is refused has seen the server's certificate before.
-        return failed(
-            knock.check,
-            f"no proof of a refusal: {last_lines(said) or 'openssl said nothing'}",
-            "openssl is too old or too small for the question, or the connection broke",
-            "run it again; ask by hand with openssl s_client on the host",
-        )
-    how = f"refused: {alert[1].strip()}" if alert else "refused: the connection was closed"
-    if not knock.let_in:
-        return Finding(knock.check, True, how)
-    return failed(
-        knock.check,
-        how,
-        "the certificate is expired, revoked, of another CA than the port trusts, or not for clients",
-        "see the checks of this certificate, and etcd's log on this host; run deploy",
-    )
-
-
-def _let_in(knock: Knock, code: str, excuse: str) -> Finding:
-    if knock.let_in:
-        return Finding(knock.check, True, f"answered HTTP {code}")
-    if excuse:
-        return warned(knock.check, "it was let in", excuse, "set pki.trust: separate and run deploy")
-    return failed(
-        knock.check,
-        f"it was let in (HTTP {code})",
-        "client-cert-auth is off, or trusted-ca-file holds more than the CA of this side",
-        "compare /etc/etcd/conf.yml and the files of trust anchors with the inventory, then run deploy",
-    )
-
-
-def health_finding(said: str | None, why: str = "") -> Finding:
-    """The finding in the answer of ``/health``; ``said`` None: it could not be asked, for the reason ``why``."""
-    check = "/health"
-    if said is None:
-        return skipped(check, why)
-    body = re.search(r'\{[^{}]*"health"[^{}]*\}', said)
-    if body is None:
-        return failed(
-            check,
-            "no answer in time",
-            "etcd refuses this host's client certificate, waits for a quorum that is not there, or hangs",
-            "see the checks of this port and of the members",
-        )
-    if re.search(r'"health":\s*"?true', body[0]):
-        return Finding(check, True, body[0])
-    return failed(check, body[0], "an alarm is raised, or there is no leader", "see the checks of alarms and leader")

@@ -40,9 +40,13 @@ LISTENERS = (
 SLOW = '{"level":"warn","ts":"2026-11-24T04:10:00.250Z","msg":"apply request took too long","took":"172.4ms"}'
 
 
-def rejected(address: str, error: str) -> str:
+REJECTED = ("rejected connection", "rejected connection on client endpoint", "rejected connection on peer endpoint")
+"""How etcd begins the line: until 3.5.9 or so the first way, since then with the port."""
+
+
+def rejected(address: str, error: str, words: str = REJECTED[0]) -> str:
     return (
-        '{"level":"warn","ts":"2026-11-24T04:00:00.000Z","msg":"rejected connection",'
+        f'{{"level":"warn","ts":"2026-11-24T04:00:00.000Z","msg":"{words}",'
         f'"remote-addr":"{address}:44498","server-name":"","error":"{error}"}}'
     )
 
@@ -133,9 +137,23 @@ def test_a_line_without_time_has_that_of_the_line_before() -> None:
         (rejected("192.0.2.1", UNKNOWN_CA), False, ""),  # some client's affair
     ],
 )
-def test_refused_connections_are_told_by_where_they_come_from(line: str, gateway: bool, name: str) -> None:
+@pytest.mark.parametrize("words", REJECTED)
+def test_refused_connections_are_told_by_where_they_come_from(line: str, gateway: bool, name: str, words: str) -> None:
+    """Before, in the words of newer versions the checks of this project counted as a fault of the cluster."""
+    line = line.replace(REJECTED[0], words)
     found = sightings(line, members=["198.51.100.3"], own=["127.0.0.1", "198.51.100.2"], gateway=gateway)
     assert [sighting.symptom.name for sighting in found] == ([name] if name else [])
+
+
+@pytest.mark.parametrize("words", REJECTED)
+def test_a_check_of_this_project_is_no_reason_why_etcd_does_not_run(words: str) -> None:
+    assert explain(rejected("127.0.0.1", UNKNOWN_CA, words)) is None
+    found = explain(rejected("127.0.0.1", UNKNOWN_CA, words) + "\n" + FULL_DISK)
+    assert found is not None
+    assert found.name == "disk full"
+    found = explain(rejected("198.51.100.3", UNKNOWN_CA, words))
+    assert found is not None, "members that are refused are a reason"
+    assert found.name == "certificate refused"
 
 
 @pytest.mark.parametrize(

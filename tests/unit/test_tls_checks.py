@@ -9,10 +9,9 @@ import pytest
 
 from etcdfleet.certs import public_key_fingerprint
 from etcdfleet.etcd.checks import Finding
-from etcdfleet.etcd.tls_checks import Knock, certificate_findings, health_finding, knock_finding, knocks
+from etcdfleet.etcd.tls_checks import certificate_findings
 from etcdfleet.facts import PairFacts
 from etcdfleet.settings.base import RoleName
-from etcdfleet.settings.pki import PkiSettings
 from tests.unit.certs_ca import DAY, NOW, PEERS, ROOT, Made, ca, leaf, pem_of
 from tests.unit.site import MEMBERS, settings
 
@@ -97,68 +96,3 @@ def test_no_file(pair: PairFacts | None, words: str) -> None:
     (found,) = certificate_findings(settings(), "peer", pair, ROOT.pem, "", NOW)
     assert found.status == "failed"
     assert words in found.evidence
-
-
-def test_who_is_let_in() -> None:
-    found = knocks(settings(), ROLES)
-    assert len(found) == 8
-    assert {(knock.port, knock.shown) for knock in found if knock.let_in} == {(2379, "client"), (2380, "peer")}
-    both = PkiSettings.model_validate({"roles": {"server": {"usages": ["server", "client"]}}})
-    assert (2379, "server") in {(k.port, k.shown) for k in knocks(settings(pki=both), ROLES) if k.let_in}
-    assert {knock.port for knock in knocks(settings(client_tls=False), ("peer",))} == {2380}
-
-
-# What openssl s_client says.
-OK = 'depth=0 CN = a\nverify return:1\nHTTP/1.0 200 OK\nContent-Type: application/json\n\n{"etcdserver":"3.5.1"}'
-REFUSED = (
-    "verify return:1\n40A7:error:0A000412:SSL routines:ssl3_read_bytes:sslv3 alert bad certificate:../ssl/rec:1601:"
-)
-NOT_OURS = "verify error:num=20:unable to get local issuer certificate\nerror:0A000086:certificate verify failed:../ssl"
-NOBODY = "40A7:error:8000006F:system library:BIO_connect:Connection refused:../crypto/bio:127:\nconnect:errno=111"
-RIGHT, WRONG = Knock("peer", 2380, "peer", True), Knock("peer", 2380, "client", False)
-
-
-@pytest.mark.parametrize(
-    ("knock", "rc", "said", "status", "words"),
-    [
-        (RIGHT, 0, OK, "ok", "answered HTTP 200"),
-        (WRONG, 0, REFUSED, "ok", "refused: bad certificate"),
-        (WRONG, 0, "verify return:1", "ok", "refused: the connection was closed"),
-        (WRONG, 0, OK, "failed", "it was let in"),
-        (RIGHT, 0, REFUSED, "failed", "refused: bad certificate"),
-        (RIGHT, 1, NOT_OURS, "failed", "does not lead to the trust anchor"),
-        (WRONG, 1, NOT_OURS, "failed", "does not lead to the trust anchor"),
-        (RIGHT, 1, NOBODY, "failed", "no connection"),
-        (WRONG, 1, NOBODY, "failed", "no connection"),  # that is no refusal
-        (WRONG, 124, "", "failed", "no answer"),
-        (WRONG, 124, "verify return:1", "failed", "no answer"),
-        (WRONG, 1, "Could not open file or uri for loading client certificate from /x", "failed", "cannot read"),
-        (WRONG, 127, "sh: openssl: not found", "failed", "no proof of a refusal: sh: openssl: not found"),
-        (WRONG, 1, "BIO_lookup_ex:Name or service not known", "failed", "no connection"),
-    ],
-)
-def test_knocking(knock: Knock, rc: int, said: str, status: str, words: str) -> None:
-    found = knock_finding(knock, rc, said)
-    assert (found.status, words in found.evidence) == (status, True), found
-    assert status == "ok" or (found.cause and found.remedy)
-
-
-def test_the_settings_may_let_a_certificate_in_that_they_should_not() -> None:
-    assert knock_finding(WRONG, 0, OK, "one CA").status == "warning"
-    assert knock_finding(WRONG, 0, REFUSED, "one CA").status == "ok"
-
-
-@pytest.mark.parametrize(
-    ("said", "status"),
-    [
-        ('HTTP/1.0 200 OK\n\n{"health":"true"}', "ok"),
-        ('HTTP/1.0 200 OK\n\n{"health":"true","reason":""}', "ok"),
-        ('HTTP/1.0 503 Service Unavailable\n\n{"health":"false","reason":"ALARM NOSPACE"}', "failed"),
-        (REFUSED, "failed"),
-        (None, "skipped"),
-    ],
-)
-def test_health(said: str | None, status: str) -> None:
-    found = health_finding(said, "there is no openssl")
-    assert found.status == status
-    assert "NOSPACE" in found.evidence or "NOSPACE" not in (said or "")
