@@ -11,7 +11,7 @@ from typing import TypeVar
 from etcdfleet.certs import Certificate, parse_pem_bundle
 
 T = TypeVar("T")
-_REQUEST = "GET /health HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n"
+_REQUEST = "GET /version HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n"
 TIMEOUT = 5.0
 """Seconds for one connection, its handshake and the first answer."""
 

@@ -83,9 +83,10 @@ def test_healthy(sight: LabHandle) -> None:
         for host in members(sight, cluster):
             found = checks(outcome, host)
             assert failed(outcome, host) == set(), outcome.text
+            # etcd 3.4 would write into its raft log for each question (see test_versions.py).
+            assert found["/health"]["status"] == ("ok" if cluster == "s-rc" else "skipped"), found["/health"]
             for name in (
                 "equal data",
-                "/health",
                 "write, read, delete",
                 "2380 refuses client certificate",
                 f"file {CONF}",

@@ -1,0 +1,217 @@
+"""What every deploy must do, on each version of etcd that hosts get: 3.4.23, 3.5.1, 3.5.16, what Debian's sid has, and
+two of them in one cluster.
+
+Before, only 3.4.23 and 3.5.1 were tried. On 3.5.16 and newer deploy, verify and rotate_certs always ended with exit
+code 1, since etcd words a refused certificate otherwise there; verify named its own attempts as faults of the cluster.
+"""
+
+from __future__ import annotations
+
+import re
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab import releases
+from tests.lab.conftest import LabHandle
+from tests.lab.deploy_helpers import (
+    TOPOLOGIES,
+    Outcome,
+    deploy,
+    etcdctl,
+    inventory_variant,
+    members,
+    output,
+    own_lab,
+    start_times,
+)
+from tests.lab.outside import Outside, from_outside
+from tests.lab.rotate_helpers import rotate, serials, served
+from tests.lab.test_auth import Client, as_root, is_on
+from tests.lab.test_cis import Started, let_in
+from tests.lab.v2_entries import foreign_v2_entries
+
+OLD = "v-deb12"
+VERSIONS = {OLD: "3.4.23", "v-alpine": "3.5.1", "v-deb13": "3.5.16", "v-new": "", "v-mixed": ""}
+"""The clusters, and their version where it is certain: what sid and updates have changes with time."""
+clusters = pytest.mark.parametrize("cluster", VERSIONS)
+ALLOWED = {"enabled": True, "roles": {"app": [{"prefix": "/app/"}]}, "users": {"alice": {"roles": ["app"]}}}
+
+
+@pytest.fixture(scope="module")
+def lab(lab_machine: None) -> Iterator[LabHandle]:  # noqa: ARG001
+    with own_lab("test-versions", TOPOLOGIES / "versions.yaml") as handle:
+        yield handle
+
+
+def variant(handle: LabHandle, folder: Path, *, auth: dict[str, Any] | None = None, **settings: Any) -> Path:
+    """The lab's configuration with an archive of the newest etcd for its cluster, and settings for all clusters."""
+    release = releases.newer()
+    archive = {release.architecture: {"file": str(release.file), "sha256": release.sha256}}
+
+    def edit(files: dict[str, Any]) -> None:
+        groups = files["inventory/groups.yaml"]
+        groups["v-new"]["data"]["install"] = {"method": "archive", "version": release.version, "source": archive}
+        for cluster in VERSIONS:
+            groups[cluster]["data"]["cluster"].update(settings)
+            if auth:
+                groups[cluster]["data"]["auth"] = auth
+
+    return inventory_variant(handle, folder, edit)
+
+
+@pytest.fixture(scope="module")
+def config(lab: LabHandle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return variant(lab, tmp_path_factory.mktemp("plain"))
+
+
+@pytest.fixture(scope="module")
+def first(lab: LabHandle, config: Path) -> Outcome:
+    return deploy(lab, config=config, timeout=600)
+
+
+@pytest.fixture(scope="module")
+def deployed(lab: LabHandle, first: Outcome) -> LabHandle:
+    if first.exit_code != 0:
+        pytest.fail(f"the first deploy failed: {first.text}", pytrace=False)
+    return lab
+
+
+@pytest.fixture(scope="module")
+def verified(deployed: LabHandle, config: Path) -> Outcome:
+    return deploy(deployed, "--verbose", config=config, runbook="verify")
+
+
+@pytest.fixture(scope="module")
+def outside(deployed: LabHandle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outside]:
+    with from_outside(deployed, tmp_path_factory.mktemp("outside")) as client:
+        yield client
+
+
+def version_of(handle: LabHandle, host: str) -> str:
+    """The version of the program on a host."""
+    found = re.search(r"etcd Version: (\S+)", output(handle, host, "etcd --version"))
+    assert found
+    return found[1]
+
+
+def checks(outcome: Outcome, host: str) -> dict[str, dict[str, Any]]:
+    return {check["check"]: check for check in outcome.host(host)["facts"]["checks"]}
+
+
+@clusters
+def test_the_first_deploy_ends_well(first: Outcome, lab: LabHandle, cluster: str) -> None:
+    """Before, deploy ended with exit code 1 on the hosts with 3.5.16 and newer, after 20 s of waiting for a word."""
+    for host in members(lab, cluster):
+        assert first.error(host) == "", first.text
+        found = checks(first, host)
+        for role in ("server", "peer"):
+            assert found[f"{role} certificate refused as a client"]["evidence"].startswith("refused: "), found
+    assert first.exit_code == 0, first.text
+    versions = {version_of(lab, host) for host in members(lab, cluster)}
+    assert len(versions) == (2 if cluster == "v-mixed" else 1)
+    assert VERSIONS[cluster] in ("", *versions)
+    assert cluster != "v-new" or versions == {releases.newer().version}
+
+
+def test_a_second_run_changes_nothing(deployed: LabHandle, config: Path) -> None:
+    before = start_times(deployed)
+    again = deploy(deployed, config=config)
+    assert again.exit_code == 0, again.text
+    assert again.changed == dict.fromkeys(again.changed, 0), again.text
+    assert start_times(deployed) == before
+
+
+@clusters
+def test_verify_finds_all_well(verified: Outcome, deployed: LabHandle, cluster: str) -> None:
+    """Before, verify named its own attempts and deploy's as faults: "incompatible key usage", "certificate refused"."""
+    assert verified.exit_code == 0, verified.text
+    for host in members(deployed, cluster):
+        found = checks(verified, host)
+        assert [name for name, check in found.items() if check["status"] == "failed"] == [], verified.text
+        assert [name for name in found if name.startswith("log: ")] == [], found
+        old = version_of(deployed, host).startswith("3.4.")
+        assert found["/health"]["status"] == ("skipped" if old else "ok"), found["/health"]
+
+
+def test_status_is_well(deployed: LabHandle, config: Path) -> None:
+    seen = deploy(deployed, config=config, runbook="status")
+    assert seen.exit_code == 0, seen.text
+
+
+@clusters
+def test_only_the_clients_certificate_is_let_in(outside: Outside, cluster: str) -> None:
+    """By a client that is not of this project, from outside: the checks above are not the only witness."""
+    host = members(outside.handle, cluster)[-1]
+    etcd = Started(outside, host, {})
+    assert {role: let_in(etcd, 2379, role) for role in ("client", "server", "peer", None)} == {
+        "client": True,
+        "server": False,
+        "peer": False,
+        None: False,
+    }
+    assert {role: let_in(etcd, 2380, role) for role in ("client", "server", "peer", None)} == {
+        "client": False,
+        "server": False,
+        "peer": True,
+        None: False,
+    }
+
+
+def test_rotating_takes_no_longer_on_any_version(deployed: LabHandle, config: Path) -> None:
+    """Before, a member took ten times as long from 3.5.16 on, and every nightly run ended with exit code 1."""
+    before = {cluster: serials(deployed, cluster) for cluster in VERSIONS}
+    running = start_times(deployed)
+    outcome = rotate(deployed, "--force", config=config)
+    assert outcome.exit_code == 0, outcome.text
+    assert start_times(deployed) == running
+    seconds = {}
+    for cluster in VERSIONS:
+        for host, numbers in serials(deployed, cluster).items():
+            assert not set(numbers) & set(before[cluster][host]), host
+            assert [served(deployed, host, 2380), served(deployed, host, 2379)] == numbers[:2]
+        seconds[cluster] = statistics.median(
+            outcome.step(host, "rotate")["seconds"] for host in members(deployed, cluster)
+        )
+    assert max(seconds.values()) < 5 * min(seconds.values()), seconds
+
+
+def test_a_rolling_change_and_authentication(deployed: LabHandle, config: Path, tmp_path: Path) -> None:
+    """Every member is restarted, one after the other, and authentication is turned on, in one run."""
+    before = start_times(deployed)
+    changed = variant(deployed, tmp_path, auth=ALLOWED, heartbeat_ms=400, election_ms=4000)
+    outcome = deploy(deployed, config=changed, timeout=600)
+    assert outcome.exit_code == 0, outcome.text
+    after = start_times(deployed)
+    assert [host for host in before if before[host] == after[host]] == [], "every member was restarted"
+    for cluster in VERSIONS:
+        assert is_on(deployed, cluster), cluster
+        for key in ("/app/x", "/other"):
+            output(deployed, members(deployed, cluster)[0], as_root(f"etcdctl put {key} 1"))
+        alice = Client(deployed, cluster, "alice", tmp_path / cluster, changed)
+        assert alice.may("get", "/app/x"), cluster
+        assert not alice.may("get", "/other"), cluster
+    again = deploy(deployed, config=changed)
+    assert again.exit_code == 0, again.text
+    assert again.changed == dict.fromkeys(again.changed, 0), again.text
+    seen = deploy(deployed, config=changed, runbook="verify")
+    assert seen.exit_code == 0, seen.text
+    by_status = deploy(deployed, config=changed, runbook="status")
+    assert by_status.exit_code == 0, by_status.text
+    assert deploy(deployed, config=config, runbook="status").exit_code == 1, "other files than these are wanted"
+
+
+def test_nothing_leaves_traces_of_the_v2_api(deployed: LabHandle, verified: Outcome, outside: Outside) -> None:
+    """After all of the above. Before, each deploy, verify and rotation wrote entries that etcd 3.6 does not survive."""
+    assert verified.exit_code == 0, verified.text
+    hosts = [*members(deployed, OLD), *members(deployed, "v-mixed")]
+    assert {host: foreign_v2_entries(deployed, host) for host in hosts} == {host: [] for host in hosts}
+    # That they would be seen: one question for /health, as a load balancer asks it.
+    host = hosts[0]
+    outside.fetch(host)  # the rotation has replaced its certificates
+    assert outside.health(host, deployed.plan.host(host).fqdn).returncode == 0
+    assert etcdctl(deployed, host, "endpoint health").returncode == 0
+    assert [entry.split()[0] for entry in foreign_v2_entries(deployed, host)] == ["QGET"]
