@@ -15,7 +15,8 @@ class StepOutcome:
     short line each. ``warnings`` reach the user in the table's foot and the report. ``facts`` goes into the host's
     record in ``report.json`` (plain JSON values only). ``skipped`` means that there was nothing for this step to do
     *because of something else* (a setting, an earlier failure); a step that looked and found all well is not skipped.
-    Nothing in it may be a secret.
+    ``restart`` says that a running etcd must be restarted for the changes to take effect. Nothing in it may be a
+    secret.
     """
 
     summary: str = ""
@@ -23,6 +24,7 @@ class StepOutcome:
     warnings: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
     skipped: bool = False
+    restart: bool = False
 
     @property
     def changed(self) -> bool:

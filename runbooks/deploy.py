@@ -43,7 +43,7 @@ def deploy(run: Run) -> None:
     from tasks.install import install
     from tasks.lock import take_locks
     from tasks.preflight import preflight
-    from tasks.rollout import bring_up, refuse_early
+    from tasks.rollout import bring_up, due_for_restart, look_ahead
     from tasks.trust import no_longer_needed, spread_trust
     from tasks.verify import verify
 
@@ -53,21 +53,23 @@ def deploy(run: Run) -> None:
         run.record.skip_rest(run.good_hosts, f"nothing was changed, since {_some(failed)} failed the preflight")
         return
     clusters = take_locks(run, run.clusters)
-    refused = refuse_early(run, clusters)
-    clusters = {name: hosts for name, hosts in clusters.items() if name not in refused}
+    outlook = look_ahead(run, clusters)
+    clusters = {name: hosts for name, hosts in clusters.items() if name not in outlook.refused}
     clusters = dict(keep_access(run, clusters))
 
     def good() -> list[str]:
         return [host for hosts in clusters.values() for host in hosts if host in run.good_hosts]
 
+    due: set[str] = set()
     if good():
-        run.step("install", install, only=good())
-    clusters = dict(spread_trust(run, clusters))
+        due |= due_for_restart(run.step("install", install, only=good()))
+    clusters = dict(spread_trust(run, clusters, due))
     if good():
         run.step("certificates", certificates, only=good())
     if good():
-        run.step("configure", configure, only=good(), final=no_longer_needed(run, clusters))
-    clusters = dict(bring_up(run, clusters))
+        final = no_longer_needed(run, clusters)
+        due |= due_for_restart(run.step("configure", configure, only=good(), final=final, fresh=outlook.fresh))
+    clusters = dict(bring_up(run, clusters, due=due if run.options.check else ()))
     converge(run, clusters)
     ready = [host for host in good() if not _unfinished(run, host)]
     run.record.skip([host for host in good() if host not in ready], "verify", "its cluster is not as wanted yet")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from nornir.core.exceptions import NornirSubTaskError
 from nornir.core.task import Result, Task
 from nornir_jinja2.plugins.tasks import template_file
 
+from etcdfleet.etcd.configuration import ClusterState, needs_restart, state_in
 from etcdfleet.facts import FileFacts
 from etcdfleet.paths import CONFIG, ETCDCTL_ENVIRONMENT, HostPaths, mark_restart_pending
 from etcdfleet.remote import RemoteFile
@@ -21,17 +22,24 @@ from tasks.observe import Observed, Site, site_of
 from tasks.sources import needed_sides, source_of
 
 
-def configure(task: Task, final: Mapping[str, frozenset[Side]] | None = None) -> Result:
+def configure(
+    task: Task, final: Mapping[str, frozenset[Side]] | None = None, fresh: Collection[str] | None = None
+) -> Result:
     """Renders the files and places those that differ; a running etcd is then due for a restart in the step ``start``.
 
-    On the sides that ``final`` names for the host's cluster, CAs that need not be trusted any more are removed from the
-    trust anchors (see `tasks.trust.no_longer_needed`). Result: ``result`` is a `StepOutcome`, ``changed`` as it says,
-    ``diff`` a unified diff of all files that differ. Raises `RemoteError` when a file cannot be placed (nothing is half
-    replaced), `UsageError` for a faulty template.
+    ``fresh`` names the hosts that are about to begin a new cluster (`tasks.rollout.Outlook`): all others get
+    ``initial-cluster-state: existing``. Without it, the host alone decides (`cluster_state`). On the sides that
+    ``final`` names for the host's cluster, CAs that need not be trusted any more are removed from the trust anchors
+    (see `tasks.trust.no_longer_needed`). Result: ``result`` is a `StepOutcome`, ``changed`` as it says, ``diff`` a
+    unified diff of all files that differ. Raises `RemoteError` when a file cannot be placed (nothing is half replaced),
+    `UsageError` for a faulty template.
     """
     site = site_of(task)
     seen = site.observe()
-    wanted = desired_files(task, site, seen)
+    state: ClusterState | None = None
+    if fresh is not None:
+        state = "new" if task.host.name in fresh else "existing"
+    wanted = desired_files(task, site, seen, state)
     different = [file for file in wanted if not same(file, seen.facts.files.get(file.path))]
     enable = not seen.service.enabled
     sides = (final or {}).get(site.settings.cluster.name, frozenset())
@@ -44,7 +52,10 @@ def configure(task: Task, final: Mapping[str, frozenset[Side]] | None = None) ->
         _place(site, seen, [*anchor_files(anchors), *different], enable, stale)
         site.forget()
     summary = f"{len(different)} of {len(wanted)} files differ" if different else "files as wanted"
-    return Result(task.host, result=StepOutcome(summary, tuple(changes)), changed=bool(changes), diff=diff)
+    restart = bool(anchors) or bool(_read_at_start(seen, different))
+    return Result(
+        task.host, result=StepOutcome(summary, tuple(changes), restart=restart), changed=bool(changes), diff=diff
+    )
 
 
 def _ended_trust(
@@ -58,9 +69,24 @@ def _ended_trust(
     return anchors, stale_anchors(site, seen) if sides.issuperset(needed) else []
 
 
-def template_variables(site: Site, seen: Observed) -> dict[str, object]:
-    """All that a template may use, by the names of ``templates/README.md``."""
+def cluster_state(seen: Observed) -> ClusterState:
+    """The ``initial-cluster-state`` of a host on its own: ``existing`` once it was part of a cluster.
+
+    Before that it stays as it is on the host; on a new one it is ``new``.
+    """
+    if seen.facts.established is not None:
+        return "existing"
+    file = seen.facts.files.get(CONFIG)
+    return state_in(file.content if file else None) or "new"
+
+
+def template_variables(site: Site, seen: Observed, state: ClusterState | None = None) -> dict[str, object]:
+    """All that a template may use, by the names of ``templates/README.md``.
+
+    ``state`` is the ``initial-cluster-state``, else `cluster_state`.
+    """
     return {
+        "initial_cluster_state": state or cluster_state(seen),
         "settings": site.settings,
         "paths": HostPaths.of(site.settings),
         "binary": seen.installed.binary,
@@ -70,9 +96,9 @@ def template_variables(site: Site, seen: Observed) -> dict[str, object]:
     }
 
 
-def desired_files(task: Task, site: Site, seen: Observed) -> list[RemoteFile]:
-    """All files of this step as they should be."""
-    variables = template_variables(site, seen)
+def desired_files(task: Task, site: Site, seen: Observed, state: ClusterState | None = None) -> list[RemoteFile]:
+    """All files of this step as they should be; ``state`` as for `template_variables`."""
+    variables = template_variables(site, seen, state)
     files = [RemoteFile(CONFIG, _render(task, "conf.yml.j2", variables))]
     files += [RemoteFile(file.path, _render(task, file.template, variables), file.mode) for file in site.service.files]
     return [*files, RemoteFile(ETCDCTL_ENVIRONMENT, _render(task, "etcdctl.sh.j2", variables))]
@@ -133,8 +159,7 @@ def _verb(there: FileFacts | None, wanted: RemoteFile) -> str:
 
 def _place(site: Site, seen: Observed, files: list[RemoteFile], enable: bool, stale: list[str]) -> None:
     units = {file.path for file in site.service.files}
-    # etcdctl's environment is nothing that etcd reads; everything else takes effect at its next start only.
-    read_at_start = [file.path for file in files if file.path != ETCDCTL_ENVIRONMENT]
+    read_at_start = _read_at_start(seen, files)
     before = "mkdir -p -m 0755 /etc/etcd /etc/profile.d"
     if read_at_start and seen.service.running:
         before += "\n" + mark_restart_pending("changed: " + " ".join(read_at_start))
@@ -143,3 +168,19 @@ def _place(site: Site, seen: Observed, files: list[RemoteFile], enable: bool, st
     # Only now that the configuration names them no more.
     after += [f"rm -f {path}" for path in stale]
     site.remote.place(files, before=before, after="\n".join(after), what="placing the configuration")
+
+
+def _read_at_start(seen: Observed, files: Iterable[RemoteFile]) -> list[str]:
+    """Those of the files to be placed that take effect at etcd's next start only."""
+    return [file.path for file in files if file.path != ETCDCTL_ENVIRONMENT and not _only_bootstrap(seen, file)]
+
+
+def _only_bootstrap(seen: Observed, file: RemoteFile) -> bool:
+    there = seen.facts.files.get(file.path)
+    return (
+        file.path == CONFIG
+        and there is not None
+        and there.content != file.content
+        and (there.mode, there.owner, there.group) == (file.mode, file.owner, file.group)
+        and not needs_restart(there.content, file.content)
+    )

@@ -48,7 +48,8 @@ def install(task: Task) -> Result:
     version = seen.installed.version
     summary = f"etcd {version} by {site.packages.title}" if version else f"etcd by {site.packages.title}"
     facts = {"version": version} if version else {}
-    return Result(task.host, result=StepOutcome(summary, tuple(changes), facts=facts), changed=bool(changes))
+    outcome = StepOutcome(summary, tuple(changes), facts=facts, restart=bool(reason))
+    return Result(task.host, result=outcome, changed=bool(changes))
 
 
 def needs_openssl(settings: HostSettings) -> bool:

@@ -6,20 +6,21 @@ proceed side by side, and a contradiction stops its cluster before anything is t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from nornir.core.task import Result, Task
+from nornir.core.task import AggregatedResult, Result, Task
 
 from etcdfleet.cli import Run
 from etcdfleet.errors import UsageError
 from etcdfleet.etcd.expected import expected_members
 from etcdfleet.etcd.ids import static_ids
 from etcdfleet.etcd.interruption import interruption
-from etcdfleet.etcd.plan import Bootstrap, MemberState, Nothing, Plan, Refuse, Rolling, plan_start
+from etcdfleet.etcd.plan import Bootstrap, Join, MemberState, Nothing, Plan, Refuse, Rolling, plan_start
 from etcdfleet.etcd.view import MemberList
 from etcdfleet.runners import RollingRunner, TogetherRunner
 from etcdfleet.settings.models import HostSettings
+from etcdfleet.step import StepOutcome
 from tasks.configure import desired_files, same
 from tasks.live import Live, look
 from tasks.observe import Observed, site_of
@@ -38,8 +39,19 @@ class Seen:
     live: Live
 
 
-def refuse_early(run: Run, clusters: Mapping[str, tuple[str, ...]]) -> frozenset[str]:
-    """Stops those clusters whose start would be refused anyway, before anything is changed on them; gives their names.
+@dataclass(frozen=True)
+class Outlook:
+    """What the step start will come to, as far as it can be told before anything is changed.
+
+    ``refused`` are the clusters that were stopped, ``fresh`` the hosts that are to begin a new cluster.
+    """
+
+    refused: frozenset[str]
+    fresh: frozenset[str]
+
+
+def look_ahead(run: Run, clusters: Mapping[str, tuple[str, ...]]) -> Outlook:
+    """Stops those clusters whose start would be refused anyway, before anything is changed on them.
 
     What is on the hosts contradicts itself or the inventory: data lost, data of another cluster, another member list.
     A plan that refuses no more than the start is left to `bring_up`.
@@ -48,29 +60,45 @@ def refuse_early(run: Run, clusters: Mapping[str, tuple[str, ...]]) -> frozenset
     waiting = {cluster: hosts for cluster, hosts in clusters.items() if cluster not in settled}
     plans, _ = _plan(run, waiting)
     now = {cluster: plan for cluster, plan in plans.items() if not (isinstance(plan, Refuse) and plan.prepare)}
-    return frozenset(cluster for cluster, plan in now.items() if _refused(run, cluster, plan))
+    refused = frozenset(cluster for cluster, plan in now.items() if _refused(run, cluster, plan))
+    fresh = frozenset(host for plan in plans.values() if isinstance(plan, Bootstrap) for host in plan.hosts)
+    return Outlook(refused, fresh)
 
 
-def bring_up(run: Run, clusters: Mapping[str, tuple[str, ...]]) -> Mapping[str, tuple[str, ...]]:
+def bring_up(
+    run: Run,
+    clusters: Mapping[str, tuple[str, ...]],
+    *,
+    due: Collection[str] = (),
+    only_restart: bool = False,
+) -> Mapping[str, tuple[str, ...]]:
     """Carries out the step ``start`` for these clusters; gives those that were not refused.
 
-    Restarts that clients notice are asked for before. Failures and refusals are recorded in ``run.record``.
+    Restarts that clients notice are asked for before. With --check nothing was placed, so no host says that it is due
+    for a restart: ``due`` names those on which something would be changed that needs one. With ``only_restart``,
+    members without data are left for later: they may lack their certificates. Failures and refusals are recorded in
+    ``run.record``.
     """
     waiting = dict(clusters)
     settled = _settled(run)
+    unmarked: set[str] = set()
     for _ in range(ROUNDS):
         plans, seen = _plan(run, {cluster: hosts for cluster, hosts in waiting.items() if cluster not in settled})
         for cluster, plan in plans.items():
             if _refused(run, cluster, plan):
                 del waiting[cluster]
+        if only_restart:
+            plans = {cluster: plan for cluster, plan in plans.items() if not isinstance(plan, Bootstrap | Join)}
         started = {cluster: hosts for cluster, plan in plans.items() if (hosts := _to_start(plan))}
         if not started:
             break
+        unmarked |= {host for name, hosts in started.items() if _incomplete(plans[name]) for host in hosts}
         run.step(
             STEP,
             start_member,
             only=[host for hosts in started.values() for host in hosts],
             runner=TogetherRunner(started, num_workers=run.workers),
+            plans=plans,
         )
         if run.options.check:
             break
@@ -89,11 +117,13 @@ def bring_up(run: Run, clusters: Mapping[str, tuple[str, ...]]) -> Mapping[str, 
             ),
         )
     idle = [host for hosts in waiting.values() for host in hosts if host in run.good_hosts and not _begun(run, host)]
-    # With --check nothing was placed, so no host says that it is due for a restart: the steps before do.
-    due = [host for host in idle if run.options.check and _would_change(run, host)]
+    restarts = [host for host in idle if host in due]
     for cluster, hosts in waiting.items():
-        _agreed(run, cluster, [host for host in hosts if host in due], seen)
-    for task, names in ((restart_member, due), (keep_running, [host for host in idle if host not in due])):
+        _agreed(run, cluster, [host for host in hosts if host in restarts], seen)
+    kept = [host for host in idle if host not in due]
+    # These were started while others were still to join: only now is the cluster complete.
+    kept += [host for host in run.good_hosts if host in unmarked and not run.options.check]
+    for task, names in ((restart_member, restarts), (keep_running, kept)):
         if names:
             run.step(STEP, task, only=names)
     return waiting
@@ -115,16 +145,16 @@ def _agreed(run: Run, cluster: str, order: Sequence[str], seen: Mapping[str, See
         return True
     try:
         agreed = run.confirm(f"{cluster}: {what}. Go on?")
-    except UsageError:  # nobody is there to answer
+    except UsageError:  # no terminal to ask at
         agreed = False
     if not agreed:
         run.record.protect(
             cluster,
-            f"not restarted, since nobody said yes: {what}",
+            f"not restarted, since this was not confirmed: {what}",
             "run again when it suits, and say yes or add --yes; until its next start etcd runs as before",
             where=", ".join(order),
         )
-        run.record.skip_rest(run.clusters[cluster], f"{cluster} was not restarted, since nobody said yes")
+        run.record.skip_rest(run.clusters[cluster], f"{cluster} was not restarted, since it was not confirmed")
     return agreed
 
 
@@ -167,9 +197,10 @@ def is_settled(task: Task) -> Result:
     return Result(task.host, result=settled)
 
 
-def _would_change(run: Run, host: str) -> bool:
-    steps = run.record.record.hosts[host].steps
-    return any(steps[name].changes for name in ("install", "trust", "configure") if name in steps)
+def due_for_restart(results: AggregatedResult) -> frozenset[str]:
+    """The hosts on which a step has changed, or with --check would change, what etcd reads at its start."""
+    outcomes = {host: result[0].result for host, result in results.items() if not result.failed}
+    return frozenset(host for host, outcome in outcomes.items() if isinstance(outcome, StepOutcome) and outcome.restart)
 
 
 def _begun(run: Run, host: str) -> bool:
@@ -177,9 +208,13 @@ def _begun(run: Run, host: str) -> bool:
 
 
 def _to_start(plan: Plan) -> tuple[str, ...]:
-    if isinstance(plan, Bootstrap):
+    if isinstance(plan, Bootstrap | Join):
         return plan.hosts
     return plan.start_first if isinstance(plan, Rolling) else ()
+
+
+def _incomplete(plan: Plan) -> bool:
+    return isinstance(plan, Rolling) and bool(plan.joining)
 
 
 def _plan(run: Run, clusters: Mapping[str, tuple[str, ...]]) -> tuple[dict[str, Plan], dict[str, Seen]]:

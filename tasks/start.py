@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 
 from nornir.core.task import Result, Task
 
 from etcdfleet.certs.authority import CA_ENDED
 from etcdfleet.errors import FleetError, ProtectionError, VerificationError
+from etcdfleet.etcd.configuration import ClusterState, state_in
 from etcdfleet.etcd.ctl import etcdctl, local_endpoint
 from etcdfleet.etcd.gates import caught_up, may_restart, move_leader_to
 from etcdfleet.etcd.ids import hex_id
-from etcdfleet.etcd.plan import marker
+from etcdfleet.etcd.plan import Bootstrap, Join, Plan, Rolling, marker
 from etcdfleet.etcd.symptoms import explain, without_stacks
 from etcdfleet.etcd.view import MemberList
-from etcdfleet.paths import ESTABLISHED, RESTART_PENDING
+from etcdfleet.paths import CONFIG, ESTABLISHED, RESTART_PENDING
 from etcdfleet.remote import RemoteFile, last_lines
 from etcdfleet.step import StepOutcome
+from tasks.configure import desired_files
 from tasks.live import ClusterView, Live, ask_cluster, ask_member, ask_others
 from tasks.lock import still_ours
 from tasks.observe import Site, site_of
@@ -49,28 +52,38 @@ def keep_running(task: Task) -> Result:
     if seen.facts.established is None and not task.is_dry_run():
         live = ask_member(site)
         if live.members and all(member.started for member in live.members.members):
-            _note_established(site, live.members)
+            _note_established(task, site, live.members)
             changes = (f"{ESTABLISHED} notes the cluster's members",)
     since = f" since {seen.service.started}" if seen.service.started and not seen.service.started.isdigit() else ""
     return Result(task.host, result=StepOutcome(f"running{since}", changes), changed=bool(changes))
 
 
-def start_member(task: Task) -> Result:
+def start_member(task: Task, plans: Mapping[str, Plan] | None = None) -> Result:
     """Starts etcd and waits until it is part of a healthy quorum, then until all members have shown up by name.
 
-    At a first start it must run on all members of the cluster at the same time (`etcdfleet.runners.TogetherRunner`).
-    Result: ``result`` is a `StepOutcome`. Raises `VerificationError` with the last lines of etcd's log when it does not
-    become healthy in time.
+    ``plans`` by cluster say whether a member without data begins a new cluster (`Bootstrap`) or joins that of the
+    others, and whether others can join only afterwards: these are not waited for. At a first start it must run on all
+    members of the cluster at the same time (`etcdfleet.runners.TogetherRunner`). Result: ``result`` is a
+    `StepOutcome`. Raises `VerificationError` with the last lines of etcd's log when it does not become healthy in time.
     """
     site = site_of(task)
+    plan = (plans or {}).get(site.settings.cluster.name)
+    joins = isinstance(plan, Join)
+    what = "etcd joins the cluster" if joins else "etcd is started"
     if task.is_dry_run():
-        return Result(task.host, result=StepOutcome("would be started", ("etcd is started",)), changed=True)
-    running = site.observe().service.running
+        return Result(task.host, result=StepOutcome("would be started", (what,)), changed=True)
+    seen = site.observe()
+    if plan is not None and seen.facts.data.ids is None:
+        _place_state(task, site, "new" if isinstance(plan, Bootstrap) else "existing")
+    running = seen.service.running
     _run_and_wait(site, site.service.restart if running else site.service.start)
-    changes = ["etcd is restarted" if running else "etcd is started"]
+    changes = ["etcd is restarted" if running else what]
+    if isinstance(plan, Rolling) and plan.joining:
+        outcome = StepOutcome(f"started, healthy; {', '.join(plan.joining)} can join now", tuple(changes))
+        return Result(task.host, result=outcome, changed=True)
     members = _wait_for_names(site)
     if site.observe().facts.established is None:
-        _note_established(site, members)
+        _note_established(task, site, members)
         changes.append(f"{ESTABLISHED} notes the cluster's members")
     return Result(task.host, result=StepOutcome("started, healthy", tuple(changes)), changed=True)
 
@@ -97,7 +110,7 @@ def restart_member(task: Task) -> Result:
     _run_and_wait(site, site.service.restart)
     _wait_until_caught_up(site)
     if site.observe().facts.established is None:
-        _note_established(site, _wait_for_names(site))
+        _note_established(task, site, _wait_for_names(site))
     why = f" ({reasons.splitlines()[0]})" if reasons else ""
     return Result(task.host, result=StepOutcome(f"restarted{why}", tuple(changes)), changed=True)
 
@@ -223,7 +236,25 @@ def _wait_until_caught_up(site: Site) -> ClusterView:
         time.sleep(0.5)
 
 
-def _note_established(site: Site, members: MemberList) -> None:
+def _note_established(task: Task, site: Site, members: MemberList) -> None:
+    """Writes the marker; from now on a start without data must fail, by the configuration, too."""
     content = json.dumps(marker(members), indent=1, sort_keys=True).encode() + b"\n"
-    site.remote.place([RemoteFile(ESTABLISHED, content)], what="noting the cluster's members")
+    files = [*_other_state(task, site, "existing"), RemoteFile(ESTABLISHED, content)]
+    site.remote.place(files, what="noting the cluster's members")
     site.forget()
+
+
+def _place_state(task: Task, site: Site, state: ClusterState) -> None:
+    """Brings ``initial-cluster-state`` to what the plan of this moment says; an earlier one may have said another."""
+    if files := _other_state(task, site, state):
+        site.remote.place(files, what=f"placing the configuration with initial-cluster-state {state}")
+        site.forget()
+
+
+def _other_state(task: Task, site: Site, state: ClusterState) -> list[RemoteFile]:
+    """The configuration with this ``initial-cluster-state``, if the host has one that differs in it."""
+    seen = site.observe()
+    there = seen.facts.files.get(CONFIG)
+    if there is None or state_in(there.content) == state:
+        return []
+    return [file for file in desired_files(task, site, seen, state) if file.path == CONFIG]

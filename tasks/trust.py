@@ -20,7 +20,7 @@ from etcdfleet.settings.base import SIDES, Side
 from etcdfleet.step import StepOutcome
 from tasks.anchors import anchor_changes, anchor_files, mark_if_read, member_trust, trusted_text, widened
 from tasks.observe import Site, site_of
-from tasks.rollout import bring_up
+from tasks.rollout import bring_up, due_for_restart
 from tasks.sources import Source, needed_sides, source_of
 
 STEP = "trust"
@@ -80,7 +80,8 @@ def trust(task: Task, clusters: frozenset[str]) -> Result:
         before = "\n".join([f"mkdir -p -m 0755 {CERTIFICATES}", *mark_if_read(site, changes)])
         site.remote.place(anchor_files(changes), before=before, what="placing trust anchors")
         site.forget()
-    outcome = StepOutcome("trusts the previous CA and the new one", tuple(change.text for change in changes))
+    texts = tuple(change.text for change in changes)
+    outcome = StepOutcome("trusts the previous CA and the new one", texts, restart=bool(changes))
     return Result(task.host, result=outcome, changed=bool(changes))
 
 
@@ -114,8 +115,11 @@ def _beside_the_wanted(site: Site, source: Source, final: frozenset[Side]) -> st
     return " and ".join(said)
 
 
-def spread_trust(run: Run, clusters: Clusters) -> Clusters:
-    """Carries out the step ``trust``: where it is needed, by a rolling restart. Gives the clusters that may go on."""
+def spread_trust(run: Run, clusters: Clusters, due: set[str] | None = None) -> Clusters:
+    """Carries out the step ``trust``: where it is needed, by a rolling restart. Gives the clusters that may go on.
+
+    With --check, the hosts that would be restarted for it are added to ``due``.
+    """
     states = _states(run, clusters)
     waiting = {name: reason for name, hosts in clusters.items() if (reason := _not_yet(states, hosts))}
     going = dict(clusters)
@@ -132,10 +136,12 @@ def spread_trust(run: Run, clusters: Clusters) -> Clusters:
             del going[name]
     widening = {name: hosts for name, hosts in going.items() if name in waiting}
     if hosts := _good(run, going):
-        run.step(STEP, trust, only=hosts, clusters=frozenset(widening))
+        found = due_for_restart(run.step(STEP, trust, only=hosts, clusters=frozenset(widening)))
+        if due is not None:
+            due |= found
     if not widening or run.options.check:
         return going
-    bring_up(run, widening)
+    bring_up(run, widening, only_restart=True)
     states = _states(run, widening)
     for name, members in widening.items():
         failed = [host for host in members if host not in run.good_hosts]

@@ -7,29 +7,35 @@ guards only against the easy case: it asks its peers first and says "member ... 
 (``isMemberBootstrapped`` in ``cluster_util.go``), but if no peer answers it goes ahead. Starting a member that has its
 data is safe, unless the others have begun such a new log already.
 
-So a data-less member is started only if one of these is *proved*:
+So a member without data is started only if one of these is *proved*:
 
-1. Nobody has ever been part of a working cluster. No host has a marker, nobody answers, **every** host was read, and
-   every data directory there is holds this cluster's ids and a raft log that ends with its bootstrap entries
-   (`DataIds.had_leader`): no entry was ever written by a leader, so there was never a quorum, so no client was ever
-   promised anything.
+1. No member has ever been part of a working cluster. No host has a marker, no member answers, **every** host was read,
+   and every data directory there is holds this cluster's ids and a raft log that ends with its bootstrap entries, with
+   no snapshot (`DataIds.has_past`): no entry was ever written by a leader, so there was never a quorum, so no client
+   was ever promised anything. This alone is a first start (`Bootstrap`), with ``initial-cluster-state: new``.
 2. A quorum of the other members answers now, and its member list says that this very member (same static id) has never
-   joined.
+   joined. It joins them (`Join`), with ``initial-cluster-state: existing``: its log begins empty, so that it gets
+   everything from the leader, and if the others are gone by then, etcd refuses to start.
+
+Why rule 2 must not start with ``new``, measured with 3.4.23 and 3.5.16: members that were restored from a snapshot have
+a log that is that of a bootstrap, and their key space is in the database alone. A third member that begins the same
+bootstrap log without that database is taken for one that has caught up: it votes, is healthy, and answers linearizable
+reads with an empty key space for ever.
 
 The case to fear: two of three members have lost their data while the third is down. Each variant of it and what stops
 it:
 
 - the third host is off or was not read, or is not part of this run: rule 1 wants every host read, chosen and ready;
 - the third host is on, its etcd stopped, its marker there: any marker on any host closes rule 1;
-- the same without a marker (a cluster that somebody set up by hand, or a lost ``/etc``): its log has entries of a
+- the same without a marker (a cluster that was set up by hand, or a lost ``/etc``): its log has entries of a
   leader; a quorum had data once and has not now, so data were lost. A log that cannot be read to its end counts as
   such a log;
 - its log ends with the bootstrap entries, because it was cut off ever since: then what it holds was never promised to
-  anybody, and the two that did work are gone with their data and markers; there is nothing left to overrule;
+  any client, and the two that did work are gone with their data and markers; there is nothing left to overrule;
 - the data are lost but a marker is left on any of the hosts: the marker closes rule 1;
 - the third answers, without a quorum (3.4 lists members from memory, also without one): rule 2 wants a quorum to
-  answer.
-- two hosts booted with empty data directories and etcd started there before anybody looked: their list has never seen
+  answer;
+- two hosts booted with empty data directories and etcd started there before anyone looked: their list has never seen
   the third, though a marker says that it was a member; nothing is touched any more.
 
 Measured with 3.4.23 and 3.5.1: two wiped members of three, started while the third is down, serve an empty key space
@@ -91,7 +97,20 @@ class MemberState:
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """A first start: start (or restart, where a process hangs in it) the members of these hosts at the same time."""
+    """A first start: start (or restart, where a process hangs in it) the members of these hosts at the same time.
+
+    Those without data start with ``initial-cluster-state: new``, and so do no others.
+    """
+
+    hosts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Join:
+    """Start these members, which have no data, into the cluster of the others: ``initial-cluster-state: existing``.
+
+    Observe and plan again afterwards.
+    """
 
     hosts: tuple[str, ...]
 
@@ -100,11 +119,13 @@ class Bootstrap:
 class Rolling:
     """Start all of ``start_first`` at the same time, observe and plan again; restart ``order`` one by one, gated.
 
-    Only ``order`` of a plan with an empty ``start_first`` is to be carried out.
+    Only ``order`` of a plan with an empty ``start_first`` is to be carried out. ``joining`` are hosts without data that
+    can join only once those of ``start_first`` run, so the cluster is not complete before.
     """
 
     order: tuple[str, ...]
     start_first: tuple[str, ...] = ()
+    joining: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -125,11 +146,15 @@ class Refuse:
     prepare: bool = False
 
 
-Plan = Bootstrap | Rolling | Nothing | Refuse
+Plan = Bootstrap | Join | Rolling | Nothing | Refuse
 
 _REPLACE = (
     "do not re-initialise it: remove the member and add it again by hand, which deploy does not do (docs/hosts.md, A"
-    " host that lost its data: etcdctl member remove, member add), or restore the cluster from a snapshot"
+    " host that lost its data: etcdctl member remove, member add)"
+)
+_RESTORE = (
+    "do not re-initialise them: bring back the data of a majority, or restore the cluster from a snapshot"
+    " (docs/hosts.md, Restore a cluster from a snapshot)"
 )
 _FOREIGN = "find out whose data this is; move the data directory away only if you are sure that nobody needs it"
 
@@ -160,11 +185,11 @@ def plan_start(
     if member_list and empty:
         # All of them are in the list as never started, under the ids that a first start gives them: rule 2.
         if sum(_leads(state, statuses) for state in states if state not in empty) >= quorum:
-            return _complete_first_start(states, empty)
+            return _join(states, empty)
         return _data_first(states, empty, quorum)
     if member_list is None and not marked:
         data = [state.data for state in states if state.seen and state.data]
-        if not any(known.had_leader(len(states)) for known in data) and not any(state.answering for state in states):
+        if not any(known.has_past(len(states)) for known in data) and not any(state.answering for state in states):
             return _first_start(states)
         if empty:
             return _data_first(states, empty, quorum)
@@ -193,7 +218,8 @@ def _contradiction(
     return (
         _clusters_differ(seen, member_list)
         or _member_twice(seen)
-        or (_against_list(states, expected, ids, member_list) if member_list else _against_markers(seen, ids))
+        or _log_without_database(states)
+        or (_against_list(states, expected, ids, member_list) if member_list else _against_markers(states, ids))
     )
 
 
@@ -214,7 +240,7 @@ def _clusters_differ(seen: Sequence[MemberState], member_list: MemberList | None
     return Refuse(
         f"data of more than one cluster ({told})",
         tuple(dict.fromkeys(hosts)),
-        f"{_FOREIGN}; after a restore on purpose, remove the old markers (/etc/etcd/cluster.json)",
+        f"{_FOREIGN}; after a restore on purpose, go on as docs/hosts.md says (Restore a cluster from a snapshot)",
     )
 
 
@@ -231,6 +257,23 @@ def _member_twice(seen: Sequence[MemberState]) -> Refuse | None:
                 "stop the copy and remove its data, then " + _REPLACE,
             )
     return None
+
+
+def _log_without_database(states: Sequence[MemberState]) -> Refuse | None:
+    """A log of a first start beside restored data: raft takes it for one that has caught up, see rule 2."""
+    seen = [state for state in states if state.seen and state.data]
+    hollow = [state for state in seen if state.data and not state.data.has_past(len(states))]
+    restored = [state for state in seen if state.data and state.data.snapshot]
+    if not hollow or not restored:
+        return None
+    told = ", ".join(_hosts(hollow))
+    return Refuse(
+        f"{told}: a log of a first start, which never held any data, while {', '.join(_hosts(restored))} hold a"
+        " snapshot",
+        _hosts(hollow),
+        f"on {told}, stop etcd and move member/ out of the data directory (nothing was ever stored there), then run"
+        " again: as an empty member it gets everything from the others",
+    )
 
 
 def _against_list(
@@ -319,12 +362,15 @@ def _against_entry(
     return None
 
 
-def _against_markers(seen: Sequence[MemberState], ids: StaticIds) -> Refuse | None:
+def _against_markers(states: Sequence[MemberState], ids: StaticIds) -> Refuse | None:
+    seen = [state for state in states if state.seen]
+    quorum = len(states) // 2 + 1
     marked = [state for state in seen if state.established is not None]
     if marked:
         lost = [state for state in seen if state.data is None]
         if lost:
-            return _lost(lost, f"the marker on {', '.join(_hosts(marked))} says that this cluster was healthy once")
+            evidence = f"the marker on {', '.join(_hosts(marked))} says that this cluster was healthy once"
+            return _lost(lost, evidence, _REPLACE if len(states) - len(lost) >= quorum else _RESTORE)
         for state in marked:
             known = _number(_map(_map(state.established).get("members")).get(state.name))
             if known and state.data and state.data.member_id != known:
@@ -343,7 +389,9 @@ def _against_markers(seen: Sequence[MemberState], ids: StaticIds) -> Refuse | No
                 f"{state.host} holds data of cluster {hex_id(state.data.cluster_id)}; this inventory's members and"
                 f" token make cluster {hex_id(ids.cluster_id)}",
                 (state.host,),
-                f"{_FOREIGN}; if it is this cluster, its members, peer URLs or token changed in the inventory since",
+                f"{_FOREIGN}; if it is this cluster, its members, peer URLs or token changed in the inventory since;"
+                " after a restore with a new token, set cluster.token to it (docs/hosts.md, Restore a cluster from a"
+                " snapshot)",
             )
         if state.data.member_id != ids.members.get(state.name):
             return Refuse(
@@ -354,10 +402,10 @@ def _against_markers(seen: Sequence[MemberState], ids: StaticIds) -> Refuse | No
     return None
 
 
-def _lost(lost: Sequence[MemberState], evidence: str) -> Refuse:
-    return Refuse(
-        f"no data on {', '.join(_hosts(lost))}, a member of an existing cluster ({evidence})", _hosts(lost), _REPLACE
-    )
+def _lost(lost: Sequence[MemberState], evidence: str, remedy: str = _REPLACE) -> Refuse:
+    hosts = ", ".join(_hosts(lost))
+    members = "a member" if len(lost) == 1 else "members"
+    return Refuse(f"no data on {hosts}, {members} of an existing cluster ({evidence})", _hosts(lost), remedy)
 
 
 # ---- what to do -----------------------------------------------------------------------------------------------------
@@ -378,8 +426,8 @@ def _first_start(states: Sequence[MemberState]) -> Plan:
     return Bootstrap(_hosts(todo)) if todo else _restarts_or_nothing(states, {})
 
 
-def _complete_first_start(states: Sequence[MemberState], empty: Sequence[MemberState]) -> Plan:
-    """Rule 2: the others work and wait for these, who have never joined."""
+def _join(states: Sequence[MemberState], empty: Sequence[MemberState]) -> Plan:
+    """Rule 2: the others work and wait for these, which have never joined."""
     missing = [state for state in empty if not state.ours]
     if missing:
         reasons = "; ".join(f"{state.host} {_why_not(state)}" for state in missing)
@@ -388,7 +436,8 @@ def _complete_first_start(states: Sequence[MemberState], empty: Sequence[MemberS
             _hosts(missing),
             "let this run include these hosts, and repair what failed on them",
         )
-    return Bootstrap(_hosts(state for state in states if state in empty or (state.ours and not state.running)))
+    stopped = [state for state in states if state.ours and state.data and not state.running]
+    return Rolling((), _hosts(stopped), joining=_hosts(empty)) if stopped else Join(_hosts(empty))
 
 
 def _data_first(states: Sequence[MemberState], empty: Sequence[MemberState], quorum: int) -> Plan:
@@ -397,10 +446,11 @@ def _data_first(states: Sequence[MemberState], empty: Sequence[MemberState], quo
     Those with data can be asked once they run; the others must wait for the answer.
     """
     if len(states) - len(empty) < quorum:
-        return _lost(empty, "a log on another host shows that it had a leader once, which takes a quorum's data")
+        evidence = "the data of another host show that it had a leader, or was restored, with a quorum's data"
+        return _lost(empty, evidence, _RESTORE)
     plan = _rolling(states, quorum, {})
     if isinstance(plan, Rolling) and plan.start_first:
-        return Rolling((), plan.start_first)
+        return Rolling((), plan.start_first, joining=_hosts(empty))
     if isinstance(plan, Refuse):
         return plan
     return Refuse(

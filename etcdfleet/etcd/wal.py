@@ -15,7 +15,7 @@ segments before it) and the ``metadata`` record. Space not written yet is zero, 
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 HEAD_BYTES = 65536
 """How much of a segment to read. The ids are in the first 100 bytes; the rest decides whether the cluster ever had a
@@ -35,27 +35,33 @@ class DataIds:
     ``last_index`` is the highest raft index that the head proves. A static bootstrap writes one entry per member
     (``StartNode`` in ``raft/node.go``); anything above that was written by an elected leader. ``complete`` says that
     the head reached the end of what was written, so that nothing above ``last_index`` exists in this segment.
+
+    ``snapshot`` says that there is a raft snapshot: a record of one with an index above 0 in the log, or a ``.snap``
+    file beside it. A bootstrap writes neither. ``snapshot restore`` writes both, and a log that is otherwise that of a
+    bootstrap (``saveWALAndSnap`` in ``etcdutl/snapshot/v3_snapshot.go``): the key space is in the database alone.
     """
 
     member_id: int
     cluster_id: int
     last_index: int = 0
     complete: bool = False
+    snapshot: bool = False
 
-    def had_leader(self, members: int) -> bool:
-        """Whether a cluster of so many initial members may ever have had a leader, as far as this data can tell.
+    def has_past(self, members: int) -> bool:
+        """Whether this data may hold what was promised to a client, in a cluster of so many initial members.
 
-        False only when the log provably ends with the bootstrap entries: then this member has never taken part in a
-        quorum, and nothing that it holds was ever promised to a client. Unknown counts as True.
+        False only when the log provably ends with the bootstrap entries, with no snapshot: then this member has never
+        taken part in a quorum. Unknown counts as True.
         """
-        return self.last_index > members or not self.complete
+        return self.snapshot or self.last_index > members or not self.complete
 
 
 def read_ids(head: bytes) -> DataIds:
     """Return the ids in the head of a WAL segment (``member/wal/*.wal``, any of them; the first tells most).
 
     ``head`` is the start of the file, at least a hundred bytes; with ``HEAD_BYTES`` it also tells whether the cluster
-    ever had a leader. Raises ``ValueError`` saying what was seen when this is no segment, a damaged or an empty one.
+    ever had a leader or was restored. Raises ``ValueError`` saying what was seen when this is no segment, a damaged or
+    an empty one.
     """
     records = _records(head)
     kind, crc, _ = next(records, (0, 0, b""))
@@ -71,31 +77,32 @@ def read_ids(head: bytes) -> DataIds:
     member, cluster = fields.get(1, 0), fields.get(2, 0)
     if not (isinstance(member, int) and isinstance(cluster, int) and member and cluster):
         raise ValueError("WAL metadata without a member id or without a cluster id")
-    last, complete = _history(records, crc)
-    return DataIds(member, cluster, last, complete)
+    return _history(DataIds(member, cluster), records, crc)
 
 
-def _history(records: Generator[_Record, None, bool], crc: int) -> tuple[int, bool]:
-    """Return the highest raft index in the remaining records, and whether they reach the end of what was written."""
-    last = 0
+def _history(ids: DataIds, records: Generator[_Record, None, bool], crc: int) -> DataIds:
+    """Add what the remaining records tell: the highest raft index, a snapshot, whether they reach the written end."""
+    last, snapshot = 0, False
     while True:
         try:
             kind, seen, data = next(records)
         except StopIteration as end:
-            return last, bool(end.value)
+            return replace(ids, last_index=last, complete=bool(end.value), snapshot=snapshot)
         except ValueError:
-            return last, False  # a torn tail: etcd repairs it at start; what it held is unknown
+            # A torn tail: etcd repairs it at its start; what it held is unknown.
+            return replace(ids, last_index=last, snapshot=snapshot)
         if kind == _CRC:
             crc = seen
             continue
         crc = _crc32c(data, crc)
         if crc != seen:
-            return last, False
+            return replace(ids, last_index=last, snapshot=snapshot)
         # Entry{1: type, 2: term, 3: index}, HardState{1: term, 2: vote, 3: commit}, Snapshot{1: index, 2: term}
         position = {_ENTRY: 3, _STATE: 3, _SNAPSHOT: 1}.get(kind)
         if position:
             value = _fields(data).get(position, 0)
-            last = max(last, value if isinstance(value, int) else 0)
+            index = value if isinstance(value, int) else 0
+            last, snapshot = max(last, index), snapshot or (kind == _SNAPSHOT and index > 0)
 
 
 def _records(head: bytes) -> Generator[_Record, None, bool]:

@@ -12,6 +12,7 @@ import pytest
 from etcdfleet.etcd.ids import static_ids
 from etcdfleet.etcd.plan import (
     Bootstrap,
+    Join,
     MemberState,
     Nothing,
     Plan,
@@ -52,6 +53,11 @@ def stopped(name: str, **more: Any) -> MemberState:
 
 def live(name: str, **more: Any) -> MemberState:
     return stopped(name, **{"running": True, "answering": True, **more})
+
+
+def restored(name: str, **more: Any) -> MemberState:
+    """A member after `snapshot restore`: the log of a bootstrap, and a snapshot."""
+    return empty(name, **{"data": data(name, led=False, snapshot=True), **more})
 
 
 def off(name: str, **more: Any) -> MemberState:
@@ -107,11 +113,11 @@ CASES: dict[str, tuple[Plan, Any]] = {
     ),
     "interrupted: two work, one never did": (
         plan(live("a", established=None), live("b", established=None), empty("c"), members=listed("c")),
-        Bootstrap(("c",)),
+        Join(("c",)),
     ),
     "interrupted: the one that never did alone is chosen": (
         plan(*(live(n, established=None, chosen=False) for n in "ab"), empty("c"), members=listed("c")),
-        Bootstrap(("c",)),
+        Join(("c",)),
     ),
     "interrupted: two work, the one that never did is not chosen": (
         plan(*(live(n, established=None) for n in "ab"), empty("c", chosen=False), members=listed("c")),
@@ -119,7 +125,7 @@ CASES: dict[str, tuple[Plan, Any]] = {
     ),
     "interrupted: two have worked and are stopped": (
         plan(stopped("a", established=None), stopped("b", established=None), empty("c")),
-        Rolling((), ("a", "b")),
+        Rolling((), ("a", "b"), ("c",)),
     ),
     "interrupted before the markers, power cut": (plan(*all_of(stopped, established=None)), Rolling((), NAMES)),
     "interrupted before the markers, running": (plan(*all_of(live, established=None), members=LIST), Nothing()),
@@ -206,6 +212,55 @@ CASES: dict[str, tuple[Plan, Any]] = {
     "the data directory cannot be read": (
         plan(live("a"), live("b"), empty("c", data_unreadable="zeros")),
         ("zeros", "c"),
+    ),
+    # -- restored from a snapshot
+    "two restored, one empty": (plan(restored("a"), restored("b"), empty("c")), Rolling((), ("a", "b"), ("c",))),
+    "the same, they run": (
+        plan(*(restored(n, running=True, answering=True) for n in "ab"), empty("c"), members=listed("c")),
+        Join(("c",)),
+    ),
+    "the same, they run, and one more is restored and stopped": (
+        plan(*(restored(n, running=True, answering=True) for n in "ab"), restored("c"), members=listed("c")),
+        Rolling((), ("c",)),
+    ),
+    "the same, they run without a leader": (
+        plan(*(restored(n, running=True, answering=True) for n in "ab"), empty("c"), members=listed("c"), leader="-"),
+        ("no quorum", "c"),
+    ),
+    "two restored, one empty and not chosen": (
+        plan(restored("a"), restored("b"), empty("c", chosen=False)),
+        Rolling((), ("a", "b"), ("c",)),
+    ),
+    "two restored, one begins a cluster of its own": (
+        plan(restored("a"), restored("b"), lonely("c", running=True)),
+        ("a log of a first start", "c"),
+    ),
+    "two restored ones run, one has the log of a first start": (
+        plan(*(restored(n, running=True, answering=True) for n in "ab"), lonely("c"), members=listed("c")),
+        ("move member/ out", "c"),
+    ),
+    "two restored, one off": (plan(restored("a"), restored("b"), off("c")), Rolling((), ("a", "b"))),
+    "one restored, two empty": (plan(restored("a"), empty("b"), empty("c")), ("no data on b, c", "b")),
+    "one restored, one off, one empty": (plan(restored("a"), off("b"), empty("c")), Rolling((), ("a",), ("c",))),
+    "one restored, one stopped and not chosen, one empty": (
+        plan(restored("a"), restored("b", chosen=False), empty("c")),
+        ("cannot become ready", "b"),
+    ),
+    "all restored": (plan(*all_of(restored)), Rolling((), NAMES)),
+    "restored, markers of before the restore left, one empty": (
+        plan(restored("a", established=MARKER), restored("b"), empty("c")),
+        ("no data on c", "c"),
+    ),
+    "restored with a new token, which the inventory lacks": (
+        plan(*(restored(n, data=replace(data(n, led=False, snapshot=True), cluster_id=9)) for n in "ab"), empty("c")),
+        ("cluster.token", "a"),
+    ),
+    "restored with a new token, and an old marker is left": (
+        plan(
+            *(restored(n, data=replace(data(n, led=False, snapshot=True), cluster_id=9)) for n in "ab"),
+            empty("c", established=MARKER),
+        ),
+        ("more than one cluster", "a"),
     ),
     # -- contradictions on a live cluster
     "data of another cluster": (
@@ -400,7 +455,7 @@ def check(states: list[MemberState], members: MemberList | None, found: Plan) ->
         for state in without:
             assert state.name not in started, context
         if without:
-            led = [state for state in seen if state.data and state.data.had_leader(3)]
+            led = [state for state in seen if state.data and state.data.has_past(3)]
             working = [state for state in seen if state.answering and state.data]
             assert len(working) >= 2 if members else (not led and len(seen) == 3), context
         for host in touched:

@@ -61,18 +61,33 @@ def test_static_ids_are_those_of_the_real_cluster(version: str) -> None:
 
 @both
 @pytest.mark.parametrize(
-    ("segment", "name", "had_leader"),
-    [("alone", "a", False), ("two-a", "a", True), ("three-c", "c", True), ("rotated", "a", True)],
+    ("segment", "name", "past"),
+    [
+        ("alone", "a", False),
+        ("two-a", "a", True),
+        ("three-c", "c", True),
+        ("rotated", "a", True),
+        ("restored", "a", True),
+    ],
 )
-def test_wal_head(version: str, segment: str, name: str, had_leader: bool) -> None:
+def test_wal_head(version: str, segment: str, name: str, past: bool) -> None:
     found = read_ids(head(version, segment))
     base = expected(version) if segment != "rotated" else expected(version)[:1]
     ids = static_ids({member.name: [member.peer_url] for member in base}, TOKEN)
     assert (found.member_id, found.cluster_id) == (ids.members[name], ids.cluster_id)
-    assert found.had_leader(len(base)) is had_leader
+    assert found.has_past(len(base)) is past
     short = read_ids(head(version, segment)[:128])
     assert (short.member_id, short.cluster_id) == (found.member_id, found.cluster_id)
-    assert short.had_leader(len(base)), "what was not read may hold anything"
+    assert short.has_past(len(base)), "what was not read may hold anything"
+
+
+@both
+def test_a_restored_log_is_that_of_a_bootstrap_but_for_its_snapshot(version: str) -> None:
+    """`snapshot restore` writes what a first start writes: the snapshot alone tells that there is a key space."""
+    restored, alone = read_ids(head(version, "restored")), read_ids(head(version, "alone"))
+    assert (restored.member_id, restored.cluster_id) == (alone.member_id, alone.cluster_id)
+    assert (restored.last_index, restored.complete, restored.snapshot) == (3, True, True)
+    assert (alone.last_index, alone.complete, alone.snapshot) == (3, True, False)
 
 
 def damaged(at: int) -> bytes:
@@ -100,7 +115,7 @@ def test_wal_head_malformed(content: bytes, seen: str) -> None:
 
 def test_damage_behind_the_ids_means_that_the_history_is_unknown() -> None:
     at = head("3.5", "alone").index(b"peerURLs")
-    assert read_ids(damaged(at)).had_leader(3)
+    assert read_ids(damaged(at)).has_past(3)
 
 
 @pytest.mark.parametrize("cut", range(0, 1024, 7))
@@ -111,7 +126,7 @@ def test_a_cut_head_never_looks_like_a_log_without_a_leader(cut: int) -> None:
         found = read_ids(whole[: min(cut, len(end))])
     except ValueError:
         return
-    assert found.had_leader(3)
+    assert found.has_past(3)
 
 
 @both

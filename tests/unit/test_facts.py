@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import gzip
+import shlex
+import subprocess
 import time
 from pathlib import Path
 
@@ -77,19 +79,66 @@ def test_data_directories() -> None:
     assert data(rc=44) == facts.DataFacts()
     assert data("700 etcd", "").exists
     assert data("700 etcd", "default ").foreign == ("default",)
-    assert data("700 etcd", "member ", "none").ids is None
-    assert data("700 etcd", "member ", "none").unreadable == ""
+    assert data("700 etcd", "member ", "0", "none").ids is None
+    assert data("700 etcd", "member ", "0", "none").unreadable == ""
     recorded = next(Path(__file__).parent.glob("fixtures/etcd-3.4/**/*wal*"))
-    real = data("700 etcd", "member ", wal(recorded.read_bytes()))
+    real = data("700 etcd", "member ", "0", wal(recorded.read_bytes()))
     assert real.ids is not None
     assert real.unreadable == ""
 
 
 @pytest.mark.parametrize("text", [wal(b"\0" * 100), wal(b"hello, world, this is no log"), "####", "aGVsbG8="])
 def test_damaged_data_is_unreadable_and_never_absent(text: str) -> None:
-    found = data("700 etcd", "member ", text)
+    found = data("700 etcd", "member ", "0", text)
     assert found.ids is None
     assert found.unreadable
+
+
+FIXTURES = Path(__file__).parent / "fixtures"
+
+
+def probed(folder: Path) -> facts.DataFacts:
+    """What the probe's own shell reads of a data directory."""
+    script = facts._data(shlex.quote(str(folder)))
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
+    return facts._read_data(CommandResult(done.returncode, done.stdout, done.stderr))
+
+
+@pytest.mark.parametrize(
+    ("segment", "snap", "past"),
+    [("alone", False, False), ("alone", True, True), ("restored", True, True), ("restored", False, True)],
+)
+@pytest.mark.parametrize("version", ["3.4", "3.5"])
+def test_a_snapshot_is_a_past(tmp_path: Path, version: str, segment: str, snap: bool, past: bool) -> None:
+    """In the log or beside it: one without the other is what a restore that was cut off, or an odd one, leaves."""
+    for name in ("wal", "snap"):
+        (tmp_path / "member" / name).mkdir(parents=True)
+    content = (FIXTURES / f"etcd-{version}" / f"{segment}.wal").read_bytes()
+    (tmp_path / "member/wal/0000000000000000-0000000000000000.wal").write_bytes(content)
+    if snap:
+        (tmp_path / "member/snap/0000000000000001-0000000000000003.snap").write_bytes(b"x")
+    found = probed(tmp_path)
+    assert found.unreadable == ""
+    assert found.ids is not None
+    assert found.ids.has_past(3) is past
+
+
+@pytest.mark.parametrize(
+    ("files", "unreadable"),
+    [
+        ({}, ""),
+        ({"snap/db": 20480}, ""),  # what a first start leaves that was cut off before its log was made
+        ({"snap/db": 131072 + 1}, "its log is gone: there is no member/wal/*.wal, but a database"),
+        ({"snap/db": 20480, "snap/1-3.snap": 9}, "its log is gone: there is no member/wal/*.wal, but a snapshot"),
+    ],
+)
+def test_data_without_a_log(tmp_path: Path, files: dict[str, int], unreadable: str) -> None:
+    (tmp_path / "member/wal").mkdir(parents=True)
+    for name, size in files.items():
+        (tmp_path / "member" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "member" / name).write_bytes(bytes(size))
+    found = probed(tmp_path)
+    assert (found.ids, found.unreadable) == (None, unreadable)
 
 
 def pairs(keys: str, **files: str) -> dict[str, facts.PairFacts]:

@@ -35,6 +35,7 @@ def render(template: str, host: Any, **more: Any) -> str:
         "paths": HostPaths.of(host),
         "binary": "/usr/bin/etcd",
         "unsupported_arch": "",
+        "initial_cluster_state": "new",
         "service": OpenRC().environment(),
         "endpoints": ["https://a:2379", "https://b:2379"],
         **more,

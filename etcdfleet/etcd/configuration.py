@@ -1,0 +1,43 @@
+"""What a change of etcd's configuration file means to a member that runs, and to one that is to start."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+import yaml
+
+ClusterState: TypeAlias = Literal["new", "existing"]
+"""``initial-cluster-state``: whether a member without data begins a new cluster with the others, or joins theirs."""
+
+BOOTSTRAP_KEYS = frozenset({"initial-cluster", "initial-cluster-state", "initial-cluster-token"})
+"""What etcd reads only while there is no log in its data directory (``bootstrap`` in ``server/etcdserver``, in 3.4
+``NewServer``; measured with 3.4.23, 3.5.1 and 3.5.30: restarts with other values change nothing)."""
+
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def state_in(content: bytes | None) -> ClusterState | None:
+    """The ``initial-cluster-state`` of a configuration file; None where it says neither."""
+    found = (_parsed(content) or {}).get("initial-cluster-state")
+    return found if found in ("new", "existing") else None
+
+
+def needs_restart(there: bytes, wanted: bytes) -> bool:
+    """Whether a member that runs with the file ``there`` must be restarted for ``wanted`` to take effect.
+
+    Not for another comment, nor for a key that counts at a first start alone. A file that cannot be read always does.
+    """
+    before, after = _parsed(there), _parsed(wanted)
+    if before is None or after is None:
+        return True
+    return {key: value for key, value in before.items() if key not in BOOTSTRAP_KEYS} != {
+        key: value for key, value in after.items() if key not in BOOTSTRAP_KEYS
+    }
+
+
+def _parsed(content: bytes | None) -> dict[str, Any] | None:
+    try:
+        found = yaml.load(content or b"", Loader=_LOADER)  # noqa: S506  a safe one
+    except (yaml.YAMLError, UnicodeDecodeError):
+        return None
+    return found if isinstance(found, dict) else None
