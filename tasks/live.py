@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 from nornir.core.task import Result, Task
 
 from etcdfleet.errors import FleetError, VerificationError
 from etcdfleet.etcd.ctl import all_endpoints, etcdctl, local_endpoint
+from etcdfleet.etcd.equal import CONFIRMATIONS, PAUSE_SECONDS, divergence
 from etcdfleet.etcd.view import (
     EndpointHealth,
     EndpointStatus,
@@ -85,7 +87,19 @@ def ask_others(site: Site) -> MemberList | None:
 
 
 def ask_cluster(site: Site, members: MemberList) -> ClusterView:
-    """Asks all members of the list at the client URLs that they advertise now. Raises `FleetError`."""
+    """Asks all members of the list at the client URLs that they advertise now. Raises `FleetError`.
+
+    Members that seem to hold different data are asked again: what one look shows of that may be an accident of timing.
+    """
+    for _ in range(CONFIRMATIONS):
+        view = _ask_cluster(site, members)
+        if not divergence(view.statuses):
+            return view
+        time.sleep(PAUSE_SECONDS)
+    return _ask_cluster(site, members)
+
+
+def _ask_cluster(site: Site, members: MemberList) -> ClusterView:
     endpoints = [url for member in members.members for url in member.client_urls[:1]]
     if not endpoints:
         raise VerificationError(

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from etcdfleet.cli import Run
 from etcdfleet.errors import UsageError
+from etcdfleet.etcd.equal import CONFIRMATIONS, PAUSE_SECONDS, divergence
 from etcdfleet.etcd.expected import expected_member, expected_members
 from etcdfleet.etcd.overview_data import ClusterOverview, LastRun, MemberView
 from etcdfleet.report.model import deepest_cause, failure_of
@@ -34,6 +35,7 @@ def show(run: Run) -> None:
     seen: dict[str, MemberView] = {}
     _also_failed(run, seen, run.step("look", look, seen=seen, list_on=_first_hosts(run)))
     _without_lists(run, seen)
+    _look_again_at_data(run, seen)
     found = overviews(run, _with_last_runs(run, seen))
     by_name = {cluster.name: cluster for cluster in found}
     if run.good_hosts:
@@ -82,6 +84,7 @@ def watch(run: Run, seconds: float) -> None:
             results = quiet.run(look, on_failed=True, seen=seen, list_on=_first_hosts(run), tolerant=True)
             _also_failed(run, seen, results)
             _without_lists(run, seen)
+            _look_again_at_data(run, seen)
             if run.record.stopping:
                 return
             now = datetime.now(UTC)
@@ -138,8 +141,27 @@ def _without_lists(run: Run, seen: dict[str, MemberView]) -> None:
         chosen.run(list_members, on_failed=True, seen=seen)
 
 
+def _look_again_at_data(run: Run, seen: dict[str, MemberView]) -> None:
+    """Where members seem to hold different data, asks them again: one look may be wrong about that."""
+    for _ in range(CONFIRMATIONS):
+        hosts = frozenset(
+            host
+            for names in run.clusters.values()
+            if divergence(view.status for name in names if (view := seen.get(name)) and view.status)
+            for host in names
+        )
+        if not hosts:
+            return
+        time.sleep(PAUSE_SECONDS)
+        again: dict[str, MemberView] = {}
+        chosen = run.nornir.with_processors([]).filter(filter_func=lambda host, among=hosts: host.name in among)
+        chosen.run(look, on_failed=True, seen=again, list_on=(), tolerant=True)
+        for host, view in again.items():
+            seen[host] = replace(view, members=seen[host].members) if host in seen else view
+
+
 def _also_failed(run: Run, seen: dict[str, MemberView], results: AggregatedResult) -> None:
-    """Adds the hosts on which looking failed for a reason that nobody had thought of."""
+    """Adds the hosts on which looking failed for an unexpected reason."""
     for host, result in results.items():
         if host in seen or not result.failed:
             continue

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from etcdfleet.etcd.equal import divergence
 from etcdfleet.etcd.gates import MAX_LAG
 from etcdfleet.etcd.ids import hex_id
 from etcdfleet.etcd.view import (
@@ -73,6 +74,11 @@ def skipped(check: str, why: str) -> Finding:
     return Finding(check, True, why, level="skipped")
 
 
+DIVERGED = (
+    "take a snapshot of each member now (etcdctl snapshot save), and let no client read from the one that differs; then"
+    " replace it: docs/hosts.md, A member with other data"
+)
+"""What to do when members do not hold the same data."""
 SERVED = "certificate served on"
 """How the checks begin that read a certificate back from a port."""
 _MEASURED = frozenset({"database size"})
@@ -126,7 +132,7 @@ def verify(
         _health(expected, by_health),
         *_agreement(by_status, missing, members, max_lag),
         _alarms(by_status, missing),
-        _equal_hashes(by_hash, [member.name for member in expected]),
+        _equal_data(by_status) or _equal_hashes(by_hash, [member.name for member in expected]),
         _size(by_status, missing, quota_bytes or 2 * 1024**3),
     )
 
@@ -248,6 +254,20 @@ def _alarms(statuses: Mapping[str, EndpointStatus], missing: Mapping[str, str]) 
     return Finding("alarms", False, "; ".join(raised), remedy)
 
 
+def _equal_data(statuses: Mapping[str, EndpointStatus]) -> Finding | None:
+    """What hashes at the lowest common revision cannot show: a member that lacks what the others share."""
+    found = divergence(statuses.values())
+    if found is None:
+        return None
+    names = {status.member_id: name for name, status in statuses.items()}
+    return failed(
+        "equal data",
+        found.told(lambda status: names[status.member_id]),
+        "a member began with an empty or an older database, or a fault of a disk or of etcd let the data drift apart",
+        DIVERGED,
+    )
+
+
 def _equal_hashes(hashes: Mapping[str, HashKV], names: Sequence[str]) -> Finding:
     missing = [name for name in names if name not in hashes]
     told = ", ".join(f"{name} {found.hash:08x}" for name, found in hashes.items())
@@ -268,7 +288,7 @@ def _equal_hashes(hashes: Mapping[str, HashKV], names: Sequence[str]) -> Finding
             "equal data",
             False,
             f"the members' key spaces differ: {told}",
-            "take a snapshot of each member now; find the one that differs, remove it, and add it again empty",
+            DIVERGED,
         )
     return Finding("equal data", True, f"hash {next(iter(hashes.values())).hash:08x} on all {len(names)} members")
 

@@ -6,8 +6,9 @@ compared with a tolerance, in entries.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
+from etcdfleet.etcd.equal import divergence
 from etcdfleet.etcd.ids import hex_id
 from etcdfleet.etcd.view import EndpointHealth, EndpointStatus, Member, MemberList, address
 
@@ -26,7 +27,8 @@ def may_restart(
     """Return why the member of this name must not be taken down now, or None.
 
     Every *other* member of the list must have started, be a voter, be healthy, agree on leader and term, and have
-    applied what the most advanced one has. The member itself may be in any state. A cluster of one has no others, and
+    applied what the most advanced one has; and no member that answers, itself included, may hold other data than the
+    rest. Otherwise the member itself may be in any state. A cluster of one has no others, and
     one of two loses its quorum for the time of the restart: both are allowed, there is no other way.
     """
     if name not in {member.name for member in members.members}:
@@ -37,6 +39,9 @@ def may_restart(
             return f"{_name(member)} is a learner, and does not count for the quorum"
         if not member.started:
             return f"{_name(member)} has never started"
+    statuses = tuple(statuses)
+    if found := divergence(statuses):
+        return f"members do not hold the same data: {found.told(_named(members))}"
     return _trouble(others, others, statuses, healths, members.cluster_id, max_lag)
 
 
@@ -49,12 +54,16 @@ def caught_up(
 ) -> str | None:
     """Return why the member of this name is not fully back yet, or None.
 
-    It is back when it is healthy, agrees with all members that answer on leader and term, and has applied what the most
-    advanced of them has.
+    It is back when it is healthy, agrees with all members that answer on leader and term, has applied what the most
+    advanced of them has, and holds the same data.
     """
     judged = [member for member in members.members if member.name == name]
     if not judged:
         return f"{name} is not in the member list"
+    statuses = tuple(statuses)
+    found = divergence(statuses)
+    if found and found.concerns(judged[0].id):
+        return f"{name} does not hold the same data as others: {found.told(_named(members))}"
     return _trouble(judged, members.members, statuses, healths, members.cluster_id, max_lag)
 
 
@@ -96,6 +105,11 @@ def _only_full(health: EndpointHealth) -> bool:
     # 3.5 calls a member with this alarm unhealthy. It takes part in the quorum all the same, and a restart with a
     # larger quota is one of the ways out.
     return health.error.strip() == "Active Alarm(s): NOSPACE"
+
+
+def _named(members: MemberList) -> Callable[[EndpointStatus], str]:
+    names = {member.id: _name(member) for member in members.members}
+    return lambda status: names.get(status.member_id, hex_id(status.member_id))
 
 
 def _name(member: Member) -> str:

@@ -9,7 +9,8 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from etcdfleet.etcd.checks import QUOTA_WARNING
+from etcdfleet.etcd.checks import DIVERGED, QUOTA_WARNING
+from etcdfleet.etcd.equal import divergence
 from etcdfleet.etcd.gates import MAX_LAG
 from etcdfleet.etcd.ids import hex_id
 from etcdfleet.etcd.overview_data import ClusterOverview, Concern, Level, MemberView
@@ -40,6 +41,7 @@ def overview(
     concerns = list(lost)
     concerns += _leadership(views, members, expected, election_seconds, gone)
     concerns += _identity(views)
+    concerns += _equal_data(views)
     concerns += _alarms(views)
     concerns += _members(views, expected, members)
     concerns += _progress(views, electing=bool(gone))
@@ -184,6 +186,15 @@ def _identity(views: Sequence[MemberView]) -> Iterator[Concern]:
             hosts,
             "compare cluster.token and the data directories; deploy never deletes data",
         )
+
+
+def _equal_data(views: Sequence[MemberView]) -> Iterator[Concern]:
+    hosts = {view.status.member_id: view.host for view in views if view.status}
+    found = divergence(view.status for view in views if view.status)
+    if found:
+        told = found.told(lambda status: hosts[status.member_id])
+        wrong = tuple(hosts[status.member_id] for status in found.odd or found.differ)
+        yield Concern(Level.BROKEN, f"members do not hold the same data: {told}", wrong, DIVERGED)
 
 
 def _alarms(views: Sequence[MemberView]) -> Iterator[Concern]:
