@@ -28,7 +28,8 @@ from etcdfleet.settings.models import HostSettings
 _OS_RELEASE = "/etc/os-release"
 _NOT_THERE = 44
 _GZIP = b"\x1f\x8b"
-_IDS_BYTES = 1024
+_IDS_BYTES = 4096
+_FIRST_SEGMENT = "0000000000000000-0000000000000000.wal"
 _EMPTY_DATABASE_BYTES = 128 * 1024
 """A database that holds nothing but etcd's own buckets is smaller: 20 KiB were measured with 3.4.23 and 3.5.1."""
 # Names of architectures as kernels and package managers write them, and as Go (so etcd's releases) does.
@@ -198,7 +199,8 @@ set -- {data}/member/snap/*.snap
 [ -e "$1" ] && echo $# || echo 0
 set -- {data}/member/wal/*.wal
 [ -e "$1" ] || {{ echo none; stat -c %s {data}/member/snap/db 2>/dev/null; exit 0; }}
-# On a member that was established, the ids are enough; else it matters how far the log of its first start came.
+echo "${{1##*/}}"
+# On a member that was established, ids and birth are enough; else it matters how far the log of its first start came.
 if [ -e {ESTABLISHED} ]; then head -c {_IDS_BYTES} "$1" | base64; exit; fi
 head -c {HEAD_BYTES} "$1" | gzip -c | base64"""
 
@@ -298,9 +300,10 @@ def _read_data(result: CommandResult) -> DataFacts:
         lost = f"its log is gone: there is no member/wal/*.wal, but {'a snapshot' if snapshots else 'a database'}"
         return replace(facts, unreadable=lost if snapshots or size > _EMPTY_DATABASE_BYTES else "")
     try:
-        head = base64.b64decode("".join(encoded))
+        segment, *lines = encoded
+        head = base64.b64decode("".join(lines))
         head = gzip.decompress(head) if head.startswith(_GZIP) else head
-        ids = read_ids(head)
+        ids = read_ids(head, first=segment == _FIRST_SEGMENT)
         return replace(facts, ids=replace(ids, snapshot=ids.snapshot or snapshots))
     except (ValueError, OSError, EOFError) as error:
         return replace(facts, unreadable=str(error))

@@ -30,11 +30,14 @@ it:
 - the same without a marker (a cluster that was set up by hand, or a lost ``/etc``): its log has entries of a
   leader; a quorum had data once and has not now, so data were lost. A log that cannot be read to its end counts as
   such a log;
+- the two have begun a log of a first start already (they booted): they count as empty, and nothing is started;
 - its log ends with the bootstrap entries, because it was cut off ever since: then what it holds was never promised to
   any client, and the two that did work are gone with their data and markers; there is nothing left to overrule;
 - the data are lost but a marker is left on any of the hosts: the marker closes rule 1;
 - the third answers, without a quorum (3.4 lists members from memory, also without one): rule 2 wants a quorum to
   answer;
+- two members were restored from a snapshot, and the third holds data from before, or a log of a first start: nothing is
+  started beside such data, since raft would believe them;
 - two hosts booted with empty data directories and etcd started there before anyone looked: their list has never seen
   the third, though a marker says that it was a member; nothing is touched any more.
 
@@ -218,7 +221,8 @@ def _contradiction(
     return (
         _clusters_differ(seen, member_list)
         or _member_twice(seen)
-        or _log_without_database(states)
+        or _two_lives(states)
+        or _hollow_majority(states)
         or (_against_list(states, expected, ids, member_list) if member_list else _against_markers(states, ids))
     )
 
@@ -259,20 +263,48 @@ def _member_twice(seen: Sequence[MemberState]) -> Refuse | None:
     return None
 
 
-def _log_without_database(states: Sequence[MemberState]) -> Refuse | None:
-    """A log of a first start beside restored data: raft takes it for one that has caught up, see rule 2."""
-    seen = [state for state in states if state.seen and state.data]
-    hollow = [state for state in seen if state.data and not state.data.has_past(len(states))]
-    restored = [state for state in seen if state.data and state.data.snapshot]
-    if not hollow or not restored:
+def _two_lives(states: Sequence[MemberState]) -> Refuse | None:
+    """Data from before a restore, or from beside it, next to restored data, under the same ids (the same token).
+
+    Raft cannot tell them apart: a log of a first start passes for one that has caught up (see rule 2), and an old,
+    longer one makes its member leader, which undoes the restore on the others without an error (measured with 3.4.23).
+    """
+    seen = [(state, state.data) for state in states if state.seen and state.data]
+    restored = [state for state, data in seen if data.birth == "restore"]
+    others = [(state, data) for state, data in seen if data.birth == "bootstrap"]
+    if not others or not restored:
         return None
-    told = ", ".join(_hosts(hollow))
+    hollow = [state for state, data in others if not data.has_past(len(states))]
+    hosts, told = _hosts(state for state, _ in others), ", ".join(_hosts(restored))
+    where = ", ".join(hosts)
+    if len(hollow) == len(others):
+        what = f"{where}: a log of a first start, which never held any data, next to restored data on {told}"
+        why = "nothing was ever stored there"
+    else:
+        what = f"{where}: data from before the restore, under the same token, next to restored data on {told}"
+        why = (
+            "keep it until you know that it is not needed; if the restore was a mistake, move the restored data instead"
+        )
     return Refuse(
-        f"{told}: a log of a first start, which never held any data, while {', '.join(_hosts(restored))} hold a"
-        " snapshot",
+        what,
+        hosts,
+        f"on {where}, stop etcd, move member/ out of the data directory and remove /etc/etcd/cluster.json ({why}), then"
+        " run again: an empty member gets everything from the others",
+    )
+
+
+def _hollow_majority(states: Sequence[MemberState]) -> Refuse | None:
+    """Members that began anew, enough to elect a leader among themselves, over the one that has the data."""
+    seen = [(state, state.data) for state in states if state.seen and state.data]
+    hollow = [state for state, data in seen if not data.has_past(len(states))]
+    holders = _hosts(state for state, data in seen if data.has_past(len(states)))
+    if not holders or len(hollow) < len(states) // 2 + 1:
+        return None
+    return Refuse(
+        f"{', '.join(_hosts(hollow))} have the log of a first start, without data, and are a majority, while the data"
+        f" are on {', '.join(holders)}: started together, they could overrule it",
         _hosts(hollow),
-        f"on {told}, stop etcd and move member/ out of the data directory (nothing was ever stored there), then run"
-        " again: as an empty member it gets everything from the others",
+        f"start none of them; keep the data directory of {', '.join(holders)}: {_RESTORE}",
     )
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
 
 HEAD_BYTES = 65536
 """How much of a segment to read. The ids are in the first 100 bytes; the rest decides whether the cluster ever had a
@@ -23,9 +24,13 @@ leader (three bootstrap entries take about 500 bytes, and a 3.4 member that wait
 time-out). What is not written yet is zeros, so the head of a young log compresses to nothing."""
 
 _METADATA, _ENTRY, _STATE, _CRC, _SNAPSHOT = 1, 2, 3, 4, 5
+# Where term and raft index are: Entry{1: type, 2: term, 3: index}, HardState{1: term, 2: vote, 3: commit},
+# Snapshot{1: index, 2: term}.
+_POSITIONS = {_ENTRY: (2, 3), _STATE: (1, 3), _SNAPSHOT: (2, 1)}
 _CASTAGNOLI = 0x82F63B78
 
 _Record = tuple[int, int, bytes]  # type, crc, data
+Birth: TypeAlias = Literal["", "bootstrap", "restore", "join"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,10 @@ class DataIds:
     ``snapshot`` says that there is a raft snapshot: a record of one with an index above 0 in the log, or a ``.snap``
     file beside it. A bootstrap writes neither. ``snapshot restore`` writes both, and a log that is otherwise that of a
     bootstrap (``saveWALAndSnap`` in ``etcdutl/snapshot/v3_snapshot.go``): the key space is in the database alone.
+
+    ``birth`` is how the log began: with its own ``bootstrap``, with a ``restore``, or empty, to ``join`` others; it is
+    empty where that cannot be told. Terms tell: the first election makes it 2, so whoever joins begins with that at
+    least, and a snapshot of term 1 is none that a running etcd has taken.
     """
 
     member_id: int
@@ -46,6 +55,7 @@ class DataIds:
     last_index: int = 0
     complete: bool = False
     snapshot: bool = False
+    birth: Birth = ""
 
     def has_past(self, members: int) -> bool:
         """Whether this data may hold what was promised to a client, in a cluster of so many initial members.
@@ -56,9 +66,10 @@ class DataIds:
         return self.snapshot or self.last_index > members or not self.complete
 
 
-def read_ids(head: bytes) -> DataIds:
+def read_ids(head: bytes, *, first: bool = True) -> DataIds:
     """Return the ids in the head of a WAL segment (``member/wal/*.wal``, any of them; the first tells most).
 
+    ``first`` says that it is the very first segment of the member's life, and none from which older ones were purged.
     ``head`` is the start of the file, at least a hundred bytes; with ``HEAD_BYTES`` it also tells whether the cluster
     ever had a leader or was restored. Raises ``ValueError`` saying what was seen when this is no segment, a damaged or
     an empty one.
@@ -77,32 +88,41 @@ def read_ids(head: bytes) -> DataIds:
     member, cluster = fields.get(1, 0), fields.get(2, 0)
     if not (isinstance(member, int) and isinstance(cluster, int) and member and cluster):
         raise ValueError("WAL metadata without a member id or without a cluster id")
-    return _history(DataIds(member, cluster), records, crc)
+    found = _history(DataIds(member, cluster), records, crc)
+    return found if first else replace(found, birth="")
 
 
 def _history(ids: DataIds, records: Generator[_Record, None, bool], crc: int) -> DataIds:
-    """Add what the remaining records tell: the highest raft index, a snapshot, whether they reach the written end."""
-    last, snapshot = 0, False
+    """Add what the remaining records tell, up to the end of what was written or to the first one that is not whole."""
     while True:
         try:
             kind, seen, data = next(records)
         except StopIteration as end:
-            return replace(ids, last_index=last, complete=bool(end.value), snapshot=snapshot)
+            return replace(ids, complete=bool(end.value))
         except ValueError:
-            # A torn tail: etcd repairs it at its start; what it held is unknown.
-            return replace(ids, last_index=last, snapshot=snapshot)
+            return ids  # a torn tail: etcd repairs it at its start; what it held is unknown
         if kind == _CRC:
             crc = seen
             continue
         crc = _crc32c(data, crc)
         if crc != seen:
-            return replace(ids, last_index=last, snapshot=snapshot)
-        # Entry{1: type, 2: term, 3: index}, HardState{1: term, 2: vote, 3: commit}, Snapshot{1: index, 2: term}
-        position = {_ENTRY: 3, _STATE: 3, _SNAPSHOT: 1}.get(kind)
-        if position:
-            value = _fields(data).get(position, 0)
-            index = value if isinstance(value, int) else 0
-            last, snapshot = max(last, index), snapshot or (kind == _SNAPSHOT and index > 0)
+            return ids
+        if kind in _POSITIONS:
+            ids = _with_record(ids, kind, _fields(data))
+
+
+def _with_record(ids: DataIds, kind: int, fields: dict[int, int | bytes]) -> DataIds:
+    def number(position: int) -> int:
+        value = fields.get(position, 0)
+        return value if isinstance(value, int) else 0
+
+    term, index = (number(position) for position in _POSITIONS[kind])
+    birth, is_snapshot = ids.birth, kind == _SNAPSHOT and index > 0
+    if not birth and kind == _STATE:
+        birth = "bootstrap" if term == 1 else "join"
+    elif is_snapshot and term == 1:
+        birth = "restore"
+    return replace(ids, last_index=max(ids.last_index, index), snapshot=ids.snapshot or is_snapshot, birth=birth)
 
 
 def _records(head: bytes) -> Generator[_Record, None, bool]:

@@ -36,7 +36,8 @@ MARKER = marker(LIST)
 
 def data(name: str, *, led: bool = True, **more: Any) -> DataIds:
     """A data directory of this cluster; with ``led=False`` of a first start that never came to a quorum."""
-    return replace(DataIds(IDS.members[name], IDS.cluster_id, 40 if led else 3, complete=True), **more)
+    ids = DataIds(IDS.members[name], IDS.cluster_id, 40 if led else 3, complete=True, birth="bootstrap")
+    return replace(ids, **more)
 
 
 def empty(name: str, **more: Any) -> MemberState:
@@ -57,7 +58,7 @@ def live(name: str, **more: Any) -> MemberState:
 
 def restored(name: str, **more: Any) -> MemberState:
     """A member after `snapshot restore`: the log of a bootstrap, and a snapshot."""
-    return empty(name, **{"data": data(name, led=False, snapshot=True), **more})
+    return empty(name, **{"data": data(name, led=False, snapshot=True, birth="restore"), **more})
 
 
 def off(name: str, **more: Any) -> MemberState:
@@ -160,6 +161,22 @@ CASES: dict[str, tuple[Plan, Any]] = {
         plan(empty("a", established=MARKER), empty("b"), off("c")),
         ("no data on a, b", "a"),
     ),
+    "two began anew, the third has the data": (
+        plan(lonely("a"), lonely("b"), stopped("c", established=None)),
+        ("could overrule it", "a"),
+    ),
+    "the same, all marked": (
+        plan(*(lonely(n, established=MARKER) for n in "ab"), stopped("c")),
+        ("could overrule it", "a"),
+    ),
+    "the same, the third is running": (
+        plan(lonely("a"), lonely("b", running=True), live("c", established=None, answering=False)),
+        ("could overrule it", "a"),
+    ),
+    "one began anew, two have the data": (
+        plan(lonely("a"), *(stopped(n, established=None) for n in "bc")),
+        Rolling((), NAMES),
+    ),
     "the marker left cannot be read": (
         plan(empty("a", established={}), empty("b"), empty("c")),
         ("no data on a, b, c", "a"),
@@ -239,6 +256,26 @@ CASES: dict[str, tuple[Plan, Any]] = {
         plan(*(restored(n, running=True, answering=True) for n in "ab"), lonely("c"), members=listed("c")),
         ("move member/ out", "c"),
     ),
+    "two restored, one with data from before, its marker removed": (
+        plan(restored("a"), restored("b"), stopped("c", established=None)),
+        ("data from before the restore", "c"),
+    ),
+    "two restored ones run, a forgotten one comes back with its marker and its data": (
+        plan(
+            *(restored(n, running=True, answering=True, established=MARKER) for n in "ab"),
+            stopped("c"),
+            members=listed("c"),
+        ),
+        ("data from before the restore", "c"),
+    ),
+    "restored long ago, and one has joined since; a power cut": (
+        plan(*(restored(n, established=MARKER) for n in "ab"), stopped("c", data=data("c", birth="join"))),
+        Rolling((), NAMES),
+    ),
+    "restored so long ago that nothing tells it any more": (
+        plan(*(stopped(n, data=data(n, snapshot=True, birth="")) for n in "ab"), stopped("c")),
+        Rolling((), NAMES),
+    ),
     "two restored, one off": (plan(restored("a"), restored("b"), off("c")), Rolling((), ("a", "b"))),
     "one restored, two empty": (plan(restored("a"), empty("b"), empty("c")), ("no data on b, c", "b")),
     "one restored, one off, one empty": (plan(restored("a"), off("b"), empty("c")), Rolling((), ("a",), ("c",))),
@@ -252,12 +289,21 @@ CASES: dict[str, tuple[Plan, Any]] = {
         ("no data on c", "c"),
     ),
     "restored with a new token, which the inventory lacks": (
-        plan(*(restored(n, data=replace(data(n, led=False, snapshot=True), cluster_id=9)) for n in "ab"), empty("c")),
+        plan(
+            *(
+                restored(n, data=replace(data(n, led=False, snapshot=True, birth="restore"), cluster_id=9))
+                for n in "ab"
+            ),
+            empty("c"),
+        ),
         ("cluster.token", "a"),
     ),
     "restored with a new token, and an old marker is left": (
         plan(
-            *(restored(n, data=replace(data(n, led=False, snapshot=True), cluster_id=9)) for n in "ab"),
+            *(
+                restored(n, data=replace(data(n, led=False, snapshot=True, birth="restore"), cluster_id=9))
+                for n in "ab"
+            ),
             empty("c", established=MARKER),
         ),
         ("more than one cluster", "a"),

@@ -71,7 +71,8 @@ def test_static_ids_are_those_of_the_real_cluster(version: str) -> None:
     ],
 )
 def test_wal_head(version: str, segment: str, name: str, past: bool) -> None:
-    found = read_ids(head(version, segment))
+    found = read_ids(head(version, segment), first=segment != "rotated")
+    assert found.birth == {"rotated": "", "restored": "restore"}.get(segment, "bootstrap")
     base = expected(version) if segment != "rotated" else expected(version)[:1]
     ids = static_ids({member.name: [member.peer_url] for member in base}, TOKEN)
     assert (found.member_id, found.cluster_id) == (ids.members[name], ids.cluster_id)
@@ -88,6 +89,11 @@ def test_a_restored_log_is_that_of_a_bootstrap_but_for_its_snapshot(version: str
     assert (restored.member_id, restored.cluster_id) == (alone.member_id, alone.cluster_id)
     assert (restored.last_index, restored.complete, restored.snapshot) == (3, True, True)
     assert (alone.last_index, alone.complete, alone.snapshot) == (3, True, False)
+
+
+def test_a_member_that_joined_did_not_begin_the_log() -> None:
+    """Its log has the others' entries from the first one on; what it says first is their term."""
+    assert read_ids(head("3.5", "joined")).birth == "join"
 
 
 def damaged(at: int) -> bytes:

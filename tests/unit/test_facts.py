@@ -82,14 +82,14 @@ def test_data_directories() -> None:
     assert data("700 etcd", "member ", "0", "none").ids is None
     assert data("700 etcd", "member ", "0", "none").unreadable == ""
     recorded = next(Path(__file__).parent.glob("fixtures/etcd-3.4/**/*wal*"))
-    real = data("700 etcd", "member ", "0", wal(recorded.read_bytes()))
+    real = data("700 etcd", "member ", "0", "0-0.wal", wal(recorded.read_bytes()))
     assert real.ids is not None
     assert real.unreadable == ""
 
 
 @pytest.mark.parametrize("text", [wal(b"\0" * 100), wal(b"hello, world, this is no log"), "####", "aGVsbG8="])
 def test_damaged_data_is_unreadable_and_never_absent(text: str) -> None:
-    found = data("700 etcd", "member ", "0", text)
+    found = data("700 etcd", "member ", "0", "0-0.wal", text)
     assert found.ids is None
     assert found.unreadable
 
