@@ -1,7 +1,8 @@
 """What labs share on one machine: requirements, a lock, who uses which subnet, and settings of the kernel.
 
-Settings (IP forwarding, the emulator for ARM programs) are changed for the first lab that needs them and put back as
-they were when the last lab goes. The notes for that are in ``/run/etcdfleet-lab`` and are void after a reboot.
+Settings (IP forwarding, inotify instances, the emulator for ARM programs) are changed for the first lab that needs them
+and put back as they were when the last lab goes. The notes for that are in ``/run/etcdfleet-lab`` and are void after a
+reboot.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from lab.state import Lab, write_atomic
 
 NOTES = Path("/run/etcdfleet-lab")
 FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
+INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
+INOTIFY_INSTANCES = 1024
+"""A systemd host takes about six, its systemd ends without, and all hosts share root's share: 128 on Debian."""
 BINFMT = Path("/proc/sys/fs/binfmt_misc")
 ARM_ENTRY = "etcdfleet-lab-arm"
 ARM_EMULATOR = Path("/usr/bin/qemu-arm-static")
@@ -91,12 +95,17 @@ def used_subnets() -> list[IPv4Network]:
 
 
 def register(lab: Lab) -> None:
-    """Note the lab and turn on IP forwarding. Call it under ``lock``."""
+    """Note the lab, turn on IP forwarding, and allow enough inotify instances. Call it under ``lock``."""
     notes = _read_notes()
     notes["labs"][lab.id] = {"dir": str(lab.dir), "subnet": str(lab.subnet)}
     notes.setdefault("ip_forward", FORWARD.read_text().strip())
+    raised = int(INOTIFY.read_text()) < INOTIFY_INSTANCES
+    if raised:
+        notes.setdefault("inotify", INOTIFY.read_text().strip())
     _write_notes(notes)
     FORWARD.write_text("1")
+    if raised:
+        INOTIFY.write_text(str(INOTIFY_INSTANCES))
 
 
 def registered(identity: str) -> bool:
@@ -116,6 +125,8 @@ def release(identity: str) -> None:
         return
     if "ip_forward" in notes:
         FORWARD.write_text(notes["ip_forward"])
+    if "inotify" in notes:
+        INOTIFY.write_text(notes["inotify"])
     if (BINFMT / ARM_ENTRY).exists():
         (BINFMT / ARM_ENTRY).write_text("-1")
     if notes.get("mounted_binfmt") and (BINFMT / "register").exists():

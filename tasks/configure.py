@@ -9,7 +9,9 @@ from nornir.core.exceptions import NornirSubTaskError
 from nornir.core.task import Result, Task
 from nornir_jinja2.plugins.tasks import template_file
 
+from etcdfleet.certs import Certificate, readable
 from etcdfleet.etcd.configuration import ClusterState, needs_restart, state_in
+from etcdfleet.etcd.tls_settings import check_suites, check_tls, tls_settings
 from etcdfleet.facts import FileFacts
 from etcdfleet.paths import CONFIG, ETCDCTL_ENVIRONMENT, HostPaths, mark_restart_pending
 from etcdfleet.remote import RemoteFile
@@ -32,10 +34,12 @@ def configure(
     ``final`` names for the host's cluster, CAs that need not be trusted any more are removed from the trust anchors
     (see `tasks.trust.no_longer_needed`). Result: ``result`` is a `StepOutcome`, ``changed`` as it says, ``diff`` a
     unified diff of all files that differ. Raises `RemoteError` when a file cannot be placed (nothing is half replaced),
-    `UsageError` for a faulty template.
+    `UsageError` for a faulty template, `VerificationError` for settings of TLS that this etcd would ignore or that none
+    of its certificates fits.
     """
     site = site_of(task)
     seen = site.observe()
+    check_tls(site.settings, seen.installed.version)
     state: ClusterState | None = None
     if fresh is not None:
         state = "new" if task.host.name in fresh else "existing"
@@ -49,6 +53,7 @@ def configure(
     changes += ["etcd is enabled at boot"] if enable else []
     diff = "".join(unified_diff(seen.facts.files.get(file.path), file) for file in different)
     if changes and not task.is_dry_run():
+        check_suites(site.settings, _shown(seen))
         _place(site, seen, [*anchor_files(anchors), *different], enable, stale)
         site.forget()
     summary = f"{len(different)} of {len(wanted)} files differ" if different else "files as wanted"
@@ -56,6 +61,11 @@ def configure(
     return Result(
         task.host, result=StepOutcome(summary, tuple(changes), restart=restart), changed=bool(changes), diff=diff
     )
+
+
+def _shown(seen: Observed) -> dict[str, Certificate]:
+    found = {role: readable(pair.pem) for role, pair in seen.facts.pairs.items()}
+    return {role: certificates[0] for role, certificates in found.items() if certificates}
 
 
 def _ended_trust(
@@ -92,6 +102,7 @@ def template_variables(site: Site, seen: Observed, state: ClusterState | None = 
         "binary": seen.installed.binary,
         "unsupported_arch": unsupported_arch(seen.facts.architecture, seen.installed.version),
         "service": site.service.environment(),
+        **tls_settings(site.settings),
         "endpoints": [client_url(member, site.settings.cluster) for member in site.settings.members],
     }
 

@@ -10,6 +10,7 @@ from nornir.core.task import Result, Task
 
 from etcdfleet import preflight as checks
 from etcdfleet.errors import FleetError, PreflightError
+from etcdfleet.etcd.tls_settings import check_tls
 from etcdfleet.preflight import Trouble
 from etcdfleet.step import StepOutcome
 from tasks.configure import desired_files
@@ -61,6 +62,10 @@ def preflight(task: Task) -> Result:
             warnings += source.check(settings, facts, roles)
         except FleetError as error:
             troubles.append(Trouble(str(error).split("\n  remedy:")[0], error.remedy))
+    try:
+        check_tls(settings, seen.installed.version)
+    except FleetError as error:
+        troubles.append(Trouble(error.what, error.remedy))
     if troubles:
         raise refusal(settings.name, troubles)
     desired_files(task, site, seen)  # a template that cannot be rendered is found here, not half-way

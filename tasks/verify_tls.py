@@ -9,6 +9,8 @@ from etcdfleet.certs import leads_to, readable
 from etcdfleet.etcd.checks import Finding, skipped
 from etcdfleet.etcd.knocks import health_finding, heard_by_openssl, knock_finding, knocks
 from etcdfleet.etcd.tls_checks import certificate_findings
+from etcdfleet.etcd.tls_settings import offer_finding
+from etcdfleet.offered import offered
 from etcdfleet.remote import CommandResult
 from etcdfleet.settings.base import RoleName, Side, side_of
 from etcdfleet.settings.models import HostSettings
@@ -91,4 +93,18 @@ def seen_from_here(site: Site, seen: Observed) -> list[Finding]:
         return [skipped(check, NOT_RUNNING)]
     found = served_findings(site.settings, placed_leaves(site.settings, seen), seen)
     cause = "a firewall between this machine and the host, or another certificate in use than lies on its disk"
-    return [finding if finding.ok else replace(finding, cause=cause) for finding in found]
+    return [
+        *(finding if finding.ok else replace(finding, cause=cause) for finding in found),
+        *_offers(site.settings),
+    ]
+
+
+def _offers(settings: HostSettings) -> list[Finding]:
+    """Which versions of TLS and which cipher suites the ports offer to this machine."""
+    cluster, member = settings.cluster, settings.member
+    ports = [(cluster.client_port, cluster.client_tls), (cluster.peer_port, cluster.peer_tls)]
+    return [
+        offer_finding(port, offered(member.address, port, name=member.fqdn, wanted=cluster.suites), cluster.suites)
+        for port, tls in ports
+        if tls
+    ]

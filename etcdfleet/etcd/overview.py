@@ -15,6 +15,7 @@ from etcdfleet.etcd.gates import MAX_LAG
 from etcdfleet.etcd.ids import hex_id
 from etcdfleet.etcd.overview_data import ClusterOverview, Concern, Level, MemberView
 from etcdfleet.etcd.overview_host import host_concerns, mib, together, unaskable
+from etcdfleet.etcd.versions import parse
 from etcdfleet.etcd.view import ExpectedMember, Member, MemberList
 
 SOON_DAYS = 7.0
@@ -280,8 +281,14 @@ def _progress(views: Sequence[MemberView], *, electing: bool) -> Iterator[Concer
             yield Concern(Level.WRONG, what, (host,), "look again; one that stays behind has a slow disk or network")
     versions = {status.version for status in statuses.values() if status.version}
     if len(versions) > 1:
+        newest = max(versions, key=lambda text: parse(text) or (0, 0, 0))
+        behind = tuple(host for host, status in statuses.items() if status.version not in ("", newest))
         what = f"members run different versions ({', '.join(sorted(versions))})"
-        yield Concern(Level.SOON, what, tuple(statuses), "finish the upgrade: run deploy", 500.0)
+        remedy = (
+            f"run deploy to finish an upgrade; where the distribution of these hosts has no {newest}, ask for it "
+            "first by install.method: archive"
+        )
+        yield Concern(Level.SOON, what, behind, remedy, 500.0)
 
 
 def _quota(views: Sequence[MemberView]) -> Iterator[Concern]:

@@ -13,6 +13,18 @@ def parse(text: str | None) -> Version | None:
     return (int(found[1]), int(found[2]), int(found[3])) if found else None
 
 
+def knows_tls_min_version(version: str | None) -> bool:
+    """Whether ``tls-min-version`` has an effect in that version; true for one that is not known.
+
+    etcd ignores keys of its configuration that it does not know, without a word. This one came with 3.4.25, 3.5.8 and
+    3.6.0 (etcd: CHANGELOG-3.4.md, CHANGELOG-3.5.md).
+    """
+    known = parse(version)
+    if known is None:
+        return True
+    return known >= {4: (3, 4, 25), 5: (3, 5, 8)}.get(known[1], (3, 6, 0)) if known[0] == 3 else known[0] > 3
+
+
 def health_leaves_no_trace(version: str | None) -> bool:
     """Whether ``/health`` may be asked of that version; not of one that is not known.
 

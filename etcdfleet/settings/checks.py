@@ -8,6 +8,7 @@ from typing import Any
 
 from etcdfleet.settings.checks_auth import check_auth
 from etcdfleet.settings.checks_pki import SAME_IN_CLUSTER, check_pki
+from etcdfleet.settings.ciphers import WEAK, without_fit
 from etcdfleet.settings.drafts import Draft
 from etcdfleet.settings.models import ArchiveInstall, ClusterSettings
 from etcdfleet.settings.notes import Notes, key_path, must_exist
@@ -28,7 +29,7 @@ def check_all(
     """Runs every check over all hosts; adds to ``mistakes`` and ``warnings``."""
     notes = Notes(sources, mistakes, warnings)
     for draft in drafts:
-        for check in (_timing, _ports, _tls, _install, _quota):
+        for check in (_timing, _ports, _tls, _cipher_suites, _install, _quota):
             check(draft, notes)
         check_pki(draft, notes, environ)
         check_auth(draft, notes)
@@ -81,6 +82,28 @@ def _tls(draft: Draft, notes: Notes) -> None:
     if cluster is not None and cluster.client_tls and not cluster.peer_tls:
         what = "client_tls is on while peer_tls is off: the same data then travels between the members in the clear"
         notes.warning(draft, "cluster.peer_tls", what, "set peer_tls: true")
+
+
+def _cipher_suites(draft: Draft, notes: Notes) -> None:
+    cluster, key = draft.cluster, "cluster.cipher_suites"
+    if cluster is None or cluster.cipher_suites is None or not draft.sound(key):
+        return
+    if cluster.tls_min_version == "TLS1.3":
+        what = "has no effect with tls_min_version: TLS1.3, whose suites nobody can choose; etcd refuses to have both"
+        notes.mistake(draft, key, what, "remove one of the two lines")
+        return
+    pki = draft.pki
+    known = pki is not None and pki.source == "vault" and draft.sound("pki.key_type")
+    if pki is not None and known and without_fit(cluster.cipher_suites, pki.key_type):
+        kind = "ECDSA" if pki.key_type.startswith("ec") else "RSA"
+        what = (
+            f"none of these suites works with the keys of this cluster (pki.key_type: {pki.key_type}): by TLS 1.2 "
+            "nobody could connect, nor could the members connect to each other"
+        )
+        notes.mistake(draft, key, what, f"add TLS_ECDHE_{kind}_WITH_AES_128_GCM_SHA256, or remove the line")
+    if weak := [name for name in cluster.cipher_suites if name in WEAK]:
+        what = f"weak suites are offered: {', '.join(weak)} (no forward secrecy, CBC, 3DES or RC4)"
+        notes.warning(draft, key, what, "leave them out unless a client needs them; remove the line for the good ones")
 
 
 def _install(draft: Draft, notes: Notes) -> None:

@@ -15,8 +15,10 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from etcdfleet.settings.auth import AuthSettings
 from etcdfleet.settings.base import Section
+from etcdfleet.settings.ciphers import GOOD
 from etcdfleet.settings.pki import PkiSettings
 from etcdfleet.settings.values import (
+    CipherSuites,
     Duration,
     Fqdn,
     Port,
@@ -66,6 +68,8 @@ class ClusterSettings(Section):
     client_port: Port = 2379
     peer_tls: bool = True
     client_tls: bool = True
+    cipher_suites: CipherSuites | None = None
+    tls_min_version: Literal["TLS1.2", "TLS1.3"] = "TLS1.2"
     gateway: bool = False
     heartbeat_ms: Annotated[int, Field(ge=10, le=10_000)] = 500
     election_ms: Annotated[int, Field(ge=50, le=50_000)] = 5000
@@ -73,6 +77,13 @@ class ClusterSettings(Section):
     auto_compaction: Duration = timedelta(hours=8)
     snapshot_count: Annotated[int, Field(ge=1, le=10_000_000)] = 10_000
     log_level: Literal["debug", "info", "warn", "error", "panic", "fatal"] = "info"
+
+    @property
+    def suites(self) -> tuple[str, ...]:
+        """The cipher suites that both ports offer by TLS 1.2, in the order of preference; none with TLS 1.3 alone."""
+        if self.tls_min_version == "TLS1.3":
+            return ()
+        return tuple(GOOD) if self.cipher_suites is None else self.cipher_suites
 
 
 class AptInstall(Section):

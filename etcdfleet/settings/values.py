@@ -5,6 +5,7 @@ A value of a wrong type is passed on, and refused by the model's field.
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import re
 from datetime import timedelta
@@ -13,6 +14,7 @@ from typing import Annotated, NoReturn
 from pydantic import BeforeValidator, Field, PlainSerializer
 from pydantic_core import PydanticCustomError
 
+from etcdfleet.settings.ciphers import ALIASES, GOOD, NEEDED, NUMBERS, TLS13
 from etcdfleet.settings.units import RenewBefore, go_duration, parse_duration, parse_size
 
 
@@ -273,9 +275,40 @@ def check_repository(value: object) -> object:
     return check_url(value)
 
 
+def check_cipher_suites(value: object) -> object:
+    """A list of TLS 1.2's cipher suites by Go's names, in the order of preference."""
+    if not isinstance(value, list | tuple) or not all(isinstance(name, str) for name in value):
+        return list_to_tuple(value)
+    names = tuple(ALIASES.get(name, name) for name in value)
+    if not names:
+        refuse("is empty", f"remove the line for the good ones, or write a list such as [{', '.join(NEEDED)}]")
+    for name in names:
+        if name in TLS13:
+            refuse(
+                f"{name} is a suite of TLS 1.3, which has three good ones that nobody can choose in etcd",
+                "leave it out: TLS 1.3 is offered anyway, by versions of etcd that have it",
+            )
+        if name not in NUMBERS:
+            close = difflib.get_close_matches(name.upper().replace("-", "_"), NUMBERS, n=1)
+            guess = f" (did you mean {close[0]}?)" if close else ""
+            refuse(
+                f"{name!r} is none that etcd knows, and it would not start{guess}",
+                f"names as Go has them, such as {', '.join(GOOD)}",
+            )
+        if names.count(name) > 1:
+            refuse(f"{name} is named twice", "name it once")
+    if not set(names) & set(NEEDED):
+        refuse(
+            "has none of the suites that HTTP/2 demands, and etcd would not start",
+            f"add {' or '.join(NEEDED)}, by the kind of the keys",
+        )
+    return names
+
+
 Duration = Annotated[timedelta, BeforeValidator(check_duration), PlainSerializer(go_duration)]
 Size = Annotated[int, BeforeValidator(check_size)]
 Fqdn = Annotated[str, BeforeValidator(check_fqdn)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Words = Annotated[tuple[str, ...], BeforeValidator(list_to_tuple)]
+CipherSuites = Annotated[tuple[str, ...], BeforeValidator(check_cipher_suites)]
 Networks = Annotated[tuple[str, ...], BeforeValidator(check_networks)]

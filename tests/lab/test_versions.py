@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import re
 import statistics
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from etcdfleet.offered import Reply, greet, hello
 from lab import releases
 from tests.lab.conftest import LabHandle
 from tests.lab.deploy_helpers import (
@@ -27,6 +29,8 @@ from tests.lab.deploy_helpers import (
     output,
     own_lab,
     start_times,
+    unhealthy,
+    wait_for,
 )
 from tests.lab.outside import Outside, from_outside
 from tests.lab.rotate_helpers import rotate, serials, served
@@ -159,6 +163,72 @@ def test_only_the_clients_certificate_is_let_in(outside: Outside, cluster: str) 
         "peer": True,
         None: False,
     }
+
+
+def takes(outside: Outside, host: str, port: int, *options: str) -> bool:
+    """Whether the port's side of the handshake goes that far that a suite is agreed on: openssl's word, not ours."""
+    argv = ["openssl", "s_client", "-connect", f"{outside.handle.plan.host(host).address}:{port}", *options]
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
+    assert "BIO_connect" not in done.stderr, done.stderr
+    return "Server certificate" in done.stdout
+
+
+@clusters
+def test_nothing_weak_is_offered(outside: Outside, cluster: str) -> None:
+    """Before, both ports of every version took AES128-SHA and AES128-GCM-SHA256 (no forward secrecy), and of the older
+    ones DES-CBC3-SHA as well."""
+    for host in members(outside.handle, cluster):
+        for port in (2379, 2380):
+            for suite in ("AES128-SHA", "AES256-SHA", "AES128-GCM-SHA256", "ECDHE-RSA-AES128-SHA"):
+                weak = ("-tls1_2", "-cipher", f"{suite}:@SECLEVEL=0")
+                assert not takes(outside, host, port, *weak), f"{host}:{port} takes {suite}"
+            for suite in ("ECDHE-RSA-AES128-GCM-SHA256", "ECDHE-RSA-CHACHA20-POLY1305"):
+                assert takes(outside, host, port, "-tls1_2", "-cipher", suite), f"{host}:{port} refuses {suite}"
+            assert not takes(outside, host, port, "-tls1_1", "-cipher", "DEFAULT:@SECLEVEL=0")
+            # openssl does not speak 3DES any more.
+            address, fqdn = outside.handle.plan.host(host).address, outside.handle.plan.host(host).fqdn
+            assert greet(address, port, hello(fqdn, 0x0303, [0x000A, 0xC012])) == Reply(alert=40)
+
+
+def test_verify_sees_what_is_offered_and_deploy_mends_it(deployed: LabHandle, config: Path) -> None:
+    """A member that was started before the suites were limited: as it was everywhere before."""
+    host = "v-alpine-1"
+    output(deployed, host, "sed -i '/^cipher-suites/d' /etc/etcd/conf.yml && rc-service etcd restart")
+    wait_for("the cluster is whole", lambda: unhealthy(deployed, "v-alpine") == "")
+    seen = deploy(deployed, "--cluster", "v-alpine", config=config, runbook="verify")
+    assert seen.exit_code == 1, seen.text
+    for port in (2379, 2380):
+        found = checks(seen, host)[f"TLS offered on {port}"]
+        assert found["status"] == "failed", found
+        for name in ("TLS_RSA_WITH_AES_128_CBC_SHA", "TLS_RSA_WITH_3DES_EDE_CBC_SHA"):
+            assert name in found["evidence"]
+        assert "run deploy" in found["remedy"]
+        assert checks(seen, "v-alpine-2")[f"TLS offered on {port}"]["status"] == "ok"
+    mended = deploy(deployed, "--cluster", "v-alpine", config=config)
+    assert mended.exit_code == 0, mended.text
+    assert deploy(deployed, "--cluster", "v-alpine", config=config, runbook="verify").exit_code == 0
+
+
+def test_tls_1_3_alone_where_etcd_knows_it(deployed: LabHandle, config: Path, outside: Outside, tmp_path: Path) -> None:
+    """Older versions would ignore the line without a word: refused before anything is changed."""
+    wanted, before = variant(deployed, tmp_path, tls_min_version="TLS1.3"), start_times(deployed)
+    refused = deploy(deployed, config=wanted)
+    assert refused.exit_code == 1, refused.text
+    for cluster, version in ((OLD, "3.4.23"), ("v-alpine", "3.5.1")):
+        for host in members(deployed, cluster):
+            assert f"TLS1.3 would have no effect: etcd {version} does not know it" in refused.error(host)
+    assert start_times(deployed) == before
+    only = ("--cluster", "v-deb13")
+    done = deploy(deployed, *only, config=wanted)
+    assert done.exit_code == 0, done.text
+    assert deploy(deployed, *only, config=wanted, runbook="verify").exit_code == 0
+    for host in members(deployed, "v-deb13"):
+        for port in (2379, 2380):
+            assert takes(outside, host, port, "-tls1_3")
+            assert not takes(outside, host, port, "-tls1_2")
+    back = deploy(deployed, *only, config=config)
+    assert back.exit_code == 0, back.text
+    assert takes(outside, members(deployed, "v-deb13")[0], 2379, "-tls1_2")
 
 
 def test_rotating_takes_no_longer_on_any_version(deployed: LabHandle, config: Path) -> None:

@@ -43,7 +43,8 @@ def listed(names: Sequence[str] = NAMES, *, learners: Sequence[str] = (), unstar
 
 def status_of(name: str, **changes: Any) -> EndpointStatus:
     fields: dict[str, Any] = {"leader_id": ord("a"), "term": 3, "raft_index": 100, "raft_applied": 100} | changes
-    return EndpointStatus("", ord(name), fields.pop("cluster_id", 77), "3.5.1", fields.pop("db_size", 20480), 16384,
+    return EndpointStatus("", ord(name), fields.pop("cluster_id", 77), fields.pop("version", "3.5.1"),
+                          fields.pop("db_size", 20480), 16384,
                           fields.pop("leader_id"), fields.pop("term"), fields.pop("raft_index"),
                           fields.pop("raft_applied"), 9, **fields)  # fmt: skip
 
@@ -194,6 +195,15 @@ def test_a_full_database(size: int, words: str, remedy: str) -> None:
     assert first.remedy.startswith(remedy) or remedy in first.remedy
     assert (found.can_lose, found.leader, len(found.concerns)) == (1, "a", 1)
     assert [state_of(view) for view in views] == ["full"] * 3
+
+
+def test_members_of_different_versions() -> None:
+    """Before, the remedy was "run deploy" alone, which upgrades nothing where a distribution has nothing newer."""
+    mixed = seen(member("a"), member("b", version="3.5.16"), member("c"))
+    (found,) = [concern for concern in mixed.concerns if "versions" in concern.what]
+    assert found.what == "members run different versions (3.5.1, 3.5.16)"
+    assert found.hosts == ("a", "c"), "those that are behind"
+    assert "has no 3.5.16, ask for it first by install.method: archive" in found.remedy
 
 
 def test_a_database_near_its_quota_and_corrupt_data() -> None:

@@ -12,6 +12,7 @@ from nornir.core import Nornir
 from nornir.core.inventory import Defaults, Groups, Host, Hosts, Inventory
 from nornir.core.task import Result, Task
 
+from etcdfleet.etcd.tls_settings import tls_settings
 from etcdfleet.facts import FileFacts
 from etcdfleet.paths import HostPaths
 from etcdfleet.remote import CommandResult, RemoteFile
@@ -37,6 +38,7 @@ def render(template: str, host: Any, **more: Any) -> str:
         "unsupported_arch": "",
         "initial_cluster_state": "new",
         "service": OpenRC().environment(),
+        **tls_settings(host),
         "endpoints": ["https://a:2379", "https://b:2379"],
         **more,
     }
