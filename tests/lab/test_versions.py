@@ -11,6 +11,7 @@ import re
 import statistics
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +208,40 @@ def test_verify_sees_what_is_offered_and_deploy_mends_it(deployed: LabHandle, co
     mended = deploy(deployed, "--cluster", "v-alpine", config=config)
     assert mended.exit_code == 0, mended.text
     assert deploy(deployed, "--cluster", "v-alpine", config=config, runbook="verify").exit_code == 0
+
+
+OPEN = "/^client-transport/,/^peer-transport/{s/client-cert-auth: true/client-cert-auth: false/;/trusted-ca-file/d}"
+REFUSED = [f"{role} certificate refused as a client" for role in ("server", "peer")]
+
+
+@contextmanager
+def without_openssl(handle: LabHandle, hosts: list[str]) -> Iterator[None]:
+    """The hosts as they are without openssl: only etcdctl can show certificates there."""
+    for host in hosts:
+        output(handle, host, "mv /usr/bin/openssl /root/openssl.away")
+    try:
+        yield
+    finally:
+        for host in hosts:
+            output(handle, host, "mv /root/openssl.away /usr/bin/openssl")
+
+
+def test_without_openssl_on_the_host(deployed: LabHandle, config: Path) -> None:
+    """etcdctl words it differently in each version, and nothing may depend on that; but nobody may be let in unseen."""
+    opened, closed = "v-new-2", [members(deployed, cluster)[0] for cluster in VERSIONS]
+    output(deployed, opened, f"sed -i '{OPEN}' /etc/etcd/conf.yml && systemctl restart etcd")
+    wait_for("the cluster is whole", lambda: unhealthy(deployed, "v-new") == "")
+    with without_openssl(deployed, [*closed, opened]):
+        seen = deploy(deployed, config=config, runbook="verify")
+    assert seen.exit_code == 1, seen.text
+    assert seen.failed == [opened], seen.text
+    for name in REFUSED:
+        for host in closed:
+            found = checks(seen, host)[name]
+            assert (found["status"], found["evidence"][:9]) == ("ok", "refused: "), (host, found)
+        assert "etcd served a client that came with the" in checks(seen, opened)[name]["evidence"]
+    mended = deploy(deployed, "--cluster", "v-new", config=config)
+    assert mended.exit_code == 0, mended.text
 
 
 def test_tls_1_3_alone_where_etcd_knows_it(deployed: LabHandle, config: Path, outside: Outside, tmp_path: Path) -> None:
