@@ -25,7 +25,8 @@ from tests.lab.deploy_helpers import (
     unhealthy,
     wait_for,
 )
-from tests.lab.fault_helpers import events_of, failure, protection
+from tests.lab.fault_helpers import failure, protection
+from tests.lab.rotate_helpers import reach, seen, standing_still
 
 LIVE = ("f-live-1", "f-live-2", "f-live-3")
 DATA = "/var/lib/etcd"
@@ -115,8 +116,9 @@ def cut_runs(hosts: LabHandle) -> dict[str, Outcome]:
         runs[cluster] = begin_deploy(hosts, "--cluster", cluster)
     for cluster, step in (("f-cut-a", "install"), ("f-cut-b", "start")):
         host, run = f"{cluster}2", runs[cluster]
-        wait_for(f"{host}: {step}", lambda r=run, s=step: events_of(r.events(), "step_started", s) != [], every=0.02)  # type: ignore[misc]
-        hosts.cut(host)
+        reach(run, f"{host}: {step}", seen(run, "step_started", step))
+        with standing_still(run):  # whatever the host does meanwhile, the run has not heard of it
+            hosts.cut(host)
     outcomes = {cluster: run.finish() for cluster, run in runs.items()}
     for cluster in runs:
         hosts.heal(f"{cluster}2")

@@ -30,7 +30,8 @@ from tests.lab.deploy_helpers import (
     unhealthy,
     wait_for,
 )
-from tests.lab.fault_helpers import blocks, events_of, failure, traces
+from tests.lab.fault_helpers import blocks, failure, traces
+from tests.lab.rotate_helpers import reach, seen, standing_still
 
 NEW = ("f-new-1", "f-new-2", "f-new-3")
 DEFAULTS, GROUPS, HOSTS = FILES[1:]
@@ -350,12 +351,9 @@ def test_disk_that_fills_up_after_the_preflight(faults: LabHandle, tmp_path: Pat
     before = output(faults, "f-disk-1", listing)
     for edit, promise in ((change, "run again"), (change_with_keys_by_vault, "nothing was half replaced")):
         running = begin_deploy(faults, *cluster, config=inventory_variant(faults, tmp_path, edit))
-        wait_for(
-            "the preflight is over",
-            lambda r=running: events_of(r.events(), "step_finished", "preflight") != [],  # type: ignore[misc]
-            every=0.02,
-        )
-        on_host(faults, "f-disk-1", "cat /dev/zero > /etc/etcd/filler")
+        reach(running, "the preflight is over", seen(running, "step_finished", "preflight"))
+        with standing_still(running):
+            on_host(faults, "f-disk-1", "cat /dev/zero > /etc/etcd/filler")
         outcome = running.finish()
         block = failure(outcome, "f-disk-1", "certificates")
         assert "No space left" in block.what

@@ -123,7 +123,10 @@ def killed(lab: LabHandle) -> dict[str, Killed]:
 def kill_at(running: Running, moment: Moment) -> None:
     """Kills the run at the moment; one that ends by itself before that fails the test."""
     reach(running, str(moment), lambda: moment.reached(running.events()))
-    time.sleep(moment.seconds)  # the fault itself: somewhere within the step
+    # The fault itself: somewhere within the step, and before the run is over, however fast it is.
+    end = time.monotonic() + moment.seconds
+    while time.monotonic() < end and not events_of(running.events(), "step_finished", "verify"):
+        time.sleep(0.005)
     running.kill()
 
 

@@ -85,8 +85,10 @@ def test_peers_see_each_other_under_their_own_address(lab: LabHandle) -> None:
     one, other = lab.plan.host("etcd-az-1"), lab.plan.host("etcd-az-2")
     seen = lab.ssh(one.name, f"bash -c 'exec 3<>/dev/tcp/{other.address}/22; ss -tnH dst {other.address}'").stdout
     assert one.address in seen
-    lab.exec(one.name, f"bash -c 'exec 3<>/dev/tcp/{other.address}/22; sleep 3' >/dev/null 2>&1 &")
+    # sshd itself ends a connection without a login, after two minutes.
+    lab.exec(one.name, f"bash -c 'exec 3<>/dev/tcp/{other.address}/22; sleep 120' >/dev/null 2>&1 & echo $! >/tmp/pid")
     seen = lab.exec(other.name, "ss -tnH state established '( sport = :22 )'").stdout
+    lab.exec(one.name, "kill $(cat /tmp/pid)")
     assert one.address in seen
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 from tests.lab.conftest import LabHandle
-from tests.lab.deploy_helpers import deploy, on_host, output, start_times
+from tests.lab.deploy_helpers import deploy, on_host, output, start_times, wait_for
 
 
 def test_healthy(sight: LabHandle) -> None:
@@ -44,12 +44,15 @@ def test_disk_is_measured_when_that_was_answered_with_yes(sight: LabHandle) -> N
 
 def test_a_port_that_somebody_else_has(sight: LabHandle) -> None:
     """What deploy would refuse, said alone."""
-    stop = "rc-service etcd stop; nc -lk -p 2379 >/dev/null 2>&1 </dev/null & sleep 1"
-    output(sight, "s-rc-1", stop)
+    listens = "netstat -ltn | grep -q :2379"
+    output(sight, "s-rc-1", "rc-service etcd stop; nc -lk -p 2379 >/dev/null 2>&1 </dev/null &")
+    wait_for("nc listens", lambda: on_host(sight, "s-rc-1", listens).returncode == 0)
     try:
         outcome = deploy(sight, "--limit", "s-rc-1", runbook="preflight", timeout=120)
     finally:
-        on_host(sight, "s-rc-1", "pkill -x nc; sleep 1; rc-service etcd start")
+        on_host(sight, "s-rc-1", "pkill -x nc")
+        wait_for("nc is gone", lambda: on_host(sight, "s-rc-1", listens).returncode != 0)
+        on_host(sight, "s-rc-1", "rc-service etcd start")
     assert outcome.exit_code == 1, outcome.text
     assert "port 2379 is taken by" in outcome.error("s-rc-1")
     assert outcome.step("s-rc-1", "advice")["status"] == "skipped"

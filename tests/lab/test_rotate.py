@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -29,7 +30,7 @@ from tests.lab.deploy_helpers import (
     wait_for,
 )
 from tests.lab.load import client_pair, etcdctl_outside, missing, under_load, unseen
-from tests.lab.rotate_helpers import RUNBOOK, rotate, rotating, serials, served
+from tests.lab.rotate_helpers import RUNBOOK, reach, rotate, rotating, serials, served, standing_still
 from tests.lab.watch import watching
 
 CLUSTERS = ("t-sd", "t-rc")
@@ -161,10 +162,11 @@ def test_a_member_that_is_down_stops_the_cluster(clusters: LabHandle) -> None:
 
 def test_of_two_at_once_one_works_and_the_other_says_who(clusters: LabHandle) -> None:
     first = begin_deploy(clusters, "--force", "--cluster", "t-rc", runbook=RUNBOOK)
-    wait_for("the first one to be at work", lambda: rotating(first), timeout=60, every=0.05)
+    reach(first, "the first one to be at work", lambda: rotating(first))
     last = members(clusters, "t-rc")[-1]
     # On another host of the same cluster, and with another runbook: the lock is the cluster's.
-    second, third = rotate(clusters, "--force", "--limit", last), deploy(clusters, "--limit", last)
+    with standing_still(first):  # so that it is still at work, however long these take
+        second, third = rotate(clusters, "--force", "--limit", last), deploy(clusters, "--limit", last)
     for other in (second, third):
         assert other.exit_code == 3, other.text
         assert f"process {first.process.pid}" in other.text
@@ -178,8 +180,9 @@ def test_of_two_at_once_one_works_and_the_other_says_who(clusters: LabHandle) ->
 
 def test_a_killed_run_leaves_no_lock_and_the_next_one_finishes(clusters: LabHandle) -> None:
     run = begin_deploy(clusters, "--force", "--cluster", "t-rc", runbook=RUNBOOK)
-    wait_for("it to be at work", lambda: rotating(run), timeout=60, every=0.05)
+    reach(run, "it to be at work", lambda: rotating(run))
     run.kill()
+    assert run.process.returncode == -signal.SIGKILL
     wait_for("the lock to be free", lambda: rotate(clusters, "--cluster", "t-rc").exit_code == 0, timeout=60, every=1)
     assert unhealthy(clusters, "t-rc") == ""
     assert rotate(clusters, "--force", "--cluster", "t-rc").exit_code == 0
@@ -207,8 +210,9 @@ def test_a_new_ca_in_three_passes_under_load_and_killed_on_the_way(clusters: Lab
             cluster: stack.enter_context(under_load(clusters, cluster, old[cluster], "ca")) for cluster in CLUSTERS
         }
         run = begin_deploy(clusters, "--ca", runbook=RUNBOOK)
-        wait_for("certificates of the new CA", lambda: rotating(run), timeout=240, every=0.05)
+        reach(run, "certificates of the new CA", lambda: rotating(run), timeout=240)
         run.kill()
+        assert run.process.returncode == -signal.SIGKILL
         # Nobody says yes to the next one: clients of before stay welcome.
         runs: list[Outcome] = []
         wait_for("the lock to be free", lambda: _finished(clusters, runs), timeout=120, every=1)

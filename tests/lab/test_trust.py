@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -23,9 +24,9 @@ from tests.lab.deploy_helpers import (
     output,
     own_lab,
     unhealthy,
-    wait_for,
 )
 from tests.lab.load import Load, client_pair, etcdctl_outside, missing, under_load
+from tests.lab.rotate_helpers import reach, seen
 from tests.lab.watch import Watch, watching
 
 CLUSTERS = ("t-sd", "t-rc")
@@ -155,13 +156,9 @@ def test_and_back_after_a_run_that_was_killed_under_load(single: LabHandle, fold
     """Killed while members are restarted to trust the other CA; the next run goes on from what it finds."""
     config = with_single_ca(single, folder)
     run = begin_deploy(single, "--yes", config=config)
-    wait_for(
-        "a member that is restarted",
-        lambda: any(event.get("event") == "step_started" and event.get("step") == "start" for event in run.events()),
-        timeout=120,
-        every=0.05,
-    )
+    reach(run, "a member that is restarted", seen(run, "step_started", "start"))
     run.kill()
+    assert run.process.returncode == -signal.SIGKILL
     outcome, loads, watch = change(single, folder, "back", config=config)
     assert outcome.exit_code == 0, outcome.text
     assert_unnoticed(loads, watch, single)

@@ -19,7 +19,7 @@ from cryptography.x509.oid import NameOID
 from etcdfleet import certs
 from etcdfleet.errors import VaultError
 from etcdfleet.vault import AppRoleAuth, RoleFacts, Secret, TokenAuth, Vault, VaultConnection, policy_for
-from etcdfleet.vault.transport import Transport
+from etcdfleet.vault.transport import CONNECT_SECONDS, READ_SECONDS, Transport
 from tests.unit import vault_server
 from tests.unit.certs_ca import key as make_key
 from tests.unit.vault_server import ROOT_TOKEN, Server
@@ -32,6 +32,7 @@ PEER, SERVER, CLIENT = (
 )
 FQDN = "etcd.az1.k8s.home"
 WRONG = "s.wrong-token"
+PATIENCE = (CONNECT_SECONDS, READ_SECONDS)
 ROLES = {"peer": PEER, "server": SERVER, "client": CLIENT}
 POLICY = {f"{MOUNT}/issue/{PEER}": ["update"], f"{MOUNT}/sign/{PEER}": ["update"]}
 
@@ -44,15 +45,19 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield running
 
 
-def connect(server: Server, token: str | None = ROOT_TOKEN, **changes: Any) -> Vault:
+def connect(
+    server: Server, token: str | None = ROOT_TOKEN, *, timeout: tuple[float, float] | None = None, **changes: Any
+) -> Vault:
+    """A client with the project's own time-outs: a busy machine makes a real Vault slow, and no test wrong."""
     auth = TokenAuth(Secret(token), "VAULT_TOKEN") if token else None
     values: dict[str, Any] = {"address": server.address, "verify": str(server.ca_file or True), "auth": auth}
     connection = VaultConnection(**{**values, **changes})
-    return Vault(connection, transport=Transport(connection, pause=0.01, timeout=(2, 2)))
+    return Vault(connection, transport=Transport(connection, pause=0.01, timeout=timeout or PATIENCE))
 
 
 def at(address: str, token: str | None = None, **changes: Any) -> Vault:
-    return connect(Server(address), token or "t", **{"verify": True, **changes})
+    """A client of a server that behaves badly, which is found out soon."""
+    return connect(Server(address), token or "t", timeout=(2, 2), **{"verify": True, **changes})
 
 
 @pytest.fixture
