@@ -74,7 +74,9 @@ def deploy(run: Run) -> None:
     ready = [host for host in good() if not _unfinished(run, host)]
     run.record.skip([host for host in good() if host not in ready], "verify", "its cluster is not as wanted yet")
     if ready:
-        run.step("verify", verify, only=ready)
+        whole = [name for name, hosts in clusters.items() if len(hosts) == len(run.fleet.clusters[name])]
+        as_wanted = [name for name in whole if set(clusters[name]) <= set(ready)]
+        run.step("verify", verify, only=ready, as_wanted=as_wanted)
 
 
 def _unfinished(run: Run, host: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -17,6 +18,8 @@ from etcdfleet.etcd.ids import hex_id
 from etcdfleet.etcd.overview_data import Key, Life, Machine, MemberView
 from etcdfleet.etcd.overview_host import key_of, life_of, state_of
 from etcdfleet.etcd.view import parse_health, parse_member_list, parse_status, unanswered
+from etcdfleet.facts import HostFacts
+from etcdfleet.paths import CONFIG
 from etcdfleet.remote import CommandResult, last_lines
 from etcdfleet.settings.base import side_of
 from etcdfleet.settings.models import HostSettings
@@ -62,7 +65,15 @@ def machine_of(site: Site, seen: Observed, drift: tuple[str, ...]) -> Machine:
         drift=drift if deployed else (),
         lives=tuple(lives),
         keys=tuple(keys),
+        quota_bytes=running_quota(facts),
     )
+
+
+def running_quota(facts: HostFacts) -> int | None:
+    """The quota in bytes that the running etcd was started with: its configuration's, unless that was changed since."""
+    config = facts.files.get(CONFIG)
+    said = re.search(rb"^quota-backend-bytes: *(\d+) *$", config.content, re.MULTILINE) if config else None
+    return int(said[1]) if said and not facts.restart_pending else None
 
 
 def member_view(settings: HostSettings, machine: Machine, answers: Mapping[str, CommandResult]) -> MemberView:

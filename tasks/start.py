@@ -14,6 +14,7 @@ from nornir.core.task import Result, Task
 
 from etcdfleet.certs.authority import CA_ENDED
 from etcdfleet.errors import FleetError, ProtectionError, VerificationError
+from etcdfleet.etcd.alarms import takes_part_script
 from etcdfleet.etcd.configuration import ClusterState, state_in
 from etcdfleet.etcd.ctl import etcdctl, local_endpoint
 from etcdfleet.etcd.gates import caught_up, may_restart, move_leader_to
@@ -156,6 +157,8 @@ def _hand_over(site: Site, live: Live, view: ClusterView) -> str:
 def _run_and_wait(site: Site, action: str) -> None:
     """Starts or restarts etcd and waits on the host, in one round trip, until a request commits through it."""
     health = etcdctl(site.settings, "endpoint health", [local_endpoint(site.settings)], seconds=ASK_SECONDS_LOCAL)
+    # A restart with a larger quota is a way out of a full database, whose alarm stands until it is ended afterwards.
+    well = takes_part_script(health)
     # /proc/uptime: a clock that may be set during the wait must not end or prolong it.
     script = f"""{action}
 code=$?
@@ -164,7 +167,7 @@ rm -f {RESTART_PENDING}
 end=$(( $(cut -d . -f 1 /proc/uptime) + {READY_SECONDS} ))
 gave_up=0 starts=0 last=
 while :; do
-  {health} >/dev/null 2>&1 && exit 0
+  {well} && exit 0
   pid=$({site.service.pid})
   if [ -n "$pid" ] && [ "$pid" != "$last" ]; then starts=$((starts + 1)) last=$pid; fi
   [ $starts -le {CRASHES} ] || exit {_CRASHES}

@@ -30,6 +30,7 @@ from etcdfleet.served import Served, look
 from etcdfleet.settings.base import RoleName, side_of
 from etcdfleet.settings.models import HostSettings, client_url
 from etcdfleet.step import StepOutcome
+from tasks.alarms import end_full_alarm
 from tasks.anchors import trusted_text
 from tasks.certificates import certificate_facts
 from tasks.knock_scripts import etcdctl_attempt, openssl_knock
@@ -45,19 +46,23 @@ PEER_AS_CLIENT = (
 )
 
 
-def verify(task: Task, without: Mapping[str, Collection[str]] | None = None) -> Result:
+def verify(task: Task, without: Mapping[str, Collection[str]] | None = None, as_wanted: Collection[str] = ()) -> Result:
     """Verifies the member on this host and, as this host sees it, its whole cluster; changes nothing but the note that
-    certificates of a run that was ended are not proven yet.
+    certificates of a run that was ended are not proven yet, and the alarm of a full database.
 
-    ``without`` names, by cluster, members that are known to be down, and are not asked. Result: ``result`` is a
-    `StepOutcome` whose facts name each check with its evidence. Raises `VerificationError` with all that failed.
+    ``without`` names, by cluster, members that are known to be down, and are not asked; ``as_wanted`` are clusters all
+    of whose members run with the inventory's settings: there the alarm NOSPACE is ended where all have room again.
+    Result: ``result`` is a `StepOutcome` whose facts name each check with its evidence. Raises `VerificationError` with
+    all that failed.
     """
     site = site_of(task)
     left_out = (without or {}).get(site.settings.cluster.name, ())
-    end = time.monotonic() + SETTLE_SECONDS
+    end, ended = time.monotonic() + SETTLE_SECONDS, ""
     while True:
         findings, status, warnings = check_all(site, left_out)
         bad = [finding for finding in findings if not finding.ok]
+        if bad and not ended and site.settings.cluster.name in as_wanted and not task.is_dry_run():
+            ended = end_full_alarm(site, bad, CALL_SECONDS)
         if not bad or time.monotonic() > end:
             break
         time.sleep(1)
@@ -71,9 +76,8 @@ def verify(task: Task, without: Mapping[str, Collection[str]] | None = None) -> 
     if site.observe().facts.unproven and not task.is_dry_run():
         site.remote.run(f"rm -f {UNPROVEN}", check="noting that the certificates are proven")
     facts = status_facts(site, findings, status)
-    return Result(
-        task.host, result=StepOutcome(f"{len(findings)} checks passed", warnings=tuple(warnings), facts=facts)
-    )
+    outcome = StepOutcome(f"{len(findings)} checks passed", (ended,) if ended else (), tuple(warnings), facts)
+    return Result(task.host, result=outcome, changed=bool(ended))
 
 
 def status_facts(site: Site, findings: Sequence[Finding], status: EndpointStatus | None) -> dict[str, object]:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from etcdfleet.etcd.alarms import WAY_OUT, only_full, takes_part
 from etcdfleet.etcd.equal import divergence
 from etcdfleet.etcd.gates import MAX_LAG
 from etcdfleet.etcd.ids import hex_id
@@ -177,16 +178,15 @@ def _health(expected: Sequence[ExpectedMember], healths: Mapping[str, EndpointHe
     wrong = []
     for member in expected:
         health = healths.get(member.name)
-        if health is None or not health.healthy:
+        if health is None or not takes_part(health):
             wrong.append(f"{member.name}: {health.error if health and health.error else 'no answer'}")
     if wrong:
         return Finding("health", False, "; ".join(wrong), "see etcd's log on these hosts")
     slowest = max((health.took for health in healths.values()), default=0.0)
-    return Finding(
-        "health",
-        True,
-        f"all {len(expected)} members answer a linearizable read, the slowest in {slowest * 1000:.1f} ms",
-    )
+    said = f"all {len(expected)} members answer a linearizable read, the slowest in {slowest * 1000:.1f} ms"
+    # That they take no writes is a matter of the alarm, which is a check of its own.
+    said += "; not healthy for etcd, as an alarm is raised" if any(map(only_full, healths.values())) else ""
+    return Finding("health", True, said)
 
 
 def _agreement(
@@ -248,7 +248,7 @@ def _alarms(statuses: Mapping[str, EndpointStatus], missing: Mapping[str, str]) 
         )
     remedy = "see etcd's log on these hosts"
     if any("NOSPACE" in line for line in raised):
-        remedy = "compact, defragment each member in turn or raise the quota, then etcdctl alarm disarm"
+        remedy = WAY_OUT
     if any("CORRUPT" in line for line in raised):
         remedy = "stop using this cluster: find the member whose data differ, replace it, then etcdctl alarm disarm"
     return Finding("alarms", False, "; ".join(raised), remedy)
@@ -301,7 +301,10 @@ def _size(statuses: Mapping[str, EndpointStatus], missing: Mapping[str, str], qu
     ]
     if large:
         return Finding(
-            "database size", False, "; ".join(large), "compact, defragment each member in turn, or raise the quota"
+            "database size",
+            False,
+            "; ".join(large),
+            "raise cluster.quota_bytes and deploy, or make room: docs/hosts.md, A database that is full",
         )
     size = max((status.db_size for status in statuses.values()), default=0)
     unknown = f"; unknown for {', '.join(missing)}" if missing else ""

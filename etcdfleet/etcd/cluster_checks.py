@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from etcdfleet.etcd.alarms import WAY_OUT
 from etcdfleet.etcd.checks import Finding, failed, skipped, verify
 from etcdfleet.etcd.equal import divergence
 from etcdfleet.etcd.gates import MAX_LAG
@@ -206,7 +207,7 @@ def _why(text: str) -> tuple[str, str]:
     if "space exceeded" in text:
         return (
             "the database has reached its quota (alarm NOSPACE)",
-            "compact, defragment each member in turn or raise cluster.quota_bytes, then etcdctl alarm disarm",
+            WAY_OUT,
         )
     if any(words in text for words in ("permission denied", "user name is empty", "invalid auth token")):
         return (

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 
+from etcdfleet.etcd.alarms import takes_part
 from etcdfleet.etcd.equal import divergence
 from etcdfleet.etcd.ids import hex_id
 from etcdfleet.etcd.view import EndpointHealth, EndpointStatus, Member, MemberList, address
@@ -83,7 +84,7 @@ def _trouble(
         if status is None:
             return f"{_name(member)} does not answer"
         asked = [by_address[address(url)] for url in member.client_urls if address(url) in by_address]
-        sick = [health for health in asked if not (health.healthy or _only_full(health))]
+        sick = [health for health in asked if not takes_part(health)]
         if sick or not asked:
             return f"{_name(member)} is not healthy: {sick[0].error if sick and sick[0].error else 'no answer'}"
         if cluster_id and status.cluster_id != cluster_id:
@@ -99,12 +100,6 @@ def _trouble(
         if lag > max_lag:
             return f"{_name(member)} is {lag} entries behind"
     return None
-
-
-def _only_full(health: EndpointHealth) -> bool:
-    # 3.5 calls a member with this alarm unhealthy. It takes part in the quorum all the same, and a restart with a
-    # larger quota is one of the ways out.
-    return health.error.strip() == "Active Alarm(s): NOSPACE"
 
 
 def _named(members: MemberList) -> Callable[[EndpointStatus], str]:

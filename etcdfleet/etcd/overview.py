@@ -5,10 +5,10 @@ Each host was asked about its own member at about the same time; here the answer
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from etcdfleet.etcd.alarms import CORRUPT_FIRST, WAY_OUT, has_room, raised
 from etcdfleet.etcd.checks import DIVERGED, QUOTA_WARNING
 from etcdfleet.etcd.equal import divergence
 from etcdfleet.etcd.gates import MAX_LAG
@@ -22,7 +22,6 @@ SOON_DAYS = 7.0
 """Certificates with less left are mentioned, due for renewal or not."""
 SLOW_READ = 1.0
 """Seconds from which on a read through a member is worth a sentence, TLS handshake included."""
-_ALARM = re.compile(r"memberID:(\d+) alarm:(\w+)")
 
 
 def overview(
@@ -141,7 +140,10 @@ def _leadership(
         if len(answered) < quorum or not hosts:
             return  # said by the margin
         if lost:
-            who = " and ".join(_named(leader, views, members) for leader in lost)
+            silent = [view.host for view in views if not view.status]
+            # Without a list (the member that was asked for it is the one that was lost) it is who does not answer.
+            only = members is None and len(lost) == len(silent) == 1 and len(views) == len(expected)
+            who = silent[0] if only else " and ".join(_named(leader, views, members) for leader in lost)
             what = f"leader just lost: {who} does not answer, an election is going on; no reads or writes meanwhile"
         elif followed:
             yield from (_reads_fail(view) for view in answered.values())
@@ -201,25 +203,17 @@ def _equal_data(views: Sequence[MemberView]) -> Iterator[Concern]:
 def _alarms(views: Sequence[MemberView]) -> Iterator[Concern]:
     """All members know of every alarm; each is said of the member that raised it."""
     by_id = {view.status.member_id: view for view in views if view.status}
-    raised: dict[str, dict[int, None]] = {}
-    for view in by_id.values():
-        for error in view.status.errors if view.status else ():
-            for number, alarm in _ALARM.findall(error):
-                raised.setdefault(alarm, {})[int(number)] = None
-    for alarm, ids in raised.items():
+    kinds = raised(view.status for view in by_id.values() if view.status)
+    for alarm, ids in kinds.items():
         known = [by_id[number] for number in ids if number in by_id]
         hosts = tuple(view.host for view in known) or tuple(view.host for view in by_id.values())
         who = "" if known else f" on {', '.join(map(hex_id, ids))}"
         if alarm == "NOSPACE":
-            full = [v for v in by_id.values() if v.status and v.status.db_size >= v.quota_bytes * QUOTA_WARNING]
-            size = max((view.status.db_size for view in known if view.status), default=0)
+            used = max(known or by_id.values(), key=lambda view: view.status.db_size if view.status else 0)
+            size = used.status.db_size if used.status else 0
             what = f"database full (alarm NOSPACE{who}): the cluster takes no more writes"
-            if full:
-                what += f"; {mib(size)} of {mib(full[0].quota_bytes)} used"
-                remedy = "etcdctl compact, then defrag each member in turn (or raise cluster.quota_bytes and deploy), "
-                remedy += "then etcdctl alarm disarm"
-            else:
-                remedy = "there is room again: etcdctl alarm disarm"
+            what += f"; {mib(size)} of {mib(used.quota)} used"
+            remedy = CORRUPT_FIRST if "CORRUPT" in kinds else _room(views)
             yield Concern(Level.BROKEN, what, hosts, remedy)
         elif alarm == "CORRUPT":
             what = f"data differ between members (alarm CORRUPT{who}): do not trust what this cluster says"
@@ -227,6 +221,21 @@ def _alarms(views: Sequence[MemberView]) -> Iterator[Concern]:
             yield Concern(Level.BROKEN, what, hosts, remedy)
         else:
             yield Concern(Level.BROKEN, f"alarm {alarm}{who}", hosts, "see etcdctl alarm list and etcd's log")
+
+
+def _room(views: Sequence[MemberView]) -> str:
+    """What to do about a full database: whether its members have room is a matter of the quota they run with."""
+    sizes = [(view, view.status.db_size) for view in views if view.status]
+    if any(not has_room(size, view.quota_bytes) for view, size in sizes):
+        return WAY_OUT
+    quotas = [view.machine.quota_bytes if view.machine else None for view, _ in sizes]
+    if all(quota and has_room(size, quota) for quota, (_, size) in zip(quotas, sizes, strict=True)):
+        return "there is room again: run deploy for the whole cluster, or etcdctl alarm disarm, which ends the alarm"
+    wanted = mib(max(view.quota_bytes for view in views))
+    return (
+        f"run deploy for the whole cluster: it restarts one member after the other with the quota of {wanted}, then "
+        "ends the alarm"
+    )
 
 
 def _members(
@@ -292,12 +301,12 @@ def _progress(views: Sequence[MemberView], *, electing: bool) -> Iterator[Concer
 
 
 def _quota(views: Sequence[MemberView]) -> Iterator[Concern]:
-    if any("NOSPACE" in error for view in views if view.status for error in view.status.errors):
+    if "NOSPACE" in raised(view.status for view in views if view.status):
         return
     for view in views:
-        if view.status and view.status.db_size >= view.quota_bytes * QUOTA_WARNING:
-            used, share = view.status.db_size_in_use, view.status.db_size / view.quota_bytes
-            what = f"the database has {share:.0%} of its quota ({mib(view.status.db_size)} of {mib(view.quota_bytes)}, "
+        if view.status and view.status.db_size >= view.quota * QUOTA_WARNING:
+            used, share = view.status.db_size_in_use, view.status.db_size / view.quota
+            what = f"the database has {share:.0%} of its quota ({mib(view.status.db_size)} of {mib(view.quota)}, "
             what += f"{mib(used)} in use): at 100 % the cluster takes no more writes"
             remedy = "etcdctl compact and defrag, or raise cluster.quota_bytes and deploy"
             yield Concern(Level.SOON, what, (view.host,), remedy)

@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import IntEnum
 from typing import Any
 
+from etcdfleet.etcd.alarms import takes_part
 from etcdfleet.etcd.view import EndpointHealth, EndpointStatus, ExpectedMember, MemberList
 
 
@@ -79,7 +80,7 @@ class LastRun:
 class Machine:
     """What the host itself is like. ``restart_pending`` says why etcd is due for a restart; ``drift`` are the paths of
     files that differ from what deploy would write. ``free_bytes`` is None when not known. ``keys`` are only those with
-    which something is wrong."""
+    which something is wrong. ``quota_bytes`` is what the running etcd was started with; None when not known."""
 
     running: bool
     enabled: bool
@@ -91,13 +92,14 @@ class Machine:
     drift: tuple[str, ...] = ()
     lives: tuple[Life, ...] = ()
     keys: tuple[Key, ...] = ()
+    quota_bytes: int | None = None
 
 
 @dataclass(frozen=True)
 class MemberView:
     """One host, as it was seen: not at all (then ``problem`` says why), or as a machine with an etcd that may answer.
 
-    ``silent`` is why etcd gave no answer. Sizes are in bytes.
+    ``silent`` is why etcd gave no answer. Sizes are in bytes; ``quota_bytes`` is what the inventory says.
     """
 
     host: str
@@ -120,13 +122,14 @@ class MemberView:
         return self.machine is None
 
     @property
-    def serves(self) -> bool:
-        """Whether a linearizable read through this member worked: it is in touch with a leader and a majority.
+    def quota(self) -> int:
+        """The quota that counts now: that of the running etcd, if it is known."""
+        return (self.machine.quota_bytes if self.machine else None) or self.quota_bytes
 
-        3.5 calls a member of a full database unhealthy, although it takes part in everything but writes.
-        """
-        health = self.health
-        return health is not None and (health.healthy or health.error.strip().startswith("Active Alarm(s): NOSPACE"))
+    @property
+    def serves(self) -> bool:
+        """Whether a linearizable read through this member worked: it is in touch with a leader and a majority."""
+        return self.health is not None and takes_part(self.health)
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,16 @@ CASES: list[tuple[str, dict[str, EndpointStatus | None], dict[str, EndpointHealt
         {"c": health("c", "Active Alarm(s): NOSPACE ")},
         "",
     ),
+    (
+        "all full",  # 3.5 prints the word once for each member that raised the alarm
+        {},
+        {name: health(name, "Active Alarm(s): NOSPACE NOSPACE NOSPACE ") for name in "bc"},
+        "",
+    ),
+    ("full and corrupt", {}, {"c": health("c", "Active Alarm(s): NOSPACE CORRUPT ")}, "c is not healthy: Active"),
+    ("corrupt and full", {}, {"c": health("c", "Active Alarm(s): CORRUPT NOSPACE ")}, "c is not healthy: Active"),
+    ("other alarm", {}, {"c": health("c", "Active Alarm(s): NOSPACEX ")}, "c is not healthy: Active"),
+    ("no alarms read", {}, {"c": health("c", "Unable to fetch the alarm list")}, "c is not healthy: Unable"),
     ("other cluster", {"c": status("c", cluster_id=8)}, {}, "another cluster"),
 ]
 

@@ -84,6 +84,21 @@ def told(found: ClusterOverview) -> list[str]:
     return [f"{one.level.name} {','.join(one.hosts)}: {one.what}" for one in found.concerns]
 
 
+@pytest.mark.parametrize(
+    ("lost", "others", "size", "who"),
+    [
+        (stopped("a"), "bc", 3, "a"),
+        (down("a"), "bc", 3, "a"),
+        (stopped("a"), "bcd", 5, "member 61"),  # e was not looked at, and may be it
+        (member("a", leader_id=0), "bc", 3, ""),
+    ],
+)
+def test_a_lost_leader_has_its_name_without_a_member_list(lost: MemberView, others: str, size: int, who: str) -> None:
+    views = [replace(view, members=None) for view in (lost, *(member(name, **BEHIND) for name in others))]
+    found = told(overview("k8s", views, expected("abcde"[:size])))
+    assert any(f"leader just lost: {who} does not answer" in line for line in found) is bool(who)
+
+
 def test_a_sound_cluster() -> None:
     found = seen(*map(member, NAMES))
     assert (found.margin, found.can_lose) == ("3 of 3 members serve, can lose 1", 1)
@@ -179,20 +194,44 @@ def test_members_against_the_inventory() -> None:
     assert "WRONG c: has never joined its cluster" in told(seen(*views, stopped("c")))
 
 
+MIB = 2**20
+
+
+@pytest.mark.parametrize("raisers", ["b", "ab", "abc"])
 @pytest.mark.parametrize(
-    ("size", "words", "remedy"),
-    [(2**30, "1024 MiB of 1024 MiB used", "compact"), (2**20, "takes no more writes", "there is room again")],
+    ("size", "running", "words", "remedy"),
+    [
+        (1024, [1024] * 3, "1024 MiB of 1024 MiB used", "raise cluster.quota_bytes and run deploy"),
+        (1024, [None] * 3, "1024 MiB of 1024 MiB used", "raise cluster.quota_bytes and run deploy"),
+        (1023, [1024] * 3, "1023 MiB of 1024 MiB used", "make room: etcdctl compact"),
+        (64, [64] * 3, "64 MiB of 64 MiB used", "run deploy for the whole cluster: it restarts one member after the"),
+        (64, [64, 64, 1024], "MiB used", "with the quota of 1024 MiB, then ends the alarm"),
+        (64, [1024, None, 1024], "MiB used", "with the quota of 1024 MiB, then ends the alarm"),
+        (64, [1024] * 3, "64 MiB of 1024 MiB used", "there is room again: run deploy"),
+        (1, [1024] * 3, "1.0 MiB of 1024 MiB used", "or etcdctl alarm disarm"),
+    ],
 )
-def test_a_full_database(size: int, words: str, remedy: str) -> None:
-    alarm = (f"memberID:{ord('b')} alarm:NOSPACE ",)
-    full = "Active Alarm(s): NOSPACE "
-    views = [member(name, db_size=size, errors=alarm, healthy=False, error=full) for name in NAMES]
+def test_a_full_database(size: int, running: list[int | None], words: str, remedy: str, raisers: str) -> None:
+    alarms = tuple(f"memberID:{ord(name)} alarm:NOSPACE " for name in raisers)
+    full = "Active Alarm(s): " + "NOSPACE " * len(raisers)
+    views = [
+        member(
+            name,
+            machine=replace(MACHINE, quota_bytes=quota and quota * MIB),
+            db_size=size * MIB,
+            errors=alarms,
+            healthy=False,
+            error=full,
+        )
+        for name, quota in zip(NAMES, running, strict=True)
+    ]
     found = seen(*views)
     first = found.concerns[0]
-    assert (first.level, first.hosts) == (Level.BROKEN, ("b",))
+    assert (first.level, first.hosts) == (Level.BROKEN, tuple(raisers))
     assert "alarm NOSPACE" in first.what
     assert words in first.what
-    assert first.remedy.startswith(remedy) or remedy in first.remedy
+    assert remedy in first.remedy
+    assert ("there is room" in first.remedy) == (running == [1024] * 3 and size <= 64)
     assert (found.can_lose, found.leader, len(found.concerns)) == (1, "a", 1)
     assert [state_of(view) for view in views] == ["full"] * 3
 
@@ -204,6 +243,24 @@ def test_members_of_different_versions() -> None:
     assert found.what == "members run different versions (3.5.1, 3.5.16)"
     assert found.hosts == ("a", "c"), "those that are behind"
     assert "has no 3.5.16, ask for it first by install.method: archive" in found.remedy
+
+
+def test_a_full_database_with_corrupt_data_is_not_to_be_disarmed() -> None:
+    alarms = (f"memberID:{ord('a')} alarm:NOSPACE ", f"memberID:{ord('b')} alarm:CORRUPT ")
+    error = "Active Alarm(s): NOSPACE CORRUPT "
+    found = seen(*(member(name, errors=alarms, healthy=False, error=error) for name in NAMES))
+    full = next(concern for concern in found.concerns if "database full" in concern.what)
+    assert full.remedy == "see to the alarm CORRUPT first: etcdctl alarm disarm ends both"
+    assert [state_of(view) for view in found.views] == ["corrupt"] * 3
+    assert found.can_lose is None
+
+
+def test_the_quota_that_counts_is_the_running_one() -> None:
+    running = replace(MACHINE, quota_bytes=64 * MIB)
+    assert (
+        "94% of its quota (60 MiB of 64 MiB"
+        in told(seen(*(member(n, machine=running, db_size=60 * MIB) for n in NAMES)))[0]
+    )
 
 
 def test_a_database_near_its_quota_and_corrupt_data() -> None:

@@ -1,0 +1,47 @@
+"""The alarm of a full database, ended once every member has room again."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from etcdfleet.errors import FleetError
+from etcdfleet.etcd.alarms import may_end
+from etcdfleet.etcd.checks import Finding
+from etcdfleet.etcd.ctl import all_endpoints, etcdctl, local_endpoint
+from etcdfleet.etcd.view import parse_status
+from tasks.observe import Site
+
+STANDS_FOR = frozenset({"alarms", "database size"})
+"""The checks that may fail beside the alarm: whatever else is wrong is looked at by a person first."""
+_CORRUPT = 9
+
+
+def end_full_alarm(site: Site, bad: Collection[Finding], seconds: float) -> str:
+    """Ends the alarm NOSPACE of a cluster all of whose members run with the quota of the settings; says so, or nothing.
+
+    Of the cluster's hosts the first one does it, so that it is done once. ``bad`` are the findings that are not well.
+    Nothing is done where anything but the alarm is wrong, a member is silent, or one has no room.
+    """
+    failed, settings = {finding.check for finding in bad}, site.settings
+    if "alarms" not in failed or not failed <= STANDS_FOR or settings.member.name != settings.members[0].name:
+        return ""
+    endpoints = all_endpoints(settings)
+    try:
+        asked = site.remote.run(etcdctl(settings, "-w json endpoint status", endpoints, seconds=seconds))
+        statuses = parse_status(asked.stdout, asked.stderr)
+    except FleetError:
+        return ""  # found again, and said, by the checks
+    if may_end(statuses, endpoints, settings.cluster.quota_bytes):
+        return ""
+    here = [local_endpoint(settings)]
+    # It ends all alarms: that there is no other is looked at once more, right before.
+    site.remote.run(
+        f"""raised=$({etcdctl(settings, "alarm list", here, seconds=seconds)}) || exit
+case $raised in *CORRUPT*) exit {_CORRUPT};; esac
+{etcdctl(settings, "alarm disarm", here, seconds=seconds)}""",
+        check="ending the alarm NOSPACE",
+        remedy="run etcdctl alarm list on this host, then run again",
+    )
+    size = max(status.db_size for status in statuses)
+    quota = settings.cluster.quota_bytes
+    return f"the alarm NOSPACE is ended: {size / 2**20:.0f} MiB of the quota of {quota / 2**20:.0f} MiB are used"
