@@ -236,7 +236,7 @@ def read(settings: HostSettings, results: Mapping[str, CommandResult], asked: fl
         data=_read_data(results["data"]),
         # An unreadable marker is still a marker: it says that something was there.
         established=(_json(marker.content.decode("utf-8", "replace")) or {}) if marker else None,
-        restart_pending=pending.content.decode("utf-8", "replace").strip() if pending else "",
+        restart_pending=_reasons(pending.content.decode("utf-8", "replace")) if pending else "",
         lock_count=count.content.decode("utf-8", "replace").strip() if (count := files.get(LOCK_COUNT)) else "0",
         has_user=results["user"].ok,
         anchors={path: files[path] for path in ANCHORS if path in files},
@@ -245,6 +245,14 @@ def read(settings: HostSettings, results: Mapping[str, CommandResult], asked: fl
         files=files,
         unproven=tuple(mark.content.decode("utf-8", "replace").split()) if (mark := files.get(UNPROVEN)) else (),
     )
+
+
+def _reasons(text: str) -> str:
+    """The lines of the note on a restart that is due, but for those that say nothing any more.
+
+    Releases before wrote one before each installation, failed ones too; now the program that runs is looked at.
+    """
+    return "\n".join(line for line in text.splitlines() if line.strip() and line != "etcd was installed anew")
 
 
 def _offset(host: float, asked: float, answered: float) -> float:

@@ -45,6 +45,7 @@ def deploy(run: Run) -> None:
     from tasks.preflight import preflight
     from tasks.rollout import bring_up, due_for_restart, look_ahead
     from tasks.trust import no_longer_needed, spread_trust
+    from tasks.upgrades import refuse_versions
     from tasks.verify import verify
 
     run.step("preflight", preflight)
@@ -55,6 +56,8 @@ def deploy(run: Run) -> None:
     clusters = take_locks(run, run.clusters)
     outlook = look_ahead(run, clusters)
     clusters = {name: hosts for name, hosts in clusters.items() if name not in outlook.refused}
+    refused = refuse_versions(run, clusters)
+    clusters = {name: hosts for name, hosts in clusters.items() if name not in refused}
     clusters = dict(keep_access(run, clusters))
 
     def good() -> list[str]:
@@ -69,7 +72,7 @@ def deploy(run: Run) -> None:
     if good():
         final = no_longer_needed(run, clusters)
         due |= due_for_restart(run.step("configure", configure, only=good(), final=final, fresh=outlook.fresh))
-    clusters = dict(bring_up(run, clusters, due=due if run.options.check else ()))
+    clusters = dict(bring_up(run, clusters, due=due if run.options.check else (), programs=True))
     converge(run, clusters)
     ready = [host for host in good() if not _unfinished(run, host)]
     run.record.skip([host for host in good() if host not in ready], "verify", "its cluster is not as wanted yet")

@@ -21,6 +21,7 @@ from etcdfleet.settings.models import client_url
 from etcdfleet.step import StepOutcome
 from tasks.anchors import AnchorChange, anchor_changes, anchor_files, stale_anchors
 from tasks.observe import Observed, Site, site_of
+from tasks.packages import Installed
 from tasks.sources import needed_sides, source_of
 
 
@@ -90,29 +91,44 @@ def cluster_state(seen: Observed) -> ClusterState:
     return state_in(file.content if file else None) or "new"
 
 
-def template_variables(site: Site, seen: Observed, state: ClusterState | None = None) -> dict[str, object]:
+def template_variables(
+    site: Site, seen: Observed, state: ClusterState | None = None, program: Installed | None = None
+) -> dict[str, object]:
     """All that a template may use, by the names of ``templates/README.md``.
 
-    ``state`` is the ``initial-cluster-state``, else `cluster_state`.
+    ``state`` is the ``initial-cluster-state``, else `cluster_state`. ``program`` is the etcd that the files are for,
+    else the one that the next start runs (`Observed.in_force`).
     """
+    program = program or seen.in_force
     return {
         "initial_cluster_state": state or cluster_state(seen),
         "settings": site.settings,
         "paths": HostPaths.of(site.settings),
-        "binary": seen.installed.binary,
-        "unsupported_arch": unsupported_arch(seen.facts.architecture, seen.installed.version),
+        "binary": program.binary,
+        "unsupported_arch": unsupported_arch(seen.facts.architecture, program.version),
         "service": site.service.environment(),
         **tls_settings(site.settings),
         "endpoints": [client_url(member, site.settings.cluster) for member in site.settings.members],
     }
 
 
-def desired_files(task: Task, site: Site, seen: Observed, state: ClusterState | None = None) -> list[RemoteFile]:
-    """All files of this step as they should be; ``state`` as for `template_variables`."""
-    variables = template_variables(site, seen, state)
+def desired_files(
+    task: Task, site: Site, seen: Observed, state: ClusterState | None = None, program: Installed | None = None
+) -> list[RemoteFile]:
+    """All files of this step as they should be; ``state`` and ``program`` as for `template_variables`."""
+    variables = template_variables(site, seen, state, program)
     files = [RemoteFile(CONFIG, _render(task, "conf.yml.j2", variables))]
     files += [RemoteFile(file.path, _render(task, file.template, variables), file.mode) for file in site.service.files]
     return [*files, RemoteFile(ETCDCTL_ENVIRONMENT, _render(task, "etcdctl.sh.j2", variables))]
+
+
+def place_differing(task: Task, site: Site, program: Installed) -> None:
+    """Places those files that are not as ``program`` needs them. Raises `RemoteError`."""
+    seen = site.observe()
+    wanted = desired_files(task, site, seen, program=program)
+    if different := [file for file in wanted if not same(file, seen.facts.files.get(file.path))]:
+        _place(site, seen, different, not seen.service.enabled, [])
+        site.forget()
 
 
 def unsupported_arch(architecture: str, version: str | None) -> str:
@@ -174,7 +190,7 @@ def _place(site: Site, seen: Observed, files: list[RemoteFile], enable: bool, st
     before = "mkdir -p -m 0755 /etc/etcd /etc/profile.d"
     if read_at_start and seen.service.running:
         before += "\n" + mark_restart_pending("changed: " + " ".join(read_at_start))
-    after = [site.service.installed] if any(file.path in units for file in files) else []
+    after = [site.service.installed, site.packages.retire] if any(file.path in units for file in files) else []
     after += [site.service.enable] if enable else []
     # Only now that the configuration names them no more.
     after += [f"rm -f {path}" for path in stale]

@@ -26,6 +26,7 @@ from etcdfleet.settings.models import HostSettings
 from tasks.anchors import trusted_text
 from tasks.configure import desired_files, same, unified_diff
 from tasks.observe import Observed, Site
+from tasks.programs import restart_reasons
 from tasks.questions import NOBODY
 from tasks.sources import needed_roles
 
@@ -61,7 +62,7 @@ def machine_of(site: Site, seen: Observed, drift: tuple[str, ...]) -> Machine:
         deployed=deployed,
         clock_offset=facts.clock_offset,
         free_bytes=facts.free_bytes.get(settings.member.data_dir),
-        restart_pending=facts.restart_pending,
+        restart_pending="\n".join(restart_reasons(settings, seen)),
         drift=drift if deployed else (),
         lives=tuple(lives),
         keys=tuple(keys),

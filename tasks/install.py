@@ -6,10 +6,11 @@ import shlex
 
 from nornir.core.task import Result, Task
 
-from etcdfleet.paths import CERTIFICATES, SETS, mark_restart_pending
+from etcdfleet.paths import CERTIFICATES, SETS
 from etcdfleet.settings.models import HostSettings
 from etcdfleet.step import StepOutcome
 from tasks.observe import Observed, Site, site_of
+from tasks.programs import hold, holding, program_due
 from tasks.sources import needed_roles
 
 # adduser of busybox and useradd of shadow are told apart by what is there.
@@ -25,30 +26,37 @@ def install(task: Task) -> Result:
     """Installs etcd and etcdctl by the configured method, and makes the user, the data directory and the folders.
 
     Result: ``result`` is a `StepOutcome`, ``changed`` as it says. Raises `FleetError` when the installation fails.
-    A running member keeps running its old program until the rolling restart of the step ``start``.
+    What replaces the program of a running member is only prepared: it takes its place in the rolling restart of the
+    step ``start``, when it is this member's turn (`tasks.programs`).
     """
     site = site_of(task)
     seen = site.observe()
-    reason = site.packages.reason(site.settings, seen.installed, seen.facts.architecture)
-    changes = [f"{site.packages.title}: {reason}"] if reason else []
+    due = program_due(site.packages, site.settings, seen)
+    missing = bool(site.packages.reason(site.settings, seen.installed, seen.facts.architecture))
+    later = "; to be exchanged when it is this member's turn" if seen.service.running else ""
+    changes = [f"{site.packages.title}: {due}{later}"] if due else []
+    held = holding(site)
+    changes += [held] if held else []
     openssl = needs_openssl(site.settings) and not seen.facts.has_openssl
     changes += ["openssl is installed, which makes the private keys"] if openssl else []
     changes += folders_missing(seen, site)
     if changes and not task.is_dry_run():
-        if reason:
+        if missing and later:
+            site.packages.prepare(site.remote, site.settings, seen.facts.architecture)
+        elif missing:
             before = site.service.prevent_autostart
-            if seen.service.running:
-                before += "\n" + mark_restart_pending("etcd was installed anew")
             site.packages.install(site.remote, site.settings, seen.facts.architecture, before)
+            site.forget()
         if openssl:
             site.packages.add(site.remote, site.settings, "openssl")
         site.remote.run(_folders_script(site), check="making the user etcd and its folders")
         site.forget()
+        hold(site)
         seen = site.observe()
-    version = seen.installed.version
+    version = seen.in_force.version
     summary = f"etcd {version} by {site.packages.title}" if version else f"etcd by {site.packages.title}"
     facts = {"version": version} if version else {}
-    outcome = StepOutcome(summary, tuple(changes), facts=facts, restart=bool(reason))
+    outcome = StepOutcome(summary, tuple(changes), facts=facts, restart=bool(due))
     return Result(task.host, result=outcome, changed=bool(changes))
 
 

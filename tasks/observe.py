@@ -26,6 +26,19 @@ class Observed:
     service: ServiceState
     installed: Installed
     init_fits: bool
+    other_version: str = ""
+    """The version of the program that the service starts, where that is not the one of the install method."""
+
+    @property
+    def in_force(self) -> Installed:
+        """What a running etcd's next start runs: after a change of the install method, the old program till its turn.
+
+        Files are rendered for this one.
+        """
+        started = self.service.program
+        if self.service.running and started and started != self.installed.binary:
+            return Installed(self.other_version or None, binary=started)
+        return self.installed
 
 
 @dataclass(frozen=True)
@@ -70,6 +83,7 @@ class Site:
             **facts.probe(self.settings, files),
             "service": self.service.probe,
             "packages": self.packages.probe,
+            "program": _version_of_another(self.service, self.packages),
             "init": self.service.detect,
             **more,
         }
@@ -90,8 +104,17 @@ class Site:
             self.service.read(results["service"]),
             self.packages.read(results["packages"]),
             results["init"].ok,
+            results["program"].text,
         )
         return seen, results
+
+
+def _version_of_another(service: Service, packages: Packages) -> str:
+    """Shell: the version of the program that the service starts, unless it is the one that its packages bring."""
+    return f"""p=$({service.program} 2>/dev/null)
+[ -z "$p" ] || [ "$p" = {packages.binary} ] || [ ! -x "$p" ] ||
+  {{ ETCD_UNSUPPORTED_ARCH=arm64 "$p" --version || ETCD_UNSUPPORTED_ARCH=arm "$p" --version; }} 2>/dev/null |
+  sed -n 's/^etcd Version: //p'"""
 
 
 def site_of(task: Task) -> Site:

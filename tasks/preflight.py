@@ -16,6 +16,7 @@ from etcdfleet.step import StepOutcome
 from tasks.configure import desired_files
 from tasks.install import needs_openssl
 from tasks.observe import Observed, Site, site_of
+from tasks.programs import offered, program_due
 from tasks.sources import needed_roles, source_of
 
 SYNC_WRITES = 100
@@ -29,13 +30,14 @@ def preflight(task: Task) -> Result:
     """Checks that the host is what the inventory says and can become a member; changes nothing.
 
     Checked: SSH and root, init system, distribution, architecture, clock, names, ports, space, the data directory, the
-    latency of synced writes (where no member has its data yet), and Vault with the token and the roles. Result:
-    ``result`` is a `StepOutcome` with all warnings. Raises `RemoteError` when the host cannot be worked on, and
-    `PreflightError` with everything that was found wrong, at once.
+    latency of synced writes (where no member has its data yet), whether an etcd that is wanted in the place of another
+    can be had, and Vault with the token and the roles. Result: ``result`` is a `StepOutcome` with all warnings. Raises
+    `RemoteError` when the host cannot be worked on, and `PreflightError` with everything that was found wrong, at once.
     """
     site = site_of(task)
     seen = site.observe()
     settings, facts = site.settings, seen.facts
+    due = bool(program_due(site.packages, settings, seen))
     installs = bool(site.packages.reason(settings, seen.installed, facts.architecture))
     clock_problems, clock_warnings = checks.clock_problems(settings, facts)
     troubles = [
@@ -66,6 +68,12 @@ def preflight(task: Task) -> Result:
         check_tls(settings, seen.installed.version)
     except FleetError as error:
         troubles.append(Trouble(error.what, error.remedy))
+    # Elsewhere the step `install` finds out by doing it, and there is nobody whom that could hurt.
+    if due and (task.is_dry_run() or seen.service.running or facts.data.ids):
+        try:
+            offered(site, seen)
+        except FleetError as error:
+            troubles.append(Trouble(str(error).split("\n  remedy:")[0], error.remedy))
     if troubles:
         raise refusal(settings.name, troubles)
     desired_files(task, site, seen)  # a template that cannot be rendered is found here, not half-way

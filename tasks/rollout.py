@@ -24,6 +24,7 @@ from etcdfleet.step import StepOutcome
 from tasks.configure import desired_files, same
 from tasks.live import Live, look
 from tasks.observe import Observed, site_of
+from tasks.programs import restart_reasons
 from tasks.start import keep_running, restart_member, start_member
 
 STEP = "start"
@@ -71,19 +72,21 @@ def bring_up(
     *,
     due: Collection[str] = (),
     only_restart: bool = False,
+    programs: bool = False,
 ) -> Mapping[str, tuple[str, ...]]:
     """Carries out the step ``start`` for these clusters; gives those that were not refused.
 
     Restarts that clients notice are asked for before. With --check nothing was placed, so no host says that it is due
     for a restart: ``due`` names those on which something would be changed that needs one. With ``only_restart``,
-    members without data are left for later: they may lack their certificates. Failures and refusals are recorded in
-    ``run.record``.
+    members without data are left for later: they may lack their certificates. With ``programs``, members whose program
+    is due get it when it is their turn (`tasks.programs`). Failures and refusals are recorded in ``run.record``.
     """
     waiting = dict(clusters)
     settled = _settled(run)
     unmarked: set[str] = set()
     for _ in range(ROUNDS):
-        plans, seen = _plan(run, {cluster: hosts for cluster, hosts in waiting.items() if cluster not in settled})
+        unsettled = {cluster: hosts for cluster, hosts in waiting.items() if cluster not in settled}
+        plans, seen = _plan(run, unsettled, programs=programs)
         for cluster, plan in plans.items():
             if _refused(run, cluster, plan):
                 del waiting[cluster]
@@ -99,6 +102,7 @@ def bring_up(
             only=[host for hosts in started.values() for host in hosts],
             runner=TogetherRunner(started, num_workers=run.workers),
             plans=plans,
+            programs=programs,
         )
         if run.options.check:
             break
@@ -115,6 +119,7 @@ def bring_up(
                 num_workers=run.workers,
                 not_reached=lambda host, failed: run.record.skip(host, STEP, f"not restarted, since {failed} failed"),
             ),
+            programs=programs,
         )
     idle = [host for hosts in waiting.values() for host in hosts if host in run.good_hosts and not _begun(run, host)]
     restarts = [host for host in idle if host in due]
@@ -191,7 +196,7 @@ def is_settled(task: Task) -> Result:
         seen.service.running
         and seen.facts.established is not None
         and seen.facts.data.ids is not None
-        and not seen.facts.restart_pending
+        and not restart_reasons(site.settings, seen, programs=True)
         and all(same(file, seen.facts.files.get(file.path)) for file in desired_files(task, site, seen))
     )
     return Result(task.host, result=settled)
@@ -217,7 +222,9 @@ def _incomplete(plan: Plan) -> bool:
     return isinstance(plan, Rolling) and bool(plan.joining)
 
 
-def _plan(run: Run, clusters: Mapping[str, tuple[str, ...]]) -> tuple[dict[str, Plan], dict[str, Seen]]:
+def _plan(
+    run: Run, clusters: Mapping[str, tuple[str, ...]], *, programs: bool = False
+) -> tuple[dict[str, Plan], dict[str, Seen]]:
     """Looks at all hosts of the clusters that this run may touch, and decides for each cluster what to do.
 
     Gives what was seen of each host, too.
@@ -229,14 +236,21 @@ def _plan(run: Run, clusters: Mapping[str, tuple[str, ...]]) -> tuple[dict[str, 
             observed, live = result[0].result
             seen[host] = Seen(observed, live)
     plans = {
-        cluster: plan_cluster(run.fleet.clusters[cluster], seen, frozenset(hosts), frozenset(run.good_hosts))
+        cluster: plan_cluster(
+            run.fleet.clusters[cluster], seen, frozenset(hosts), frozenset(run.good_hosts), programs=programs
+        )
         for cluster, hosts in clusters.items()
     }
     return plans, seen
 
 
 def plan_cluster(
-    members: tuple[HostSettings, ...], seen: Mapping[str, Seen], chosen: frozenset[str], good: frozenset[str]
+    members: tuple[HostSettings, ...],
+    seen: Mapping[str, Seen],
+    chosen: frozenset[str],
+    good: frozenset[str],
+    *,
+    programs: bool = False,
 ) -> Plan:
     """The plan of one cluster out of what was seen of its hosts; hosts that were not looked at count as unknown."""
     if not any(host.name in good and host.name in seen for host in members):
@@ -244,7 +258,9 @@ def plan_cluster(
     first = members[0]
     expected = expected_members(first)
     ids = static_ids({member.name: [member.peer_url] for member in expected}, first.cluster.token)
-    states = [_state(host, seen.get(host.name), host.name in chosen, host.name in good) for host in members]
+    states = [
+        _state(host, seen.get(host.name), host.name in chosen, host.name in good, programs=programs) for host in members
+    ]
     return plan_start(
         states,
         expected,
@@ -254,7 +270,7 @@ def plan_cluster(
     )
 
 
-def _state(host: HostSettings, found: Seen | None, chosen: bool, good: bool) -> MemberState:
+def _state(host: HostSettings, found: Seen | None, chosen: bool, good: bool, *, programs: bool) -> MemberState:
     if found is None:
         return MemberState(host.name, host.member.name, chosen=chosen, ready=good, seen=False)
     facts, service = found.observed.facts, found.observed.service
@@ -266,7 +282,7 @@ def _state(host: HostSettings, found: Seen | None, chosen: bool, good: bool) -> 
         established=facts.established,
         running=service.running,
         answering=found.live.status is not None,
-        restart_pending=bool(facts.restart_pending),
+        restart_pending=bool(restart_reasons(host, found.observed, programs=programs)),
         chosen=chosen,
         ready=good,
     )

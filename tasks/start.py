@@ -29,6 +29,7 @@ from tasks.configure import desired_files
 from tasks.live import ClusterView, Live, ask_cluster, ask_member, ask_others
 from tasks.lock import still_ours
 from tasks.observe import Site, site_of
+from tasks.programs import restart_reasons, swap_program
 
 READY_SECONDS = 180
 """For a started member to be part of a healthy quorum. A Pi with a slow card replays its log for a while."""
@@ -59,13 +60,14 @@ def keep_running(task: Task) -> Result:
     return Result(task.host, result=StepOutcome(f"running{since}", changes), changed=bool(changes))
 
 
-def start_member(task: Task, plans: Mapping[str, Plan] | None = None) -> Result:
+def start_member(task: Task, plans: Mapping[str, Plan] | None = None, programs: bool = False) -> Result:
     """Starts etcd and waits until it is part of a healthy quorum, then until all members have shown up by name.
 
     ``plans`` by cluster say whether a member without data begins a new cluster (`Bootstrap`) or joins that of the
     others, and whether others can join only afterwards: these are not waited for. At a first start it must run on all
-    members of the cluster at the same time (`etcdfleet.runners.TogetherRunner`). Result: ``result`` is a
-    `StepOutcome`. Raises `VerificationError` with the last lines of etcd's log when it does not become healthy in time.
+    members of the cluster at the same time (`etcdfleet.runners.TogetherRunner`). With ``programs``, a program that is
+    due takes its place before. Result: ``result`` is a `StepOutcome`. Raises `VerificationError` with the last lines of
+    etcd's log when it does not become healthy in time.
     """
     site = site_of(task)
     plan = (plans or {}).get(site.settings.cluster.name)
@@ -73,12 +75,14 @@ def start_member(task: Task, plans: Mapping[str, Plan] | None = None) -> Result:
     what = "etcd joins the cluster" if joins else "etcd is started"
     if task.is_dry_run():
         return Result(task.host, result=StepOutcome("would be started", (what,)), changed=True)
+    swapped = swap_program(task, site) if programs else ""
     seen = site.observe()
     if plan is not None and seen.facts.data.ids is None:
         _place_state(task, site, "new" if isinstance(plan, Bootstrap) else "existing")
     running = seen.service.running
     _run_and_wait(site, site.service.restart if running else site.service.start)
-    changes = ["etcd is restarted" if running else what]
+    changes = [swapped] if swapped else []
+    changes.append("etcd is restarted" if running else what)
     if isinstance(plan, Rolling) and plan.joining:
         outcome = StepOutcome(f"started, healthy; {', '.join(plan.joining)} can join now", tuple(changes))
         return Result(task.host, result=outcome, changed=True)
@@ -89,31 +93,40 @@ def start_member(task: Task, plans: Mapping[str, Plan] | None = None) -> Result:
     return Result(task.host, result=StepOutcome("started, healthy", tuple(changes)), changed=True)
 
 
-def restart_member(task: Task) -> Result:
+def restart_member(task: Task, programs: bool = False) -> Result:
     """Restarts one member of a live cluster so that its changed files take effect.
 
-    Before: every other member is healthy and up to date, else nothing is touched. A leader first hands its leadership
-    to a follower. After: the member is healthy and has caught up. Result: ``result`` is a `StepOutcome`. Raises
-    `ProtectionError` when the cluster is not fit to lose a member or the lock is lost, `VerificationError` when the
-    member does not come back: both stop the rolling restart of this cluster (`etcdfleet.runners.RollingRunner`).
+    Before: every other member is healthy and up to date, else nothing is touched. With ``programs``, a program that is
+    due takes its place now (`tasks.programs.swap_program`). A leader first hands its leadership to a follower. After:
+    the member is healthy and has caught up. Result: ``result`` is a `StepOutcome`. Raises `ProtectionError` when the
+    cluster is not fit to lose a member or the lock is lost, `VerificationError` when the member does not come back:
+    both stop the rolling restart of this cluster (`etcdfleet.runners.RollingRunner`).
     """
     site = site_of(task)
-    reasons = site.observe().facts.restart_pending
+    reasons = restart_reasons(site.settings, site.observe(), programs=programs)
     if task.is_dry_run():
         return Result(task.host, result=StepOutcome("would be restarted", ("etcd is restarted",)), changed=True)
     live = ask_member(site)
     view = _gate(site, live)
     still_ours(task)
     changes = ["etcd is restarted"]
+    if programs and (swapped := swap_program(task, site)):
+        changes.insert(0, swapped)
+        # That may have taken minutes.
+        live = ask_member(site)
+        view = _gate(site, live)
+        still_ours(task)
     moved = _hand_over(site, live, view)
     if moved:
-        changes.insert(0, moved)
+        changes.insert(-1, moved)
     _run_and_wait(site, site.service.restart)
     _wait_until_caught_up(site)
     if site.observe().facts.established is None:
         _note_established(task, site, _wait_for_names(site))
-    why = f" ({reasons.splitlines()[0]})" if reasons else ""
-    return Result(task.host, result=StepOutcome(f"restarted{why}", tuple(changes)), changed=True)
+    why = f" ({reasons[0]})" if reasons else ""
+    version = site.observe().installed.version
+    facts = {"version": version} if version else {}
+    return Result(task.host, result=StepOutcome(f"restarted{why}", tuple(changes), facts=facts), changed=True)
 
 
 def _gate(site: Site, live: Live) -> ClusterView:

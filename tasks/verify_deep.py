@@ -48,6 +48,7 @@ from etcdfleet.step import StepOutcome
 from tasks.configure import desired_files, same, unified_diff
 from tasks.deep_scripts import cluster_commands, host_commands, probe_script
 from tasks.observe import Observed, Site, site_of
+from tasks.programs import restart_reasons
 from tasks.sources import needed_roles
 from tasks.verify import service_finding, status_facts
 from tasks.verify_tls import seen_from_here, tls_findings
@@ -223,7 +224,7 @@ def _here(site: Site, seen: Observed, status: EndpointStatus | None) -> list[Fin
         service,
         data_finding(settings, seen.facts.data),
         space_finding(settings, free, status.db_size if status else 0),
-        pending_finding(seen.facts),
+        pending_finding(restart_reasons(settings, seen)),
         *_names(settings, seen),
     ]
 

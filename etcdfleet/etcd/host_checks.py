@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from etcdfleet.etcd.checks import Finding, failed, skipped, warned
 from etcdfleet.etcd.symptoms import Sighting, message
-from etcdfleet.facts import DataFacts, HostFacts
+from etcdfleet.facts import DataFacts
 from etcdfleet.paths import CERTIFICATES, HostPaths
 from etcdfleet.preflight import Trouble
 from etcdfleet.settings.base import RoleName
@@ -189,14 +189,14 @@ def clock_findings(problems: Sequence[Trouble], warnings: Sequence[Trouble], off
     return found
 
 
-def pending_finding(facts: HostFacts) -> Finding:
-    """etcd runs with the files that are there."""
+def pending_finding(reasons: Sequence[str]) -> Finding:
+    """etcd runs with the files and the program that are there; ``reasons`` say why not."""
     check = "no restart is due"
-    if facts.restart_pending:
+    if reasons:
         return failed(
             check,
-            facts.restart_pending.splitlines()[0],
-            "a run was interrupted after it had changed files and before it restarted etcd",
+            reasons[0],
+            "a run was interrupted between a change of files and the restart, or the program was upgraded by hand",
             "run deploy, which restarts the members one at a time",
         )
     return Finding(check, True, "etcd was started with the files that are there")

@@ -17,7 +17,8 @@ class ServiceState:
     """What the init system says of etcd. It proves little (a crash loop looks started): verification asks etcd itself.
 
     ``pid`` is that of the etcd process, ``started`` its start in the init system's own words; ``loaded`` is where the
-    unit or script in force lies.
+    unit or script in force lies. ``program`` is the path that our unit or script starts, ``program_file`` the file that
+    this leads to now, ``runs`` the file of the running process, with " (deleted)" once another took its place.
     """
 
     running: bool
@@ -26,6 +27,14 @@ class ServiceState:
     started: str = ""
     loaded: str = ""
     detail: str = ""
+    program: str = ""
+    program_file: str = ""
+    runs: str = ""
+
+    @property
+    def outdated(self) -> bool:
+        """Whether etcd runs another program than its next start would: it was replaced, and etcd not restarted."""
+        return bool(self.running and self.runs and self.program_file and self.runs != self.program_file)
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,8 @@ class Service(Protocol):
     """Shell: lets etcd start at boot."""
     pid: str
     """Shell: prints the process id of etcd, or nothing or 0 while it does not run."""
+    program: str
+    """Shell: prints the path of the program that our unit or script starts; nothing where there is none of ours."""
     gave_up: str
     """Shell: exits 0 if etcd does not run and the init system will not try again by itself."""
 
@@ -71,6 +82,24 @@ class Service(Protocol):
 
     def environment(self) -> Mapping[str, str]:
         """Paths that the templates of this service need."""
+
+
+def programs(service_program: str) -> str:
+    """Shell, with the process id of etcd in ``$pid`` if it runs: prints what `ServiceState` knows of programs.
+
+    Under user-mode emulation the process' own program is the emulator. The program that it emulates is mapped into its
+    memory, as any program's is.
+    """
+    return f"""p=$({service_program} 2>/dev/null)
+[ -z "$p" ] || printf 'program=%s\\nprogram_file=%s\\n' "$p" "$(readlink -f "$p")"
+if [ -n "$pid" ]; then
+  x=$(readlink /proc/$pid/exe 2>/dev/null)
+  case "$x" in
+    */etcd | *'/etcd (deleted)') ;;
+    *) x=$(sed -n 's|^[^/]* \\(/.*/etcd\\( (deleted)\\)*\\)$|\\1|p' /proc/$pid/maps 2>/dev/null | head -n 1) ;;
+  esac
+  echo "runs=$x"
+fi"""
 
 
 def service_for(init: str) -> Service:

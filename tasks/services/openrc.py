@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from etcdfleet.remote import CommandResult
-from tasks.services import ServiceFile, ServiceState
+from tasks.services import ServiceFile, ServiceState, programs
 
 _LOG = "/var/log/etcd/etcd.log"
 # The supervisor's child, not the supervisor: pgrep by full command line, in busybox and elsewhere.
 _PID = "pgrep -o -f '^[^ ]*etcd --config-file=/etc/etcd/conf.yml' 2>/dev/null"
+_PROGRAM = "sed -n 's|^command=\"\\(.*\\)\"$|\\1|p' /etc/init.d/etcd"
 
 
 class OpenRC:
@@ -21,11 +22,12 @@ class OpenRC:
         ServiceFile("etcd.initd.j2", "/etc/init.d/etcd", 0o755),
         ServiceFile("etcd.confd.j2", "/etc/conf.d/etcd"),
     )
+    program = _PROGRAM
     probe = (
         'rc-service etcd status 2>&1; echo "rc=$?"\n'
         "[ -e /etc/runlevels/default/etcd ] && echo enabled=yes\n"
         f'pid=$({_PID}) && echo "pid=$pid" && '
-        'echo "started=$(stat -c %Y /proc/$pid 2>/dev/null)"\ntrue'
+        'echo "started=$(stat -c %Y /proc/$pid 2>/dev/null)"\n' + programs(_PROGRAM)
     )
     installed = "true"
     prevent_autostart = "true"  # apk starts no services
@@ -56,6 +58,9 @@ class OpenRC:
             started=said.get("started", ""),
             loaded="/etc/init.d/etcd",
             detail=first.removeprefix("* ").strip(),
+            program=said.get("program", ""),
+            program_file=said.get("program_file", ""),
+            runs=said.get("runs", ""),
         )
 
     def logs(self, lines: int) -> str:

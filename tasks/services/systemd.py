@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from etcdfleet.remote import CommandResult
-from tasks.services import ServiceFile, ServiceState
+from tasks.services import ServiceFile, ServiceState, programs
 
 _UNIT = "/etc/systemd/system/etcd.service"
+_PROGRAM = f"sed -n 's|^ExecStart=\\([^ ]*\\) .*|\\1|p' {_UNIT}"
 
 
 class Systemd:
@@ -16,9 +17,11 @@ class Systemd:
     name = "systemd"
     detect = "[ -d /run/systemd/system ]"
     files: tuple[ServiceFile, ...] = (ServiceFile("etcd.service.j2", _UNIT),)
+    program = _PROGRAM
     probe = (
-        "systemctl show etcd.service -p ActiveState,SubState,MainPID,UnitFileState,FragmentPath,NRestarts,"
-        "ExecMainStartTimestamp,NeedDaemonReload"
+        "said=$(systemctl show etcd.service -p ActiveState,SubState,MainPID,UnitFileState,FragmentPath,NRestarts,"
+        "ExecMainStartTimestamp,NeedDaemonReload)\n"
+        'echo "$said"; pid=${said#*MainPID=}; pid=${pid%%[!0-9]*}; [ "$pid" != 0 ] || pid=\n' + programs(_PROGRAM)
     )
     installed = "systemctl daemon-reload"
     # Masked, a package's maintainer script cannot start the unit, nor can a boot. Placing our unit later replaces
@@ -47,6 +50,9 @@ class Systemd:
             started=said.get("ExecMainStartTimestamp", ""),
             loaded=said.get("FragmentPath", ""),
             detail=f"{active} ({said.get('SubState', '?')}), {said.get('NRestarts', '0')} automatic restarts",
+            program=said.get("program", ""),
+            program_file=said.get("program_file", ""),
+            runs=said.get("runs", ""),
         )
 
     def logs(self, lines: int) -> str:

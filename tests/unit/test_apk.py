@@ -27,3 +27,8 @@ def test_a_package_that_the_repositories_lack_is_named() -> None:
 
 def test_anything_else_is_shown_by_its_end() -> None:
     assert apk_says("one\n\ntwo\nthree\nkilled\n") == "two | three | killed"
+
+
+def test_a_version_that_there_is_not_is_named() -> None:
+    said = "ERROR: unable to select packages:\n  etcd-3.5.1-r0:\n    breaks: world[etcd=9.9]\n"
+    assert apk_says(said) == "ERROR: unable to select packages | breaks: world[etcd=9.9]"

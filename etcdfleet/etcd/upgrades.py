@@ -1,0 +1,153 @@
+"""Which version of etcd may take the place of another: pure decisions about one cluster.
+
+The rules are etcd's own. A member does not start below the *cluster version*, the minor that all members run
+("cluster cannot be downgraded", "invalid downgrade": `mustDetectDowngrade` in ``server/etcdserver/api/membership``),
+which rises when the last member has a new minor and never falls by itself; until then, members may go back. A minor
+must not be left out on the way up (etcd's upgrade guides: "upgrade only one minor release at a time"). Within a minor,
+etcd starts on the data of any patch release: going back is allowed, and worth a warning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from etcdfleet.etcd.versions import Version, parse
+
+
+@dataclass(frozen=True)
+class MemberVersion:
+    """What is known of the versions of one member. An empty text is not known.
+
+    ``running``: what its etcd says; empty while it does not answer. ``installed``: the program that its next start
+    would run. ``brings``: the version of the program that this run would put there, None where it stays. ``by``: what
+    would bring it, as people know it. ``data``: it has member data, so it belongs to a cluster.
+    """
+
+    host: str
+    running: str = ""
+    installed: str = ""
+    brings: str | None = None
+    by: str = ""
+    data: bool = False
+
+
+@dataclass(frozen=True)
+class VersionRefusal:
+    """Why no program of this cluster may be replaced, on which hosts that would happen, and what to do."""
+
+    what: str
+    hosts: tuple[str, ...]
+    remedy: str
+
+
+def refuse_programs(members: Sequence[MemberVersion], cluster_version: str = "") -> VersionRefusal | None:
+    """Return why the programs that a run would bring do not fit the cluster, or None.
+
+    ``cluster_version`` is what a member says it is (``etcdcluster`` of ``/version``), empty if none was asked. Without
+    it, it is at most what the oldest running member runs; where no member runs, what is installed beside data tells.
+    Nothing is refused where nothing is known of a cluster: etcd itself then refuses data of a newer one.
+    """
+    changing = [member for member in members if member.brings is not None]
+    if not changing or not any(member.running or member.data for member in members):
+        return None
+    strange = [member for member in members if member.running and parse(member.running) is None]
+    if strange:
+        return VersionRefusal(
+            f"{_named(strange)} runs etcd {strange[0].running}, and what fits to that is not known",
+            _hosts(changing),
+            f"keep what is installed there: {_PUT_BACK}",
+        )
+    unknown = [member for member in changing if parse(member.brings) is None]
+    if unknown:
+        brings = unknown[0].brings
+        return VersionRefusal(
+            f"{unknown[0].by} would bring "
+            + (f"etcd {brings}, whose version cannot be read," if brings else "a version of etcd that cannot be told")
+            + f" to {_named(unknown)}, a member of a running cluster",
+            _hosts(unknown),
+            "set install.version to one that there is, or put back what was installed",
+        )
+    bounds = _bounds(members, cluster_version)
+    if bounds is None:
+        return None
+    floor, lowest, measure = bounds
+    below = [member for member in changing if _line(member.brings) < floor]
+    if below:
+        return VersionRefusal(
+            f"{below[0].by} would bring etcd {_versions(m.brings for m in below)} to {_named(below)}, and {measure}: "
+            f"etcd does not start below the cluster's version ({_dotted(floor)})",
+            _hosts(below),
+            f"{_PUT_BACK}; or pin one of {_dotted(floor)} or newer in install.version, if there is one",
+        )
+    above = [m for m in changing if (line := _line(m.brings)) and (line[0] != lowest[0] or line[1] > lowest[1] + 1)]
+    if above:
+        step = (lowest[0], lowest[1] + 1)
+        return VersionRefusal(
+            f"{above[0].by} would bring etcd {_versions(m.brings for m in above)} to {_named(above)}, and {measure}: "
+            "etcd is upgraded by one minor version at a time",
+            _hosts(above),
+            f"choose a {_dotted(step)} in install.version first, deploy it to all members, then go on; or put back "
+            "what was installed",
+        )
+    return None
+
+
+_PUT_BACK = "put back in the inventory the install.method and install.version that were deployed last"
+
+
+def patch_downgrades(members: Iterable[MemberVersion]) -> tuple[str, ...]:
+    """A warning for each member that would get an older patch release of the minor that it runs."""
+    found = []
+    for member in members:
+        now, new = parse(member.running or member.installed), parse(member.brings)
+        if now and new and _minor(now) == _minor(new) and new < now:
+            found.append(
+                f"{member.host} goes back from etcd {'.'.join(map(str, now))} to {'.'.join(map(str, new))}: etcd "
+                "allows it within a minor version, but what was repaired since is lost"
+            )
+    return tuple(found)
+
+
+def _bounds(
+    members: Sequence[MemberVersion], cluster_version: str
+) -> tuple[tuple[int, int], tuple[int, int], str] | None:
+    """Below what nothing may be, from what the next minor is counted, and how that is known."""
+    running = sorted(version for m in members if (version := parse(m.running)))
+    said = parse(cluster_version)
+    if running:
+        # No member runs below the cluster version, so the oldest one is a bound where nobody has said what it is.
+        floor = min(_minor(said), _minor(running[0])) if said else _minor(running[0])
+        return floor, _minor(running[0]), f"the cluster runs {_versions(m.running for m in members if m.running)}"
+    beside = sorted(version for m in members if m.data and (version := parse(m.installed)))
+    if not beside:
+        return None
+    what = _versions(m.installed for m in members if m.data and m.installed)
+    return _minor(beside[-1]), _minor(beside[0]), f"{what} was installed beside the cluster's data"
+
+
+def _line(text: str | None) -> tuple[int, int]:
+    version = parse(text)
+    assert version is not None  # noqa: S101  those were refused before
+    return _minor(version)
+
+
+def _minor(version: Version) -> tuple[int, int]:
+    """Major and minor, which decide what fits together."""
+    return version[:2]
+
+
+def _versions(texts: Iterable[str | None]) -> str:
+    return " and ".join(sorted({text for text in texts if text}))
+
+
+def _dotted(line: tuple[int, int]) -> str:
+    return f"{line[0]}.{line[1]}"
+
+
+def _named(members: Sequence[MemberVersion]) -> str:
+    return ", ".join(member.host for member in members)
+
+
+def _hosts(members: Sequence[MemberVersion]) -> tuple[str, ...]:
+    return tuple(member.host for member in members)

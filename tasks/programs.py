@@ -1,0 +1,101 @@
+"""Which etcd a host starts, which one it should, and the change from one to the other when it is this member's turn.
+
+A program is replaced within the rolling restart, behind its gate: a member that crashes or whose host reboots before
+its turn comes up with the program that it had. Whatever can be done before lies beside it by then
+(`tasks.packages.Packages.prepare`).
+"""
+
+from __future__ import annotations
+
+from nornir.core.task import Task
+
+from etcdfleet.settings.models import ArchiveInstall, HostSettings
+from tasks.configure import place_differing
+from tasks.observe import Observed, Site
+from tasks.packages import Packages, hold_change, packages_for
+
+REPLACED = "etcd runs a program that was replaced since its start"
+
+
+def program_due(packages: Packages, settings: HostSettings, seen: Observed) -> str:
+    """Why another program must be installed, or started, than is; empty when it is as the settings want it."""
+    reason = packages.reason(settings, seen.installed, seen.facts.architecture)
+    started = seen.service.program
+    if not reason and started and started != seen.installed.binary:
+        return f"{started} is what the service starts, {seen.installed.binary} is wanted"
+    return reason
+
+
+def restart_reasons(settings: HostSettings, seen: Observed, *, programs: bool = False) -> tuple[str, ...]:
+    """Why a running etcd is due for a restart, in words; empty when it is not.
+
+    With ``programs``, a program that is due counts: for a restart that exchanges it (`swap_program`).
+    """
+    reasons = dict.fromkeys(seen.facts.restart_pending.splitlines())
+    if seen.service.outdated:
+        reasons[REPLACED] = None
+    if programs and (why := program_due(packages_for(settings.install.method), settings, seen)):
+        reasons[why] = None
+    return tuple(reasons) if seen.service.running else ()
+
+
+def swap_program(task: Task, site: Site) -> str:
+    """Puts the wanted program in the place of the one in use if it is due; says so, or nothing.
+
+    The files that depend on it follow: the unit or script that starts it, and the configuration for its version. The
+    running etcd is not touched. Raises `FleetError`, with the program in use still in its place, when it fails.
+    """
+    seen = site.observe()
+    due = program_due(site.packages, site.settings, seen)
+    if not due:
+        return ""
+    if site.packages.reason(site.settings, seen.installed, seen.facts.architecture):
+        before = site.service.prevent_autostart
+        site.packages.install(site.remote, site.settings, seen.facts.architecture, before)
+        site.forget()
+    hold(site)
+    place_differing(task, site, site.observe().installed)
+    return f"etcd {site.observe().installed.version} takes the place of what was installed"
+
+
+def hold(site: Site) -> str:
+    """Holds packages whose version is pinned, releases those that no longer are; says what was done, or nothing."""
+    text = holding(site)
+    if text:
+        installed = site.observe().installed
+        site.packages.hold(site.remote, installed, release=_wanted_hold(site) == "release")
+        site.forget()
+    return text
+
+
+def holding(site: Site) -> str:
+    """What `hold` would do, in words; empty for nothing."""
+    version = site.observe().installed.package
+    match _wanted_hold(site):
+        case "hold":
+            return f"{site.packages.title} holds etcd at {version}"
+        case "release":
+            return f"{site.packages.title} no longer holds etcd at {version}"
+        case _:
+            return ""
+
+
+def _wanted_hold(site: Site) -> str:
+    install = site.settings.install
+    return "" if isinstance(install, ArchiveInstall) else hold_change(install.version, site.observe().installed)
+
+
+def offered(site: Site, seen: Observed) -> str | None:
+    """The version that would be in force after the change that is due; None if none is due, empty if unknown.
+
+    Asked once in a run. Raises `FleetError`, with its words, when the installation would fail.
+    """
+    if not program_due(site.packages, site.settings, seen):
+        return None
+    if not site.packages.reason(site.settings, seen.installed, seen.facts.architecture):
+        return seen.installed.version or ""
+    known = site.remote.cache.get("offered")
+    if not isinstance(known, str):
+        known = site.packages.offer(site.remote, site.settings, seen.facts.architecture)
+        site.remote.cache["offered"] = known
+    return known

@@ -1,0 +1,119 @@
+"""Whether the programs that a deploy would bring fit the cluster, asked before anything is changed on its hosts."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from nornir.core.task import Result, Task
+
+from etcdfleet.cli import Run
+from etcdfleet.errors import FleetError
+from etcdfleet.etcd.ctl import local_endpoint
+from etcdfleet.etcd.upgrades import MemberVersion, patch_downgrades, refuse_programs
+from etcdfleet.etcd.view import address
+from etcdfleet.paths import HostPaths
+from etcdfleet.settings.models import HostSettings, client_url
+from tasks.live import ask_cluster, ask_member
+from tasks.observe import Site, site_of
+from tasks.programs import offered, program_due
+
+
+@dataclass(frozen=True)
+class VersionsSeen:
+    """One host's part: its own member, what it hears the others run (by address), and the cluster version."""
+
+    member: MemberVersion
+    others: Mapping[str, str] = field(default_factory=dict)
+    cluster: str = ""
+
+
+def refuse_versions(run: Run, clusters: Mapping[str, tuple[str, ...]]) -> frozenset[str]:
+    """Stops those clusters whose members would get a version that does not fit; gives their names.
+
+    Where no program is due, nothing is asked.
+    """
+    good = [host for hosts in clusters.values() for host in hosts if host in run.good_hosts]
+    results = run.step("look", is_due, only=good) if good else {}
+    due = {host for host, result in results.items() if not result.failed and result[0].result}
+    asked = {name: hosts for name, hosts in clusters.items() if due.intersection(hosts)}
+    names = [host for hosts in asked.values() for host in hosts if host in run.good_hosts]
+    looked = run.step("look", look_at_versions, only=names) if names else {}
+    seen = {host: result[0].result for host, result in looked.items() if not result.failed}
+    refused = set()
+    for cluster, hosts in asked.items():
+        found = [seen[host] for host in hosts if host in seen]
+        members = [*(one.member for one in found), *_others(run.fleet.clusters[cluster], found)]
+        said = next((one.cluster for one in found if one.cluster), "")
+        if refusal := refuse_programs(members, said):
+            run.record.protect(cluster, refusal.what, refusal.remedy, where=", ".join(refusal.hosts))
+            run.record.skip_rest(hosts, f"stopped to protect cluster {cluster}")
+            refused.add(cluster)
+        else:
+            for warning in patch_downgrades(members):
+                run.record.warn(cluster, warning)
+    return frozenset(refused)
+
+
+def _others(hosts: tuple[HostSettings, ...], found: list[VersionsSeen]) -> list[MemberVersion]:
+    """The members whose hosts this run does not touch, as those that it does touch hear of them."""
+    ours = {one.member.host for one in found}
+    heard = {where: version for one in found for where, version in one.others.items()}
+    return [
+        MemberVersion(host.name, running=version)
+        for host in hosts
+        if host.name not in ours and (version := heard.get(address(client_url(host.member, host.cluster))))
+    ]
+
+
+def is_due(task: Task) -> Result:
+    """Whether the host's program would be replaced. Result: ``result`` is a `bool`."""
+    site = site_of(task)
+    return Result(task.host, result=bool(program_due(site.packages, site.settings, site.observe())))
+
+
+def look_at_versions(task: Task) -> Result:
+    """What the host's member and those that it hears of run, and what would be installed. Changes nothing.
+
+    Result: ``result`` is a `VersionsSeen`. Raises `FleetError` when what is wanted cannot be installed.
+    """
+    site = site_of(task)
+    seen = site.observe()
+    live = ask_member(site) if seen.service.running else None
+    others: dict[str, str] = {}
+    if live and live.members:
+        try:
+            statuses = ask_cluster(site, live.members).statuses
+            others = {address(status.endpoint): status.version for status in statuses}
+        except FleetError:
+            pass  # they are asked on their own hosts, too
+    status = live.status if live else None
+    member = MemberVersion(
+        site.settings.name,
+        running=status.version if status else "",
+        installed=seen.in_force.version or "",
+        brings=offered(site, seen),
+        by=site.packages.title,
+        data=seen.facts.data.ids is not None,
+    )
+    cluster = cluster_version(site, tls=status.endpoint.startswith("https:")) if status else ""
+    return Result(task.host, result=VersionsSeen(member, others, cluster))
+
+
+def cluster_version(site: Site, *, tls: bool) -> str:
+    """The cluster version as the member on the host knows it; empty when nothing on the host can ask for it."""
+    paths = HostPaths.of(site.settings)
+    authority = local_endpoint(site.settings, tls=tls).partition("://")[2]
+    request = r"printf 'GET /version HTTP/1.0\r\nHost: localhost\r\n\r\n'"
+    pair = f"-cert {paths.certificate('client')} -key {paths.key('client')}"
+    script = f"{request} | timeout 5 openssl s_client -quiet -connect {authority} {pair} 2>/dev/null"
+    if not tls:
+        url = f"http://{authority}/version"
+        script = f"wget -q -T 5 -O - {url} 2>/dev/null || curl -s -m 5 {url}"
+    found = re.search(r"\{.*\}", site.remote.run(script).stdout)
+    try:
+        return str(json.loads(found.group(0)).get("etcdcluster") or "") if found else ""
+    except (ValueError, AttributeError):
+        return ""
