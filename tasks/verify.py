@@ -229,7 +229,7 @@ def peer_trusted_as_client(settings: HostSettings, seen: Observed) -> str:
     pair = seen.facts.pairs.get("peer")
     leaf, trusted = readable(pair.pem if pair else None), readable(trusted_text(seen, "client"))
     if leaf and leads_to(leaf, trusted, at=seen.facts.clock_now):
-        return "while a CA of before is trusted for clients, a peer's certificate is accepted as a client's"
+        return "while the previous CA is still trusted for clients, a peer's certificate is accepted as a client's"
     return ""
 
 

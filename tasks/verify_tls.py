@@ -80,7 +80,7 @@ def _excuse(settings: HostSettings, seen: Observed, side: Side, shown: RoleName 
     pair = seen.facts.pairs.get(shown)
     leaf, trusted = readable(pair.pem if pair else None), readable(trusted_text(seen, "peer"))
     if leaf and trusted and leads_to(leaf, trusted, at=seen.facts.clock_now):
-        return "while a CA of before is trusted for peers, a client's certificate is accepted as a peer's"
+        return "while the previous CA is still trusted for peers, a client's certificate is accepted as a peer's"
     return ""
 
 
