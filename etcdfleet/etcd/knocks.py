@@ -17,7 +17,9 @@ from etcdfleet.remote import last_lines
 from etcdfleet.settings.base import RoleName, Side
 from etcdfleet.settings.models import HostSettings
 
-Kind = Literal["answered", "refused", "closed", "late", "unverified", "no connection", "unreadable", "unclear"]
+Kind = Literal[
+    "answered", "refused", "closed", "silent", "late", "unverified", "no connection", "unreadable", "unclear"
+]
 PROPER = "proper certificate: "
 """Begins the line in which an attempt with etcdctl says how the client's own certificate fared right after it: the exit
 code, and the seconds it took."""
@@ -28,9 +30,10 @@ class Heard:
     """What became of a certificate that was shown to a port, and how it was told.
 
     ``refused``: an alert of TLS says that the certificate is not accepted. ``closed``: the connection ended without an
-    answer, after the server had shown a good certificate of its own. ``late``: no answer within the time.
-    ``unverified`` (the server's certificate), ``no connection``, ``unreadable`` (the files) and ``unclear`` say nothing
-    about it.
+    answer, after the server had shown a good certificate of its own. ``silent``: etcdctl, which never gives up by
+    itself, had no answer within its time, while it had one at once with the proper certificate. Nothing is said about
+    the certificate by ``late`` (no answer within the time), ``unverified`` (the server's certificate), ``no
+    connection``, ``unreadable`` (the files) and ``unclear``.
     """
 
     kind: Kind
@@ -45,7 +48,7 @@ class Heard:
             return f"refused: {self.detail}"
         if self.kind == "closed" and proper:
             return "refused: the connection was closed, while the proper certificate was answered"
-        if self.kind == "late" and proper:
+        if self.kind == "silent" and proper:
             return "refused: no answer in time, while the proper certificate was answered at once"
         return ""
 
@@ -124,7 +127,7 @@ def heard_by_etcdctl(rc: int, said: str) -> Heard:
     if _GO_CLOSED.search(said):
         return Heard("closed")
     if _GO_LATE.search(said) and int((proper.split() or ["9"])[-1]) <= _AT_ONCE:
-        return Heard("late")
+        return Heard("silent")
     return Heard("unclear", last_lines(said) or "etcdctl said nothing")
 
 

@@ -146,7 +146,7 @@ PREFACE = 'Err: connection error: desc = "error reading server preface: remote e
         (1, LATE + PREFACE.format("unknown certificate authority"), "refused"),
         (1, LATE + "write tcp 127.0.0.1:1->127.0.0.1:2379: write: broken pipe", "closed"),
         # Words that nobody knows yet: the time tells.
-        (1, "https://127.0.0.1:2379 is unhealthy: failed to commit proposal: context deadline exceeded", "late"),
+        (1, "https://127.0.0.1:2379 is unhealthy: failed to commit proposal: context deadline exceeded", "silent"),
         # Not a refusal of the certificate.
         (1, LATE + "dial tcp 127.0.0.1:2379: connect: connection refused", "no connection"),
         (1, "dial tcp 198.51.100.2:2379: i/o timeout context deadline exceeded", "no connection"),
@@ -165,8 +165,8 @@ def test_what_etcdctl_tells(rc: int, said: str, kind: Kind) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "alone", "beside"),
-    [("refused", True, True), ("closed", False, True), ("late", False, True)]
-    + [(kind, False, False) for kind in ("answered", "unverified", "no connection", "unreadable", "unclear")],
+    [("refused", True, True), ("closed", False, True), ("silent", False, True)]
+    + [(kind, False, False) for kind in ("answered", "late", "unverified", "no connection", "unreadable", "unclear")],
 )  # fmt: skip
 def test_a_refusal_is_certain_beside_a_certificate_that_is_served(kind: Kind, alone: bool, beside: bool) -> None:
     """An etcd that hangs, a port that a firewall closes: silence proves something only where another is answered."""
@@ -184,7 +184,7 @@ def test_the_proper_certificate_of_an_attempt_with_etcdctl() -> None:
 
 def test_silence_on_a_host_that_is_slow_anyway_proves_nothing() -> None:
     said = "https://127.0.0.1:2379 is unhealthy: failed to commit proposal: context deadline exceeded\n"
-    assert heard_by_etcdctl(1, f"{said}proper certificate: 0 1\n").kind == "late"
+    assert heard_by_etcdctl(1, f"{said}proper certificate: 0 1\n").kind == "silent"
     assert heard_by_etcdctl(1, f"{said}proper certificate: 0 3\n").kind == "unclear"
     assert heard_by_etcdctl(1, said).kind == "unclear", "it was cut off"
 
