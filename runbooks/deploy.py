@@ -38,11 +38,11 @@ EXAMPLES = """\
 def deploy(run: Run) -> None:
     """The steps of a deploy, in order; a host that fails one takes no part in the later ones."""
     from tasks.access import converge, keep_access
-    from tasks.certificates import certificates
     from tasks.configure import configure
     from tasks.install import install
     from tasks.lock import take_locks
     from tasks.preflight import preflight
+    from tasks.replacing import place_pairs, replace_late
     from tasks.rollout import bring_up, due_for_restart, look_ahead
     from tasks.trust import no_longer_needed, spread_trust
     from tasks.upgrades import refuse_versions
@@ -58,7 +58,7 @@ def deploy(run: Run) -> None:
     clusters = {name: hosts for name, hosts in clusters.items() if name not in outlook.refused}
     refused = refuse_versions(run, clusters)
     clusters = {name: hosts for name, hosts in clusters.items() if name not in refused}
-    clusters = dict(keep_access(run, clusters))
+    clusters = keep_access(run, clusters)
 
     def good() -> list[str]:
         return [host for hosts in clusters.values() for host in hosts if host in run.good_hosts]
@@ -66,13 +66,12 @@ def deploy(run: Run) -> None:
     due: set[str] = set()
     if good():
         due |= due_for_restart(run.step("install", install, only=good()))
-    clusters = dict(spread_trust(run, clusters, due))
-    if good():
-        run.step("certificates", certificates, only=good())
+    clusters, late = place_pairs(run, spread_trust(run, clusters, due))
     if good():
         final = no_longer_needed(run, clusters)
         due |= due_for_restart(run.step("configure", configure, only=good(), final=final, fresh=outlook.fresh))
-    clusters = dict(bring_up(run, clusters, due=due if run.options.check else (), programs=True))
+    clusters = bring_up(run, clusters, due=due if run.options.check else (), programs=True)
+    clusters = replace_late(run, clusters, late)
     converge(run, clusters)
     ready = [host for host in good() if not _unfinished(run, host)]
     run.record.skip([host for host in good() if host not in ready], "verify", "its cluster is not as wanted yet")

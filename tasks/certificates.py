@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -52,13 +52,14 @@ class NewPair:
         return f"{self.role}-{self.leaf.serial.replace(':', '')}-{self.leaf.fingerprint[:8]}"
 
 
-def certificates(task: Task) -> Result:
+def certificates(task: Task, later: Mapping[str, Collection[RoleName]] | None = None) -> Result:
     """Places the certificates that the host needs; keeps those that are good.
 
     Good is: the wanted names and usages, a chain to the trust anchor from the CA that issues today, the key that
     belongs to it, and more life left than the renewal threshold, by the host's own clock. A new leaf needs no restart
     of etcd (it reads them at each handshake). Trust anchors are placed as far as that is safe now: what is trusted
-    already stays so until ``configure`` is told that nobody needs it any more. Result: ``result`` is a `StepOutcome`.
+    already stays so until ``configure`` is told that nobody needs it any more. Pairs of the roles that ``later`` names
+    by host are left for `tasks.replacing`, as a running member shows them. Result: ``result`` is a `StepOutcome`.
     Raises `VaultError`, or `CertificateError` when what was given is not fit (nothing is then placed).
     """
     site = site_of(task)
@@ -72,10 +73,15 @@ def certificates(task: Task) -> Result:
     decisions = {role: source.decide(site.settings, facts, wants[role]) for role in roles}
     anchors = anchor_changes(site, seen, source)
     lists = crl_plans(site, seen, source)
+    shown = (later or {}).get(task.host.name, ())
+    if not task.is_dry_run():
+        decisions = {role: decision for role, decision in decisions.items() if role not in shown}
     changes = [*_changes(decisions), *(change.text for change in anchors)]
     changes += [f"{path} {plan.text}" for path, plan in lists.items() if plan.pem]
     warnings = [f"{path}: {plan.warning}" for path, plan in lists.items() if plan.warning]
-    modes = [role for role in roles if isinstance(decisions[role], Keep) and facts.pairs[role].key_mode != KEY_OWNED]
+    modes = [
+        role for role in decisions if isinstance(decisions[role], Keep) and facts.pairs[role].key_mode != KEY_OWNED
+    ]
     changes += [f"the {role} key gets mode 0600 and owner etcd back" for role in modes]
     leaves: dict[RoleName, Certificate] = {
         role: decision.certificate for role, decision in decisions.items() if isinstance(decision, Keep)
@@ -90,6 +96,10 @@ def certificates(task: Task) -> Result:
             tidy(site)
     days = min(((leaf.not_after - facts.clock_now).days for leaf in leaves.values()), default=0)
     summary = f"{len(leaves)} good, {days} days left" if leaves else "to be obtained"
+    if shown and task.is_dry_run():
+        summary = "to be replaced, one member at a time"
+    elif shown:
+        summary = f"{', '.join(shown)} to be replaced when it is this member's turn"
     outcome = StepOutcome(
         summary, tuple(changes), tuple(warnings), {"certificates": certificate_facts(site.settings, leaves)}
     )

@@ -4,29 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from etcdfleet.certs.rotation import (
-    AllAtOnce,
-    MemberPair,
-    NothingDue,
-    OneByOne,
-    Refused,
-    RotationPlan,
-    plan_rotation,
-)
+from etcdfleet.certs.rotation import MemberPair, NothingDue, OneByOne, Refused, RotationPlan, plan_rotation
 from etcdfleet.cli import Run
-from etcdfleet.runners import RollingRunner, TogetherRunner
 from tasks.lock import take_locks
+from tasks.replacing import Clusters, Plans, Without, carry_out
 from tasks.revocation import Revoked, refresh_crl, revoke_replaced
 from tasks.rollout import bring_up
-from tasks.rotation import After, Decided, decide, left_out, replace_expired, rotate_member
+from tasks.rotation import After, Decided, decide
 from tasks.start import restart_member
 from tasks.trust import STEP as TRUST
 from tasks.trust import end_trust, keep_untrusted, no_longer_needed, spread_trust
-
-Clusters = Mapping[str, tuple[str, ...]]
-Plans = Mapping[str, RotationPlan]
-Without = Mapping[str, tuple[str, ...]]
-"""By cluster, the members without which the others are done (--allow-degraded)."""
 
 
 def rotate(run: Run) -> tuple[list[str], Without]:
@@ -160,53 +147,19 @@ def _to_prove(run: Run, members: Mapping[str, MemberPair], host: str) -> bool:
 
 def _replace(run: Run, plans: Plans, members: Mapping[str, MemberPair], without: Without) -> list[str]:
     """Replaces what is due; gives the hosts that were to have new certificates."""
-    together = {name: plan.hosts for name, plan in plans.items() if isinstance(plan, AllAtOnce)}
-    orders = {name: plan.hosts for name, plan in plans.items() if isinstance(plan, OneByOne)}
-    later = {name: plan.then for name, plan in plans.items() if isinstance(plan, AllAtOnce) and plan.then}
-    due = {
-        host: members[host].due for hosts in (*together.values(), *later.values(), *orders.values()) for host in hosts
-    }
-    workers, untouched = run.workers, set[str]()
-    after = After(restart=bool(run.options.extra["restart"]), revoke=bool(run.options.extra["revoke"]))
-    for cluster, plan in plans.items():
-        if isinstance(plan, AllAtOnce):
-            run.record.warn(cluster, f"{plan.why}: new ones at once for {', '.join(plan.hosts)}")
-    for cluster, plan in plans.items():
-        if isinstance(plan, OneByOne) and plan.sick:
-            _say_left_out(run, cluster, plan)
-    if together:
-        hosts = [host for names in together.values() for host in names]
-        runner = TogetherRunner(together, num_workers=workers)
-        run.step("rotate", replace_expired, only=hosts, runner=runner, due=due, after=after)
+    untouched = set[str]()
 
     def not_reached(host: str, failed: str) -> None:
         run.record.skip(host, ("rotate", "verify"), f"not touched, since {failed} failed")
         untouched.add(host)
 
-    for name, hosts_later in later.items():
-        failed = [host for host in together[name] if host not in run.good_hosts]
-        if failed:
-            for host in hosts_later:
-                not_reached(host, ", ".join(failed))
-        else:
-            orders[name] = hosts_later
-    if orders:
-        hosts = [host for names in orders.values() for host in names]
-        rolling = RollingRunner(orders, num_workers=workers, not_reached=not_reached)
-        run.step("rotate", rotate_member, only=hosts, runner=rolling, due=due, after=after, without=without)
+    after = After(restart=bool(run.options.extra["restart"]), revoke=bool(run.options.extra["revoke"]))
+    due = carry_out(run, "rotate", plans, members, without, after=after, not_reached=not_reached)
     idle = [host for name in plans for host in run.clusters[name] if host not in due]
     run.record.skip(idle, "rotate", "nothing is due here")
     if not run.options.extra["ca"]:
         run.record.skip([host for host in idle if not _unproven(members, host)], "verify", "nothing is due here")
     return [host for host in due if host not in untouched]
-
-
-def _say_left_out(run: Run, cluster: str, plan: OneByOne) -> None:
-    """What is done without some members is said; a host that should have had new certificates has failed."""
-    said = "; ".join(f"{name}: {why}" for name, why in plan.sick.items())
-    run.record.warn(cluster, f"not all members are healthy; it goes on with the others (--allow-degraded): {said}")
-    if plan.left_out:
-        run.step("rotate", left_out, only=plan.left_out, why=plan.left_out)
 
 
 def _end(run: Run, clusters: Clusters) -> None:

@@ -63,12 +63,19 @@ class Decided(StepOutcome):
 
 
 def decide(
-    task: Task, *, force: bool = False, chosen: Sequence[RoleName] = (), new_ca: bool = False, revoke: bool = False
+    task: Task,
+    *,
+    force: bool = False,
+    chosen: Sequence[RoleName] = (),
+    new_ca: bool = False,
+    revoke: bool = False,
+    changing: bool = False,
 ) -> Result:
     """Looks at the certificates of a host and at its member; changes nothing. Result: ``result`` is a `Decided`.
 
     With ``force`` good ones are due too, with ``chosen`` those of other roles are left as they are. ``new_ca`` says
-    that another CA may be trusted in the end than now, ``revoke`` that what is replaced is to be revoked.
+    that another CA may be trusted in the end than now, ``revoke`` that what is replaced is to be revoked, ``changing``
+    that the run brings all else on the host to what is wanted, too, so that only certificates and member are looked at.
     Raises `FleetError` when the host cannot be looked at, its clock is wrong (so that nobody knows what is due), or the
     source of certificates cannot give any.
     """
@@ -89,8 +96,9 @@ def decide(
                 f"the {role} key is {mode} instead of {KEY_OWNED}: run deploy, which puts that right; until then etcd "
                 "may be unable to read it, or others able to"
             )
-    _check_anchors(site, source, new_ca=new_ca)
-    if revoke or site.settings.pki.revoke:
+    if not changing:
+        _check_anchors(site, source, new_ca=new_ca)
+    if (revoke or site.settings.pki.revoke) and not changing:
         check_may_revoke(site, source)
     live = ask_member(site) if seen.service.running else Live()
     sick = _sick(site, live)

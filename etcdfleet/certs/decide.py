@@ -9,7 +9,16 @@ from typing import Protocol, TypeAlias
 
 from etcdfleet.certs.chain import chain_problems, find_path, order_problems
 from etcdfleet.certs.model import Certificate, aware, holds_private_key, parse_pem_bundle
-from etcdfleet.certs.want import Want, issuer_problem, key_problems, name_problems, span, usage_problems, utc
+from etcdfleet.certs.want import (
+    Want,
+    issuer_problem,
+    key_problems,
+    missing_names,
+    name_problems,
+    span,
+    usage_problems,
+    utc,
+)
 from etcdfleet.errors import CertificateError
 
 
@@ -49,7 +58,8 @@ class Keep:
 class Renew:
     """A new certificate is needed, for these reasons; ``certificate`` is the present one if there is a readable one.
 
-    ``unusable`` says that no handshake may succeed with the present pair: it has ended, or is not whole.
+    ``unusable`` says that no handshake may succeed with the present pair: it has ended, is not whole, or lacks a name
+    or a usage that the other side asks for.
     """
 
     reasons: tuple[str, ...]
@@ -93,7 +103,8 @@ def decide(
         reasons.append(problem)
     reasons += (key_reasons := _key_reasons(leaf, observed))
     if reasons:
-        return Renew(tuple(reasons), leaf, unusable=bool(key_reasons) or not leaf.not_before <= now <= end)
+        refused = bool(missing_names(want, leaf) or want.usages - leaf.usages)
+        return Renew(tuple(reasons), leaf, unusable=bool(key_reasons) or refused or not leaf.not_before <= now <= end)
     return Keep(leaf, end - _threshold(leaf, renew_before))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -128,21 +128,84 @@ def test_certificates_that_do_not_prove_themselves_are_put_back(clusters: LabHan
     """etcd cannot read the new pair: as if the card had gone bad between placing and looking."""
     host = members(clusters, "t-rc")[0]
     before = serials(clusters, "t-rc")[host]
-    # What makes the new set unreadable as soon as it is there: its owner, taken back by a loop on the host.
-    loop = (
-        f"old=$(readlink {CERTS}/client); while [ ! -e /tmp/stop ]; do now=$(readlink {CERTS}/client); "
-        f'[ "$now" = "$old" ] || chown root:root {CERTS}/$now/*.key; done'
-    )
-    output(clusters, host, f"rm -f /tmp/stop; nohup sh -c '{loop}' >/dev/null 2>&1 & true")
-    try:
+    with spoilt(clusters, host):
         outcome = rotate(clusters, "--force", "--only", "server", "--limit", host)
-    finally:
-        output(clusters, host, "touch /tmp/stop")
     assert outcome.exit_code == 1, outcome.text
     assert "did not prove themselves" in outcome.error(host)
     assert "those of before are back, and all is well" in outcome.error(host)
     assert serials(clusters, "t-rc")[host] == before
     assert served(clusters, host, 2379) == before[1]
+
+
+@contextmanager
+def spoilt(handle: LabHandle, host: str) -> Iterator[None]:
+    """A new set of the server's pair is unreadable as soon as it is there: a loop on the host takes its owner back."""
+    loop = (
+        f"old=$(readlink {CERTS}/client); while [ ! -e /tmp/stop ]; do now=$(readlink {CERTS}/client); "
+        f'[ "$now" = "$old" ] || chown root:root {CERTS}/$now/*.key; done'
+    )
+    output(handle, host, f"rm -f /tmp/stop; nohup sh -c '{loop}' >/dev/null 2>&1 & true")
+    try:
+        yield
+    finally:
+        output(handle, host, "touch /tmp/stop")
+
+
+def without_service_name(handle: LabHandle, folder: Path) -> Path:
+    """An inventory by which every server certificate is valid for a name too many, so that all of them are due."""
+
+    def edit(files: dict[str, Any]) -> None:
+        files["inventory/groups.yaml"]["t-rc"]["data"]["cluster"].pop("service_name")
+
+    return inventory_variant(handle, folder, edit)
+
+
+def test_deploy_spoils_one_member_at_most(clusters: LabHandle, tmp_path: Path) -> None:
+    """All server certificates are due, and the new one does no good: the first member gets its own back.
+
+    Before, deploy placed new pairs on all members at once, and looked afterwards.
+    """
+    config, before = without_service_name(clusters, tmp_path), serials(clusters, "t-rc")
+    with ExitStack() as stack:
+        for host in members(clusters, "t-rc"):
+            stack.enter_context(spoilt(clusters, host))
+        outcome = deploy(clusters, "--cluster", "t-rc", config=config)
+    assert outcome.exit_code == 1, outcome.text
+    (first,) = outcome.failed
+    assert "did not prove themselves" in outcome.error(first)
+    assert "those of before are back, and all is well" in outcome.error(first)
+    assert serials(clusters, "t-rc") == before
+    assert unhealthy(clusters, "t-rc") == ""
+    assert outcome.step(next(host for host in members(clusters, "t-rc") if host != first), "verify")["summary"] == (
+        f"not touched, since {first} failed"
+    )
+
+
+def test_deploy_replaces_pairs_one_member_at_a_time(clusters: LabHandle, tmp_path: Path) -> None:
+    config, before = without_service_name(clusters, tmp_path), serials(clusters, "t-rc")
+    pair, running = client_pair(clusters, tmp_path, "t-rc", "names"), start_times(clusters)
+    said = deploy(clusters, "--check", "--cluster", "t-rc", config=config)
+    for host in members(clusters, "t-rc"):
+        assert said.step(host, "certificates")["summary"] == "to be replaced, one member at a time"
+        assert "server certificate is renewed" in said.step(host, "certificates")["changes"][0]
+    with under_load(clusters, "t-rc", pair, "names") as load:
+        outcome = deploy(clusters, "--cluster", "t-rc", config=config)
+    assert outcome.exit_code == 0, outcome.text
+    assert load.most_retries <= 1, load.said
+    assert not load.lost, load.said
+    assert start_times(clusters) == running
+    turns = [
+        (event["event"], event["host"])
+        for event in outcome.events
+        if event.get("step") == "certificates" and event["event"] in ("step_started", "step_finished")
+    ][2 * len(before) :]
+    assert len(turns) == 2 * len(before), "after what is done on all at once, each has its turn"
+    assert all(turns[at][1] == turns[at + 1][1] for at in range(0, len(turns), 2)), turns
+    for host, found in serials(clusters, "t-rc").items():
+        assert [new == old for new, old in zip(found, before[host], strict=True)] == [True, False, True]
+    again = deploy(clusters, "--cluster", "t-rc", config=config)
+    assert (again.exit_code, set(again.changed.values())) == (0, {0}), again.text
+    assert deploy(clusters, "--cluster", "t-rc").exit_code == 0, "and back to the names of before"
 
 
 def test_a_member_that_is_down_stops_the_cluster(clusters: LabHandle) -> None:
