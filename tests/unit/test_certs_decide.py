@@ -171,6 +171,7 @@ CASES: dict[str, tuple[Want, Observed, str]] = {
     ),
 }
 ABSENT = ("nothing", "key only", "empty", "garbage", "cut off")
+REFUSED = ("other name", "address gone", "address changed", "service name", "no loopback", "too little")
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -181,7 +182,7 @@ def test_reasons_to_renew(name: str) -> None:
     assert re.search(says, "\n".join(made.reasons), re.DOTALL)
     assert len(made.reasons) <= (2 if name in ("address changed", "a CA", "other name") else 1)
     assert (made.certificate is None) == (name in ABSENT)
-    assert made.unusable == (name in (*ABSENT, "expired", "not yet", "key missing", "key of another"))
+    assert made.unusable == (name in (*ABSENT, *REFUSED, "expired", "not yet", "key missing", "key of another"))
 
 
 @pytest.mark.parametrize("name", [n for n in CASES if n not in ("nothing", "key only", "last third", "key missing")])
