@@ -162,6 +162,7 @@ def _run(
     from etcdfleet.report.terminal import Terminal
 
     nornir, fleet = _open_fleet(options)
+    everything = nornir.with_processors([])
     chosen = _chosen(nornir, fleet, options)
     if rows == "clusters":
         nornir, chosen = _as_clusters(nornir, fleet, chosen)
@@ -192,7 +193,7 @@ def _run(
             logging.getLogger("runbooks"),
             REDACTOR,
             terminal,
-            nornir.with_processors([]),
+            everything,
         )
         for processor in nornir.processors:
             if isinstance(processor, Guarded):
@@ -211,7 +212,7 @@ def _run(
         sys.stderr.flush()
         os._exit(int(record.exit_code))
     finish(nornir.config)
-    nornir.with_processors([]).close_connections(on_good=True, on_failed=True)
+    everything.close_connections(on_good=True, on_failed=True)
     return int(record.exit_code)
 
 

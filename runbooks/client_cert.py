@@ -18,12 +18,14 @@ STEPS = [("certificate", "Certificate")]
 
 DESCRIPTION = """\
 Makes a private key on this machine, has Vault sign a certificate whose common name is NAME, checks it, and writes both
-with the CA and an environment file for etcdctl. To etcd, whoever has it is user NAME, with the roles that auth.users
-gives them. The key goes nowhere; nothing is changed on any host."""
+with the CAs by which members are known and an environment file for etcdctl. To etcd, whoever has it is user NAME, with
+the roles that auth.users gives them. The key goes nowhere. Hosts are looked at, so that what is made works with the
+members as they are, while a CA changes, too; nothing is changed on them."""
 
 EXAMPLES = """\
   python runbooks/client_cert.py alice --cluster k8s-home
   python runbooks/client_cert.py backup --ttl 24h --out /etc/backup/etcd
+  python runbooks/client_cert.py alice --ca-only                a ca.pem with both CAs, while a CA changes
   . clients/k8s-home/alice/alice.env; etcdctl get --prefix /app/"""
 
 
@@ -39,6 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TIME",
         help="how long it is good for, such as 24h or 30d (auth.certificate_ttl)",
     )
+    parser.add_argument(
+        "--ca-only",
+        action="store_true",
+        help="write ca.pem alone, by which clients know members: what is to be handed out before a CA changes",
+    )
 
 
 def client_cert(run: Run) -> None:
@@ -47,7 +54,7 @@ def client_cert(run: Run) -> None:
     from etcdfleet.etcd.client_files import client_files
     from etcdfleet.options import PROJECT
     from etcdfleet.settings.auth import ROOT
-    from tasks.client import ClientRequest, client_certificate
+    from tasks.client import ClientRequest, client_certificate, look_at_members
 
     if len(run.clusters) != 1:
         raise UsageError("a certificate is for one cluster", remedy=f"add --cluster: {', '.join(run.clusters)}")
@@ -67,11 +74,12 @@ def client_cert(run: Run) -> None:
             f"CN {name}",
         )
     powerful = {ROOT, settings.pki.client_common_name}
-    if name in powerful and not run.options.yes:
+    ca_only = run.options.extra["ca_only"]
+    if name in powerful and not run.options.yes and not ca_only:
         raise UsageError(
             f"{name} may do everything in etcd", where="NAME", remedy="add --yes if a certificate for that is meant"
         )
-    if files.existing and not run.options.yes and not run.options.check:
+    if files.existing and not run.options.yes and not run.options.check and not ca_only:
         raise UsageError(
             f"{files.existing[0]} is there already",
             remedy="add --yes to replace it, or choose another folder with --out",
@@ -83,10 +91,14 @@ def client_cert(run: Run) -> None:
             where="--ttl",
             remedy="ask for less, or raise auth.certificate_max_ttl in the inventory",
         )
-    row = run.clusters[cluster][0]
-    run.step("certificate", client_certificate, only=[row], settings=settings, request=ClientRequest(name, ttl, files))
+    row, request = run.clusters[cluster][0], ClientRequest(name, ttl, files)
+    seen = look_at_members(run, cluster)
+    run.step(
+        "certificate", client_certificate, only=[row], settings=settings, request=request, seen=seen, ca_only=ca_only
+    )
     if row in run.good_hosts and not run.options.check:
-        run.say(files.environment.read_text().strip())
+        changes = run.record.record.hosts[row].steps["certificate"].changes
+        run.say(changes[-1] if ca_only else files.environment.read_text().strip())
 
 
 def _duration(text: str) -> timedelta:

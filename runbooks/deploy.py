@@ -39,6 +39,7 @@ def deploy(run: Run) -> None:
     """The steps of a deploy, in order; a host that fails one takes no part in the later ones."""
     from tasks.access import converge, keep_access
     from tasks.configure import configure
+    from tasks.handover import keep_clients
     from tasks.install import install
     from tasks.lock import take_locks
     from tasks.preflight import preflight
@@ -66,7 +67,8 @@ def deploy(run: Run) -> None:
     due: set[str] = set()
     if good():
         due |= due_for_restart(run.step("install", install, only=good()))
-    clusters, late = place_pairs(run, spread_trust(run, clusters, due))
+    clusters = keep_clients(run, spread_trust(run, clusters, due))
+    clusters, late = place_pairs(run, clusters)
     if good():
         final = no_longer_needed(run, clusters)
         due |= due_for_restart(run.step("configure", configure, only=good(), final=final, fresh=outlook.fresh))

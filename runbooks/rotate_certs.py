@@ -30,7 +30,9 @@ all members must be healthy; after each the new certificate is read back from bo
 compared. If anything is wrong, the certificates of before are put back, and this cluster is left alone. etcd is not
 restarted: it reads certificates at each new connection. A cluster whose certificates have expired is brought back.
 With --ca the cluster moves to another CA, without downtime: members are restarted one after the other, once to trust
-both CAs and once to trust the new one alone. A run that was interrupted anywhere is continued by the next."""
+both CAs and once to trust the new one alone. In between, before members show certificates that clients with the
+previous CA alone would refuse, it is asked whether clients have a file with both; without an answer the run stops
+there. A run that was interrupted anywhere is continued by the next."""
 
 EXAMPLES = """\
   python runbooks/rotate_certs.py --check                    what is due, why, and when the rest will be
@@ -55,6 +57,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--ca",
         action="store_true",
         help="move to the CA that issues now: trusted beside the one of before, then used, then alone",
+    )
+    parser.add_argument(
+        "--clients-ready",
+        action="store_true",
+        help="clients have a ca.pem with both CAs: with --ca, show them certificates of the new one without a question",
     )
     parser.add_argument(
         "--revoke",

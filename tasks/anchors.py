@@ -67,14 +67,15 @@ def is_live(seen: Observed, side: Side) -> bool:
 
 def member_trust(site: Site, seen: Observed, side: Side) -> MemberTrust:
     """What the host trusts and shows on a side, for `etcdfleet.certs.trust`."""
-    pairs = [seen.facts.pairs.get(role) for role in ROLE_NAMES if side_of(role) == side]
-    leaves = [readable(pair.pem) for pair in pairs if pair]
+    pairs = {role: seen.facts.pairs.get(role) for role in ROLE_NAMES if side_of(role) == side}
+    found = {role: readable(pair.pem) for role, pair in pairs.items() if pair}
     return MemberTrust(
         site.settings.name,
         live=is_live(seen, side),
         restart_due=bool(seen.facts.restart_pending) and seen.service.running,
         trusted=readable(trusted_text(seen, side)),
-        leaves=tuple(leaf for leaf in leaves if leaf),
+        leaves=tuple(leaf for leaf in found.values() if leaf),
+        shown=found.get("server", ()),
     )
 
 

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from nornir.core.task import Result, Task
 
-from etcdfleet.certs import Certificate, Want, bundle, check_bundle, parse_pem_bundle, request_problems, want_for
+from etcdfleet.certs import (
+    Certificate,
+    MemberTrust,
+    Want,
+    bundle,
+    check_bundle,
+    must_trust_first,
+    parse_pem_bundle,
+    request_problems,
+    want_for,
+)
+from etcdfleet.certs.clients import ClientAnchors, client_anchors
 from etcdfleet.certs.local import key_pem, make_key, request_for
-from etcdfleet.errors import CertificateError, UsageError
+from etcdfleet.cli import Run
+from etcdfleet.errors import CertificateError, FleetError, UsageError
 from etcdfleet.etcd.auth import wanted_auth
 from etcdfleet.etcd.client_files import ClientFiles
 from etcdfleet.settings.models import HostSettings, client_url
@@ -17,8 +30,11 @@ from etcdfleet.settings.problems import did_you_mean
 from etcdfleet.settings.units import go_duration
 from etcdfleet.step import StepOutcome
 from etcdfleet.vault import Vault
+from tasks.anchors import member_trust
+from tasks.observe import site_of
 from tasks.sources import Source, source_of
 from tasks.sources.vault import vault_of
+from tasks.status import CONNECT_SECONDS
 
 CUT = timedelta(minutes=5)
 """A life that is shorter by more than this was cut by Vault, and not by clocks that differ a little."""
@@ -33,21 +49,69 @@ class ClientRequest:
     files: ClientFiles
 
 
-def client_certificate(task: Task, settings: HostSettings, request: ClientRequest) -> Result:
+@dataclass(frozen=True)
+class MembersSeen:
+    """How a cluster's members stand to their clients: those that were looked at, and by host why others were not."""
+
+    members: tuple[MemberTrust, ...] = ()
+    unseen: Mapping[str, str] = field(default_factory=dict)
+
+
+NOBODY_SEEN = MembersSeen()
+
+
+def look_at_members(run: Run, cluster: str) -> MembersSeen:
+    """What the members of a cluster trust and show, read on their hosts; nothing is changed there."""
+    names = {host.name for host in run.fleet.clusters[cluster]}
+    run.nornir.config.user_defined["connect_timeout"] = min(CONNECT_SECONDS, run.options.timeout or CONNECT_SECONDS)
+    results = run.everything.filter(filter_func=lambda host: host.name in names).run(client_side, name="look")
+    found = {host: result[0].result for host, result in results.items() if not result.failed}
+    return MembersSeen(
+        tuple(each for each in found.values() if isinstance(each, MemberTrust)),
+        {host: str(found.get(host, "unknown")) for host in names if not isinstance(found.get(host), MemberTrust)},
+    )
+
+
+def client_side(task: Task) -> Result:
+    """What the host trusts and shows to clients. Result: a `MemberTrust`, or why it cannot be had, as text."""
+    try:
+        site = site_of(task)
+        return Result(task.host, result=member_trust(site, site.observe(), "client"))
+    except FleetError as error:
+        return Result(task.host, result=error.what)
+
+
+def client_certificate(
+    task: Task,
+    settings: HostSettings,
+    request: ClientRequest,
+    seen: MembersSeen = NOBODY_SEEN,
+    ca_only: bool = False,
+) -> Result:
     """Makes a key here, has Vault sign for it, checks what comes back, and writes the files of a client.
 
-    ``settings`` are those of any host of the cluster. The key is nowhere but in its file. Result: ``result`` is a
-    `StepOutcome`. Raises `UsageError` for a life beyond that of Vault's role, `VaultError` when Vault refuses,
-    `CertificateError` when its certificate is not fit; nothing is written then.
+    ``settings`` are those of any host of the cluster. The key is nowhere but in its file. What comes out works with the
+    members as they were ``seen``: they trust the CA that signed, and the client knows what they show. With ``ca_only``
+    the file of CAs is written, and nothing else. Result: ``result`` is a `StepOutcome`. Raises `UsageError` for a life
+    beyond that of Vault's role, `VaultError` when Vault refuses, `CertificateError` when its certificate is not fit, or
+    members would refuse it; nothing is written then.
     """
+    source, files = source_of(task, settings), request.files
+    anchors, warnings = known_by(source, seen)
+    trusts = f"by {files.ca}, members are known by {_titles(anchors.certificates)}{_reach(anchors)}"
+    if ca_only:
+        if not task.is_dry_run():
+            files.write_ca(anchors.pem)
+        outcome = StepOutcome("ca.pem alone", (trusts,), tuple(warnings), {"files": str(files.folder)})
+        return Result(task.host, result=outcome, changed=True)
+    must_be_trusted(settings, source, seen)
     vault = vault_of(task, settings.pki)
     must_be_allowed(settings, vault, request.ttl)
-    warnings = list(unknown_user(settings, request.name))
+    warnings += unknown_user(settings, request.name)
     if task.is_dry_run():
-        change = f"{request.files.certificate} and its key are made, for {go_duration(request.ttl)}"
-        outcome = StepOutcome("would be made", (change,), tuple(warnings))
+        change = f"{files.certificate} and its key are made, for {go_duration(request.ttl)}"
+        outcome = StepOutcome("would be made", (change, trusts), tuple(warnings))
         return Result(task.host, result=outcome, changed=True)
-    source = source_of(task, settings)
     want = want_client(settings, source, request.name)
     key = make_key(settings.pki.key_type)
     csr = request_for(key, request.name)
@@ -60,24 +124,77 @@ def client_certificate(task: Task, settings: HostSettings, request: ClientReques
         common_name=request.name,
         ttl=request.ttl,
     )
-    pem = bundle(signed.certificate, signed.chain)
+    pem = bundle(signed.certificate, signed.chain, wanted=[parse_pem_bundle(source.anchors("client"))])
     leaf = must_fit(settings, want, pem, key_pem(key), request.ttl, signed.warnings)
     endpoints = [client_url(member, settings.cluster) for member in settings.members]
     end = f"{leaf.not_after:%Y-%m-%d %H:%M} UTC"
-    request.files.write(
+    files.write(
         key=key_pem(key),
         certificate=pem,
-        ca=source.anchors("client"),
+        ca=anchors.pem,
         endpoints=endpoints,
-        about=f"etcdctl as {request.name} on cluster {settings.cluster.name}, until {end}",
+        about=f"etcdctl as {request.name} on cluster {settings.cluster.name}, until {end}\n{trusts}",
     )
     outcome = StepOutcome(
         f"user {request.name}, valid until {end}",
-        (f"{request.files.certificate} and its key are made",),
+        (f"{files.certificate} and its key are made", trusts),
         (*warnings, *signed.warnings),
-        {"client_certificate": leaf.facts(), "files": str(request.files.folder)},
+        {"client_certificate": leaf.facts(), "files": str(files.folder)},
     )
     return Result(task.host, result=outcome, changed=True)
+
+
+def known_by(source: Source, seen: MembersSeen) -> tuple[ClientAnchors, list[str]]:
+    """What a client is to trust, and what is worth a warning. Raises `FleetError` when the CA cannot be had."""
+    warnings = [
+        f"{host} could not be looked at ({why}): whether it works with these files is not known"
+        for host, why in seen.unseen.items()
+    ]
+    try:
+        roots = parse_pem_bundle(source.root())
+    except FleetError as error:
+        roots = ()
+        warnings.append(f"the root CA cannot be had: {error.what}")
+    wanted = parse_pem_bundle(source.anchors("client"))
+    anchors = client_anchors(source.issuers("client")[0], wanted, roots, seen.members, at=datetime.now(UTC))
+    if anchors.before:
+        warnings.append(
+            f"a change of CA is under way: members show certificates of {_titles(anchors.before)} as well, so ca.pem "
+            "has that, too; make it anew once the change is complete"
+        )
+    if anchors.headless:
+        warnings.append(
+            f"no root is known above {_titles(anchors.headless)}: clients with OpenSSL (Python, node, Ruby and more) "
+            "refuse to verify members with this ca.pem, Go and curl accept it; put the root's certificate into "
+            "pki.trust_anchor (mount or file)"
+        )
+    return anchors, warnings
+
+
+def must_be_trusted(settings: HostSettings, source: Source, seen: MembersSeen) -> None:
+    """Raises `CertificateError` when members would refuse a certificate of the CA that issues now."""
+    way = source.way(settings, "client")
+    late = must_trust_first(seen.members, way, at=datetime.now(UTC))
+    if not late:
+        return
+    trusted = dict.fromkeys(ca for member in late for ca in member.trusted)
+    due = " or are due for a restart" if any(member.restart_due for member in late) else ""
+    raise CertificateError(
+        f"it would be of no use: {way[0].title!r} issues now, and {', '.join(member.name for member in late)} trust "
+        f"{_titles(tuple(trusted)) or 'nothing that can be read'}{due}",
+        where=settings.cluster.name,
+        remedy=f"move the cluster to that CA first: python runbooks/rotate_certs.py --ca --cluster "
+        f"{settings.cluster.name}; after its first pass members trust both CAs, and this works",
+    )
+
+
+def _reach(anchors: ClientAnchors) -> str:
+    """That a root vouches for more than one CA, in words."""
+    return f"; whatever {_titles(anchors.roots)} certifies under a member's name is one" if anchors.roots else ""
+
+
+def _titles(certificates: Sequence[Certificate]) -> str:
+    return ", ".join(dict.fromkeys(repr(certificate.title) for certificate in certificates))
 
 
 def want_client(settings: HostSettings, source: Source, name: str) -> Want:

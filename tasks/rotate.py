@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from etcdfleet.certs.rotation import MemberPair, NothingDue, OneByOne, Refused, RotationPlan, plan_rotation
 from etcdfleet.cli import Run
+from tasks.handover import keep_clients
 from tasks.lock import take_locks
 from tasks.replacing import Clusters, Plans, Without, carry_out
 from tasks.revocation import Revoked, refresh_crl, revoke_replaced
@@ -30,6 +31,12 @@ def rotate(run: Run) -> tuple[list[str], Without]:
     }
     if new_ca:
         going = spread_trust(run, going)
+        server = [
+            name for name, hosts in going.items() if any("server" in members[h].due for h in hosts if h in members)
+        ]
+        asked = {name: going[name] for name in server}
+        kept = keep_clients(run, asked, ready=bool(run.options.extra["clients_ready"]))
+        going = {name: hosts for name, hosts in going.items() if name in kept or name not in asked}
     else:
         one_by_one = {name: hosts for name, hosts in going.items() if isinstance(plans[name], OneByOne)}
         trusted = keep_untrusted(run, one_by_one)

@@ -1,6 +1,6 @@
 """The step ``trust`` of a deploy: a CA that is new to a live cluster is trusted by all members before any uses it.
 
-And its counterpart after the certificates are placed: when the CAs of before need not be trusted any more. The
+And its counterpart after the certificates are placed: when the previous CAs need not be trusted any more. The
 reasoning is in ``etcdfleet/certs/trust.py``. On hosts that trust the issuing CA already, nothing is done.
 """
 
@@ -16,12 +16,12 @@ from etcdfleet.certs import Certificate, MemberTrust, must_trust_first, parse_pe
 from etcdfleet.cli import Run
 from etcdfleet.errors import UsageError
 from etcdfleet.paths import CERTIFICATES
-from etcdfleet.settings.base import SIDES, Side
+from etcdfleet.settings.base import SIDES, Side, side_of
 from etcdfleet.step import StepOutcome
 from tasks.anchors import anchor_changes, anchor_files, mark_if_read, member_trust, trusted_text, widened
 from tasks.observe import Site, site_of
 from tasks.rollout import bring_up, due_for_restart
-from tasks.sources import Source, needed_sides, source_of
+from tasks.sources import Source, needed_roles, needed_sides, source_of
 
 STEP = "trust"
 Clusters = Mapping[str, tuple[str, ...]]
@@ -33,11 +33,13 @@ Final = Mapping[str, frozenset[Side]]
 class SideState:
     """A member on one side, what its new leaves would be placed with, and what etcd is to trust in the end.
 
-    ``done`` says that the files on the host hold nothing but the wanted anchors.
+    ``serves`` is what a new leaf would be placed with that clients see. ``done`` says that the files on the host hold
+    nothing but the wanted anchors.
     """
 
     member: MemberTrust
     ways: tuple[tuple[Certificate, ...], ...]
+    serves: tuple[Certificate, ...]
     anchors: tuple[Certificate, ...]
     done: bool
 
@@ -58,8 +60,15 @@ def trust_state(task: Task) -> Result:
         return Result(task.host, result={})
     source, seen = source_of(task, site.settings), site.observe()
     done = not anchor_changes(site, seen, source, final=frozenset(SIDES))
+    ways = {role: source.way(site.settings, role) for role in needed_roles(site.settings)}
     states = {
-        side: SideState(member_trust(site, seen, side), source.ways(side), parse_pem_bundle(source.anchors(side)), done)
+        side: SideState(
+            member_trust(site, seen, side),
+            tuple(dict.fromkeys(way for role, way in ways.items() if side_of(role) == side)),
+            ways["server"] if side == "client" else (),
+            parse_pem_bundle(source.anchors(side)),
+            done,
+        )
         for side in sides
     }
     return Result(task.host, result=states)
@@ -120,15 +129,14 @@ def spread_trust(run: Run, clusters: Clusters, due: set[str] | None = None) -> C
 
     With --check, the hosts that would be restarted for it are added to ``due``.
     """
-    states = _states(run, clusters)
+    states = states_of(run, clusters)
     waiting = {name: reason for name, hosts in clusters.items() if (reason := _not_yet(states, hosts))}
     going = dict(clusters)
     for name, reason in waiting.items():
-        absent = _absent(run, name, states)
-        if absent:
+        if missing := _absent(run, name, states):
             run.record.protect(
                 name,
-                f"{reason}; {', '.join(absent)} must trust it too, but is left out of this run",
+                f"{reason}; {', '.join(missing)} must trust it too, but is left out of this run",
                 "run for the whole cluster: every member must trust a CA before any of them uses it",
                 where=name,
             )
@@ -142,7 +150,7 @@ def spread_trust(run: Run, clusters: Clusters, due: set[str] | None = None) -> C
     if not widening or run.options.check:
         return going
     bring_up(run, widening, only_restart=True)
-    states = _states(run, widening)
+    states = states_of(run, widening)
     for name, members in widening.items():
         failed = [host for host in members if host not in run.good_hosts]
         reason = f"{', '.join(failed)} failed" if failed else _not_yet(states, members)
@@ -157,7 +165,7 @@ def keep_untrusted(run: Run, clusters: Clusters) -> Clusters:
 
     Gives the others. A member whose restart is due may run with fewer anchors than its file holds.
     """
-    states = _states(run, clusters)
+    states = states_of(run, clusters)
     going = dict(clusters)
     for name, hosts in clusters.items():
         if reason := _not_yet(states, hosts):
@@ -178,7 +186,7 @@ def no_longer_needed(run: Run, clusters: Clusters) -> Final:
     On the side of clients this ends the time of client certificates of those CAs, so it is asked for; without an answer
     they stay trusted.
     """
-    states = _states(run, clusters)
+    states = states_of(run, clusters)
     final: dict[str, frozenset[Side]] = {}
     for name, hosts in clusters.items():
         if all(state.done for host in hosts for state in states.get(host, {}).values()):
@@ -193,13 +201,13 @@ def _may_end(run: Run, name: str, side: Side, states: States) -> bool:
     old = list(dict.fromkeys(anchor.title for state in seen if state.member.live for anchor in state.surplus))
     if not old:
         return True
-    absent = _absent(run, name, states)
+    missing = _absent(run, name, states)
     late = [] if run.options.check else still_shown([state.member for state in seen], seen[0].anchors, at=_now())
-    left = [*absent, *(member.name for member in late)]
+    left = [*missing, *(member.name for member in late)]
     if left:
         why = f"until {', '.join(left)} has a certificate of the wanted CA; then deploy the whole cluster"
     elif side == "client" and not _agreed(run, name, old):
-        why = "so that client certificates of before still work; to end that, run again with --yes"
+        why = "so that clients with certificates of it still get in; to end that, run again with --yes"
     else:
         return True
     run.record.warn(name, f"for {'clients' if side == 'client' else 'peers'}, {', '.join(old)} stays trusted {why}")
@@ -221,7 +229,7 @@ def _not_yet(states: States, hosts: tuple[str, ...]) -> str:
     """Why the CA that is to issue cannot be used yet, in words; empty when it can."""
     for side in SIDES:
         seen = [states[host][side] for host in hosts if side in states.get(host, {})]
-        for way in seen[0].ways if seen else ():
+        for way in dict.fromkeys(way for state in seen for way in state.ways):
             late = must_trust_first([state.member for state in seen], way, at=_now())
             if late:
                 return f"{_listed([member.name for member in late])} not trust {_led_by(way)} yet"
@@ -242,7 +250,8 @@ def _absent(run: Run, cluster: str, states: States) -> list[str]:
     return [host.name for host in run.fleet.clusters[cluster] if host.name not in states]
 
 
-def _states(run: Run, clusters: Clusters) -> States:
+def states_of(run: Run, clusters: Clusters) -> States:
+    """What the good hosts of these clusters trust and show, by host and side. No round trip where that is known."""
     hosts = _good(run, clusters)
     results = run.step("look at trust", trust_state, only=hosts).items() if hosts else ()
     return {host: result[0].result for host, result in results if not result.failed}

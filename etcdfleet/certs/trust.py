@@ -23,8 +23,9 @@ class MemberTrust:
     """One member, on one side (its peers, or its clients).
 
     ``trusted`` are the anchors in the file that etcd's configuration on the host names, ``restart_due`` says that etcd
-    may still run with others. ``leaves`` are the bundles that lie on the host for this side, leaf first. ``live`` is
-    False for a host that has never been part of a working cluster: nobody depends on it yet.
+    may still run with others. ``leaves`` are the bundles that lie on the host for this side, leaf first; ``shown`` is
+    the one of them that clients see (empty for peers). ``live`` is False for a host that has never been part of a
+    working cluster: nobody depends on it yet.
     """
 
     name: str
@@ -32,6 +33,7 @@ class MemberTrust:
     restart_due: bool = False
     trusted: tuple[Certificate, ...] = ()
     leaves: tuple[tuple[Certificate, ...], ...] = ()
+    shown: tuple[Certificate, ...] = ()
 
 
 def leads_to(certificates: Sequence[Certificate], anchors: Sequence[Certificate], *, at: datetime) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from etcdfleet.errors import FleetError, UsageError
-from etcdfleet.localfiles import temporary
+from etcdfleet.localfiles import temporary, write_whole
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class ClientFiles:
 
     @property
     def ca(self) -> Path:
-        """The CA that vouches for the cluster's members."""
+        """The CAs that vouch for the cluster's members, each up to its root."""
         return self.folder / "ca.pem"
 
     @property
@@ -55,17 +55,26 @@ class ClientFiles:
             "ETCDCTL_KEY": str(self.key),
         }
 
+    def write_ca(self, ca: str) -> None:
+        """Writes the file of CAs alone. Raises `FleetError` when the folder cannot be written."""
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_whole(self.ca, ca, 0o644)
+        except OSError as error:
+            raise self._unwritable(error) from error
+
     def write(self, *, key: str, certificate: str, ca: str, endpoints: Sequence[str], about: str) -> None:
         """Writes all files: each is there whole or not at all, and a key never beside another key's certificate.
 
-        ``about`` is the first line of the environment's file. Raises `FleetError` when the folder cannot be written.
+        ``about`` are the first lines of the environment's file, as comments. Raises `FleetError` when the folder cannot
+        be written.
         """
         text = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in self.variables(endpoints).items())
         contents = {
             self.key: (key, 0o600),
             self.certificate: (certificate, 0o644),
             self.ca: (ca, 0o644),
-            self.environment: (f"# {about}\n{text}", 0o644),
+            self.environment: ("".join(f"# {line}\n" for line in about.splitlines()) + text, 0o644),
         }
         ready: dict[Path, Path] = {}
         try:
@@ -81,11 +90,14 @@ class ClientFiles:
                     left.unlink(missing_ok=True)
             _sync(self.folder)
         except OSError as error:
-            raise FleetError(
-                f"the files cannot be written: {error.strerror or error}",
-                where=str(error.filename or self.folder),
-                remedy="choose a folder of yours with --out",
-            ) from error
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> FleetError:
+        return FleetError(
+            f"the files cannot be written: {error.strerror or error}",
+            where=str(error.filename or self.folder),
+            remedy="choose a folder of yours with --out",
+        )
 
 
 def client_files(out: Path, name: str) -> ClientFiles:

@@ -51,8 +51,11 @@ class Source(Protocol):
     def issuers(self, side: Side) -> tuple[tuple[Certificate, ...], ...]:
         """The CAs that may issue for a side today, each with those above it as far as known. Raises `FleetError`."""
 
-    def ways(self, side: Side) -> tuple[tuple[Certificate, ...], ...]:
-        """What leaves of a side are placed with: the CA that issues, its issuer and so on. Raises `FleetError`."""
+    def way(self, settings: HostSettings, role: RoleName) -> tuple[Certificate, ...]:
+        """What a new leaf of a role is placed with: the CA that issues, its issuer and so on. Raises `FleetError`."""
+
+    def root(self) -> str:
+        """The root CA above what clients are to know members by, as PEM. Raises `FleetError`."""
 
     def crl(self, side: Side) -> str:
         """The revocation list of the CA that issues for a side today, as PEM. Raises `FleetError`."""

@@ -68,9 +68,15 @@ class FilesSource:
         """Any CA of the file: each certificate is checked to lead to one of them."""
         return tuple((anchor,) for anchor in parse_pem_bundle(self.anchors(side)))
 
-    def ways(self, side: Side) -> tuple[tuple[Certificate, ...], ...]:
-        """Each certificate was checked to lead to a CA of the file, so whoever trusts that one accepts it."""
-        return self.issuers(side)
+    def way(self, settings: HostSettings, role: RoleName) -> tuple[Certificate, ...]:
+        """What stands above the certificate in its file, up to the trust anchor."""
+        certificates = parse_pem_bundle(self.obtain(settings, self.want(settings, role), None).pem)
+        anchors = parse_pem_bundle(self.anchors(side_of(role)))
+        return (find_path(certificates, anchors, at=datetime.now(UTC)) or (*certificates, *anchors))[1:]
+
+    def root(self) -> str:
+        """Of a PKI in files, no more is known than the CA of the side."""
+        return self.anchors("client")
 
     def crl(self, side: Side) -> str:
         """The list beside the CA's file: ``ca.crl``, or ``peer-ca.crl`` and ``client-ca.crl``."""

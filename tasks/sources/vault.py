@@ -71,9 +71,10 @@ class VaultSource:
         found = [*parse_pem_bundle(self._ca(side)), *(c for pem in chain for c in parse_pem_bundle(pem))]
         return tuple(dict.fromkeys(found))
 
-    def ways(self, side: Side) -> tuple[tuple[Certificate, ...], ...]:
+    def way(self, settings: HostSettings, role: RoleName) -> tuple[Certificate, ...]:  # noqa: ARG002  one CA for all
         """The way up from the mount's CA that `bundle` takes, where that CA has several certificates."""
-        return (way_of(self.issuer(side), self._wanted(side), at=datetime.now(UTC)),)
+        side = side_of(role)
+        return way_of(self.issuer(side), self._wanted(side), at=datetime.now(UTC))
 
     def crl(self, side: Side) -> str:
         """The list of the mount's CA. Asked each time: it may have been made anew in between."""

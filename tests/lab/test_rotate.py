@@ -29,7 +29,9 @@ from tests.lab.deploy_helpers import (
     unhealthy,
     wait_for,
 )
+from tests.lab.fault_helpers import protection
 from tests.lab.load import client_pair, etcdctl_outside, missing, under_load, unseen
+from tests.lab.outside import of_certificate
 from tests.lab.rotate_helpers import RUNBOOK, reach, rotate, rotating, serials, served, standing_still
 from tests.lab.watch import watching
 
@@ -266,13 +268,19 @@ def test_a_new_ca_in_three_passes_under_load_and_killed_on_the_way(clusters: Lab
     assert refused.exit_code == 1, refused.text
     assert "run with --ca" in refused.text
     names = [name for cluster in CLUSTERS for name in members(clusters, cluster)]
+    for runbook, args in (("deploy", ()), (RUNBOOK, ("--ca",))):
+        asked = deploy(clusters, "--cluster", "t-sd", *args, runbook=runbook)
+        assert "certificates of 'etcd t-sd client CA the second'" in protection(asked, "t-sd").what, asked.text
+        assert "client_cert.py NAME --cluster t-sd --ca-only" in protection(asked, "t-sd").remedy
+        # Before, both runs went on, and every client that knew members by the previous CA alone was cut off for good.
+        assert issuers(clusters, "t-sd") == {"etcd t-sd client CA"}
     with ExitStack() as stack:
         watch = stack.enter_context(watching(clusters, names))
         # A client of the CA of before: it is welcome until the last pass.
         loads = {
             cluster: stack.enter_context(under_load(clusters, cluster, old[cluster], "ca")) for cluster in CLUSTERS
         }
-        run = begin_deploy(clusters, "--ca", runbook=RUNBOOK)
+        run = begin_deploy(clusters, "--ca", "--clients-ready", runbook=RUNBOOK)
         reach(run, "certificates of the new CA", lambda: rotating(run), timeout=240)
         run.kill()
         assert run.process.returncode == -signal.SIGKILL
@@ -301,8 +309,17 @@ def test_a_new_ca_in_three_passes_under_load_and_killed_on_the_way(clusters: Lab
         assert (again.exit_code, set(again.changed.values())) == (0, {0}), again.text
 
 
+def issuers(handle: LabHandle, cluster: str) -> set[str]:
+    """The names of the CAs whose certificates a cluster's members show to clients."""
+    found = set()
+    for host in members(handle, cluster):
+        pem = output(handle, host, f"cat {CERTS}/client/{handle.plan.host(host).fqdn}.pem")
+        found.add(of_certificate(pem, "-issuer").rpartition("CN = ")[2])
+    return found
+
+
 def _finished(handle: LabHandle, runs: list[Outcome]) -> bool:
-    runs.append(rotate(handle, "--ca"))
+    runs.append(rotate(handle, "--ca", "--clients-ready"))
     assert runs[-1].exit_code in (0, 3), runs[-1].text
     return runs[-1].exit_code == 0
 

@@ -6,6 +6,7 @@ import itertools
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -139,7 +140,7 @@ def test_roots_that_signed_each_other_end_the_search() -> None:
     assert found == (read(LEAF, SELF, by_new, by_old), read(LEAF, CROSS, by_old, by_new))
 
 
-def member(name: str, trusted: tuple[Made, ...], shows: Made, **more: bool) -> MemberTrust:
+def member(name: str, trusted: tuple[Made, ...], shows: Made, **more: Any) -> MemberTrust:
     return MemberTrust(name, **{"live": True, **more}, trusted=read(*trusted), leaves=(read(LEAF, shows),))
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ def certificates(*made: Made):  # type: ignore[no-untyped-def]
     return parse_pem_bundle("".join(one.pem for one in made))
 
 
-def member(name: str, trusted: tuple[Made, ...], by: Made, **more: bool) -> MemberTrust:
+def member(name: str, trusted: tuple[Made, ...], by: Made, **more: Any) -> MemberTrust:
     leaf = certificates(certs_ca.leaf(by, label=f"{name}-{by.certificate.subject}"), by)
     return MemberTrust(
         name, **{"live": True, **more}, trusted=certificates(*trusted) if trusted else (), leaves=(leaf,)
