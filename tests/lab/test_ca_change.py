@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from etcdfleet.certs import parse_pem_bundle
 from lab import pki
-from tests.lab.ca_changes import CrossSigned, cross_sign
+from tests.lab.ca_changes import CrossSigned, cross_sign, new_issuing_ca
 from tests.lab.conftest import LabHandle
 from tests.lab.deploy_helpers import (
     CERTS,
@@ -25,6 +26,8 @@ from tests.lab.deploy_helpers import (
     start_times,
     unhealthy,
 )
+from tests.lab.fault_helpers import protection
+from tests.lab.languages import in_three_languages, make_files
 from tests.lab.load import Load, Pair, client_pair, missing, under_load
 from tests.lab.watch import Watch, watching
 
@@ -169,3 +172,88 @@ def test_a_chain_with_both_certificates_of_the_ca(changing: Changing, tmp_path: 
     cas.anchor(cas.new_root)
     outcome, load, watch = change(changing, tmp_path, cluster, "xc-self", "--yes")
     assert_moved(changing, cluster, NEW, outcome, load, watch)
+
+
+def test_clients_in_three_languages_through_a_change_of_the_root(changing: Changing, tmp_path: Path) -> None:
+    """The run stops before it cuts clients off, and says which file to hand out; with that, no call fails.
+
+    Before, what members show was changed unasked, and each of these clients was refused from then on.
+    """
+    cas, handle, cluster, config = changing.cas, changing.handle, "t-rc", changing.config
+    first = make_files(handle, cluster, tmp_path / "first", config=config)
+    assert first.exit_code == 0, first.text
+    (now,) = trusted(handle, members(handle, cluster)[0])
+    to = OLD if now == NEW else NEW
+    cas.issue_by(cas.own if to == OLD else cas.cross)
+    cas.anchor(cas.old_root if to == OLD else cas.new_root)
+    early = make_files(handle, cluster, tmp_path / "early", config=config)
+    assert early.exit_code == 1, early.text
+    assert f"t-rc-1, t-rc-2, t-rc-3 trust '{now}'" in early.error(cluster)
+    assert "rotate_certs.py --ca" in early.error(cluster)
+    assert not (tmp_path / "early").exists(), "files that would work nowhere are not made"
+    with in_three_languages(handle, cluster, tmp_path, "first") as clients:
+        clients.assert_well("before")
+        stopped = deploy(handle, "--cluster", cluster, config=config)
+        said = protection(stopped, cluster)
+        assert f"by '{now}' alone" in said.what
+        assert "client_cert.py NAME --cluster t-rc --ca-only" in said.remedy
+        for host in members(handle, cluster):
+            assert trusted(handle, host) == [OLD, NEW]
+            assert top(handle, host) == {now}, "members show what clients know"
+        clients.assert_well("members trust both roots")
+        both = clients.hand_out("both", config=config)
+        assert both.exit_code == 0, both.text
+        assert (tmp_path / "both" / "ca.pem").read_text().count("BEGIN") == 2
+        clients.assert_well("with a file of both")
+        outcome = deploy(handle, "--cluster", cluster, "--yes", config=config)
+        assert outcome.exit_code == 0, outcome.text
+        clients.assert_well("the change of root")
+        assert clients.hand_out("after", config=config).exit_code == 0
+        assert (tmp_path / "after" / "ca.pem").read_text().count("BEGIN") == 1
+        clients.assert_well("with the new root alone")
+    for host in members(handle, cluster):
+        assert (trusted(handle, host), top(handle, host)) == ([to], {to})
+
+
+def test_clients_in_three_languages_through_changes_of_the_issuing_ca(changing: Changing, tmp_path: Path) -> None:
+    """From one CA for everything to separate ones, then another CA in the same mount: a file with the root outlives it.
+
+    Before, ``ca.pem`` held the issuing CA alone: Python and node could not use it at all, and Go was cut off.
+    """
+    handle, cluster = changing.handle, "t-sd"
+    changing.cas.issue_by(changing.cas.own)
+    changing.cas.anchor(changing.cas.old_root)
+    assert make_files(handle, cluster, tmp_path / "first", config=changing.config).exit_code == 0
+    with in_three_languages(handle, cluster, tmp_path, "first") as clients:
+        clients.assert_well("before")
+        outcome = deploy(handle, "--cluster", cluster)
+        assert outcome.exit_code == 0, outcome.text
+        clients.assert_well("separate CAs below the root that clients have")
+        separate = clients.hand_out("separate")
+        assert separate.exit_code == 0, separate.text
+        assert names(tmp_path / "separate" / "ca.pem") == ["etcd t-sd client CA", OLD]
+        outcome = deploy(handle, "--cluster", cluster, "--yes")
+        assert outcome.exit_code == 0, outcome.text
+        clients.assert_well("the previous CA is trusted no longer")
+        new_issuing_ca(handle, cluster)
+        alone = make_files(handle, cluster, tmp_path / "alone", "--ca-only")
+        assert alone.exit_code == 0, alone.text
+        assert names(tmp_path / "alone" / "ca.pem") == ["etcd t-sd client CA the second", OLD, "etcd t-sd client CA"]
+        assert [path.name for path in (tmp_path / "alone").iterdir()] == ["ca.pem"]
+        stopped = deploy(handle, "--cluster", cluster, "--ca", runbook="rotate_certs")
+        assert "by 'etcd t-sd client CA' alone" in protection(stopped, cluster).what
+        clients.assert_well("members trust both CAs")
+        outcome = deploy(handle, "--cluster", cluster, "--ca", "--clients-ready", runbook="rotate_certs")
+        assert outcome.exit_code == 0, outcome.text
+        clients.assert_well("certificates of the new CA, and the file of before it")
+        assert clients.hand_out("new").exit_code == 0
+        outcome = deploy(handle, "--cluster", cluster, "--ca", "--yes", runbook="rotate_certs")
+        assert outcome.exit_code == 0, outcome.text
+        clients.assert_well("the new CA alone")
+    again = deploy(handle, "--cluster", cluster)
+    assert (again.exit_code, set(again.changed.values())) == (0, {0}), again.text
+
+
+def names(path: Path) -> list[str]:
+    """The names of the CAs in a file, in its order."""
+    return [certificate.common_name for certificate in parse_pem_bundle(path.read_text())]
