@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -112,6 +113,7 @@ def same_certificates(one: str | None, other: str | None) -> bool:
     return len(sets) == 2 and sets[0] == sets[1]
 
 
+@lru_cache(maxsize=4096)  # a signature is verified for some tenths of a millisecond, and asked about again and again
 def issued(certificate: Certificate, *, by: Certificate) -> bool:
     """Whether ``by`` signed ``certificate``: the names fit and the signature verifies with its key."""
     return signature_problem(certificate, by) is None
