@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import yaml
 
-from etcdfleet.certs import MemberTrust, parse_pem_bundle, readable, same_certificates, together
+from etcdfleet.certs import Certificate, MemberTrust, besides, parse_pem_bundle, readable, same_certificates, together
 from etcdfleet.paths import ANCHORS, CONFIG, HostPaths, mark_restart_pending
 from etcdfleet.remote import RemoteFile
 from etcdfleet.settings.base import ROLE_NAMES, Side, side_of
+from etcdfleet.settings.models import HostSettings
 from tasks.observe import Observed, Site
 from tasks.sources import Source, needed_sides
 
@@ -77,6 +79,35 @@ def member_trust(site: Site, seen: Observed, side: Side) -> MemberTrust:
         leaves=tuple(leaf for leaf in found.values() if leaf),
         shown=found.get("server", ()),
     )
+
+
+def trusted_besides(site: Site, seen: Observed) -> dict[Side, tuple[Certificate, ...]]:
+    """By side, the CAs that the host trusts although nothing leads to them that it shows; nothing where there are none.
+
+    Needs no Vault: only those that a file of the inventory's names are known to be meant.
+    """
+    found = {}
+    for side in needed_sides(site.settings):
+        more = besides(member_trust(site, seen, side), at=seen.facts.clock_now)
+        meant = _in_files(site.settings, side) if more else ()
+        if left := tuple(anchor for anchor in more if anchor not in meant):
+            found[side] = left
+    return found
+
+
+def _in_files(settings: HostSettings, side: Side) -> tuple[Certificate, ...]:
+    """The CAs that are to be trusted on a side, as far as files on this machine tell."""
+    pki = settings.pki
+    if pki.source == "files":
+        path = Path(pki.folder or ".") / ("ca.pem" if pki.trust == "single" else f"{side}-ca.pem")
+    elif pki.trust == "single" and pki.trust_anchor.file:
+        path = Path(pki.trust_anchor.file).expanduser()
+    else:
+        return ()
+    try:
+        return readable(path.read_text())
+    except (OSError, ValueError):
+        return ()
 
 
 def wanted_anchors(site: Site, source: Source) -> dict[str, str]:

@@ -76,7 +76,7 @@ def certificates(task: Task, later: Mapping[str, Collection[RoleName]] | None = 
     shown = (later or {}).get(task.host.name, ())
     if not task.is_dry_run():
         decisions = {role: decision for role, decision in decisions.items() if role not in shown}
-    changes = [*_changes(decisions), *(change.text for change in anchors)]
+    changes = [*renewals(decisions), *(change.text for change in anchors)]
     changes += [f"{path} {plan.text}" for path, plan in lists.items() if plan.pem]
     warnings = [f"{path}: {plan.warning}" for path, plan in lists.items() if plan.warning]
     modes = [
@@ -225,7 +225,8 @@ mv -fT {link}.new {link}
 sync {CERTIFICATES}"""
 
 
-def _changes(decisions: Mapping[RoleName, Keep | Renew]) -> list[str]:
+def renewals(decisions: Mapping[RoleName, Keep | Renew]) -> list[str]:
+    """What is done with the pairs that cannot stay, and why, in words."""
     return [
         f"{role} certificate is renewed: {'; '.join(decision.reasons)}"
         if decision.certificate

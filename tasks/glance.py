@@ -23,7 +23,7 @@ from etcdfleet.paths import CONFIG
 from etcdfleet.remote import CommandResult, last_lines
 from etcdfleet.settings.base import side_of
 from etcdfleet.settings.models import HostSettings
-from tasks.anchors import trusted_text
+from tasks.anchors import trusted_besides, trusted_text
 from tasks.configure import desired_files, same, unified_diff
 from tasks.observe import Observed, Site
 from tasks.programs import restart_reasons
@@ -67,6 +67,9 @@ def machine_of(site: Site, seen: Observed, drift: tuple[str, ...]) -> Machine:
         lives=tuple(lives),
         keys=tuple(keys),
         quota_bytes=running_quota(facts),
+        besides=tuple(
+            (side, ", ".join(repr(ca.title) for ca in cas)) for side, cas in trusted_besides(site, seen).items()
+        ),
     )
 
 

@@ -17,7 +17,7 @@ from etcdfleet.cli import Run
 from etcdfleet.runners import RollingRunner, TogetherRunner
 from etcdfleet.settings.base import RoleName, side_of
 from tasks.anchors import is_live, named_anchors
-from tasks.certificates import certificates
+from tasks.certificates import certificates, renewals
 from tasks.observe import site_of
 from tasks.rotation import NOTHING_MORE, After, Decided, decide, left_out, replace_expired, rotate_member
 from tasks.sources import needed_roles, needed_sides, source_of
@@ -55,10 +55,11 @@ def carry_out(
             run.record.warn(cluster, f"{plan.why}: new ones at once for {', '.join(plan.hosts)}")
         elif isinstance(plan, OneByOne) and plan.sick:
             _say_left_out(run, step, cluster, plan)
+    said = {host: tuple(renewals(members[host].decisions)) for host in due} if step == STEP else {}
     if together:
         hosts = [host for names in together.values() for host in names]
         runner = TogetherRunner(together, num_workers=run.workers)
-        run.step(step, replace_expired, only=hosts, runner=runner, due=due, after=after)
+        run.step(step, replace_expired, only=hosts, runner=runner, due=due, after=after, said=said)
     for name, hosts_later in later.items():
         failed = [host for host in together[name] if host not in run.good_hosts]
         if failed:
@@ -69,7 +70,7 @@ def carry_out(
     if orders:
         hosts = [host for names in orders.values() for host in names]
         rolling = RollingRunner(orders, num_workers=run.workers, not_reached=not_reached)
-        run.step(step, rotate_member, only=hosts, runner=rolling, due=due, after=after, without=without)
+        run.step(step, rotate_member, only=hosts, runner=rolling, due=due, after=after, without=without, said=said)
     return due
 
 

@@ -140,8 +140,11 @@ def rotate_member(
     due: Mapping[str, tuple[RoleName, ...]],
     after: After = NOTHING_MORE,
     without: Mapping[str, Collection[str]] | None = None,
+    said: Mapping[str, tuple[str, ...]] | None = None,
 ) -> Result:
     """Gives one member of a live cluster its new certificates, and proves them.
+
+    ``said`` has by host what is to be said of it, where that is more than which certificates are replaced.
 
     Before: all members are healthy, but those that ``without`` names by cluster. After: both ports show the new
     certificates, and everything that ``verify`` looks at is well; else those of before are put back, and that is proven
@@ -151,7 +154,7 @@ def rotate_member(
     """
     site = site_of(task)
     roles = due[task.host.name]
-    changes = tuple(f"{role} certificate is replaced" for role in roles)
+    changes = (said or {}).get(task.host.name) or tuple(f"{role} certificate is replaced" for role in roles)
     if task.is_dry_run():
         return Result(task.host, result=StepOutcome("would be replaced", changes), changed=True)
     known = (without or {}).get(site.settings.cluster.name, ())
@@ -176,7 +179,12 @@ def rotate_member(
     return Result(task.host, result=outcome, changed=True)
 
 
-def replace_expired(task: Task, due: Mapping[str, tuple[RoleName, ...]], after: After = NOTHING_MORE) -> Result:
+def replace_expired(
+    task: Task,
+    due: Mapping[str, tuple[RoleName, ...]],
+    after: After = NOTHING_MORE,
+    said: Mapping[str, tuple[str, ...]] | None = None,
+) -> Result:
     """Gives a member whose certificates have expired or are of no use new ones, and waits until the cluster is healthy.
 
     Nothing is waited for before: members refuse each other until all have new certificates. To be run on all of them at
@@ -184,7 +192,7 @@ def replace_expired(task: Task, due: Mapping[str, tuple[RoleName, ...]], after: 
     """
     site = site_of(task)
     roles = due[task.host.name]
-    changes = tuple(f"{role} certificate is replaced" for role in roles)
+    changes = (said or {}).get(task.host.name) or tuple(f"{role} certificate is replaced" for role in roles)
     if task.is_dry_run():
         return Result(task.host, result=StepOutcome("would be replaced", changes), changed=True)
     warnings = _replace(task, site, roles)

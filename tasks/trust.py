@@ -12,9 +12,18 @@ from datetime import UTC, datetime
 
 from nornir.core.task import Result, Task
 
-from etcdfleet.certs import Certificate, MemberTrust, must_trust_first, parse_pem_bundle, readable, still_shown
+from etcdfleet.certs import (
+    Certificate,
+    MemberTrust,
+    accepts,
+    must_trust_first,
+    parse_pem_bundle,
+    readable,
+    shown_by_all,
+    still_shown,
+)
 from etcdfleet.cli import Run
-from etcdfleet.errors import UsageError
+from etcdfleet.errors import FleetError, UsageError
 from etcdfleet.paths import CERTIFICATES
 from etcdfleet.settings.base import SIDES, Side, side_of
 from etcdfleet.step import StepOutcome
@@ -130,7 +139,7 @@ def spread_trust(run: Run, clusters: Clusters, due: set[str] | None = None) -> C
     With --check, the hosts that would be restarted for it are added to ``due``.
     """
     states = states_of(run, clusters)
-    waiting = {name: reason for name, hosts in clusters.items() if (reason := _not_yet(states, hosts))}
+    waiting = {name: reason for name in clusters if (reason := _why_not(run, name, clusters[name], states))}
     going = dict(clusters)
     for name, reason in waiting.items():
         if missing := _absent(run, name, states):
@@ -168,7 +177,7 @@ def keep_untrusted(run: Run, clusters: Clusters) -> Clusters:
     states = states_of(run, clusters)
     going = dict(clusters)
     for name, hosts in clusters.items():
-        if reason := _not_yet(states, hosts):
+        if reason := _why_not(run, name, hosts, states):
             run.record.protect(
                 name,
                 f"no certificate was touched: {reason}",
@@ -223,6 +232,42 @@ def _agreed(run: Run, cluster: str, old: list[str]) -> bool:
         return run.confirm(question)
     except UsageError:  # nobody is there to answer
         return False
+
+
+def _why_not(run: Run, cluster: str, hosts: tuple[str, ...], states: States) -> str:
+    """As `_not_yet`, of the members that this run leaves out, too, where something is new to the cluster."""
+    if reason := _not_yet(states, hosts):
+        return reason
+    missing = _absent(run, cluster, states)
+    seen = {side: [states[host][side] for host in hosts if side in states.get(host, {})] for side in SIDES}
+    new = {
+        side: found[0].ways[0]
+        for side, found in seen.items()
+        if found and not all(shown_by_all([state.member for state in found], way) for way in found[0].ways)
+    }
+    if not (missing and new):
+        return ""
+    names = frozenset(missing)
+    looks = run.everything.filter(filter_func=lambda host: host.name in names).run(trusted_by, name="look")
+    for host, result in looks.items():
+        found = {} if result.failed else result[0].result
+        for side, way in new.items():
+            member = found.get(side)
+            if member is None:
+                return f"whether {host} trusts {_led_by(way)} cannot be seen"
+            if member.live and (member.restart_due or not accepts(way, member.trusted, at=_now())):
+                return f"{_listed([host])} not trust {_led_by(way)} yet"
+    return ""
+
+
+def trusted_by(task: Task) -> Result:
+    """What a member that a run leaves out trusts and shows. Result: a `MemberTrust` by `Side`; none if unreachable."""
+    try:
+        site = site_of(task)
+        seen = site.observe()
+        return Result(task.host, result={side: member_trust(site, seen, side) for side in SIDES})
+    except FleetError:
+        return Result(task.host, result={})
 
 
 def _not_yet(states: States, hosts: tuple[str, ...]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from etcdfleet.certs import leads_to, readable
-from etcdfleet.etcd.checks import Finding, skipped
+from etcdfleet.etcd.checks import Finding, skipped, warned
 from etcdfleet.etcd.knocks import health_finding, heard_by_openssl, knock_finding, knocks
 from etcdfleet.etcd.tls_checks import certificate_findings
 from etcdfleet.etcd.tls_settings import offer_finding
@@ -14,9 +14,9 @@ from etcdfleet.offered import offered
 from etcdfleet.remote import CommandResult
 from etcdfleet.settings.base import RoleName, Side, side_of
 from etcdfleet.settings.models import HostSettings
-from tasks.anchors import trusted_text
+from tasks.anchors import trusted_besides, trusted_text
 from tasks.observe import Observed, Site
-from tasks.sources import needed_roles
+from tasks.sources import needed_roles, needed_sides
 from tasks.verify import (
     PEER_AS_CLIENT,
     peer_trusted_as_client,
@@ -39,6 +39,7 @@ def tls_findings(site: Site, seen: Observed, said: Mapping[str, CommandResult]) 
         known = key if seen.facts.has_openssl else (pair.key_fingerprint if pair else None) or ""
         anchor = trusted_text(seen, side_of(role)) or ""
         found += certificate_findings(settings, role, pair, anchor, known, seen.facts.clock_now)
+    found += _anchors(site, seen)
     tries = knocks(settings, roles)
     if not seen.service.running:
         return [*found, *(skipped(knock.check, NOT_RUNNING) for knock in tries), health_finding(None, NOT_RUNNING)]
@@ -55,6 +56,27 @@ def tls_findings(site: Site, seen: Observed, said: Mapping[str, CommandResult]) 
         excuse = _excuse(settings, seen, knock.side, knock.shown)
         found.append(knock_finding(knock, heard[knock], excuse, proper=knock.port in answered))
     return [*found, _health(settings, said)]
+
+
+def _anchors(site: Site, seen: Observed) -> list[Finding]:
+    """Whom the host trusts on each side; a warning where nothing that it shows leads to one of these CAs."""
+    found, besides = list[Finding](), trusted_besides(site, seen)
+    for side in needed_sides(site.settings):
+        check = f"{side} trust anchors"
+        trusted = ", ".join(ca.title for ca in readable(trusted_text(seen, side))) or "none that can be read"
+        if more := besides.get(side):
+            names = ", ".join(repr(ca.title) for ca in more)
+            found.append(
+                warned(
+                    check,
+                    f"{trusted}; no certificate on the host leads to {names}",
+                    "a change of CA is under way, or the previous CA was left trusted",
+                    "rotate_certs --ca goes on with it, and completes it with --yes",
+                )
+            )
+        else:
+            found.append(Finding(check, True, trusted))
+    return found
 
 
 def _health(settings: HostSettings, said: Mapping[str, CommandResult]) -> Finding:

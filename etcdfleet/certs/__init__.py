@@ -8,7 +8,16 @@ from etcdfleet.certs.check import check_bundle
 from etcdfleet.certs.decide import Keep, Observed, Renew, RenewBefore, decide
 from etcdfleet.certs.model import Certificate, Usage, parse_pem_bundle, public_key_fingerprint
 from etcdfleet.certs.request import request_problems
-from etcdfleet.certs.trust import MemberTrust, leads_to, must_trust_first, readable, still_shown, together
+from etcdfleet.certs.trust import (
+    MemberTrust,
+    besides,
+    leads_to,
+    must_trust_first,
+    readable,
+    shown_by_all,
+    still_shown,
+    together,
+)
 from etcdfleet.certs.want import Role, Want, want_for
 
 __all__ = [
@@ -22,6 +31,7 @@ __all__ = [
     "Usage",
     "Want",
     "accepts",
+    "besides",
     "bundle",
     "chain_problems",
     "check_bundle",
@@ -34,6 +44,7 @@ __all__ = [
     "readable",
     "request_problems",
     "same_certificates",
+    "shown_by_all",
     "still_shown",
     "together",
     "want_for",

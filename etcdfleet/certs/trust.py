@@ -48,16 +48,24 @@ def must_trust_first(
 
     ``way`` is the certificate of the CA that is to issue, that of its issuer and so on (`chain.best_way`): of a CA with
     several certificates, who trusts the one's issuer may refuse the other. A member that is due for a restart may trust
-    less than its file says. None when every live member shows just this already: then nothing is new to anybody.
+    less than its file says. None when every live member shows just this already (`shown_by_all`).
     """
     members = tuple(members)
-    placed = tuple(certificate for certificate in way if not certificate.self_signed)
-    shown = [leaf for member in members if member.live for leaf in member.leaves]
-    if all(leaf[1:] == placed and issued(leaf[0], by=way[0]) for leaf in shown):
+    if shown_by_all(members, way):
         return ()
     return tuple(
         member for member in members if member.live and (member.restart_due or not accepts(way, member.trusted, at=at))
     )
+
+
+def shown_by_all(members: Iterable[MemberTrust], way: Sequence[Certificate]) -> bool:
+    """Whether every leaf that these members show is of the CA that is to issue, and lies there with just this ``way``.
+
+    Where it is not so, something is new to the whole cluster: its other members must trust it, too.
+    """
+    placed = tuple(certificate for certificate in way if not certificate.self_signed)
+    shown = [leaf for member in members if member.live for leaf in member.leaves]
+    return all(leaf[1:] == placed and issued(leaf[0], by=way[0]) for leaf in shown)
 
 
 def still_shown(
@@ -68,6 +76,15 @@ def still_shown(
         member
         for member in members
         if member.live and not all(leads_to(leaf, anchors, at=at) for leaf in member.leaves)
+    )
+
+
+def besides(member: MemberTrust, *, at: datetime) -> tuple[Certificate, ...]:
+    """The CAs that a member trusts and to which nothing that it shows leads: one is being changed, or was left."""
+    return tuple(
+        anchor
+        for anchor in member.trusted
+        if member.leaves and not any(leads_to(x, [anchor], at=at) for x in member.leaves)
     )
 
 

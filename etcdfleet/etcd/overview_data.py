@@ -80,7 +80,8 @@ class LastRun:
 class Machine:
     """What the host itself is like. ``restart_pending`` says why etcd is due for a restart; ``drift`` are the paths of
     files that differ from what deploy would write. ``free_bytes`` is None when not known. ``keys`` are only those with
-    which something is wrong. ``quota_bytes`` is what the running etcd was started with; None when not known."""
+    which something is wrong. ``quota_bytes`` is what the running etcd was started with; None when not known.
+    ``besides`` names, by side, CAs that are trusted and of which the host shows nothing."""
 
     running: bool
     enabled: bool
@@ -93,6 +94,7 @@ class Machine:
     lives: tuple[Life, ...] = ()
     keys: tuple[Key, ...] = ()
     quota_bytes: int | None = None
+    besides: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

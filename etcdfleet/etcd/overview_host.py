@@ -105,6 +105,7 @@ def host_concerns(view: MemberView, within_days: float, *, cluster_lives: bool) 
     yield from _clock(view, machine)
     for life in machine.lives:
         yield from _life(view.host, life, within_days, machine.running)
+    yield from _changing(view.host, machine)
     yield from _drift(view.host, machine)
     yield from _space(view, machine)
     run = view.last_run
@@ -189,6 +190,20 @@ def _life(host: str, life: Life, within_days: float, running: bool) -> Iterator[
         if not life.due and not life.ca:
             remedy = "rotate_certs renews it once it is due (pki.renew_before), with --force at once"
         yield Concern(Level.SOON, text, (host,), remedy, life.days_left)
+
+
+def _changing(host: str, machine: Machine) -> Iterator[Concern]:
+    sides: dict[str, list[str]] = {}
+    for side, names in machine.besides:
+        sides.setdefault(names, []).append(f"{side}s")
+    for names, where in sides.items():
+        what = (
+            f"{names} is trusted for {' and '.join(where)}, and no certificate on the host leads there: a CA is being "
+            "under way, or the previous CA was left trusted"
+        )
+        yield Concern(
+            Level.SOON, what, (host,), "rotate_certs --ca goes on with it, and completes it with --yes", 1000.0
+        )
 
 
 def _drift(host: str, machine: Machine) -> Iterator[Concern]:

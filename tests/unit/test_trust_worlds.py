@@ -13,7 +13,16 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from etcdfleet.certs import Certificate, MemberTrust, bundle, must_trust_first, parse_pem_bundle, still_shown, together
+from etcdfleet.certs import (
+    Certificate,
+    MemberTrust,
+    bundle,
+    must_trust_first,
+    parse_pem_bundle,
+    shown_by_all,
+    still_shown,
+    together,
+)
 from etcdfleet.certs.chain import same_certificates, way_of
 from etcdfleet.certs.clients import cut_off
 from tests.unit import certs_ca
@@ -136,7 +145,10 @@ class World:
         wanted = [read(vault.wanted), read((vault.root,))]
         way = way_of(read(vault.chain), wanted, at=NOW)
         absent = [host for host in self.hosts if host not in chosen]
-        if must_trust_first([host.seen() for host in chosen], way, at=NOW):
+        late = must_trust_first([host.seen() for host in chosen], way, at=NOW)
+        if not shown_by_all([host.seen() for host in chosen], way):  # what is new is new to those left out, too
+            late = must_trust_first([host.seen() for host in self.hosts], way, at=NOW)
+        if late:
             if absent:
                 return False
             for host in chosen:
