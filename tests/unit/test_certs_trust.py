@@ -5,7 +5,17 @@ from typing import Any
 
 import pytest
 
-from etcdfleet.certs import MemberTrust, leads_to, must_trust_first, parse_pem_bundle, readable, still_shown, together
+from etcdfleet.certs import (
+    MemberTrust,
+    besides,
+    leads_to,
+    must_trust_first,
+    parse_pem_bundle,
+    readable,
+    shown_by_all,
+    still_shown,
+    together,
+)
 from tests.unit import certs_ca
 from tests.unit.certs_ca import NOW, Made
 
@@ -96,6 +106,33 @@ def test_an_anchor_leads_to_itself() -> None:
     assert leads_to(certificates(PEERS), certificates(PEERS), at=NOW)
     assert leads_to(certificates(PEERS), certificates(ROOT), at=NOW)
     assert not leads_to(certificates(PEERS), certificates(SINGLE), at=NOW)
+
+
+@pytest.mark.parametrize(
+    ("trusted", "shows", "left"),
+    [
+        ((PEERS,), PEERS, ()),
+        ((ROOT,), PEERS, ()),
+        ((PEERS, NEW_PEERS), PEERS, (NEW_PEERS,)),  # to be used soon
+        ((PEERS, NEW_PEERS), NEW_PEERS, (PEERS,)),  # not used any more
+        ((ROOT, OTHER_ROOT), PEERS, (OTHER_ROOT,)),
+        ((PEERS, ROOT), PEERS, ()),  # both lead there
+    ],
+)
+def test_what_is_trusted_though_nothing_leads_there(
+    trusted: tuple[Made, ...], shows: Made, left: tuple[Made, ...]
+) -> None:
+    assert besides(member("a", trusted, shows), at=NOW) == (certificates(*left) if left else ())
+    assert besides(replace(member("a", trusted, shows), leaves=()), at=NOW) == (), "of one that shows nothing"
+
+
+def test_what_all_show_already_is_new_to_nobody() -> None:
+    members = cluster((PEERS,), PEERS)
+    assert shown_by_all(members, certificates(PEERS, ROOT))
+    assert not shown_by_all(members, certificates(NEW_PEERS, ROOT))
+    other_way = replace(members[0], leaves=(members[0].leaves[0][:1],))
+    assert not shown_by_all([other_way, *members[1:]], certificates(PEERS, ROOT)), "the leaf lies there without its CA"
+    assert shown_by_all([MemberTrust("d", live=False)], certificates(PEERS, ROOT))
 
 
 def test_together_holds_both_each_once_the_wanted_ones_first() -> None:

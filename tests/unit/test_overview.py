@@ -415,3 +415,13 @@ def test_the_state_in_a_word(view: MemberView, state: str) -> None:
 )
 def test_spans(seconds: float, text: str) -> None:
     assert span_text(seconds) == text
+
+
+def test_a_ca_that_is_being_changed_is_said_and_no_fault() -> None:
+    machine = replace(MACHINE, besides=(("peer", "'New CA'"), ("client", "'New CA'")))
+    (concern,) = seen(member("a", machine=machine), member("b", machine=machine), member("c")).concerns
+    assert (concern.level, concern.hosts) == (Level.SOON, ("a", "b"))
+    assert concern.what.startswith(
+        "'New CA' is trusted for peers and clients, and no certificate on the host leads there"
+    )
+    assert "rotate_certs --ca" in concern.remedy
