@@ -20,7 +20,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from etcdfleet.etcd.wal import HEAD_BYTES, DataIds, read_ids
-from etcdfleet.paths import ANCHORS, ESTABLISHED, LOCK_COUNT, RESTART_PENDING, UNPROVEN, HostPaths
+from etcdfleet.paths import ANCHORS, CONFIG, ESTABLISHED, LOCK_COUNT, RESTART_PENDING, UNPROVEN, HostPaths
 from etcdfleet.remote import CommandResult
 from etcdfleet.settings.base import ROLE_NAMES, RoleName
 from etcdfleet.settings.models import HostSettings
@@ -131,6 +131,8 @@ class HostFacts:
     has_openssl: bool
     pairs: Mapping[str, PairFacts]
     files: Mapping[str, FileFacts]
+    data_elsewhere: str = ""
+    """The data directory of the configuration on the host, if it is not the wanted one and has member data in it."""
     unproven: tuple[str, ...] = ()
     """The roles whose pair a rotation has placed, and was ended before it had proven it."""
 
@@ -162,6 +164,7 @@ def probe(settings: HostSettings, files: Sequence[str]) -> dict[str, str]:
         "listeners": "ss -Hltnp 2>/dev/null || netstat -ltnp 2>/dev/null || true",
         "free": _free([settings.member.data_dir, "/etc", "/usr"]),
         "data": _data(shlex.quote(settings.member.data_dir)),
+        "elsewhere": _elsewhere(shlex.quote(settings.member.data_dir)),
         "user": "id -u etcd",
         "openssl": "command -v openssl",
         "resolve": "\n".join(
@@ -205,6 +208,18 @@ if [ -e {ESTABLISHED} ]; then head -c {_IDS_BYTES} "$1" | base64; exit; fi
 head -c {HEAD_BYTES} "$1" | gzip -c | base64"""
 
 
+def _elsewhere(data: str) -> str:
+    # What the configuration on the host has, if it is another folder and has data. Read by the shell itself: a process
+    # more costs a small host more than all of this.
+    return f"""[ -r {CONFIG} ] || exit 0
+while IFS= read -r line; do case $line in data-dir:*) d=${{line#data-dir:}} ;; esac; done <{CONFIG}
+d=${{d# }}; d=${{d#\\"}}; d=${{d%\\"}}
+[ -n "$d" ] && [ "$d" != {data} ] || exit 0
+set -- "$d"/member/wal/*.wal
+[ ! -e "$1" ] || echo "$d"
+"""
+
+
 def _resolve(fqdn: str) -> str:
     name = shlex.quote(fqdn)
     # glibc and musl both have `ahosts`, which asks what a program asks; `hosts` alone may answer by another family.
@@ -234,6 +249,7 @@ def read(settings: HostSettings, results: Mapping[str, CommandResult], asked: fl
         listeners=_listeners(results["listeners"].stdout),
         free_bytes=_free_bytes(results["free"].stdout),
         data=_read_data(results["data"]),
+        data_elsewhere=results["elsewhere"].stdout.strip(),
         # An unreadable marker is still a marker: it says that something was there.
         established=(_json(marker.content.decode("utf-8", "replace")) or {}) if marker else None,
         restart_pending=_reasons(pending.content.decode("utf-8", "replace")) if pending else "",

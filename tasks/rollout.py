@@ -13,11 +13,13 @@ from nornir.core.task import AggregatedResult, Result, Task
 
 from etcdfleet.cli import Run
 from etcdfleet.errors import UsageError
+from etcdfleet.etcd.configuration import data_dir_in, quota_in
 from etcdfleet.etcd.expected import expected_members
 from etcdfleet.etcd.ids import static_ids
 from etcdfleet.etcd.interruption import interruption
 from etcdfleet.etcd.plan import Bootstrap, Join, MemberState, Nothing, Plan, Refuse, Rolling, plan_start
 from etcdfleet.etcd.view import MemberList
+from etcdfleet.paths import CONFIG
 from etcdfleet.runners import RollingRunner, TogetherRunner
 from etcdfleet.settings.models import HostSettings
 from etcdfleet.step import StepOutcome
@@ -267,6 +269,7 @@ def plan_cluster(
         ids,
         _member_list(seen, members),
         {host.name: found.live.status for host in members if (found := seen.get(host.name)) and found.live.status},
+        first.cluster.quota_bytes,
     )
 
 
@@ -274,6 +277,8 @@ def _state(host: HostSettings, found: Seen | None, chosen: bool, good: bool, *, 
     if found is None:
         return MemberState(host.name, host.member.name, chosen=chosen, ready=good, seen=False)
     facts, service = found.observed.facts, found.observed.service
+    file = facts.files.get(CONFIG)
+    configuration = file.content if file else None
     return MemberState(
         host.name,
         host.member.name,
@@ -283,6 +288,10 @@ def _state(host: HostSettings, found: Seen | None, chosen: bool, good: bool, *, 
         running=service.running,
         answering=found.live.status is not None,
         restart_pending=bool(restart_reasons(host, found.observed, programs=programs)),
+        data_dir=host.member.data_dir,
+        configured_dir=data_dir_in(configuration),
+        data_elsewhere=facts.data_elsewhere,
+        quota_bytes=quota_in(configuration),
         chosen=chosen,
         ready=good,
     )

@@ -13,6 +13,7 @@ from etcdfleet.etcd.alarms import WAY_OUT, only_full, takes_part
 from etcdfleet.etcd.equal import divergence
 from etcdfleet.etcd.gates import MAX_LAG
 from etcdfleet.etcd.ids import hex_id
+from etcdfleet.etcd.limits import QUOTA_WARNING
 from etcdfleet.etcd.view import (
     EndpointHealth,
     EndpointStatus,
@@ -23,9 +24,6 @@ from etcdfleet.etcd.view import (
     address,
     by_host,
 )
-
-QUOTA_WARNING = 0.8
-"""Share of the quota from which on the database size is a finding. At the quota, etcd accepts no more writes."""
 
 
 @dataclass(frozen=True)

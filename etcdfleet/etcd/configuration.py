@@ -22,6 +22,17 @@ def state_in(content: bytes | None) -> ClusterState | None:
     return found if found in ("new", "existing") else None
 
 
+def data_dir_in(content: bytes | None) -> str:
+    """The ``data-dir`` of a configuration file; empty where it has none."""
+    return str((_parsed(content) or {}).get("data-dir") or "")
+
+
+def quota_in(content: bytes | None) -> int | None:
+    """The ``quota-backend-bytes`` of a configuration file; None where it has none."""
+    found = (_parsed(content) or {}).get("quota-backend-bytes")
+    return found if isinstance(found, int) else None
+
+
 def needs_restart(there: bytes, wanted: bytes) -> bool:
     """Whether a member that runs with the file ``there`` must be restarted for ``wanted`` to take effect.
 

@@ -58,6 +58,7 @@ from etcdfleet.etcd.gates import caught_up as caught_up
 from etcdfleet.etcd.gates import may_restart as may_restart
 from etcdfleet.etcd.gates import move_leader_to as move_leader_to
 from etcdfleet.etcd.ids import StaticIds, hex_id
+from etcdfleet.etcd.limits import QUOTA_WARNING
 from etcdfleet.etcd.view import EndpointStatus, ExpectedMember, Member, MemberList
 from etcdfleet.etcd.wal import DataIds
 
@@ -71,8 +72,10 @@ class MemberState:
     ``data_unreadable`` says why the ids could not be read although there is one. ``established`` is the marker file's
     content (an unreadable marker is ``{}``, and still a marker). ``running``: the service manager has a process.
     ``answering``: its own etcd answered ``endpoint status``. ``restart_pending``: its configuration, unit, trust
-    anchor or binary changed after the process started. ``chosen``: part of this run. ``ready``: its earlier steps
-    succeeded.
+    anchor or binary changed after the process started. ``data_dir`` is the wanted data directory,
+    ``configured_dir`` that of the configuration on the host, and ``data_elsewhere`` the same if it is another one and
+    has member data in it. ``quota_bytes`` is the quota in the configuration on the host. ``chosen``: part of this run.
+    ``ready``: its earlier steps succeeded.
     """
 
     host: str
@@ -83,6 +86,10 @@ class MemberState:
     running: bool = False
     answering: bool = False
     restart_pending: bool = False
+    data_dir: str = ""
+    configured_dir: str = ""
+    data_elsewhere: str = ""
+    quota_bytes: int | None = None
     chosen: bool = True
     ready: bool = True
     seen: bool = True
@@ -168,18 +175,19 @@ def plan_start(
     ids: StaticIds,
     member_list: MemberList | None = None,
     statuses: Mapping[str, EndpointStatus] | None = None,
+    quota_bytes: int = 0,
 ) -> Plan:
     """Decide the start step of one cluster; see the module's text for what is never done.
 
     ``states`` has one entry per member of the inventory's cluster, in any order, whether or not chosen. ``expected``
     and ``ids`` (`static_ids`) describe the same members. ``member_list`` is the answer of any member, if one gave it.
-    ``statuses`` by host tells the leader, who is restarted last. Raises ``ValueError`` if states and expected members
-    differ in names.
+    ``statuses`` by host tells the leader, who is restarted last, and the size of the data; ``quota_bytes`` is the
+    wanted quota, 0 if it does not matter. Raises ``ValueError`` if states and expected members differ in names.
     """
     if sorted(state.name for state in states) != sorted(member.name for member in expected):
         raise ValueError("plan_start needs exactly one state per member of the inventory's cluster")
     statuses = statuses or {}
-    refusal = _contradiction(states, expected, ids, member_list)
+    refusal = _contradiction(states, expected, ids, member_list) or _quota_too_small(states, statuses, quota_bytes)
     if refusal:
         return refusal
     empty = [state for state in states if state.empty]
@@ -219,11 +227,60 @@ def _contradiction(
             f"the data directory cannot be read ({details})", _hosts(unreadable), "repair or replace it: " + _REPLACE
         )
     return (
-        _clusters_differ(seen, member_list)
+        _moved(seen)
+        or _clusters_differ(seen, member_list)
         or _member_twice(seen)
         or _two_lives(states)
         or _hollow_majority(states)
         or (_against_list(states, expected, ids, member_list) if member_list else _against_markers(states, ids))
+    )
+
+
+def _moved(seen: Sequence[MemberState]) -> Refuse | None:
+    """Another data directory in the inventory than the one with the data: a start there would be a loss of data."""
+    copied = [
+        s for s in seen if s.data and (s.data_elsewhere or (s.running and s.configured_dir not in ("", s.data_dir)))
+    ]
+    if copied:
+        told = "; ".join(
+            f"{s.host}: {s.data_dir}, and etcd has used {s.configured_dir or s.data_elsewhere}" for s in copied
+        )
+        return Refuse(
+            f"member data that etcd has not used last lie where the inventory says ({told}): a member that starts with"
+            " an old copy of its data breaks what it has promised to the others",
+            _hosts(copied),
+            "put the old member.data_dir back; to move the data, see docs/hosts.md, Another data directory",
+        )
+    moved = [state for state in seen if state.data_elsewhere]
+    if not moved:
+        return None
+    told = "; ".join(f"{state.host}: {state.data_elsewhere}, not {state.data_dir}" for state in moved)
+    return Refuse(
+        f"the data are elsewhere than the inventory says ({told})",
+        _hosts(moved),
+        "put the old member.data_dir back, or move the data first: docs/hosts.md, Another data directory",
+    )
+
+
+def _quota_too_small(
+    states: Sequence[MemberState], statuses: Mapping[str, EndpointStatus], quota: int
+) -> Refuse | None:
+    """A quota that is lowered to what the database has already: the restart would end all writes (alarm NOSPACE)."""
+    full = [
+        (state, statuses[state.host].db_size)
+        for state in states
+        if state.host in statuses and state.quota_bytes and quota < state.quota_bytes
+        if statuses[state.host].db_size >= quota * QUOTA_WARNING
+    ]
+    if not full:
+        return None
+    told = ", ".join(f"{state.host} {size / 2**20:.0f} MiB" for state, size in full)
+    return Refuse(
+        f"cluster.quota_bytes is lowered to {quota / 2**20:.0f} MiB, and the databases are too large for that ({told}):"
+        " etcd would refuse all writes",
+        _hosts(state for state, _ in full),
+        "leave the quota larger; or make the database smaller first: etcdctl compact, then etcdctl defrag of one member"
+        " after the other",
     )
 
 

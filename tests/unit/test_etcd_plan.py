@@ -87,6 +87,16 @@ def all_of(make: Any, **more: Any) -> list[MemberState]:
     return [make(name, **more) for name in NAMES]
 
 
+OTHER_DIR: dict[str, Any] = {"data_dir": "/mnt/ssd", "configured_dir": "/var/lib/etcd"}
+MIB = 2**20
+
+
+def quota(wanted: int, *, was: int = 512 * MIB, size: int = 128 * MIB) -> Plan:
+    """The plan where the inventory says another quota; member b has the largest database."""
+    statuses = {name: replace(status(name, "a"), db_size=size if name == "b" else MIB) for name in NAMES}
+    return plan_start(all_of(live, quota_bytes=was), EXPECTED, IDS, LIST, statuses, wanted)
+
+
 FOREIGN = DataIds(7, 8, 40, complete=True)
 
 CASES: dict[str, tuple[Plan, Any]] = {
@@ -308,6 +318,36 @@ CASES: dict[str, tuple[Plan, Any]] = {
         ),
         ("more than one cluster", "a"),
     ),
+    # -- what a person may type into the inventory of a live cluster
+    "another data directory, the data are in the old one": (
+        plan(live("a"), live("b"), live("c", data=None, **OTHER_DIR, data_elsewhere="/var/lib/etcd"), members=LIST),
+        ("the data are elsewhere than the inventory says (c: /var/lib/etcd, not /mnt/ssd)", "c"),
+    ),
+    "the same, all stopped": (
+        plan(*(stopped(n, data=None, **OTHER_DIR, data_elsewhere="/var/lib/etcd") for n in NAMES)),
+        ("the data are elsewhere", "a"),
+    ),
+    "another data directory, a copy is there": (
+        plan(live("a"), live("b"), live("c", **OTHER_DIR, data_elsewhere="/var/lib/etcd"), members=LIST),
+        ("old copy of its data", "c"),
+    ),
+    "the same, stopped": (
+        plan(live("a"), live("b"), stopped("c", **OTHER_DIR, data_elsewhere="/var/lib/etcd"), members=LIST),
+        ("old copy of its data", "c"),
+    ),
+    "another data directory, moved under the running etcd": (
+        plan(live("a"), live("b"), live("c", **OTHER_DIR), members=LIST),
+        ("old copy of its data", "c"),
+    ),
+    "another data directory, moved as it should be": (
+        plan(live("a"), live("b"), stopped("c", **OTHER_DIR), members=LIST),
+        Rolling((), ("c",)),
+    ),
+    "the quota is lowered, with room": (quota(400 * MIB), Nothing()),
+    "the quota is lowered below the size of the database": (quota(100 * MIB), ("lowered to 100 MiB", "b")),
+    "the quota is lowered to what the database nearly has": (quota(150 * MIB), ("b 128 MiB", "b")),
+    "the quota is raised, and the database is full": (quota(600 * MIB, was=512 * MIB, size=512 * MIB), Nothing()),
+    "the quota stays, and the database is full": (quota(512 * MIB, size=512 * MIB), Nothing()),
     # -- contradictions on a live cluster
     "data of another cluster": (
         plan(live("a"), live("b"), stopped("c", data=FOREIGN), members=LIST),

@@ -184,3 +184,29 @@ def test_a_masked_unit_is_no_file(tmp_path: Path) -> None:
 def test_addresses_of_a_name_once_each() -> None:
     text = "= etcd.az1.k8s.home\n192.0.2.1 STREAM x\n192.0.2.1 DGRAM\n192.0.2.1 RAW\n= etcd.az2.k8s.home\n"
     assert facts._resolved(text) == {"etcd.az1.k8s.home": ("192.0.2.1",), "etcd.az2.k8s.home": ()}
+
+
+@pytest.mark.parametrize(
+    ("configured", "wal", "elsewhere"),
+    [
+        ("data-dir: {old}", True, True),
+        ('data-dir: "{old}"', True, True),
+        ('data-dir: "{old}"', False, False),
+        ("data-dir: {new}", True, False),
+        ("name: x", True, False),
+        ("", True, False),
+    ],
+)
+def test_data_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, configured: str, wal: bool, elsewhere: bool
+) -> None:
+    old, new, config = tmp_path / "old one", tmp_path / "new", tmp_path / "conf.yml"
+    (old / "member/wal").mkdir(parents=True)
+    if wal:
+        (old / "member/wal/0-0.wal").touch()
+    config.write_text(f"name: a\n{configured.format(old=old, new=new)}\n")
+    monkeypatch.setattr(facts, "CONFIG", shlex.quote(str(config)))
+    done = subprocess.run(
+        ["sh", "-c", facts._elsewhere(shlex.quote(str(new)))], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr, done.stdout.strip()) == (0, "", str(old) if elsewhere else "")
