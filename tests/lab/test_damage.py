@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +21,7 @@ from tests.lab.deploy_helpers import (
     deploy,
     etcd_processes,
     etcdctl,
+    inventory_variant,
     on_host,
     output,
     own_lab,
@@ -249,6 +252,36 @@ def test_a_host_that_lost_everything_comes_back_as_docs_hosts_md_says(live: LabH
     assert unhealthy(live, "f-live") == ""
     again = deploy(live, "--cluster", "f-live")
     assert (again.exit_code, set(again.changed.values())) == (0, {0}), again.text
+
+
+def test_another_data_directory_in_the_inventory(live: LabHandle, tmp_path: Path) -> None:
+    """A typing mistake, or an SSD: nothing is started where the data are not, nor on a copy of them; the data stay, and
+    no remedy leads to removing a healthy member. Moved as docs/hosts.md says, the next run starts the member there."""
+    host, new = "f-live-3", "/srv/etcd"
+
+    def edit(files: dict[str, Any]) -> None:
+        files["inventory/hosts.yaml"][host]["data"]["member"]["data_dir"] = new
+
+    config = inventory_variant(live, tmp_path, edit)
+    before = pids(live)
+    block = protection(deploy(live, "--cluster", "f-live", config=config), "f-live")
+    assert f"the data are elsewhere than the inventory says ({host}: {DATA}, not {new})" in block.what
+    assert "remove" not in block.remedy
+    assert "Another data directory" in block.remedy
+    output(live, host, f"mkdir -p -m 0700 {new} && cp -a {DATA}/member {new}/")
+    block = protection(deploy(live, "--cluster", "f-live", config=config), "f-live")
+    assert "old copy of its data" in block.what
+    assert pids(live) == before
+    output(live, host, f"rm -rf {new}/member && rc-service -q etcd stop && mv {DATA}/member {new}/")
+    outcome = deploy(live, "--cluster", "f-live", config=config)
+    assert outcome.exit_code == 0, outcome.text
+    assert etcdctl(live, host, "get precious").stdout == "precious\npearls\n"
+    assert {**pids(live), host: []} == {**before, host: []}
+    # And back again.
+    block = protection(deploy(live, "--cluster", "f-live"), "f-live")
+    assert f"({host}: {new}, not {DATA})" in block.what
+    output(live, host, f"rc-service -q etcd stop && mv {new}/member {DATA}/")
+    assert_whole_again(live)
 
 
 def put_file(handle: LabHandle, host: str, encoded: str) -> None:
