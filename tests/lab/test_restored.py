@@ -207,10 +207,9 @@ def start_alone(handle: LabHandle, host: str) -> None:
     begin = "systemctl start --no-block etcd" if host.startswith("r-deb") else "rc-service -q etcd start"
     output(handle, host, begin)
     wait_for("a log", lambda: on_host(handle, host, "ls /var/lib/etcd/member/wal/*.wal").returncode == 0)
-    # Let it get as far as its bootstrap entries.
-    wait_for(
-        "its raft log", lambda: on_host(handle, host, "grep -q peerURLs /var/lib/etcd/member/wal/*.wal").returncode == 0
-    )
+    # Let it get as far as its bootstrap entries. busybox' grep reads a line up to its first zero byte.
+    entries = "head -c 4096 /var/lib/etcd/member/wal/*.wal | tr -d '\\000' | grep -q peerURLs"
+    wait_for("its raft log", lambda: on_host(handle, host, entries).returncode == 0)
 
 
 def silently_empty(handle: LabHandle, cluster: str) -> str:
