@@ -6,6 +6,7 @@ proceed side by side, and a contradiction stops its cluster before anything is t
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from nornir.core.task import AggregatedResult, Result, Task
 from etcdfleet.cli import Run
 from etcdfleet.errors import UsageError
 from etcdfleet.etcd.configuration import data_dir_in, quota_in
+from etcdfleet.etcd.equal import CONFIRMATIONS, PAUSE_SECONDS, divergence
 from etcdfleet.etcd.expected import expected_members
 from etcdfleet.etcd.ids import static_ids
 from etcdfleet.etcd.interruption import interruption
@@ -237,6 +239,7 @@ def _plan(
         if not result.failed:
             observed, live = result[0].result
             seen[host] = Seen(observed, live)
+    _confirm_differences(run, clusters, seen)
     plans = {
         cluster: plan_cluster(
             run.fleet.clusters[cluster], seen, frozenset(hosts), frozenset(run.good_hosts), programs=programs
@@ -244,6 +247,25 @@ def _plan(
         for cluster, hosts in clusters.items()
     }
     return plans, seen
+
+
+def _confirm_differences(run: Run, clusters: Mapping[str, tuple[str, ...]], seen: dict[str, Seen]) -> None:
+    """Where members seem to hold different data, asks them again: one look may be wrong about that."""
+    for _ in range(CONFIRMATIONS):
+        again = [
+            host
+            for hosts in clusters.values()
+            if divergence(s for host in hosts if host in seen and (s := seen[host].live.status))
+            for host in hosts
+            if host in seen and host in run.good_hosts
+        ]
+        if not again:
+            return
+        time.sleep(PAUSE_SECONDS)
+        for host, result in run.step("look", look, only=again).items():
+            if not result.failed:
+                observed, live = result[0].result
+                seen[host] = Seen(observed, live)
 
 
 def plan_cluster(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from etcdfleet.etcd.alarms import WAY_OUT, only_full, takes_part
-from etcdfleet.etcd.equal import divergence
+from etcdfleet.etcd.equal import DIVERGED, divergence
 from etcdfleet.etcd.gates import MAX_LAG
 from etcdfleet.etcd.ids import hex_id
 from etcdfleet.etcd.limits import QUOTA_WARNING
@@ -73,11 +73,6 @@ def skipped(check: str, why: str) -> Finding:
     return Finding(check, True, why, level="skipped")
 
 
-DIVERGED = (
-    "take a snapshot of each member now (etcdctl snapshot save), and let no client read from the one that differs; then"
-    " replace it: docs/hosts.md, A member with other data"
-)
-"""What to do when members do not hold the same data."""
 SERVED = "certificate served on"
 """How the checks begin that read a certificate back from a port."""
 _MEASURED = frozenset({"database size"})

@@ -9,8 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from etcdfleet.etcd.alarms import CORRUPT_FIRST, WAY_OUT, has_room, raised
-from etcdfleet.etcd.checks import DIVERGED
-from etcdfleet.etcd.equal import divergence
+from etcdfleet.etcd.equal import DIVERGED, divergence
 from etcdfleet.etcd.gates import MAX_LAG
 from etcdfleet.etcd.ids import hex_id
 from etcdfleet.etcd.limits import QUOTA_WARNING

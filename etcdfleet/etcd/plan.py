@@ -54,6 +54,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from etcdfleet.etcd.equal import DIVERGED, divergence
 from etcdfleet.etcd.gates import caught_up as caught_up
 from etcdfleet.etcd.gates import may_restart as may_restart
 from etcdfleet.etcd.gates import move_leader_to as move_leader_to
@@ -181,13 +182,18 @@ def plan_start(
 
     ``states`` has one entry per member of the inventory's cluster, in any order, whether or not chosen. ``expected``
     and ``ids`` (`static_ids`) describe the same members. ``member_list`` is the answer of any member, if one gave it.
-    ``statuses`` by host tells the leader, who is restarted last, and the size of the data; ``quota_bytes`` is the
-    wanted quota, 0 if it does not matter. Raises ``ValueError`` if states and expected members differ in names.
+    ``statuses`` by host tells the leader, who is restarted last, and what members hold; a difference between them must
+    have been confirmed by further looks. ``quota_bytes`` is the wanted quota, 0 if it does not matter. Raises
+    ``ValueError`` if states and expected members differ in names.
     """
     if sorted(state.name for state in states) != sorted(member.name for member in expected):
         raise ValueError("plan_start needs exactly one state per member of the inventory's cluster")
     statuses = statuses or {}
-    refusal = _contradiction(states, expected, ids, member_list) or _quota_too_small(states, statuses, quota_bytes)
+    refusal = (
+        _contradiction(states, expected, ids, member_list)
+        or _data_differ(states, statuses)
+        or _quota_too_small(states, statuses, quota_bytes)
+    )
     if refusal:
         return refusal
     empty = [state for state in states if state.empty]
@@ -262,6 +268,20 @@ def _moved(seen: Sequence[MemberState]) -> Refuse | None:
     )
 
 
+def _data_differ(states: Sequence[MemberState], statuses: Mapping[str, EndpointStatus]) -> Refuse | None:
+    """Members that run together and do not hold the same data: whoever joins or restarts may get the wrong ones."""
+    asked = {state.host: statuses[state.host] for state in states if state.host in statuses}
+    found = divergence(asked.values())
+    if found is None:
+        return None
+    hosts = {status.member_id: host for host, status in asked.items()}
+    return Refuse(
+        f"members do not hold the same data: {found.told(lambda status: hosts[status.member_id])}",
+        tuple(hosts[status.member_id] for status in found.odd or found.differ),
+        DIVERGED,
+    )
+
+
 def _quota_too_small(
     states: Sequence[MemberState], statuses: Mapping[str, EndpointStatus], quota: int
 ) -> Refuse | None:
@@ -325,11 +345,12 @@ def _two_lives(states: Sequence[MemberState]) -> Refuse | None:
 
     Raft cannot tell them apart: a log of a first start passes for one that has caught up (see rule 2), and an old,
     longer one makes its member leader, which undoes the restore on the others without an error (measured with 3.4.23).
+    Members that run together already are judged by what they hold (`etcdfleet.etcd.equal`).
     """
     seen = [(state, state.data) for state in states if state.seen and state.data]
     restored = [state for state, data in seen if data.birth == "restore"]
     others = [(state, data) for state, data in seen if data.birth == "bootstrap"]
-    if not others or not restored:
+    if not others or not restored or all(state.answering for state in (*restored, *(state for state, _ in others))):
         return None
     hollow = [state for state, data in others if not data.has_past(len(states))]
     hosts, told = _hosts(state for state, _ in others), ", ".join(_hosts(restored))

@@ -278,6 +278,34 @@ CASES: dict[str, tuple[Plan, Any]] = {
         ),
         ("data from before the restore", "c"),
     ),
+    "restored ones and one that began anew run together: what they hold decides": (
+        plan(
+            *(restored(n, running=True, answering=True) for n in "ab"),
+            live("c", established=None),
+            members=LIST,
+        ),
+        Nothing(),
+    ),
+    "members hold different data": (
+        plan_start(
+            [live("a", restart_pending=True), live("b"), live("c")],
+            EXPECTED,
+            IDS,
+            LIST,
+            {n: replace(status(n, "a"), revision=1 if n == "c" else 5) for n in NAMES},
+        ),
+        ("c does not hold what the majority holds", "c"),
+    ),
+    "members hold different data, and one is to be started": (
+        plan_start(
+            [live("a"), live("b"), stopped("c")],
+            EXPECTED,
+            IDS,
+            LIST,
+            {n: replace(status(n, "a"), revision=1 if n == "b" else 5) for n in "ab"},
+        ),
+        ("the data differ", "a"),
+    ),
     "restored long ago, and one has joined since; a power cut": (
         plan(*(restored(n, established=MARKER) for n in "ab"), stopped("c", data=data("c", birth="join"))),
         Rolling((), NAMES),

@@ -111,9 +111,9 @@ def visible(world: World, *, listed: bool) -> tuple[list[MemberState], MemberLis
         )
         if answering:
             leader = ids.members[next(h.name for h in world if h.serves)] if leads(world) else 0
-            statuses[host.name] = EndpointStatus(
-                f"https://{host.name}:2379", ids.members[host.name], ids.cluster_id, "3.5.1", 1, 1, leader, 2, 9, 9, 5
-            )
+            url, mine = f"https://{host.name}:2379", ids.members[host.name]
+            revision = revision_of(host, world)
+            statuses[host.name] = EndpointStatus(url, mine, ids.cluster_id, "3.5.1", 1, 1, leader, 2, 9, 9, revision)
     members = None
     if statuses and (leads(world) or listed):
         members = replace(
@@ -121,6 +121,14 @@ def visible(world: World, *, listed: bool) -> tuple[list[MemberState], MemberLis
             members=tuple(m if m.name in started else replace(m, client_urls=()) for m in everyone.members),
         )
     return states, members, statuses
+
+
+def revision_of(host: Host, world: World) -> int:
+    """What a member that runs holds: those that should not run together differ in it."""
+    kinds = {other.disk for other in world if other.serves}
+    if host.disk == "hollow":
+        return 1 if kinds & set(VALUABLE) else 5
+    return 8 if host.disk == "data" and "restored" in kinds else 5
 
 
 def expectations(world: World) -> list[ExpectedMember]:
