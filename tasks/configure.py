@@ -106,6 +106,7 @@ def template_variables(
         "paths": HostPaths.of(site.settings),
         "binary": program.binary,
         "unsupported_arch": unsupported_arch(seen.facts.architecture, program.version),
+        "stop_seconds": stop_seconds(site.settings.cluster.election_ms),
         "service": site.service.environment(),
         **tls_settings(site.settings),
         "endpoints": [client_url(member, site.settings.cluster) for member in site.settings.members],
@@ -120,6 +121,15 @@ def desired_files(
     files = [RemoteFile(CONFIG, _render(task, "conf.yml.j2", variables))]
     files += [RemoteFile(file.path, _render(task, file.template, variables), file.mode) for file in site.service.files]
     return [*files, RemoteFile(ETCDCTL_ENVIRONMENT, _render(task, "etcdctl.sh.j2", variables))]
+
+
+def stop_seconds(election_ms: int) -> int:
+    """How long etcd may take to end after SIGTERM, before it is killed.
+
+    A leader tries to hand over first, for as long as a request may take: 5 s and twice the election time-out
+    (``TransferLeadership`` in ``server/etcdserver/server.go``, `ReqTimeout` in ``config.go``). 5 s more for the rest.
+    """
+    return 10 + -(-2 * election_ms // 1000)
 
 
 def place_differing(task: Task, site: Site, program: Installed) -> None:

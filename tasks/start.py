@@ -20,7 +20,7 @@ from etcdfleet.etcd.ctl import etcdctl, local_endpoint
 from etcdfleet.etcd.gates import caught_up, may_restart, move_leader_to
 from etcdfleet.etcd.ids import hex_id
 from etcdfleet.etcd.plan import Bootstrap, Join, Plan, Rolling, marker
-from etcdfleet.etcd.symptoms import explain, without_stacks
+from etcdfleet.etcd.symptoms import explain, last_words
 from etcdfleet.etcd.view import MemberList
 from etcdfleet.paths import CONFIG, ESTABLISHED, RESTART_PENDING
 from etcdfleet.remote import RemoteFile, last_lines
@@ -39,7 +39,7 @@ LISTED_SECONDS = 60
 ASK_SECONDS_LOCAL = 3
 CRASHES = 4
 """So many ends of a started etcd are waited out: names or peers may come up a little later. Then it is a crash loop."""
-_GAVE_UP, _CRASHES = 76, 77
+_TOO_LATE, _GAVE_UP, _CRASHES, _NOT_STARTED = 75, 76, 77, 78
 """How long all members of a new cluster may take to publish their names."""
 
 
@@ -175,18 +175,17 @@ def _run_and_wait(site: Site, action: str) -> None:
     # /proc/uptime: a clock that may be set during the wait must not end or prolong it.
     script = f"""{action}
 code=$?
-[ $code = 0 ] || exit $code
+[ $code = 0 ] || exit {_NOT_STARTED}
 rm -f {RESTART_PENDING}
 end=$(( $(cut -d . -f 1 /proc/uptime) + {READY_SECONDS} ))
-gave_up=0 starts=0 last=
+gave_up=0
 while :; do
   {well} && exit 0
-  pid=$({site.service.pid})
-  if [ -n "$pid" ] && [ "$pid" != "$last" ]; then starts=$((starts + 1)) last=$pid; fi
-  [ $starts -le {CRASHES} ] || exit {_CRASHES}
+  ends=$({site.service.respawns})
+  [ "${{ends:-0}}" -lt {CRASHES} ] || exit {_CRASHES}
   if {site.service.gave_up}; then gave_up=$((gave_up + 1)); else gave_up=0; fi
   [ $gave_up -lt 3 ] || exit {_GAVE_UP}
-  [ "$(cut -d . -f 1 /proc/uptime)" -lt $end ] || exit 75
+  [ "$(cut -d . -f 1 /proc/uptime)" -lt $end ] || exit {_TOO_LATE}
   sleep 0.5 2>/dev/null || sleep 1
 done"""
     try:
@@ -199,6 +198,9 @@ done"""
         )
     if result.rc == _CRASHES:
         raise not_healthy(site, f"etcd ended {CRASHES} times in a row soon after its start", result.stderr)
+    if result.rc == _NOT_STARTED:
+        said = last_lines(result.stderr or result.stdout) or "it does not say why"
+        raise not_healthy(site, f"{site.service.name} could not start etcd: {said}")
     if not result.ok:
         raise not_healthy(site, f"etcd was started, and was not healthy within {READY_SECONDS} s", result.stderr)
 
@@ -208,7 +210,7 @@ def not_healthy(site: Site, what: str, said: str = "") -> VerificationError:
     log = site.remote.run(site.service.logs(40)).stdout
     known = explain(log)
     cause = f"; {known.meaning}" if known else ""
-    text = last_lines(without_stacks(log), 4) or last_lines(said) or "its log is empty"
+    text = last_words(log) or last_lines(said) or "its log is empty"
     return VerificationError(
         f"{what}{cause}; its log ends: {text}",
         where=site.settings.name,

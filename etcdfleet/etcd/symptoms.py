@@ -25,6 +25,12 @@ _START_LINES = 5
 _REMOTE = re.compile(r'rejected connection(?: on [a-z]+ endpoint)?(?:","remote-addr":| from )"\[?([^"]*?)\]?:\d+"')
 """Who was refused. Since 3.5.10 or so the line says at which port (etcd: server/embed/config_logging.go)."""
 _LOOPBACK = ("127.0.0.1", "::1")
+_STACK_FIELD = re.compile(r',"stacktrace":"(?:[^"\\]|\\.)*"')
+_NOTES = re.compile(
+    r'"level":"(?:info|debug)"|^\S+ \S+ [ID] \| '
+    r"|^etcd\.service: (?:Scheduled restart|Main process exited|Failed with result|Deactivated|Consumed|Skipped due)"
+    r"|^(?:Starting|Started|Stopping|Stopped|Failed to start|Condition check resulted in) etcd(?:\.service)? - "
+)
 _TIME = re.compile(r'"ts":"([^"]+)"')
 
 
@@ -165,6 +171,17 @@ def message(line: str) -> str:
 
 
 _STACK = re.compile(r"^(\s+\S+\.(go|s):\d+|goroutine \d+ \[|created by |[\w./*()%-]+\([^)]*\)\s*$)")
+
+
+def last_words(log: str) -> str:
+    """What etcd said at last, of what is more than a note; its very last lines where there is nothing of that kind.
+
+    After an etcd that ended, the init system says much, and the next one begins with many lines that tell nothing.
+    """
+    lines = [line for line in without_stacks(log).splitlines() if line.strip()]
+    telling = [_STACK_FIELD.sub("", line) for line in lines if not _NOTES.search(line)]
+    distinct = {_TIME.sub("", line): line for line in telling}  # each start of a crash loop says the same
+    return " | ".join(list(distinct.values())[-2:] or lines[-4:])
 
 
 def without_stacks(log: str) -> str:

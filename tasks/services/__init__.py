@@ -71,6 +71,8 @@ class Service(Protocol):
     """Shell: prints the process id of etcd, or nothing or 0 while it does not run."""
     program: str
     """Shell: prints the path of the program that our unit or script starts; nothing where there is none of ours."""
+    respawns: str
+    """Shell: prints how often etcd has ended since it was started, and the init system begun it anew."""
     gave_up: str
     """Shell: exits 0 if etcd does not run and the init system will not try again by itself."""
 

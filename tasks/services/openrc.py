@@ -44,6 +44,8 @@ class OpenRC:
     stop = "rc-service --quiet --ifstarted etcd stop"
     enable = "rc-update --quiet add etcd default"
     pid = _PID
+    # supervise-daemon writes it at each start of its child: 0 is the first.
+    respawns = "cat /run/openrc/options/etcd/start_count 2>/dev/null || echo 0"
     gave_up = "! rc-service etcd status >/dev/null 2>&1"
 
     def read(self, result: CommandResult) -> ServiceState:

@@ -20,7 +20,7 @@ from etcdfleet.rendering import environment
 from etcdfleet.report.recorder import RunInterruptedError
 from etcdfleet.runners import RollingRunner, TogetherRunner
 from etcdfleet.settings.pki import PkiSettings
-from tasks.configure import same, unified_diff, unsupported_arch
+from tasks.configure import same, stop_seconds, unified_diff, unsupported_arch
 from tasks.packages import Installed, pinned_reason, upstream_version
 from tasks.packages.apk import Apk
 from tasks.packages.apt import Apt
@@ -36,6 +36,7 @@ def render(template: str, host: Any, **more: Any) -> str:
         "paths": HostPaths.of(host),
         "binary": "/usr/bin/etcd",
         "unsupported_arch": "",
+        "stop_seconds": 20,
         "initial_cluster_state": "new",
         "service": OpenRC().environment(),
         **tls_settings(host),
@@ -82,6 +83,14 @@ def test_the_architecture_variable_is_where_etcd_reads_it() -> None:
     assert 'export ETCD_UNSUPPORTED_ARCH="arm64"' in render("etcd.confd.j2", settings(), unsupported_arch="arm64")
     for template in ("etcd.service.j2", "etcd.confd.j2"):
         assert "ETCD_UNSUPPORTED_ARCH" not in render(template, settings())
+
+
+@pytest.mark.parametrize(("election_ms", "seconds"), [(1000, 12), (1001, 13), (5000, 20), (50_000, 110)])
+def test_how_long_etcd_may_take_to_end(election_ms: int, seconds: int) -> None:
+    """Longer than a leader tries to hand over: 5 s and twice the election time-out."""
+    assert stop_seconds(election_ms) == seconds > 5 + 2 * election_ms / 1000
+    assert f"TimeoutStopSec={seconds}\n" in render("etcd.service.j2", settings(), stop_seconds=seconds)
+    assert f'retry="SIGTERM/{seconds}/SIGKILL/5"' in render("etcd.initd.j2", settings(), stop_seconds=seconds)
 
 
 def test_units_say_only_where_the_configuration_is() -> None:
