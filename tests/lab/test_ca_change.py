@@ -12,7 +12,7 @@ import pytest
 
 from etcdfleet.certs import parse_pem_bundle
 from lab import pki
-from tests.lab.ca_changes import CrossSigned, cross_sign, new_issuing_ca
+from tests.lab.ca_changes import CrossSigned, another_ca, cross_sign, new_issuing_ca
 from tests.lab.conftest import LabHandle
 from tests.lab.deploy_helpers import (
     CERTS,
@@ -25,6 +25,7 @@ from tests.lab.deploy_helpers import (
     own_lab,
     start_times,
     unhealthy,
+    wait_for,
 )
 from tests.lab.fault_helpers import protection
 from tests.lab.languages import in_three_languages, make_files
@@ -252,6 +253,28 @@ def test_clients_in_three_languages_through_changes_of_the_issuing_ca(changing: 
         clients.assert_well("the new CA alone")
     again = deploy(handle, "--cluster", cluster)
     assert (again.exit_code, set(again.changed.values())) == (0, {0}), again.text
+
+
+def test_a_run_for_one_host_looks_at_the_others(changing: Changing) -> None:
+    """One member trusts another CA already, as a run that was cut off leaves it; the others do not.
+
+    Before, a run for this host alone looked at this host alone, and gave it a certificate that the others refuse.
+    """
+    handle, cluster = changing.handle, "t-sd"
+    assert deploy(handle, "--cluster", cluster, "--yes", timeout=600).exit_code == 0, "with separate CAs"
+    mount = pki.side_mount(cluster, "peer")
+    pem = another_ca(changing.cas.root, mount, "etcd t-sd peer CA, one more")
+    first = members(handle, cluster)[0]
+    output(handle, first, f"cat >> {CERTS}/peerCA.pem <<'END'\n{pem.strip()}\nEND\nsystemctl restart etcd")
+    wait_for("the cluster is healthy", lambda: unhealthy(handle, cluster) == "")
+    before = output(handle, first, f"readlink {CERTS}/server")
+    for runbook, args in (("deploy", ("--yes",)), ("rotate_certs", ("--force",)), ("rotate_certs", ("--ca", "--yes"))):
+        stopped = deploy(handle, "--limit", first, *args, runbook=runbook)
+        assert "t-sd-2 does not trust 'etcd t-sd peer CA, one more'" in protection(stopped, cluster).what
+        assert output(handle, first, f"readlink {CERTS}/server") == before
+    outcome = deploy(handle, "--cluster", cluster, "--yes")
+    assert outcome.exit_code == 0, outcome.text
+    assert output(handle, first, f"grep -c BEGIN {CERTS}/peerCA.pem").strip() == "1"
 
 
 def names(path: Path) -> list[str]:

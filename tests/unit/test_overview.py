@@ -424,4 +424,5 @@ def test_a_ca_that_is_being_changed_is_said_and_no_fault() -> None:
     assert concern.what.startswith(
         "'New CA' is trusted for peers and clients, and no certificate on the host leads there"
     )
+    assert concern.what.endswith("another CA is to be used, or the previous one was left trusted")
     assert "rotate_certs --ca" in concern.remedy
