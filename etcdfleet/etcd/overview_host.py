@@ -198,8 +198,8 @@ def _changing(host: str, machine: Machine) -> Iterator[Concern]:
         sides.setdefault(names, []).append(f"{side}s")
     for names, where in sides.items():
         what = (
-            f"{names} is trusted for {' and '.join(where)}, and no certificate on the host leads there: another CA is to "
-            "be used, or the previous one was left trusted"
+            f"{names} is trusted for {' and '.join(where)}, and no certificate on the host leads there: another CA "
+            "is to be used, or the previous one was left trusted"
         )
         yield Concern(
             Level.SOON, what, (host,), "rotate_certs --ca goes on with it, and completes it with --yes", 1000.0
