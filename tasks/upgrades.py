@@ -17,7 +17,7 @@ from etcdfleet.etcd.view import address
 from etcdfleet.paths import HostPaths
 from etcdfleet.settings.models import HostSettings, client_url
 from tasks.live import ask_cluster, ask_member
-from tasks.observe import Site, site_of
+from tasks.observe import Observed, Site, site_of
 from tasks.programs import offered, program_due
 
 
@@ -33,12 +33,14 @@ class VersionsSeen:
 def refuse_versions(run: Run, clusters: Mapping[str, tuple[str, ...]]) -> frozenset[str]:
     """Stops those clusters whose members would get a version that does not fit; gives their names.
 
-    Where no program is due, nothing is asked.
+    Where no program is due, or there is no cluster yet, nothing is asked.
     """
     good = [host for hosts in clusters.values() for host in hosts if host in run.good_hosts]
     results = run.step("look", is_due, only=good) if good else {}
-    due = {host for host, result in results.items() if not result.failed and result[0].result}
-    asked = {name: hosts for name, hosts in clusters.items() if due.intersection(hosts)}
+    stand = {host: result[0].result for host, result in results.items() if not result.failed}
+    due = {host for host, (replaced, _) in stand.items() if replaced}
+    live = {host for host, (_, exists) in stand.items() if exists}
+    asked = {name: hosts for name, hosts in clusters.items() if due.intersection(hosts) and live.intersection(hosts)}
     names = [host for hosts in asked.values() for host in hosts if host in run.good_hosts]
     looked = run.step("look", look_at_versions, only=names) if names else {}
     seen = {host: result[0].result for host, result in looked.items() if not result.failed}
@@ -69,15 +71,20 @@ def _others(hosts: tuple[HostSettings, ...], found: list[VersionsSeen]) -> list[
 
 
 def is_due(task: Task) -> Result:
-    """Whether the host's program would be replaced. Result: ``result`` is a `bool`."""
+    """Whether the host's program would be replaced, and whether it belongs to a cluster by its data or its etcd.
+
+    Result: ``result`` is a tuple of both.
+    """
     site = site_of(task)
-    return Result(task.host, result=bool(program_due(site.packages, site.settings, site.observe())))
+    seen = site.observe()
+    due = bool(program_due(site.packages, site.settings, seen))
+    return Result(task.host, result=(due, seen.service.running or seen.facts.data.ids is not None))
 
 
 def look_at_versions(task: Task) -> Result:
     """What the host's member and those that it hears of run, and what would be installed. Changes nothing.
 
-    Result: ``result`` is a `VersionsSeen`. Raises `FleetError` when what is wanted cannot be installed.
+    Result: ``result`` is a `VersionsSeen`.
     """
     site = site_of(task)
     seen = site.observe()
@@ -94,12 +101,19 @@ def look_at_versions(task: Task) -> Result:
         site.settings.name,
         running=status.version if status else "",
         installed=seen.in_force.version or "",
-        brings=offered(site, seen),
+        brings=_brings(site, seen),
         by=site.packages.title,
         data=seen.facts.data.ids is not None,
     )
     cluster = cluster_version(site, tls=status.endpoint.startswith("https:")) if status else ""
     return Result(task.host, result=VersionsSeen(member, others, cluster))
+
+
+def _brings(site: Site, seen: Observed) -> str | None:
+    try:
+        return offered(site, seen)
+    except FleetError:
+        return None  # a host without a member, else the preflight had failed: the step `install` will say why
 
 
 def cluster_version(site: Site, *, tls: bool) -> str:
