@@ -5,15 +5,16 @@ Each ends in a healthy cluster, a report that says what is wrong, and a next run
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import lab.vault
-from lab import faketime, pki
+from lab import daemons, faketime, pki
 from tests.lab.conftest import LabHandle
 from tests.lab.deploy_helpers import CERTS, TOPOLOGIES, Outcome, deploy, output, own_lab
 from tests.lab.fault_helpers import failure, protection
@@ -42,6 +43,16 @@ def cluster(lab_machine: None) -> Iterator[LabHandle]:  # noqa: ARG001
         outcome = deploy(handle, timeout=600)
         assert outcome.exit_code == 0, outcome.text
         yield handle
+
+
+@contextmanager
+def vault_silent(handle: LabHandle) -> Iterator[None]:
+    """Vault stands still (SIGSTOP) within the block."""
+    daemons.signal_main(handle.plan, lab.vault.DAEMON, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        daemons.signal_main(handle.plan, lab.vault.DAEMON, signal.SIGCONT)
 
 
 def order(outcome: Outcome) -> list[str]:
@@ -295,8 +306,11 @@ def test_the_lock_of_a_run_that_hangs_is_broken(cluster: LabHandle, tmp_path: Pa
     config = due_config(cluster, tmp_path, CLUSTER)
     run = begin_rotate(cluster, config=config)
     reach(run, "the first member is done", seen(run, "step_finished", "rotate"))
-    reach(run, "the second has keys made", lambda: any(makes_keys(cluster, host) for host in HOSTS))
-    with standing_still(run):
+    # Vault answers nobody until the run stands still: so the next member's keys wait for their certificates.
+    with ExitStack() as stack:
+        with vault_silent(cluster):
+            reach(run, "another has keys made", lambda: any(makes_keys(cluster, host) for host in HOSTS))
+            stack.enter_context(standing_still(run))
         told = rotate(cluster, config=config)
         assert f"process {run.process.pid}" in protection(told, CLUSTER).what
         assert "--break-lock" in protection(told, CLUSTER).remedy

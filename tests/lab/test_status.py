@@ -22,7 +22,6 @@ from tests.lab.deploy_helpers import (
     Outcome,
     deploy,
     etcdctl,
-    etcdctl_command,
     inventory_variant,
     members,
     on_host,
@@ -232,61 +231,6 @@ def test_a_host_without_power_and_a_leader_just_lost(sight: LabHandle) -> None:
     assert quiet.exit_code == 1, quiet.text
     assert quiet.stdout.startswith("s-sd  2 of 3 members serve, can lose none"), quiet.text
     assert "  host" not in quiet.stdout, quiet.text
-
-
-def test_a_database_at_its_quota(sight: LabHandle, tmp_path: Path) -> None:
-    sound(sight, RC)
-    full = "s-rc-2"
-
-    def smaller(files: dict[str, Any]) -> None:
-        files["inventory/groups.yaml"][RC]["data"]["cluster"]["quota_bytes"] = "64MiB"
-
-    config = inventory_variant(sight, tmp_path, smaller)
-    kept = {host: output(sight, host, f"cat {CONF}") for host in members(sight, RC)}
-    try:
-        for host in members(sight, RC):
-            output(sight, host, f"sed -i 's/^quota-backend-bytes: .*/quota-backend-bytes: {64 * 2**20}/' {CONF}")
-        output(sight, full, "rc-service etcd restart")
-        sound(sight, RC)
-        filling = etcdctl_loop(sight, full, 70)
-        assert "database space exceeded" in filling, filling
-        outcome = status(sight, "--cluster", RC, config=config)
-    finally:
-        for host, text in kept.items():
-            on_host(sight, host, f"cat > {CONF} <<'EOF'\n{text}EOF")
-        empty(sight, RC)
-        for host in members(sight, RC):  # all with the quota of before, and logs that begin anew
-            output(sight, host, "rc-service etcd restart")
-            sound(sight, RC)
-    assert outcome.exit_code == 1, outcome.text
-    sentence = said(outcome, "BROKEN", full, "database full (alarm NOSPACE)")
-    assert "takes no more writes" in sentence, sentence
-    assert all(word in sentence for word in ("compact", "defrag", "disarm")), sentence
-    assert "NOSPACE" in outcome.host(full)["facts"]["alarms"][0], outcome.text
-    assert row(outcome, full)[1] == "full", outcome.text
-    assert "3 of 3 members serve, can lose 1" in heading(outcome, RC), outcome.text
-    assert not [text for text in sentences(outcome) if "differs" in text], outcome.text
-    assert status(sight, "--cluster", RC).exit_code == 0
-
-
-def etcdctl_loop(handle: LabHandle, host: str, count: int) -> str:
-    """Writes so many values of 1 MiB, and gives what etcdctl said of the first that failed."""
-    put = etcdctl_command(handle, host, "put /status-test/fill-$n", seconds=20)
-    script = f"head -c 1000000 /dev/zero | tr '\\0' x >/tmp/fill; n=0; while [ $n -lt {count} ]; do n=$((n+1)); "
-    script += f"{put} </tmp/fill 2>&1 >/dev/null || break; done; rm /tmp/fill"
-    return on_host(handle, host, script, timeout=180).stdout
-
-
-def empty(handle: LabHandle, cluster: str) -> None:
-    """Deletes what the test wrote, gives the space back on each member, and ends the alarm."""
-    first = members(handle, cluster)[0]
-    wait_for("writes are possible to delete", lambda: etcdctl(handle, first, "get x").returncode == 0, every=1)
-    assert etcdctl(handle, first, "del --prefix /status-test/", seconds=30).returncode == 0
-    revision = json.loads(etcdctl(handle, first, "endpoint status -w json").stdout)[0]["Status"]["header"]["revision"]
-    assert etcdctl(handle, first, f"compact {revision}", seconds=30).returncode == 0
-    for host in members(handle, cluster):
-        assert etcdctl(handle, host, "defrag", seconds=60).returncode == 0
-    assert etcdctl(handle, first, "alarm disarm", seconds=30).returncode == 0
 
 
 def test_a_certificate_near_its_end_a_drifted_file_and_a_wrong_clock(sight: LabHandle, tmp_path: Path) -> None:
