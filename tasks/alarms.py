@@ -16,6 +16,11 @@ STANDS_FOR = frozenset({"alarms", "database size"})
 _CORRUPT = 9
 
 
+def stands(bad: Collection[Finding]) -> bool:
+    """Whether what is wrong is an alarm or the size of the database alone: neither goes by waiting."""
+    return bool(bad) and {finding.check for finding in bad} <= STANDS_FOR
+
+
 def end_full_alarm(site: Site, bad: Collection[Finding], seconds: float) -> str:
     """Ends the alarm NOSPACE of a cluster all of whose members run with the quota of the settings; says so, or nothing.
 
@@ -23,7 +28,7 @@ def end_full_alarm(site: Site, bad: Collection[Finding], seconds: float) -> str:
     Nothing is done where anything but the alarm is wrong, a member is silent, or one has no room.
     """
     failed, settings = {finding.check for finding in bad}, site.settings
-    if "alarms" not in failed or not failed <= STANDS_FOR or settings.member.name != settings.members[0].name:
+    if "alarms" not in failed or not stands(bad) or settings.member.name != settings.members[0].name:
         return ""
     endpoints = all_endpoints(settings)
     try:

@@ -13,7 +13,7 @@ from etcdfleet.etcd.checks import Finding
 from etcdfleet.etcd.view import EndpointHealth, EndpointStatus
 from etcdfleet.facts import FileFacts
 from etcdfleet.remote import CommandResult
-from tasks.alarms import end_full_alarm
+from tasks.alarms import end_full_alarm, stands
 from tasks.glance import running_quota
 from tasks.observe import Site
 from tasks.packages.apt import Apt
@@ -129,6 +129,21 @@ def test_a_deploy_ends_the_alarm_where_nothing_else_is_wrong(
     assert ("64 MiB of the quota of 128 MiB" in said) is ends
     assert any("alarm disarm" in script for script in host.asked) is ends
     assert host.answers == [], "each answer was asked for"
+
+
+@pytest.mark.parametrize(
+    ("bad", "so"),
+    [
+        ([], False),
+        ([ALARM], True),
+        ([SIZE], True),
+        ([ALARM, SIZE], True),
+        ([ALARM, Finding("one leader", False, "")], False),
+        ([Finding("health", False, "")], False),
+    ],
+)
+def test_what_is_not_waited_for(bad: list[Finding], so: bool) -> None:
+    assert stands(bad) is so
 
 
 @pytest.mark.parametrize(
