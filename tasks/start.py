@@ -178,11 +178,13 @@ code=$?
 [ $code = 0 ] || exit {_NOT_STARTED}
 rm -f {RESTART_PENDING}
 end=$(( $(cut -d . -f 1 /proc/uptime) + {READY_SECONDS} ))
-gave_up=0
+gave_up=0 base=$({site.service.respawns})
 while :; do
   {well} && exit 0
   ends=$({site.service.respawns})
-  [ "${{ends:-0}}" -lt {CRASHES} ] || exit {_CRASHES}
+  # A supervisor that was in a crash loop already goes on with its count: earlier ends do not count here.
+  [ "${{ends:-0}}" -ge "${{base:-0}}" ] || base=$ends
+  [ $((${{ends:-0}} - ${{base:-0}})) -lt {CRASHES} ] || exit {_CRASHES}
   if {site.service.gave_up}; then gave_up=$((gave_up + 1)); else gave_up=0; fi
   [ $gave_up -lt 3 ] || exit {_GAVE_UP}
   [ "$(cut -d . -f 1 /proc/uptime)" -lt $end ] || exit {_TOO_LATE}

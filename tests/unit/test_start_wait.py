@@ -71,11 +71,15 @@ class Quiet(LocalHost):
         return super()._exec(command, stdin.replace(b"/run/etcdfleet", b"/nonexistent"), timeout)
 
 
+# Many ends before, and one more each second.
+COUNTING = "date +%s"
+
+
 @pytest.mark.parametrize(
     ("action", "init", "what"),
     [
-        ("true", Init(respawns="echo 4"), "etcd ended 4 times in a row soon after its start"),
-        ("true", Init(gave_up="true"), "etcd does not stay up, and systemd does not start it again"),
+        ("true", Init(respawns=COUNTING), "etcd ended 4 times in a row soon after its start"),
+        ("true", Init(respawns="echo 9", gave_up="true"), "etcd does not stay up, and systemd does not start it again"),
         ("echo 'etcd does not exist' >&2; false", Init(), "systemd could not start etcd: etcd does not exist"),
     ],
 )
