@@ -19,7 +19,8 @@ from etcdfleet.etcd.equal import CONFIRMATIONS, PAUSE_SECONDS, divergence
 from etcdfleet.etcd.expected import expected_members
 from etcdfleet.etcd.ids import static_ids
 from etcdfleet.etcd.interruption import interruption
-from etcdfleet.etcd.plan import Bootstrap, Join, MemberState, Nothing, Plan, Refuse, Rolling, plan_start
+from etcdfleet.etcd.plan import plan_start
+from etcdfleet.etcd.start_model import Bootstrap, Join, MemberState, Nothing, Plan, Refuse, Rolling
 from etcdfleet.etcd.view import MemberList
 from etcdfleet.paths import CONFIG
 from etcdfleet.runners import RollingRunner, TogetherRunner

@@ -19,7 +19,8 @@ from etcdfleet.etcd.configuration import ClusterState, state_in
 from etcdfleet.etcd.ctl import etcdctl, local_endpoint
 from etcdfleet.etcd.gates import caught_up, may_restart, move_leader_to
 from etcdfleet.etcd.ids import hex_id
-from etcdfleet.etcd.plan import Bootstrap, Join, Plan, Rolling, marker
+from etcdfleet.etcd.plan import marker
+from etcdfleet.etcd.start_model import Bootstrap, Join, Plan, Rolling
 from etcdfleet.etcd.symptoms import explain, last_words
 from etcdfleet.etcd.view import MemberList
 from etcdfleet.paths import CONFIG, ESTABLISHED, RESTART_PENDING

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from etcdfleet.etcd.plan import caught_up, may_restart, move_leader_to
+from etcdfleet.etcd.gates import caught_up, may_restart, move_leader_to
 from etcdfleet.etcd.view import EndpointHealth, EndpointStatus, Member, MemberList
 
 NAMES = ("a", "b", "c")

@@ -10,18 +10,8 @@ from typing import Any
 import pytest
 
 from etcdfleet.etcd.ids import static_ids
-from etcdfleet.etcd.plan import (
-    Bootstrap,
-    Join,
-    MemberState,
-    Nothing,
-    Plan,
-    Refuse,
-    Rolling,
-    marker,
-    plan_start,
-    restart_order,
-)
+from etcdfleet.etcd.plan import marker, plan_start, restart_order
+from etcdfleet.etcd.start_model import Bootstrap, Join, MemberState, Nothing, Plan, Refuse, Rolling
 from etcdfleet.etcd.view import EndpointStatus, ExpectedMember, Member, MemberList
 from etcdfleet.etcd.wal import DataIds
 

@@ -14,7 +14,8 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from etcdfleet.etcd.ids import static_ids
-from etcdfleet.etcd.plan import Bootstrap, Join, MemberState, Nothing, Plan, Refuse, Rolling, marker, plan_start
+from etcdfleet.etcd.plan import marker, plan_start
+from etcdfleet.etcd.start_model import Bootstrap, Join, MemberState, Nothing, Plan, Refuse, Rolling
 from etcdfleet.etcd.view import EndpointStatus, ExpectedMember, Member, MemberList
 from etcdfleet.etcd.wal import DataIds
 

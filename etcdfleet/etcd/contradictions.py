@@ -1,0 +1,338 @@
+"""What stands against starting or restarting anything in a cluster: pure rules over what was seen of its members.
+
+Each rule gives a `Refuse`, which says what contradicts what, on which hosts, and what a person can do. Why a start
+could do harm is said in ``plan.py``, which asks these rules before it decides anything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from etcdfleet.etcd.equal import DIVERGED, divergence
+from etcdfleet.etcd.ids import StaticIds, hex_id
+from etcdfleet.etcd.limits import QUOTA_WARNING
+from etcdfleet.etcd.start_model import MemberState, Refuse, hosts_of
+from etcdfleet.etcd.view import EndpointStatus, ExpectedMember, Member, MemberList
+
+REPLACE = (
+    "do not re-initialise it: remove the member and add it again by hand, which deploy does not do (docs/hosts.md, A"
+    " host that lost its data: etcdctl member remove, member add)"
+)
+RESTORE = (
+    "do not re-initialise them: bring back the data of a majority, or restore the cluster from a snapshot"
+    " (docs/hosts.md, Restore a cluster from a snapshot)"
+)
+_FOREIGN = "find out whose data this is; move the data directory away only if you are sure that nobody needs it"
+
+
+def contradiction(
+    states: Sequence[MemberState], expected: Sequence[ExpectedMember], ids: StaticIds, member_list: MemberList | None
+) -> Refuse | None:
+    """The first of all contradictions in what is on the hosts, the inventory and the running member list."""
+    seen = [state for state in states if state.seen]
+    unreadable = [state for state in seen if state.data_unreadable]
+    if unreadable:
+        details = "; ".join(f"{state.host}: {state.data_unreadable}" for state in unreadable)
+        return Refuse(
+            f"the data directory cannot be read ({details})", hosts_of(unreadable), "repair or replace it: " + REPLACE
+        )
+    return (
+        _moved(seen)
+        or _clusters_differ(seen, member_list)
+        or _member_twice(seen)
+        or _two_lives(states)
+        or _hollow_majority(states)
+        or (_against_list(states, expected, ids, member_list) if member_list else _against_markers(states, ids))
+    )
+
+
+def _moved(seen: Sequence[MemberState]) -> Refuse | None:
+    """Another data directory in the inventory than the one with the data: a start there would be a loss of data."""
+    copied = [
+        s for s in seen if s.data and (s.data_elsewhere or (s.running and s.configured_dir not in ("", s.data_dir)))
+    ]
+    if copied:
+        told = "; ".join(
+            f"{s.host}: {s.data_dir}, and etcd has used {s.configured_dir or s.data_elsewhere}" for s in copied
+        )
+        return Refuse(
+            f"member data that etcd has not used last lie where the inventory says ({told}): a member that starts with"
+            " an old copy of its data breaks what it has promised to the others",
+            hosts_of(copied),
+            "put the old member.data_dir back; to move the data, see docs/hosts.md, Another data directory",
+        )
+    moved = [state for state in seen if state.data_elsewhere]
+    if not moved:
+        return None
+    told = "; ".join(f"{state.host}: {state.data_elsewhere}, not {state.data_dir}" for state in moved)
+    return Refuse(
+        f"the data are elsewhere than the inventory says ({told})",
+        hosts_of(moved),
+        "put the old member.data_dir back, or move the data first: docs/hosts.md, Another data directory",
+    )
+
+
+def data_differ(states: Sequence[MemberState], statuses: Mapping[str, EndpointStatus]) -> Refuse | None:
+    """Members that run together and do not hold the same data: whoever joins or restarts may get the wrong ones."""
+    asked = {state.host: statuses[state.host] for state in states if state.host in statuses}
+    found = divergence(asked.values())
+    if found is None:
+        return None
+    hosts = {status.member_id: host for host, status in asked.items()}
+    return Refuse(
+        f"members do not hold the same data: {found.told(lambda status: hosts[status.member_id])}",
+        tuple(hosts[status.member_id] for status in found.odd or found.differ),
+        DIVERGED,
+    )
+
+
+def quota_too_small(states: Sequence[MemberState], statuses: Mapping[str, EndpointStatus], quota: int) -> Refuse | None:
+    """A quota that is lowered to what the database has already: the restart would end all writes (alarm NOSPACE)."""
+    full = [
+        (state, statuses[state.host].db_size)
+        for state in states
+        if state.host in statuses and state.quota_bytes and quota < state.quota_bytes
+        if statuses[state.host].db_size >= quota * QUOTA_WARNING
+    ]
+    if not full:
+        return None
+    told = ", ".join(f"{state.host} {size / 2**20:.0f} MiB" for state, size in full)
+    return Refuse(
+        f"cluster.quota_bytes is lowered to {quota / 2**20:.0f} MiB, and the databases are too large for that ({told}):"
+        " etcd would refuse all writes",
+        hosts_of(state for state, _ in full),
+        "leave the quota larger; or make the database smaller first: etcdctl compact, then etcdctl defrag of one member"
+        " after the other",
+    )
+
+
+def _clusters_differ(seen: Sequence[MemberState], member_list: MemberList | None) -> Refuse | None:
+    found: dict[int, list[str]] = {}
+    hosts: list[str] = []
+    for state in seen:
+        sources = {"data": state.data.cluster_id if state.data else 0, "marker": _marked_cluster(state)}
+        for source, cluster in sources.items():
+            if cluster:
+                found.setdefault(cluster, []).append(f"{source} of {state.host}")
+                hosts.append(state.host)
+    if member_list and member_list.cluster_id:
+        found.setdefault(member_list.cluster_id, []).append("the member list of the running cluster")
+    if len(found) < 2:
+        return None
+    told = "; ".join(f"cluster {hex_id(cluster)}: {', '.join(where)}" for cluster, where in sorted(found.items()))
+    return Refuse(
+        f"data of more than one cluster ({told})",
+        tuple(dict.fromkeys(hosts)),
+        f"{_FOREIGN}; after a restore on purpose, go on as docs/hosts.md says (Restore a cluster from a snapshot)",
+    )
+
+
+def _member_twice(seen: Sequence[MemberState]) -> Refuse | None:
+    by_id: dict[int, list[MemberState]] = {}
+    for state in seen:
+        if state.data:
+            by_id.setdefault(state.data.member_id, []).append(state)
+    for number, holders in by_id.items():
+        if len(holders) > 1:
+            return Refuse(
+                f"{' and '.join(hosts_of(holders))} hold the data of the same member {hex_id(number)} (a copied disk?)",
+                hosts_of(holders),
+                "stop the copy and remove its data, then " + REPLACE,
+            )
+    return None
+
+
+def _two_lives(states: Sequence[MemberState]) -> Refuse | None:
+    """Data from before a restore, or from beside it, next to restored data, under the same ids (the same token).
+
+    Raft cannot tell them apart: a log of a first start passes for one that has caught up (see rule 2), and an old,
+    longer one makes its member leader, which undoes the restore on the others without an error (measured with 3.4.23).
+    Members that run together already are judged by what they hold (`etcdfleet.etcd.equal`).
+    """
+    seen = [(state, state.data) for state in states if state.seen and state.data]
+    restored = [state for state, data in seen if data.birth == "restore"]
+    others = [(state, data) for state, data in seen if data.birth == "bootstrap"]
+    if not others or not restored or all(state.answering for state in (*restored, *(state for state, _ in others))):
+        return None
+    hollow = [state for state, data in others if not data.has_past(len(states))]
+    hosts, told = hosts_of(state for state, _ in others), ", ".join(hosts_of(restored))
+    where = ", ".join(hosts)
+    if len(hollow) == len(others):
+        what = f"{where}: a log of a first start, which never held any data, next to restored data on {told}"
+        why = "nothing was ever stored there"
+    else:
+        what = f"{where}: data from before the restore, under the same token, next to restored data on {told}"
+        why = (
+            "keep it until you know that it is not needed; if the restore was a mistake, move the restored data instead"
+        )
+    return Refuse(
+        what,
+        hosts,
+        f"on {where}, stop etcd, move member/ out of the data directory and remove /etc/etcd/cluster.json ({why}), then"
+        " run again: an empty member gets everything from the others",
+    )
+
+
+def _hollow_majority(states: Sequence[MemberState]) -> Refuse | None:
+    """Members that began anew, enough to elect a leader among themselves, over the one that has the data."""
+    seen = [(state, state.data) for state in states if state.seen and state.data]
+    hollow = [state for state, data in seen if not data.has_past(len(states))]
+    holders = hosts_of(state for state, data in seen if data.has_past(len(states)))
+    if not holders or len(hollow) < len(states) // 2 + 1:
+        return None
+    return Refuse(
+        f"{', '.join(hosts_of(hollow))} have the log of a first start, without data, and are a majority, while the data"
+        f" are on {', '.join(holders)}: started together, they could overrule it",
+        hosts_of(hollow),
+        f"start none of them; keep the data directory of {', '.join(holders)}: {RESTORE}",
+    )
+
+
+def _against_list(
+    states: Sequence[MemberState], expected: Sequence[ExpectedMember], ids: StaticIds, member_list: MemberList
+) -> Refuse | None:
+    by_name = {state.name: state for state in states}
+    entries: dict[str, Member] = {}
+    for member in expected:
+        state = by_name[member.name]
+        entry = _entry(member, member_list)
+        if entry is None:
+            return Refuse(
+                f"{member.name} is in the inventory but not a member of the running cluster",
+                (state.host,),
+                "deploy does not change the membership of a running cluster: add it with etcdctl member add, or take it"
+                " out of the inventory",
+            )
+        if entry.name not in ("", member.name):
+            return Refuse(
+                f"the member at {member.peer_url} is called {entry.name} in the running cluster, {member.name} in the"
+                " inventory",
+                (state.host,),
+                f"set the member's name in the inventory to {entry.name}",
+            )
+        if _urls(entry.peer_urls) != _urls((member.peer_url,)):
+            return Refuse(
+                f"{member.name} has the peer URL {', '.join(entry.peer_urls)} in the running cluster, {member.peer_url}"
+                " in the inventory",
+                (state.host,),
+                "deploy does not change the peer URL, port or peer TLS of a running cluster: put the old values back,"
+                " or change the member with etcdctl member update first",
+            )
+        entries[member.name] = entry
+    extra = [entry for entry in member_list.members if entry not in entries.values()]
+    if extra:
+        told = ", ".join(f"{entry.name or '(unnamed)'} {hex_id(entry.id)}" for entry in extra)
+        return Refuse(
+            f"the running cluster has members that the inventory does not know: {told}",
+            hosts_of(states),
+            "add them to the inventory, or remove them with etcdctl member remove",
+        )
+    found = [_against_entry(by_name[name], entry, ids, member_list, states) for name, entry in entries.items()]
+    # Files are placed on one that was added only where nothing else is wrong.
+    return min((refusal for refusal in found if refusal), key=lambda refusal: refusal.prepare, default=None)
+
+
+def _entry(member: ExpectedMember, member_list: MemberList) -> Member | None:
+    by_name = [entry for entry in member_list.members if entry.name == member.name]
+    by_url = [entry for entry in member_list.members if _urls(entry.peer_urls) == _urls((member.peer_url,))]
+    return next(iter(by_name + by_url), None)
+
+
+def _against_entry(
+    state: MemberState, entry: Member, ids: StaticIds, member_list: MemberList, states: Sequence[MemberState]
+) -> Refuse | None:
+    if state.seen and state.data and state.data.member_id != entry.id:
+        return Refuse(
+            f"{state.host} holds data of member {hex_id(state.data.member_id)}, but the running cluster knows"
+            f" {state.name} as {hex_id(entry.id)}",
+            (state.host,),
+            "its data are stale (the member was replaced) or another member's: " + REPLACE,
+        )
+    if entry.started:
+        return data_lost((state,), "the running cluster knows it as started") if state.empty else None
+    if entry.id != ids.members.get(state.name) or member_list.cluster_id != ids.cluster_id:
+        if not state.empty:
+            return None
+        return Refuse(
+            f"{state.name} was added to the running cluster but has not joined it yet",
+            (state.host,),
+            "deploy does not join members, but etcd, certificates and configuration are in place: start it by hand with"
+            " initial-cluster-state existing (docs/hosts.md, A host that lost its data), or remove it again",
+            prepare=True,
+        )
+    marked = [other for other in states if other.seen and other.established is not None]
+    if marked:
+        # A host that boots with an empty data directory starts etcd by itself; two of them make a cluster of that id.
+        return Refuse(
+            f"the running cluster has never seen {state.name}, but the marker on {', '.join(hosts_of(marked))} says"
+            f" that {state.name} was part of it: members that lost their data have started a new cluster over the old one",
+            (state.host,),
+            f"do not start {state.name}: stop etcd on the others, keep every data directory, and restore the cluster"
+            f" from a snapshot, or from the data of {state.name} if they are the only ones left (snapshot restore of"
+            " member/snap/db with --skip-hash-check)",
+        )
+    return None
+
+
+def _against_markers(states: Sequence[MemberState], ids: StaticIds) -> Refuse | None:
+    seen = [state for state in states if state.seen]
+    quorum = len(states) // 2 + 1
+    marked = [state for state in seen if state.established is not None]
+    if marked:
+        lost = [state for state in seen if state.data is None]
+        if lost:
+            evidence = f"the marker on {', '.join(hosts_of(marked))} says that this cluster was healthy once"
+            return data_lost(lost, evidence, REPLACE if len(states) - len(lost) >= quorum else RESTORE)
+        for state in marked:
+            known = _number(_map(_map(state.established).get("members")).get(state.name))
+            if known and state.data and state.data.member_id != known:
+                return Refuse(
+                    f"{state.host} holds data of member {hex_id(state.data.member_id)}, but its marker says"
+                    f" {hex_id(known)}",
+                    (state.host,),
+                    f"{_FOREIGN}; if the member was replaced on purpose, remove its marker (/etc/etcd/cluster.json)",
+                )
+        return None
+    for state in seen:
+        if not state.data:
+            continue
+        if state.data.cluster_id != ids.cluster_id:
+            return Refuse(
+                f"{state.host} holds data of cluster {hex_id(state.data.cluster_id)}; this inventory's members and"
+                f" token make cluster {hex_id(ids.cluster_id)}",
+                (state.host,),
+                f"{_FOREIGN}; if it is this cluster, its members, peer URLs or token changed in the inventory since;"
+                " after a restore with a new token, set cluster.token to it (docs/hosts.md, Restore a cluster from a"
+                " snapshot)",
+            )
+        if state.data.member_id != ids.members.get(state.name):
+            return Refuse(
+                f"{state.host} holds data of another member ({hex_id(state.data.member_id)}) of this cluster",
+                (state.host,),
+                "bring the disks, or the inventory's peer URLs, back to where they belong",
+            )
+    return None
+
+
+def data_lost(lost: Sequence[MemberState], evidence: str, remedy: str = REPLACE) -> Refuse:
+    """Refuse for members without data that had some; ``evidence`` tells from what that is known."""
+    hosts = ", ".join(hosts_of(lost))
+    members = "a member" if len(lost) == 1 else "members"
+    return Refuse(f"no data on {hosts}, {members} of an existing cluster ({evidence})", hosts_of(lost), remedy)
+
+
+def _urls(urls: Iterable[str]) -> frozenset[str]:
+    return frozenset(url.rstrip("/") for url in urls)
+
+
+def _marked_cluster(state: MemberState) -> int:
+    return _number(_map(state.established).get("cluster_id"))
+
+
+def _map(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _number(value: Any) -> int:
+    return value if isinstance(value, int) else 0
