@@ -266,7 +266,8 @@ def _against_entry(
         # A host that boots with an empty data directory starts etcd by itself; two of them make a cluster of that id.
         return Refuse(
             f"the running cluster has never seen {state.name}, but the marker on {', '.join(hosts_of(marked))} says"
-            f" that {state.name} was part of it: members that lost their data have started a new cluster over the old one",
+            f" that {state.name} was part of it: members that lost their data have started a new cluster over the old"
+            " one",
             (state.host,),
             f"do not start {state.name}: stop etcd on the others, keep every data directory, and restore the cluster"
             f" from a snapshot, or from the data of {state.name} if they are the only ones left (snapshot restore of"
