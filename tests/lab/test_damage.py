@@ -281,6 +281,8 @@ def test_another_data_directory_in_the_inventory(live: LabHandle, tmp_path: Path
     block = protection(deploy(live, "--cluster", "f-live"), "f-live")
     assert f"({host}: {new}, not {DATA})" in block.what
     output(live, host, f"rc-service -q etcd stop && mv {new}/member {DATA}/")
+    outcome = deploy(live, "--cluster", "f-live")
+    assert outcome.exit_code == 0, outcome.text
     assert_whole_again(live)
 
 
