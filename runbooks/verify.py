@@ -36,9 +36,11 @@ def verify(run: Run) -> None:
     """One step on all hosts at once, then the list of checks."""
     from etcdfleet.report.checklist import failed_lines, lines
     from etcdfleet.report.terminal import reading_width
+    from tasks.issuing import Issuing
     from tasks.verify_deep import verify_deep
 
-    run.step("verify", verify_deep, token=secrets.token_hex(6), write=not run.options.extra["no_write"])
+    token, write = secrets.token_hex(6), not run.options.extra["no_write"]
+    run.step("verify", verify_deep, token=token, write=write, issuing=Issuing())
     hosts = run.record.record.clusters
     if run.options.quiet or run.options.json == "-":
         if found := failed_lines(hosts):

@@ -11,7 +11,7 @@ from typing import Any
 
 from nornir.core.task import Task
 
-from etcdfleet.certs import readable
+from etcdfleet.certs import Certificate, readable
 from etcdfleet.errors import FleetError
 from etcdfleet.etcd.expected import expected_member
 from etcdfleet.etcd.ids import hex_id
@@ -21,21 +21,33 @@ from etcdfleet.etcd.view import parse_health, parse_member_list, parse_status, u
 from etcdfleet.facts import HostFacts
 from etcdfleet.paths import CONFIG
 from etcdfleet.remote import CommandResult, last_lines
-from etcdfleet.settings.base import side_of
+from etcdfleet.settings.base import Side, side_of
 from etcdfleet.settings.models import HostSettings
 from tasks.anchors import trusted_besides, trusted_text
 from tasks.configure import desired_files, same, unified_diff
+from tasks.issuing import other_issuers
 from tasks.observe import Observed, Site
 from tasks.programs import restart_reasons
 from tasks.questions import NOBODY
 from tasks.sources import needed_roles
 
 
-def glance(task: Task, site: Site, seen: Observed, answers: Mapping[str, CommandResult]) -> tuple[MemberView, str]:
-    """The host as it was seen, with its facts; and as a unified diff what deploy would change in its configuration."""
+def glance(
+    task: Task,
+    site: Site,
+    seen: Observed,
+    answers: Mapping[str, CommandResult],
+    issuing: Mapping[Side, Certificate] | None = None,
+) -> tuple[MemberView, str]:
+    """The host as it was seen, with its facts; and as a unified diff what deploy would change in its configuration.
+
+    ``issuing`` are the CAs that issue today, as far as that is known.
+    """
     files = desired_files(task, site, seen)
     different = [file for file in files if not same(file, seen.facts.files.get(file.path))]
     machine = machine_of(site, seen, tuple(file.path for file in different))
+    others = other_issuers(seen, issuing or {})
+    machine = replace(machine, due_ca=tuple((side, (issuing or {})[side].title, old) for side, old in others.items()))
     view = member_view(site.settings, machine, answers)
     view = replace(view, facts=facts_of(view, site.remote.round_trips))
     if not machine.deployed:

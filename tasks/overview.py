@@ -19,6 +19,7 @@ from etcdfleet.etcd.expected import expected_member, expected_members
 from etcdfleet.etcd.overview_data import ClusterOverview, LastRun, MemberView
 from etcdfleet.report.model import deepest_cause, failure_of
 from etcdfleet.report.words import Marks, marks_for, seconds_text, wrapped
+from tasks.issuing import Issuing
 from tasks.status import CONNECT_SECONDS, judge, list_members, look
 
 # What judges and shows is imported when hosts have been asked: they need not wait for it.
@@ -33,7 +34,7 @@ def show(run: Run) -> None:
     began = time.monotonic()
     _be_quick(run)
     seen: dict[str, MemberView] = {}
-    _also_failed(run, seen, run.step("look", look, seen=seen, list_on=_first_hosts(run)))
+    _also_failed(run, seen, run.step("look", look, seen=seen, list_on=_first_hosts(run), issuing=Issuing()))
     _without_lists(run, seen)
     _look_again_at_data(run, seen)
     found = overviews(run, _with_last_runs(run, seen))
@@ -81,7 +82,9 @@ def watch(run: Run, seconds: float) -> None:
             )
         while True:
             seen: dict[str, MemberView] = {}
-            results = quiet.run(look, on_failed=True, seen=seen, list_on=_first_hosts(run), tolerant=True)
+            results = quiet.run(
+                look, on_failed=True, seen=seen, list_on=_first_hosts(run), tolerant=True, issuing=Issuing()
+            )
             _also_failed(run, seen, results)
             _without_lists(run, seen)
             _look_again_at_data(run, seen)

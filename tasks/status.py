@@ -16,6 +16,7 @@ from etcdfleet.etcd.overview_data import ClusterOverview, Level, MemberView
 from etcdfleet.etcd.view import parse_member_list
 from etcdfleet.settings import settings_of
 from etcdfleet.step import StepOutcome
+from tasks.issuing import Issuing
 from tasks.observe import site_of
 from tasks.questions import questions
 
@@ -28,17 +29,24 @@ NOT_NEEDED = ("listeners", "user", "openssl", "resolve", "init")
 
 
 def look(
-    task: Task, seen: MutableMapping[str, MemberView], list_on: Collection[str] | None = None, tolerant: bool = False
+    task: Task,
+    seen: MutableMapping[str, MemberView],
+    list_on: Collection[str] | None = None,
+    tolerant: bool = False,
+    issuing: Issuing | None = None,
 ) -> Result:
     """Looks at a host and its member; changes nothing, and needs no Vault. What it finds is put into ``seen``.
 
     Only members on the hosts ``list_on`` (None: all) are asked for the member list: for a cluster, one is enough.
+    ``issuing`` asks Vault meanwhile for the CAs that issue today, which is said where it answers.
     Result: ``result`` is a `StepOutcome` with the facts, ``diff`` what deploy would change in the configuration. A host
     that cannot be looked at is in ``seen`` with the reason, and raises `RemoteError`, unless ``tolerant``.
     """
     settings = settings_of(task.host)
     expected = expected_member(settings, settings.member)
     asked = questions(settings, members=list_on is None or task.host.name in list_on)
+    if issuing:
+        issuing.ask(settings)
     try:
         site = site_of(task)
         _read_ahead()
@@ -52,7 +60,7 @@ def look(
     # Imported only now, while other hosts are still waited for.
     from tasks.glance import glance
 
-    view, diff = glance(task, site, seen_now, answers)
+    view, diff = glance(task, site, seen_now, answers, issuing.of(settings) if issuing else None)
     seen[task.host.name] = view
     return Result(task.host, result=StepOutcome(str(view.facts["state"]), facts=view.facts), diff=diff)
 

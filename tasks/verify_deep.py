@@ -15,6 +15,7 @@ import yaml
 from nornir.core.task import Result, Task
 
 from etcdfleet import preflight
+from etcdfleet.certs import Certificate
 from etcdfleet.errors import FleetError, RemoteError, VerificationError
 from etcdfleet.etcd.checks import Finding, failed, skipped, warned
 from etcdfleet.etcd.cluster_checks import ClusterAnswers, answering, cluster_checks, probe_checks, settling
@@ -43,10 +44,13 @@ from etcdfleet.etcd.view import (
 from etcdfleet.paths import CONFIG
 from etcdfleet.remote import CommandResult
 from etcdfleet.report.checklist import count_text
+from etcdfleet.settings import settings_of
+from etcdfleet.settings.base import Side
 from etcdfleet.settings.models import HostSettings, client_url
 from etcdfleet.step import StepOutcome
 from tasks.configure import desired_files, same, unified_diff
 from tasks.deep_scripts import cluster_commands, host_commands, probe_script
+from tasks.issuing import Issuing
 from tasks.observe import Observed, Site, site_of
 from tasks.programs import restart_reasons
 from tasks.sources import needed_roles
@@ -58,22 +62,24 @@ SETTLE_SECONDS = 20.0
 PORT_SECONDS = 1.0
 
 
-def verify_deep(task: Task, token: str = "", write: bool = True) -> Result:
+def verify_deep(task: Task, token: str = "", write: bool = True, issuing: Issuing | None = None) -> Result:
     """Verifies the member on this host and, as this host sees it, its whole cluster.
 
     With ``write`` (and not with ``--check``) a key under the reserved prefix, named after ``token``, is written through
     this member, read through every other one, and deleted; nothing else is changed. Result: ``result`` is a
     `StepOutcome` whose facts name each check with its evidence, also when checks failed: then ``failed`` is true and
     ``exception`` a `VerificationError` with all of them. ``diff`` shows how files differ from what deploy would write.
-    Needs no Vault.
+    Needs no Vault; where it answers to ``issuing``, certificates of another CA than it issues with are a warning.
     """
     began = time.monotonic()
+    if issuing:
+        issuing.ask(settings_of(task.host))
     try:
         site = site_of(task)
         site.observe()
     except RemoteError as error:
         return _unreachable(task, error)
-    findings, status, silent = _look(site)
+    findings, status, silent = _look(site, issuing.of(site.settings) if issuing else {})
     seen = site.observe()
     findings += _here(site, seen, status)
     differences, diff = _drift(task, site, seen)
@@ -107,7 +113,6 @@ def _result(
 def _unreachable(task: Task, error: RemoteError) -> Result:
     """SSH does not come through: whether etcd's ports answer from here tells what is wrong."""
     from etcdfleet.served import answers
-    from etcdfleet.settings import settings_of
 
     settings = settings_of(task.host)
     found = Finding("ssh", False, error.what, error.remedy)
@@ -126,7 +131,9 @@ def _unreachable(task: Task, error: RemoteError) -> Result:
     return Result(task.host, result=StepOutcome("not reached", facts=facts), failed=True, exception=failure)
 
 
-def _look(site: Site) -> tuple[list[Finding], EndpointStatus | None, tuple[str, ...]]:
+def _look(
+    site: Site, issuing: Mapping[Side, Certificate]
+) -> tuple[list[Finding], EndpointStatus | None, tuple[str, ...]]:
     """The findings of one look at cluster and host, after an election has been waited out; the member's own status, and
     the members that do not answer."""
     settings = site.settings
@@ -154,7 +161,7 @@ def _look(site: Site) -> tuple[list[Finding], EndpointStatus | None, tuple[str, 
     status = next((status for status in answers.statuses if address(status.endpoint) == address(own)), None)
     there = {member.name for member in answering(expected, answers)}
     said = site.remote.batch(host_commands(site, seen, status.version if status else None), timeout=180)
-    findings += tls_findings(site, seen, said)
+    findings += tls_findings(site, seen, said, issuing)
     findings += _files(site, seen, said)
     return findings, status, tuple(member.name for member in expected if member.name not in there)
 

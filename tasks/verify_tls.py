@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from etcdfleet.certs import leads_to, readable
+from etcdfleet.certs import Certificate, leads_to, readable
 from etcdfleet.etcd.checks import Finding, skipped, warned
 from etcdfleet.etcd.knocks import health_finding, heard_by_openssl, knock_finding, knocks
 from etcdfleet.etcd.tls_checks import certificate_findings
@@ -15,6 +15,7 @@ from etcdfleet.remote import CommandResult
 from etcdfleet.settings.base import RoleName, Side, side_of
 from etcdfleet.settings.models import HostSettings
 from tasks.anchors import trusted_besides, trusted_text
+from tasks.issuing import other_issuers
 from tasks.observe import Observed, Site
 from tasks.sources import needed_roles, needed_sides
 from tasks.verify import (
@@ -29,8 +30,10 @@ from tasks.verify import (
 NOT_RUNNING = "etcd does not run on this host"
 
 
-def tls_findings(site: Site, seen: Observed, said: Mapping[str, CommandResult]) -> list[Finding]:
-    """Certificates on the disk, and whom the ports let in."""
+def tls_findings(
+    site: Site, seen: Observed, said: Mapping[str, CommandResult], issuing: Mapping[Side, Certificate]
+) -> list[Finding]:
+    """Certificates on the disk, and whom the ports let in; ``issuing`` are the CAs of today, as far as known."""
     settings, found = site.settings, list[Finding]()
     roles = needed_roles(settings)
     for role in roles:
@@ -40,6 +43,7 @@ def tls_findings(site: Site, seen: Observed, said: Mapping[str, CommandResult]) 
         anchor = trusted_text(seen, side_of(role)) or ""
         found += certificate_findings(settings, role, pair, anchor, known, seen.facts.clock_now)
     found += _anchors(site, seen)
+    found += _issuers(seen, issuing)
     tries = knocks(settings, roles)
     if not seen.service.running:
         return [*found, *(skipped(knock.check, NOT_RUNNING) for knock in tries), health_finding(None, NOT_RUNNING)]
@@ -76,6 +80,25 @@ def _anchors(site: Site, seen: Observed) -> list[Finding]:
             )
         else:
             found.append(Finding(check, True, trusted))
+    return found
+
+
+def _issuers(seen: Observed, issuing: Mapping[Side, Certificate]) -> list[Finding]:
+    """Whether certificates on the host are of the CAs that issue today; nothing where Vault does not say which."""
+    found, others = list[Finding](), other_issuers(seen, issuing)
+    for side, authority in issuing.items():
+        check = f"{side} CA in Vault"
+        if side in others:
+            found.append(
+                warned(
+                    check,
+                    f"it issues by {authority.title!r} now, and certificates on the host are of {others[side]!r}",
+                    "Vault was given another CA, or the inventory other mounts: a change of CA is due",
+                    "rotate_certs --ca --check says what it will do, rotate_certs --ca does it",
+                )
+            )
+        else:
+            found.append(Finding(check, True, f"{authority.title!r}, which has issued what is on the host"))
     return found
 
 

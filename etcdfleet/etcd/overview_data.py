@@ -81,7 +81,8 @@ class Machine:
     """What the host itself is like. ``restart_pending`` says why etcd is due for a restart; ``drift`` are the paths of
     files that differ from what deploy would write. ``free_bytes`` is None when not known. ``keys`` are only those with
     which something is wrong. ``quota_bytes`` is what the running etcd was started with; None when not known.
-    ``besides`` names, by side, CAs that are trusted and of which the host shows nothing."""
+    ``besides`` names, by side, CAs that are trusted and of which the host shows nothing; ``due_ca``, by side, the CA
+    that issues today and the one of the certificates on the host, where these differ."""
 
     running: bool
     enabled: bool
@@ -95,6 +96,7 @@ class Machine:
     keys: tuple[Key, ...] = ()
     quota_bytes: int | None = None
     besides: tuple[tuple[str, str], ...] = ()
+    due_ca: tuple[tuple[str, str, str], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -105,6 +105,7 @@ def host_concerns(view: MemberView, within_days: float, *, cluster_lives: bool) 
     yield from _clock(view, machine)
     for life in machine.lives:
         yield from _life(view.host, life, within_days, machine.running)
+    yield from _due_ca(view.host, machine)
     yield from _changing(view.host, machine)
     yield from _drift(view.host, machine)
     yield from _space(view, machine)
@@ -203,6 +204,17 @@ def _changing(host: str, machine: Machine) -> Iterator[Concern]:
         )
         yield Concern(
             Level.SOON, what, (host,), "rotate_certs --ca goes on with it, and completes it with --yes", 1000.0
+        )
+
+
+def _due_ca(host: str, machine: Machine) -> Iterator[Concern]:
+    sides: dict[tuple[str, str], list[str]] = {}
+    for side, new, old in machine.due_ca:
+        sides.setdefault((new, old), []).append(f"{side}s")
+    for (new, old), where in sides.items():
+        what = f"Vault issues by {new!r} now for {' and '.join(where)}, and the certificates on the host are of {old!r}"
+        yield Concern(
+            Level.SOON, what, (host,), "a change of CA is due: rotate_certs --ca --check says what it will do", 999.0
         )
 
 

@@ -65,6 +65,7 @@ class Transport:
 
     A ``requests`` session is not promised to be thread-safe, so each request borrows one and gives it back, connection
     and all. ``pause`` is the first pause before a retry in seconds; it doubles, with jitter.
+    ``retries`` is how often a request is tried again.
     """
 
     def __init__(
@@ -73,10 +74,12 @@ class Transport:
         *,
         timeout: tuple[float, float] = (CONNECT_SECONDS, READ_SECONDS),
         pause: float = 0.25,
+        retries: int = RETRIES,
     ) -> None:
         self.connection = connection
         self._timeout = timeout
         self._pause = pause
+        self._retries = retries
         self._idle: list[Any] = []
         self._lock = threading.Lock()
         self._login_lock = threading.Lock()
@@ -98,16 +101,16 @@ class Transport:
 
         With ``wrap_ttl`` seconds the answer is a token that gives it once within that time (response wrapping).
 
-        A dropped connection, a passing refusal and a refused connection are tried again, three times. Raises Refusal,
+        A dropped connection, a passing refusal and a refused connection are tried again. Raises Refusal,
         Broken, and VaultError when there is no way to log in.
         """
         token = self.token() if login else None
-        for attempt in range(RETRIES + 1):
+        for attempt in range(self._retries + 1):
             outcome = self._once(method, path, body, query, token, root=root, wrap_ttl=wrap_ttl)
             if not isinstance(outcome, Refusal | Broken):
                 return outcome
             again = outcome.passing if isinstance(outcome, Refusal) else outcome.kind in ("dropped", "refused")
-            if not again or attempt == RETRIES:
+            if not again or attempt == self._retries:
                 # Raised here and not where it was caught: the original exception holds the request, token included.
                 raise outcome
             wait = self._pause * 2**attempt * random.uniform(0.5, 1.5)  # noqa: S311

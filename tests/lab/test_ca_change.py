@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -236,7 +237,11 @@ def test_clients_in_three_languages_through_changes_of_the_issuing_ca(changing: 
         outcome = deploy(handle, "--cluster", cluster, "--yes")
         assert outcome.exit_code == 0, outcome.text
         clients.assert_well("the previous CA is trusted no longer")
+        assert "a change of CA is due" not in seen(handle, cluster)
         new_issuing_ca(handle, cluster)
+        said = seen(handle, cluster)
+        assert said.count("a change of CA is due") == 2, "by status, and by verify: nothing on the hosts shows it"
+        assert "issues by 'etcd t-sd client CA the second' now" in said
         alone = make_files(handle, cluster, tmp_path / "alone", "--ca-only")
         assert alone.exit_code == 0, alone.text
         assert names(tmp_path / "alone" / "ca.pem") == ["etcd t-sd client CA the second", OLD, "etcd t-sd client CA"]
@@ -251,6 +256,7 @@ def test_clients_in_three_languages_through_changes_of_the_issuing_ca(changing: 
         outcome = deploy(handle, "--cluster", cluster, "--ca", "--yes", runbook="rotate_certs")
         assert outcome.exit_code == 0, outcome.text
         clients.assert_well("the new CA alone")
+        assert "a change of CA is due" not in seen(handle, cluster)
     again = deploy(handle, "--cluster", cluster)
     assert (again.exit_code, set(again.changed.values())) == (0, {0}), again.text
 
@@ -275,6 +281,17 @@ def test_a_run_for_one_host_looks_at_the_others(changing: Changing) -> None:
     outcome = deploy(handle, "--cluster", cluster, "--yes")
     assert outcome.exit_code == 0, outcome.text
     assert output(handle, first, f"grep -c BEGIN {CERTS}/peerCA.pem").strip() == "1"
+
+
+def seen(handle: LabHandle, cluster: str) -> str:
+    """What status and verify say, each sentence on one line and once; that a change is due is no failure."""
+    found = []
+    for runbook in ("status", "verify"):
+        outcome = deploy(handle, "--cluster", cluster, runbook=runbook)
+        assert outcome.exit_code == 0, outcome.text
+        text = " ".join(outcome.text.split())
+        found.append("; ".join(dict.fromkeys(re.findall(r"issues by '[^']*' now|a change of CA is due", text))))
+    return "; ".join(found)
 
 
 def names(path: Path) -> list[str]:
