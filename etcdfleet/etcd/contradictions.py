@@ -257,8 +257,8 @@ def _against_entry(
         return Refuse(
             f"{state.name} was added to the running cluster but has not joined it yet",
             (state.host,),
-            "deploy does not join members, but etcd, certificates and configuration are in place: start it by hand with"
-            " initial-cluster-state existing (docs/hosts.md, A host that lost its data), or remove it again",
+            "deploy does not join members that were added by hand, but etcd, certificates and configuration are in"
+            " place: start it by hand (docs/hosts.md, A host that lost its data), or remove it again",
             prepare=True,
         )
     marked = [other for other in states if other.seen and other.established is not None]
