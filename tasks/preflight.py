@@ -68,7 +68,7 @@ def preflight(task: Task) -> Result:
         check_tls(settings, seen.installed.version)
     except FleetError as error:
         troubles.append(Trouble(error.what, error.remedy))
-    # Elsewhere the step `install` finds out by doing it, and there is nobody whom that could hurt.
+    # Elsewhere the step `install` finds out by doing it: there is no member yet that it could hurt.
     if due and (task.is_dry_run() or seen.service.running or facts.data.ids):
         try:
             offered(site, seen)

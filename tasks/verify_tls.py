@@ -33,7 +33,7 @@ NOT_RUNNING = "etcd does not run on this host"
 def tls_findings(
     site: Site, seen: Observed, said: Mapping[str, CommandResult], issuing: Mapping[Side, Certificate]
 ) -> list[Finding]:
-    """Certificates on the disk, and whom the ports let in; ``issuing`` are the CAs of today, as far as known."""
+    """Certificates on the disk, and who is let in at the ports; ``issuing`` are the CAs of today, as far as known."""
     settings, found = site.settings, list[Finding]()
     roles = needed_roles(settings)
     for role in roles:
@@ -63,7 +63,7 @@ def tls_findings(
 
 
 def _anchors(site: Site, seen: Observed) -> list[Finding]:
-    """Whom the host trusts on each side; a warning where nothing that it shows leads to one of these CAs."""
+    """The CAs that the host trusts on each side; a warning where nothing that it shows leads to one of these CAs."""
     found, besides = list[Finding](), trusted_besides(site, seen)
     for side in needed_sides(site.settings):
         check = f"{side} trust anchors"

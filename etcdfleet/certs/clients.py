@@ -1,4 +1,4 @@
-"""What clients know a cluster's members by: the file for them, and whom a change of CA cuts off. Pure functions."""
+"""What clients know a cluster's members by: the file for them, and the clients that a change of CA cuts off."""
 
 from __future__ import annotations
 

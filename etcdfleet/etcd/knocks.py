@@ -1,4 +1,4 @@
-"""Whom a member's ports let in: judged by what TLS does, since the words of etcd and etcdctl change with each version.
+"""Who is let in at a member's ports: judged by what TLS does, since the words of etcd and etcdctl change by version.
 
 A certificate is shown to a port, and a question is asked. Accepted, it is answered by HTTP. Refused, the connection
 ends with an alert (TLS 1.2: within the handshake; TLS 1.3: after it, where the connection may break before the alert is

@@ -35,7 +35,7 @@ class Archive:
     adds = False
     binary = f"{ARCHIVE_FOLDER}/etcd"
     probe = f"cat {ARCHIVE_NOTE} 2>/dev/null && echo && stat -L -c '%n %s %Y' {_PROBE} 2>/dev/null; true"
-    retire = "true"  # a package's programs come later in every PATH, and may be somebody else's
+    retire = "true"  # a package's programs come later in every PATH, and may not be ours
 
     def read(self, result: CommandResult) -> Installed:
         """What the note says, if the programs are still those that were placed (same size and time)."""

@@ -251,7 +251,7 @@ def test_clients_in_three_languages_through_changes_of_the_issuing_ca(changing: 
         clients.assert_well("members trust both CAs")
         outcome = deploy(handle, "--cluster", cluster, "--ca", "--clients-ready", runbook="rotate_certs")
         assert outcome.exit_code == 0, outcome.text
-        clients.assert_well("certificates of the new CA, and the file of before it")
+        clients.assert_well("certificates of the new CA, and the previous file")
         assert clients.hand_out("new").exit_code == 0
         outcome = deploy(handle, "--cluster", cluster, "--ca", "--yes", runbook="rotate_certs")
         assert outcome.exit_code == 0, outcome.text

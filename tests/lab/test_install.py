@@ -122,7 +122,7 @@ def test_a_note_without_a_change_restarts_nobody(lab: LabHandle) -> None:
 
 
 def test_a_program_that_was_replaced_is_started(lab: LabHandle) -> None:
-    """Somebody's upgrade has put another file in the program's place, and etcd still runs the old one."""
+    """An upgrade by hand has put another file in the program's place, and etcd still runs the old one."""
     before = start_times(lab)
     for host in (UP[1], AL):
         output(lab, host, "cp -p /usr/bin/etcd /usr/bin/.new && mv -f /usr/bin/.new /usr/bin/etcd")

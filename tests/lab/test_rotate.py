@@ -207,7 +207,7 @@ def test_deploy_replaces_pairs_one_member_at_a_time(clusters: LabHandle, tmp_pat
         assert [new == old for new, old in zip(found, before[host], strict=True)] == [True, False, True]
     again = deploy(clusters, "--cluster", "t-rc", config=config)
     assert (again.exit_code, set(again.changed.values())) == (0, {0}), again.text
-    assert deploy(clusters, "--cluster", "t-rc").exit_code == 0, "and back to the names of before"
+    assert deploy(clusters, "--cluster", "t-rc").exit_code == 0, "and back to the previous names"
 
 
 def test_a_member_that_is_down_stops_the_cluster(clusters: LabHandle) -> None:

@@ -1,4 +1,4 @@
-"""What clients know members by: whom a change of CA cuts off, and the file that works before, during and after it."""
+"""What clients know members by: those that a change of CA cuts off, and the file that works all the way through."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def member(name: str, trusted: tuple[Made, ...], *shown: Made, **more: Any) -> M
     ("trusted", "shown", "way", "lost"),
     [
         ((FIRST,), FIRST, (FIRST,), ""),  # nothing changes
-        ((FIRST, SECOND), FIRST, (SECOND,), "First CA"),  # a client with ca.pem of before knows the first CA alone
+        ((FIRST, SECOND), FIRST, (SECOND,), "First CA"),  # a client with the previous ca.pem knows the first CA alone
         ((SECOND, FIRST), SECOND, (SECOND,), ""),  # done
         ((OLD_ROOT,), FIRST, (SECOND,), ""),  # trust: single, below one root
         ((OLD_ROOT,), SELF, (CROSS,), "Old Root"),

@@ -312,7 +312,7 @@ CASES: dict[str, tuple[Plan, Any]] = {
         ("cannot become ready", "b"),
     ),
     "all restored": (plan(*all_of(restored)), Rolling((), NAMES)),
-    "restored, markers of before the restore left, one empty": (
+    "restored, markers from before the restore left, one empty": (
         plan(restored("a", established=MARKER), restored("b"), empty("c")),
         ("no data on c", "c"),
     ),

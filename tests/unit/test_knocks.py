@@ -1,4 +1,4 @@
-"""Whom a port lets in, in what openssl and etcdctl of many versions say of it."""
+"""Who is let in at a port, in what openssl and etcdctl of many versions say of it."""
 
 from __future__ import annotations
 

@@ -47,6 +47,6 @@ def test_what_is_enough_already_is_left_alone(kernel: Path) -> None:
     one = lab(kernel, "one")
     machine.register(one)
     assert values(kernel) == [1, 8192]
-    (kernel / "INOTIFY").write_text("9000\n")  # by somebody else, meanwhile
+    (kernel / "INOTIFY").write_text("9000\n")  # by another program, meanwhile
     machine.release(one.id)
     assert values(kernel) == [0, 9000]

@@ -109,7 +109,7 @@ def test_packages_are_held_while_their_version_is_pinned(wanted: str | None, ins
 
 
 def test_held_packages_are_installed_ones() -> None:
-    """Before, a package that somebody had held by hand counted as missing, and was installed at each run."""
+    """Before, a package that was held by hand counted as missing, and was installed at each run."""
     both = "hi  etcd-client 3.4.23-4+b4\nhi  etcd-server 3.4.23-4+b4\n"
     assert Apt().read(CommandResult(0, both, "")) == Installed("3.4.23", "3.4.23-4+b4", held=True)
     assert Apt().read(CommandResult(0, both + "held by us\n", "")).held_by_us

@@ -51,7 +51,7 @@ def read(names: Sequence[str]) -> tuple[Certificate, ...]:
 
 
 def accepted(shown: Sequence[str], anchors: Sequence[str]) -> bool:
-    """The model of TLS: a leaf of CA ``shown[0]``, with these certificates above it, to whom has these anchors.
+    """The model of TLS: a leaf of CA ``shown[0]``, with these certificates above it, and a peer with these anchors.
 
     A certificate of a CA is named by the CA and who signed it: I2 is one of I, signed by R2.
     """
