@@ -169,8 +169,9 @@ def _two_lives(states: Sequence[MemberState]) -> Refuse | None:
     return Refuse(
         what,
         hosts,
-        f"on {where}, stop etcd, move member/ out of the data directory and remove /etc/etcd/cluster.json ({why}), then"
-        " run again: an empty member gets everything from the others",
+        f"on {where}, stop etcd and move member/ out of the data directory ({why}); remove /etc/etcd/cluster.json there"
+        f" and on {told}; then run again: an empty member gets everything from the others, or, where they know it as"
+        " started, is replaced (docs/hosts.md, A host that lost its data)",
     )
 
 
