@@ -312,7 +312,8 @@ def _put_back(
         site.remote.run(f"set -e\n{lines}\nrm -f {UNPROVEN}", check="putting the certificates of before back")
         site.forget()
         still = _prove(site, PROOF_SECONDS, without, already)
-        end = f"with those of before: {_said(still)}" if still else "those of before are back, and all is well"
+        well = "all is as it was" if already else "all is well"
+        end = f"with those of before: {_said(still)}" if still else f"those of before are back, and {well}"
         _tidy(site, after)
     except FleetError as error:
         end = f"and those of before could not be put back: {error.what}"

@@ -221,7 +221,7 @@ def service_finding(seen: Observed) -> Finding:
     said = f"{'running' if seen.service.running else 'not running'}, " + (
         "enabled at boot" if seen.service.enabled else "not enabled at boot"
     )
-    return Finding("service", ok, f"{said} ({seen.service.detail})", "" if ok else "run deploy")
+    return Finding("service", ok, f"{said} ({seen.service.detail})", "" if ok else "run deploy", fault=said)
 
 
 def peer_trusted_as_client(settings: HostSettings, seen: Observed) -> str:

@@ -39,6 +39,11 @@ def raised(statuses: Iterable[EndpointStatus]) -> dict[str, tuple[int, ...]]:
     return {kind: tuple(ids) for kind, ids in found.items()}
 
 
+def is_alarm(error: str) -> bool:
+    """Whether one of the ``errors`` in a member's status is an alarm."""
+    return _RAISED.search(error) is not None
+
+
 def only_full(health: EndpointHealth) -> bool:
     """Whether a member is called unhealthy for the alarm NOSPACE alone: a linearizable read through it worked."""
     return not health.healthy and _ONLY_FULL.fullmatch(health.error.strip()) is not None

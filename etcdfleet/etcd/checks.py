@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from etcdfleet.etcd.alarms import WAY_OUT, only_full, takes_part
+from etcdfleet.etcd.alarms import WAY_OUT, is_alarm, only_full, raised, takes_part
 from etcdfleet.etcd.equal import DIVERGED, divergence
 from etcdfleet.etcd.gates import MAX_LAG
 from etcdfleet.etcd.ids import hex_id
@@ -31,7 +31,8 @@ class Finding:
     """One thing that was checked: whether it is well, what was seen, why it may be so, and what to do if it is not.
 
     With ``level`` warning it is well enough, and worth knowing; with skipped it could not be asked, and ``evidence``
-    says why.
+    says why. ``fault`` tells one fault of a check from another where ``evidence`` cannot: it holds numbers that change
+    from one look to the next, or what other causes change meanwhile. Empty: the evidence does.
     """
 
     check: str
@@ -40,6 +41,7 @@ class Finding:
     remedy: str = ""
     cause: str = ""
     level: Literal["", "warning", "skipped"] = ""
+    fault: str = ""
 
     @property
     def status(self) -> Literal["ok", "warning", "failed", "skipped"]:
@@ -58,9 +60,9 @@ class Finding:
         }
 
 
-def failed(check: str, evidence: str, cause: str, remedy: str) -> Finding:
+def failed(check: str, evidence: str, cause: str, remedy: str, fault: str = "") -> Finding:
     """Something is wrong."""
-    return Finding(check, False, evidence, remedy, cause)
+    return Finding(check, False, evidence, remedy, cause, fault=fault)
 
 
 def warned(check: str, evidence: str, cause: str, remedy: str) -> Finding:
@@ -75,8 +77,6 @@ def skipped(check: str, why: str) -> Finding:
 
 SERVED = "certificate served on"
 """How the checks begin that read a certificate back from a port."""
-_MEASURED = frozenset({"database size"})
-"""Checks whose evidence is a number that changes from one moment to the next."""
 
 
 def held_against(findings: Iterable[Finding], before: Iterable[Finding]) -> list[Finding]:
@@ -84,14 +84,12 @@ def held_against(findings: Iterable[Finding], before: Iterable[Finding]) -> list
 
     That a port shows the new certificate must be seen in any case.
     """
-    known = {(finding.check, finding.evidence) for finding in before if not finding.ok}
-    known |= {(finding.check, "") for finding in before if not finding.ok and finding.check in _MEASURED}
 
-    def so_before(finding: Finding) -> bool:
-        evidence = "" if finding.check in _MEASURED else finding.evidence
-        return (finding.check, evidence) in known and not finding.check.startswith(SERVED)
+    def fault(finding: Finding) -> tuple[str, str]:
+        return finding.check, finding.fault or finding.evidence
 
-    return [finding for finding in findings if not finding.ok and not so_before(finding)]
+    known = {fault(finding) for finding in before if not finding.ok and not finding.check.startswith(SERVED)}
+    return [finding for finding in findings if not finding.ok and fault(finding) not in known]
 
 
 def verify(
@@ -125,7 +123,7 @@ def verify(
         _member_list(expected, members),
         _health(expected, by_health),
         *_agreement(by_status, missing, members, max_lag),
-        _alarms(by_status, missing),
+        _alarms(by_status, missing, {member.id: member.name or hex_id(member.id) for member in members.members}),
         _equal_data(by_status) or _equal_hashes(by_hash, [member.name for member in expected]),
         _size(by_status, missing, quota_bytes or 2 * 1024**3),
     )
@@ -233,18 +231,32 @@ def _agreement(
     )
 
 
-def _alarms(statuses: Mapping[str, EndpointStatus], missing: Mapping[str, str]) -> Finding:
-    raised = [f"{name}: {error.strip()}" for name, status in statuses.items() for error in status.errors]
-    if not raised:
+def _alarms(statuses: Mapping[str, EndpointStatus], missing: Mapping[str, str], names: Mapping[int, str]) -> Finding:
+    """The alarms by the members that raised them; all members tell of all, in an order that changes.
+
+    A full database makes more members raise NOSPACE as clients write through them: that is still the same fault.
+    """
+    kinds = raised(statuses.values())
+    found = [
+        f"{kind}, raised by {', '.join(sorted(names.get(number, hex_id(number)) for number in ids))}"
+        for kind, ids in sorted(kinds.items())
+    ]
+    found += [
+        f"{name}: {error.strip()}"
+        for name, status in statuses.items()
+        for error in status.errors
+        if not is_alarm(error)
+    ]
+    if not found:
         return Finding(
             "alarms", bool(statuses), "none" if not missing else f"none on {', '.join(statuses) or 'no member'}"
         )
     remedy = "see etcd's log on these hosts"
-    if any("NOSPACE" in line for line in raised):
+    if "NOSPACE" in kinds:
         remedy = WAY_OUT
-    if any("CORRUPT" in line for line in raised):
+    if "CORRUPT" in kinds:
         remedy = "stop using this cluster: find the member whose data differ, replace it, then etcdctl alarm disarm"
-    return Finding("alarms", False, "; ".join(raised), remedy)
+    return Finding("alarms", False, "; ".join(found), remedy, fault=", ".join([*sorted(kinds), *found[len(kinds) :]]))
 
 
 def _equal_data(statuses: Mapping[str, EndpointStatus]) -> Finding | None:
@@ -258,6 +270,7 @@ def _equal_data(statuses: Mapping[str, EndpointStatus]) -> Finding | None:
         found.told(lambda status: names[status.member_id]),
         "a member began with an empty or an older database, or a fault of a disk or of etcd let the data drift apart",
         DIVERGED,
+        fault="differ",
     )
 
 
@@ -282,6 +295,7 @@ def _equal_hashes(hashes: Mapping[str, HashKV], names: Sequence[str]) -> Finding
             False,
             f"the members' key spaces differ: {told}",
             DIVERGED,
+            fault="differ",
         )
     return Finding("equal data", True, f"hash {next(iter(hashes.values())).hash:08x} on all {len(names)} members")
 
@@ -298,6 +312,7 @@ def _size(statuses: Mapping[str, EndpointStatus], missing: Mapping[str, str], qu
             False,
             "; ".join(large),
             "raise cluster.quota_bytes and deploy, or make room: docs/hosts.md, A database that is full",
+            fault="large",
         )
     size = max((status.db_size for status in statuses.values()), default=0)
     unknown = f"; unknown for {', '.join(missing)}" if missing else ""
