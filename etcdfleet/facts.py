@@ -24,6 +24,8 @@ from etcdfleet.paths import ANCHORS, CONFIG, ESTABLISHED, LOCK_COUNT, RESTART_PE
 from etcdfleet.remote import CommandResult
 from etcdfleet.settings.base import ROLE_NAMES, RoleName
 from etcdfleet.settings.models import HostSettings
+from etcdfleet.storage import UNKNOWN, DataPlace, read_place
+from etcdfleet.storage import probe as place_probe
 
 _OS_RELEASE = "/etc/os-release"
 _NOT_THERE = 44
@@ -82,7 +84,10 @@ class PairFacts:
 
 @dataclass(frozen=True)
 class DataFacts:
-    """The data directory: member data in it (and whose), or why that cannot be told, or other things in it."""
+    """The data directory: member data in it (and whose), or why that cannot be told, or other things in it.
+
+    Behind a symbolic link, mode and owner are those of the folder that it leads to.
+    """
 
     exists: bool = False
     mode: str = ""
@@ -135,6 +140,8 @@ class HostFacts:
     """The data directory of the configuration on the host, if it is not the wanted one and has member data in it."""
     unproven: tuple[str, ...] = ()
     """The roles whose pair a rotation has placed, and was ended before it had proven it."""
+    place: DataPlace = UNKNOWN
+    """Where the data directory is: behind which links, on which file system."""
 
     @property
     def clock_now(self) -> datetime:
@@ -164,6 +171,7 @@ def probe(settings: HostSettings, files: Sequence[str]) -> dict[str, str]:
         "listeners": "ss -Hltnp 2>/dev/null || netstat -ltnp 2>/dev/null || true",
         "free": _free([settings.member.data_dir, "/etc", "/usr"]),
         "data": _data(shlex.quote(settings.member.data_dir)),
+        "place": place_probe(settings.member.data_dir),
         "elsewhere": _elsewhere(shlex.quote(settings.member.data_dir)),
         "user": "id -u etcd",
         "openssl": "command -v openssl",
@@ -195,7 +203,7 @@ def _free(paths: Sequence[str]) -> str:
 
 def _data(data: str) -> str:
     return f"""[ -d {data} ] || exit {_NOT_THERE}
-stat -c '%a %U' {data}
+stat -L -c '%a %U' {data}
 echo $(ls -A {data})
 [ -d {data}/member ] || exit 0
 set -- {data}/member/snap/*.snap
@@ -249,6 +257,7 @@ def read(settings: HostSettings, results: Mapping[str, CommandResult], asked: fl
         listeners=_listeners(results["listeners"].stdout),
         free_bytes=_free_bytes(results["free"].stdout),
         data=_read_data(results["data"]),
+        place=read_place(results["place"].stdout),
         data_elsewhere=results["elsewhere"].stdout.strip(),
         # An unreadable marker is still a marker: it says that something was there.
         established=(_json(marker.content.decode("utf-8", "replace")) or {}) if marker else None,

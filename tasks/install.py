@@ -85,6 +85,8 @@ def _folders_script(site: Site) -> str:
     data = shlex.quote(site.settings.member.data_dir)
     return f"""set -e
 {_USER}
+# Whatever umask the login has: user etcd must be able to pass the folders that are made on the way.
+umask 022
 mkdir -p {data}
 chown etcd:etcd {data}; chmod 0700 {data}
 mkdir -p -m 0755 /etc/etcd {CERTIFICATES} {SETS} /etc/profile.d

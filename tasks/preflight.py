@@ -12,6 +12,7 @@ from etcdfleet import preflight as checks
 from etcdfleet.errors import FleetError, PreflightError
 from etcdfleet.etcd.tls_settings import check_tls
 from etcdfleet.preflight import Trouble
+from etcdfleet.preflight_storage import place_problems, place_warnings
 from etcdfleet.step import StepOutcome
 from tasks.configure import desired_files
 from tasks.install import needs_openssl
@@ -29,10 +30,11 @@ SYNC_BYTES = 2300
 def preflight(task: Task) -> Result:
     """Checks that the host is what the inventory says and can become a member; changes nothing.
 
-    Checked: SSH and root, init system, distribution, architecture, clock, names, ports, space, the data directory, the
-    latency of synced writes (where no member has its data yet), whether an etcd that is wanted in the place of another
-    can be had, and Vault with the token and the roles. Result: ``result`` is a `StepOutcome` with all warnings. Raises
-    `RemoteError` when the host cannot be worked on, and `PreflightError` with everything that was found wrong, at once.
+    Checked: SSH and root, init system, distribution, architecture, clock, names, ports, space, the data directory
+    (links, mounts, the folders on the way, what is in it), the latency of synced writes (where no member has its data
+    yet), whether an etcd that is wanted in the place of another can be had, and Vault with the token and the roles.
+    Result: ``result`` is a `StepOutcome` with all warnings. Raises `RemoteError` when the host cannot be worked on, and
+    `PreflightError` with everything that was found wrong, at once.
     """
     site = site_of(task)
     seen = site.observe()
@@ -47,13 +49,16 @@ def preflight(task: Task) -> Result:
         *checks.name_problems(settings, facts),
         *checks.port_problems(settings, facts, seen.service.pid),
         *checks.space_problems(settings, facts, installs=installs),
+        *place_problems(settings.member.data_dir, facts.place, settings.init, running=seen.service.running),
         *checks.data_problems(settings, facts),
     ]
     if needs_openssl(settings) and not facts.has_openssl and not site.packages.adds:
         troubles.append(
             Trouble("there is no openssl, which makes the private keys", "install it, or set pki.key_origin: vault")
         )
-    warnings = [_text(warning) for warning in (*clock_warnings, *checks.service_name_warning(settings, facts))]
+    told = [*clock_warnings, *checks.service_name_warning(settings, facts)]
+    told += place_warnings(settings.member.data_dir, facts.place)
+    warnings = [_text(warning) for warning in told]
     latencies: tuple[float, ...] = ()
     if not troubles and facts.data.ids is None:
         latencies = site.remote.cache["sync_latencies"] = sync_latencies(site)

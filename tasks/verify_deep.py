@@ -231,7 +231,7 @@ def _here(site: Site, seen: Observed, status: EndpointStatus | None) -> list[Fin
     free = seen.facts.free_bytes.get(settings.member.data_dir)
     return [
         service,
-        data_finding(settings, seen.facts.data),
+        data_finding(settings, seen.facts.data, seen.facts.place),
         space_finding(settings, free, status.db_size if status else 0),
         pending_finding(restart_reasons(settings, seen)),
         *_names(settings, seen),

@@ -12,8 +12,10 @@ from etcdfleet.etcd.symptoms import Sighting, message
 from etcdfleet.facts import DataFacts
 from etcdfleet.paths import CERTIFICATES, HostPaths
 from etcdfleet.preflight import Trouble
+from etcdfleet.preflight_storage import place_problems
 from etcdfleet.settings.base import RoleName
 from etcdfleet.settings.models import HostSettings
+from etcdfleet.storage import UNKNOWN, DataPlace
 
 SEGMENT_BYTES = 64 * 2**20
 """etcd allocates the next segment of its write-ahead log in one go (``SegmentSizeBytes`` in ``wal.go``); without room
@@ -106,9 +108,11 @@ def set_findings(settings: HostSettings, roles: Sequence[RoleName], listing: Lis
     return found
 
 
-def data_finding(settings: HostSettings, data: DataFacts) -> Finding:
+def data_finding(settings: HostSettings, data: DataFacts, place: DataPlace = UNKNOWN) -> Finding:
     """The data directory is there, is etcd's alone, and its data can be read."""
     check, path = "data directory", settings.member.data_dir
+    for trouble in place_problems(path, place, settings.init, running=data.ids is not None):
+        return failed(check, trouble.what, "such a place loses the data, or keeps etcd from them", trouble.remedy)
     if not data.exists:
         return failed(
             check, f"{path} is not there", "a disk is not mounted, or it was removed", "mount it; docs/hosts.md"

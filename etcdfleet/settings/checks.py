@@ -12,6 +12,7 @@ from etcdfleet.settings.ciphers import WEAK, without_fit
 from etcdfleet.settings.drafts import Draft
 from etcdfleet.settings.models import ArchiveInstall, ClusterSettings
 from etcdfleet.settings.notes import Notes, key_path, must_exist
+from etcdfleet.settings.places import REMEDY, unfit
 from etcdfleet.settings.problems import Problem
 from etcdfleet.settings.sources import Sources
 from etcdfleet.settings.units import go_duration, size_text
@@ -29,7 +30,7 @@ def check_all(
     """Runs every check over all hosts; adds to ``mistakes`` and ``warnings``."""
     notes = Notes(sources, mistakes, warnings)
     for draft in drafts:
-        for check in (_timing, _ports, _tls, _cipher_suites, _install, _quota):
+        for check in (_data_dir, _timing, _ports, _tls, _cipher_suites, _install, _quota):
             check(draft, notes)
         check_pki(draft, notes, environ)
         check_auth(draft, notes)
@@ -50,6 +51,12 @@ def clusters_of(drafts: Iterable[Draft]) -> dict[str, list[Draft]]:
         if draft.cluster_group:
             found.setdefault(draft.cluster_group, []).append(draft)
     return found
+
+
+def _data_dir(draft: Draft, notes: Notes) -> None:
+    member, key = draft.member, "member.data_dir"
+    if member is not None and draft.sound(key) and (why := unfit(member.data_dir, draft.init or "")):
+        notes.mistake(draft, key, f"{member.data_dir} {why}", REMEDY)
 
 
 def _timing(draft: Draft, notes: Notes) -> None:

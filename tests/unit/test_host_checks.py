@@ -25,6 +25,7 @@ from etcdfleet.facts import DataFacts
 from etcdfleet.preflight import Trouble
 from etcdfleet.report.checklist import advice_lines, count_text, failed_lines, lines
 from etcdfleet.report.model import HostInfo, HostRecord
+from etcdfleet.storage import DataPlace, Mount
 from tests.unit.site import MEMBERS, settings
 
 FQDN = MEMBERS[0].fqdn
@@ -90,6 +91,12 @@ IDS = DataIds(1, 2)
 def test_data_directory(data: DataFacts, status: str, words: str) -> None:
     found = data_finding(settings(), data)
     assert (found.status, words in found.evidence) == (status, True), found
+
+
+def test_data_in_memory_are_a_finding() -> None:
+    place = DataPlace("/var/lib/etcd", Mount("/", "tmpfs"))
+    found = data_finding(settings(), DataFacts(True, "700", "etcd", DataIds(1, 2)), place)
+    assert (found.status, found.remedy) == ("failed", "set member.data_dir to a folder on a disk")
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,10 @@ CASES = {
     "name with =": at(f"{MEMBER}/name", "a=b", "host b", "member.name", "it contains '='", "letters, digits"),
     "name with comma": at(f"{MEMBER}/name", "a,b", "host b", "member.name", "initial-cluster is a list"),
     "data_dir top level": at(f"{MEMBER}/data_dir", "/var", "host b", "member.data_dir", "top-level folder"),
+    "data_dir in memory": at(f"{MEMBER}/data_dir", "/run/etcd", "host b", "member.data_dir", "a reboot takes"),
+    "data_dir hidden by the unit": at(
+        f"{MEMBER}/data_dir", "/home/pi/etcd", "host b", "member.data_dir", "ProtectHome="
+    ),
     "data_dir with a space": at(f"{MEMBER}/data_dir", "/var/my etcd", "host b", "member.data_dir", "plain absolute"),
     "unknown key": at(
         f"{MEMBER}/adress", "x", "host b", "member.adress", "unknown key adress (did you mean address?)", "allowed in"
