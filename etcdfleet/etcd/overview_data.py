@@ -17,11 +17,9 @@ class Level(IntEnum):
 
     BROKEN = 0
     """A member or the cluster does not do its work now."""
-    UNKNOWN = 1
-    """It could not be asked from here: it may work or not."""
-    WRONG = 2
+    WRONG = 1
     """It works, and is not as it should be: the next fault, boot or run will show it."""
-    SOON = 3
+    SOON = 2
     """Nothing is wrong yet."""
 
 

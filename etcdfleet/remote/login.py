@@ -1,25 +1,33 @@
-"""Logging in with netmiko, through nornir-netmiko; what goes wrong there becomes a sentence and a remedy."""
+"""Logging in through nornir-netmiko, the way ssh would.
+
+netmiko makes the connection object, with its time-outs and its channel for those who read prompts. How the host is
+reached, its key and ours are decided here: netmiko's own way ignores Include and what a bastion says, stops at the
+first line of known_hosts that it cannot read, and knows no agent without a key file.
+"""
 
 from __future__ import annotations
 
-import os
-import shlex
-import socket
+import functools
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from etcdfleet.errors import RemoteError
+from etcdfleet.remote.client_config import at_home, client_config
+from etcdfleet.remote.dial import BANNER_TIMEOUT, HANDSHAKE_TIMEOUT, Way, dial
+from etcdfleet.remote.explain import explain
 from etcdfleet.remote.host import CONNECT_TIMEOUT, DEFAULT_TIMEOUT, RemoteHost
+from etcdfleet.remote.host_keys import read_known_hosts
+from etcdfleet.remote.login_keys import Login
+from etcdfleet.settings.config import FOLDER_KEY
 
 if TYPE_CHECKING:
     import paramiko
     from nornir.core.configuration import Config
     from nornir.core.inventory import Host
 
-HANDSHAKE_TIMEOUT = 30.0
-SILENCE_SECONDS = 20
-"""A host that acknowledges nothing for so long is gone: its cable was pulled, or its power."""
+log = logging.getLogger("etcdfleet.remote")
 
 
 def connect(host: Host, configuration: Config) -> RemoteHost:
@@ -33,7 +41,8 @@ def connect(host: Host, configuration: Config) -> RemoteHost:
         opened = _open(host, configuration)
     remote: RemoteHost | None = getattr(opened, "etcdfleet_remote", None)
     if remote is None:
-        remote = RemoteHost(host.name, opened.connection.remote_conn_pre, timeout=timeout)
+        another = getattr(opened, "etcdfleet_another", None)
+        remote = RemoteHost(host.name, opened.connection.remote_conn_pre, timeout=timeout, another=another)
         setattr(opened, "etcdfleet_remote", remote)  # noqa: B010  lives exactly as long as the connection
     return remote
 
@@ -45,61 +54,139 @@ def _open(host: Host, configuration: Config) -> Any:
         "system_host_keys": True,
         "use_keys": True,
         "allow_agent": True,
-        "conn_timeout": CONNECT_TIMEOUT,
+        "conn_timeout": HANDSHAKE_TIMEOUT,
         "auth_timeout": 20,
-        "banner_timeout": 15,
+        "banner_timeout": BANNER_TIMEOUT,
         "keepalive": 10,
-        "auto_connect": False,  # no scraping of a prompt: see below
         **(parameters.extras or {}),
     }
-    for key in ("key_file", "alt_key_file", "ssh_config_file"):
-        if extras.get(key):
-            extras[key] = str(Path(extras[key]).expanduser())
     name = parameters.hostname or host.name
-    user = parameters.username or ""
-    user, extras = _from_ssh_config(name, user, extras)
-    if extras.get("key_file") and not Path(extras["key_file"]).is_file():
-        raise RemoteError(
-            f"the SSH key file {extras['key_file']} does not exist",
-            where=host.name,
-            remedy="correct connection_options.netmiko.extras.key_file in the inventory, or leave it out to use the "
-            "ssh-agent and the default keys",
-        )
     try:
-        if not extras.get("ssh_config_file") and not extras.get("sock"):
-            # Whether anybody is there is known soon; a small host that is busy may take long over the key exchange.
-            patience = float(configuration.user_defined.get("connect_timeout") or CONNECT_TIMEOUT)
-            extras["sock"] = socket.create_connection((name, parameters.port or 22), timeout=patience)
-            extras["conn_timeout"] = HANDSHAKE_TIMEOUT
+        way = _way(name, parameters.port, parameters.username or "", parameters.password or "", extras, configuration)
+    except RemoteError as error:
+        raise RemoteError(error.what, where=f"{host.name}: {error.where}", remedy=error.remedy) from error
+    key_file = str(way.login.first[0]) if way.login.first else None
+    mine = {
+        "auto_connect": False,  # no scraping of a prompt: see LateShell
+        "ssh_config_file": None,  # read already
+        "key_file": key_file,
+        "use_keys": key_file is not None,  # with it and without a file, netmiko refuses to begin
+    }
+    try:
         plugin = host.open_connection(
-            "netmiko", configuration, username=user, platform=parameters.platform or "linux", extras=extras
+            "netmiko",
+            configuration,
+            hostname=way.config.hostname,
+            port=way.config.port,
+            username=way.config.user,
+            platform=parameters.platform or "linux",
+            extras={**extras, **mine},
         )
-        _log_in(plugin.connection)
-        _tune(plugin.connection.remote_conn_pre.get_transport())
-    except Exception as error:
+    except Exception as error:  # an option that netmiko does not know
         host.connections.pop("netmiko", None)
-        if isinstance(extras.get("sock"), socket.socket):
-            extras["sock"].close()
-        raise _explain(error, host, name, parameters.port or 22, user, extras) from error
+        raise explain(error, host.name, way, "") from error
+    try:
+        _take(plugin, dial(way, host.name), way, host.name)
+    except BaseException:
+        host.connections.pop("netmiko", None)
+        raise
     return plugin
 
 
-def _log_in(connection: Any) -> None:
-    """Logs in with netmiko's client and parameters, and leaves the interactive shell for whoever asks netmiko for it.
+def _way(
+    name: str, port: int | None, user: str, password: str, extras: Mapping[str, Any], configuration: Config
+) -> Way:
+    folder = Path(configuration.user_defined.get(FOLDER_KEY) or Path.cwd())
+
+    def path(key: str) -> Path | None:
+        return (folder / Path(extras[key]).expanduser()).absolute() if extras.get(key) else None
+
+    config = client_config(name, port=port, user=user, file=path("ssh_config_file") or _named(configuration))
+    key_file = path("key_file")
+    if key_file is not None and not key_file.exists():
+        raise RemoteError(
+            f"the SSH key file {key_file} does not exist",
+            where=name,
+            remedy="correct connection_options.netmiko.extras.key_file in the inventory (a relative path starts at "
+            f"{folder}, the folder of config.yaml), or leave it out to use the ssh-agent and the default keys",
+        )
+    known_files: list[Path] = []
+    if extras.get("system_host_keys"):
+        known_files += [at_home(each) for each in (*config.user_known_hosts, *config.global_known_hosts)]
+    own = path("alt_key_file")
+    if own is not None and extras.get("alt_host_keys", True):
+        known_files.insert(0, own)
+    try:
+        known = read_known_hosts(known_files)
+    except OSError as error:
+        raise RemoteError(
+            f"known_hosts cannot be read: {error.strerror}",
+            where=str(error.filename),
+            remedy="correct its owner and mode",
+        ) from error
+    for line in known.damaged:
+        _tell(line.where, line.why)
+    login = Login(
+        user=config.user,
+        first=(key_file,) if key_file else (),
+        others=tuple(at_home(each) for each in config.identities) if extras.get("use_keys") else (),
+        certificates=tuple(at_home(each) for each in config.certificates),
+        agent=config.agent if extras.get("allow_agent") else "none",
+        identities_only=config.identities_only,
+        given=extras.get("pkey"),
+        password=password,
+        passphrase=str(extras.get("passphrase") or ""),
+    )
+    return Way(
+        config=config,
+        login=login,
+        known=known,
+        known_files=tuple(known_files),
+        strict=bool(extras.get("ssh_strict")),
+        patience=float(configuration.user_defined.get("connect_timeout") or CONNECT_TIMEOUT),
+        socket_given=extras.get("sock"),
+        limits=extras,
+    )
+
+
+@functools.cache
+def _tell(where: str, why: str) -> None:
+    # Once, not for every host.
+    log.warning("%s is left out, as it cannot be read: %s", where, why)
+
+
+def _named(configuration: Config) -> Path | None:
+    """The file that config.yaml or NORNIR_SSH_CONFIG_FILE names; None is what ssh reads by itself."""
+    named = Path(configuration.ssh.config_file).expanduser()
+    return None if named == Path("~/.ssh/config").expanduser() else named.absolute()
+
+
+def _take(plugin: Any, client: paramiko.SSHClient, way: Way, host: str) -> None:
+    """Gives netmiko the client, and leaves the interactive shell for whoever asks netmiko for it.
 
     On a Pi, a terminal and a login shell with its profile take longer than what is asked. Nor does it matter then what
     prompt or login message there is.
     """
-    client = connection._build_ssh_client()
-    try:
-        client.connect(**connection._connect_params_dict())
-    except BaseException:
-        client.close()
-        raise
+    connection = plugin.connection
     connection.remote_conn_pre = client
-    client.get_transport().set_keepalive(connection.keepalive)
     connection.channel = LateShell(connection, connection.cleanup)
     connection.cleanup = _nothing  # on closing, it would write "exit" to a shell that was never there
+    if way.socket_given is not None:
+        return
+    more: list[paramiko.SSHClient] = []
+    close = connection.paramiko_cleanup
+
+    def another() -> paramiko.SSHClient:
+        more.append(dial(way, host))
+        return more[-1]
+
+    def close_all() -> None:
+        for each in more:
+            each.close()
+        close()
+
+    connection.paramiko_cleanup = close_all
+    plugin.etcdfleet_another = another
 
 
 class LateShell:
@@ -123,89 +210,3 @@ class LateShell:
 
 def _nothing(*_: object, **__: object) -> None:
     pass
-
-
-def _tune(transport: paramiko.Transport | None) -> None:
-    """Sets the connection's socket up for short questions and for hosts that vanish.
-
-    Nagle's algorithm would hold each small packet back until the host has confirmed the one before, up to 40 ms. And
-    when a host is gone, the kernel alone would try for a quarter of an hour; what makes it notice are the keepalives,
-    which are sent also while a command says nothing for minutes.
-    """
-    if transport is None or not isinstance(transport.sock, socket.socket):
-        return  # a jump host's connection is ssh's own affair
-    transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    option = getattr(socket, "TCP_USER_TIMEOUT", None)  # Linux's
-    if option is not None:
-        transport.sock.setsockopt(socket.IPPROTO_TCP, option, SILENCE_SECONDS * 1000)
-
-
-def _from_ssh_config(name: str, user: str, extras: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """What ``~/.ssh/config`` says and netmiko would not take from it: the user and the identity file."""
-    path = Path(extras.get("ssh_config_file") or "~/.ssh/config").expanduser()
-    if not path.is_file():
-        if extras.get("ssh_config_file") is not None:
-            extras = {**extras, "ssh_config_file": None}
-        return user or os.environ.get("USER", "root"), extras
-    import paramiko
-
-    entry = paramiko.SSHConfig.from_path(str(path)).lookup(name)
-    extras = {**extras, "ssh_config_file": str(path)}
-    identities = [p for p in map(os.path.expanduser, entry.get("identityfile", [])) if os.path.isfile(p)]  # noqa: PTH113
-    if identities and not extras.get("key_file"):
-        extras["key_file"] = identities[0]
-    return user or entry.get("user", os.environ.get("USER", "root")), extras
-
-
-def _explain(error: Exception, host: Host, name: str, port: int, user: str, extras: Mapping[str, Any]) -> RemoteError:
-    """Turns what netmiko, paramiko or the socket said into a sentence and a remedy."""
-    import paramiko
-
-    causes: list[BaseException] = [error]
-    while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None and cause not in causes:
-        causes.append(cause)
-    text = " ".join(str(cause) for cause in causes)
-    where = f"{host.name} ({name}:{port})"
-    known = str(extras.get("alt_key_file") or "~/.ssh/known_hosts")
-    target = name if port == 22 else f"[{name}]:{port}"
-    if any(isinstance(cause, paramiko.BadHostKeyException) for cause in causes) or "does not match" in text:
-        return RemoteError(
-            "the host's SSH key is not the one in known_hosts: another machine answers, or the host was set up anew",
-            where=where,
-            remedy=f"if you know why it changed: ssh-keygen -f {known} -R '{target}', then accept the new key: "
-            f"ssh-keyscan -p {port} {name} >> {known}",
-        )
-    if "not found in known_hosts" in text:
-        return RemoteError(
-            "the host's SSH key is unknown",
-            where=where,
-            remedy="compare its fingerprint with the one shown at the host, then accept it: "
-            f"ssh-keyscan -p {port} {name} >> {known}",
-        )
-    if any(isinstance(cause, paramiko.AuthenticationException) for cause in causes) or "Authentication" in text:
-        # The same user and key as here: with others, ssh would answer another question.
-        login = ["ssh", "-p", str(port), "-l", user, *(("-i", key) if (key := extras.get("key_file")) else ()), name]
-        return RemoteError(
-            f"SSH login refused for user {user}",
-            where=where,
-            remedy="check the user name and the key (inventory: username, connection_options.netmiko.extras.key_file; "
-            f"or the ssh-agent), and try: {shlex.join(login)} true",
-        )
-    if any(isinstance(cause, socket.gaierror) for cause in causes) or "DNS failure" in text:
-        return RemoteError(
-            "its name does not resolve", where=where, remedy="correct `hostname` in the inventory or DNS"
-        )
-    if "No existing session" in text or "Error reading SSH protocol banner" in text:
-        return RemoteError(
-            "it answers, and SSH comes no further: the host is overloaded, or what answers is no sshd",
-            where=where,
-            remedy="look at its load and its memory, and try: "
-            f"ssh -p {port} {name} true; to go on without it: --limit '!{host.name}'",
-        )
-    plain = next((str(c) for c in causes if isinstance(c, OSError) and not isinstance(c, socket.gaierror)), text)
-    return RemoteError(
-        f"cannot be reached by SSH: {plain.strip().splitlines()[0] if plain.strip() else type(error).__name__}",
-        where=where,
-        remedy="check power and network of the host, and that sshd runs there; to go on without it: "
-        f"--limit '!{host.name}'",
-    )

@@ -16,7 +16,6 @@ NARROWEST = 44
 """Columns; narrower terminals get lines that wrap by themselves."""
 _LEVELS: Mapping[Level, tuple[str, str]] = {
     Level.BROKEN: ("BROKEN", "bold red"),
-    Level.UNKNOWN: ("unknown", "bold red"),
     Level.WRONG: ("wrong", "yellow"),
     Level.SOON: ("soon", "cyan"),
 }

@@ -8,12 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml.nodes import MappingNode, Node
+import yaml
 
 from etcdfleet.errors import UsageError
 from etcdfleet.settings.problems import Problem, SettingsError, did_you_mean, in_file_order
-from etcdfleet.settings.sources import InventoryFiles
-from etcdfleet.settings.yamlfile import SyntaxProblemError, compose, is_null, pairs, shown, unfit, values
+from etcdfleet.settings.sources import InventoryFiles, SyntaxProblemError, compose, is_null, pairs, shown
 
 _CONFIG_KEYS: Mapping[str, tuple[str, ...] | None] = {
     "inventory": ("plugin", "options", "transform_function", "transform_function_options"),
@@ -25,6 +24,8 @@ _CONFIG_KEYS: Mapping[str, tuple[str, ...] | None] = {
 }
 _SIMPLE_OPTIONS = {"host_file": "hosts.yaml", "group_file": "groups.yaml", "defaults_file": "defaults.yaml"}
 SIMPLE = "SimpleInventory"
+FOLDER_KEY = "config_folder"
+"""Where ``user_defined`` has the folder of config.yaml, for relative paths in the inventory."""
 
 
 def read_config(path: Path) -> tuple[dict[str, Any], list[Problem]]:
@@ -50,16 +51,13 @@ def read_config(path: Path) -> tuple[dict[str, Any], list[Problem]]:
     warnings: list[Problem] = []
     if node is None or is_null(node):
         return {}, warnings
-    if not isinstance(node, MappingNode):
+    if not isinstance(node, yaml.MappingNode):
         what = "holds a list or a single value where a mapping is needed"
         raise SettingsError([Problem(shown(path), "", "", what, f"sections are {', '.join(_CONFIG_KEYS)}")])
-    mistakes += [
-        Problem(f"{shown(path)}:{one.line}", "", ".".join(one.path), one.what, one.remedy) for one in unfit(node, 1)
-    ]
-    if mistakes:
-        raise SettingsError(mistakes)
     _check_config_keys(path, node, mistakes)
-    config = values(node)
+    if any(problem.what == "is written twice" for problem in mistakes):
+        raise SettingsError(in_file_order(mistakes))
+    config = load_yaml(path)
     core = config.get("core")
     if isinstance(core, Mapping) and core.get("raise_on_error"):
         what = "would end a run at the first host that fails, and hide the results of the others"
@@ -73,9 +71,11 @@ def read_config(path: Path) -> tuple[dict[str, Any], list[Problem]]:
     return {key: value for key, value in config.items() if value is not None}, warnings
 
 
-def _check_config_keys(path: Path, node: MappingNode, mistakes: list[Problem]) -> None:
-    def check(here: MappingNode, prefix: str, allowed: tuple[str, ...]) -> dict[str, tuple[int, Node]]:
-        found = pairs(here)
+def _check_config_keys(path: Path, node: yaml.MappingNode, mistakes: list[Problem]) -> None:
+    def check(here: yaml.MappingNode, prefix: str, allowed: tuple[str, ...]) -> dict[str, tuple[int, yaml.Node]]:
+        found, twice = pairs(here)
+        for line, key in twice:
+            mistakes.append(Problem(f"{shown(path)}:{line}", "", prefix + key, "is written twice", "remove one"))
         for key, (line, _) in found.items():
             if key not in allowed:
                 what = f"unknown key {key}{did_you_mean(key, allowed)}"
@@ -87,7 +87,7 @@ def _check_config_keys(path: Path, node: MappingNode, mistakes: list[Problem]) -
         allowed = _CONFIG_KEYS.get(section)
         if allowed is None or is_null(value):
             continue
-        if not isinstance(value, MappingNode):
+        if not isinstance(value, yaml.MappingNode):
             remedy = f"write keys below it: {', '.join(allowed)}"
             mistakes.append(Problem(f"{shown(path)}:{line}", "", section, "must be a mapping", remedy))
             continue
@@ -100,11 +100,21 @@ def _check_config_keys(path: Path, node: MappingNode, mistakes: list[Problem]) -
             known = ("num_workers",)
         if "options" in found and not is_null(found["options"][1]):
             options_line, options = found["options"]
-            if not isinstance(options, MappingNode):
+            if not isinstance(options, yaml.MappingNode):
                 where = f"{shown(path)}:{options_line}"
                 mistakes.append(Problem(where, "", f"{section}.options", "must be a mapping", "see docs/settings.md"))
             elif known:
                 check(options, f"{section}.options.", known)
+
+
+def load_yaml(path: Path, *, lenient: bool = False) -> dict[str, Any]:
+    """The values of a YAML file, read as Nornir reads them (YAML 1.2: ``yes`` is text, not true)."""
+    from ruamel.yaml import YAML
+
+    reader = YAML(typ="safe")
+    reader.allow_duplicate_keys = lenient
+    loaded = reader.load(path.read_text(encoding="utf-8"))
+    return dict(loaded) if isinstance(loaded, Mapping) else {}
 
 
 def _environment_options(section: str) -> dict[str, Any]:
@@ -148,13 +158,7 @@ def inventory_arguments(config: Mapping[str, Any], config_file: Path) -> tuple[d
         options[option] = str(path)
         files.append(None if optional and not path.exists() else path)
     hosts, groups, defaults = files
-    encoding = options.get("encoding", "utf-8")
-    try:
-        "".encode(encoding)
-    except (LookupError, TypeError) as error:
-        key, what = "inventory.options.encoding", f"{encoding!r} is none that Python knows"
-        raise SettingsError([Problem(shown(config_file), "", key, what, "write utf-8, or remove it")]) from error
-    found = InventoryFiles(hosts, groups, defaults, config_file.parent, encoding)
+    found = InventoryFiles(hosts, groups, defaults, config_file.parent)
     return {**given, "plugin": plugin, "options": options}, found
 
 
@@ -176,7 +180,16 @@ def runner_arguments(config: Mapping[str, Any], forks: int | None) -> dict[str, 
     return {"plugin": plugin, "options": options}
 
 
-def ssh_arguments(config: Mapping[str, Any], base: Path) -> dict[str, Any]:
-    """What Nornir is told about OpenSSH's configuration file."""
+def ssh_arguments(config: Mapping[str, Any], config_file: Path) -> dict[str, Any]:
+    """What Nornir is told about OpenSSH's configuration file. Raises SettingsError when a named one is not there."""
     given = (config.get("ssh") or {}).get("config_file")
-    return {"config_file": str((base / Path(str(given)).expanduser()).absolute())} if given else {}
+    named, key, where = given, "ssh.config_file", shown(config_file)
+    if not given:
+        named, key, where = os.environ.get("NORNIR_SSH_CONFIG_FILE"), "", "NORNIR_SSH_CONFIG_FILE"
+    if not named:
+        return {}
+    path = ((config_file.parent if given else Path.cwd()) / Path(str(named)).expanduser()).absolute()
+    if not path.is_file():
+        remedy = "correct the path, or remove it: ~/.ssh/config is read without it"
+        raise SettingsError([Problem(where, "", key, f"there is no file {path}", remedy)])
+    return {"config_file": str(path)}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SESSION_LABS = ("lab", "sight")
 """Fixtures that bring up a lab for all files that use it; a file may have a ``lab`` of its own instead."""
 TOGETHER = {
-    "lab": ("test_cis", "test_deploy", "test_failures", "test_keys", "test_lab", "test_matrix"),
+    "lab": ("test_cis", "test_deploy", "test_failures", "test_keys", "test_lab", "test_logins", "test_matrix"),
     "sight": ("test_bench", "test_preflight", "test_revoke", "test_scripts", "test_status", "test_verify"),
     # Two labs of one topology have the same names of hosts.
     "trust": ("test_ca_change", "test_rotate", "test_trust"),

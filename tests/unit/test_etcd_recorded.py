@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from etcdfleet.errors import VerificationError
-from etcdfleet.etcd.checks import Finding
-from etcdfleet.etcd.cluster_checks import ClusterAnswers, cluster_checks
+from etcdfleet.etcd.checks import Finding, verify
 from etcdfleet.etcd.ids import static_ids
 from etcdfleet.etcd.view import (
     ExpectedMember,
@@ -249,14 +248,15 @@ def test_by_host_ignores_the_scheme() -> None:
 
 
 def findings(version: str, members: str, status: str, health: str, hashes: str, **more: Any) -> dict[str, Finding]:
-    answers = ClusterAnswers(
+    found = verify(
+        expected(version),
         parse_member_list(*said(version, members)),
         parse_status(*said(version, status)),
         parse_health(*said(version, health)),
         parse_hashkv(*said(version, hashes)),
-        unanswered(said(version, status)[1]),
+        unanswered=unanswered(said(version, status)[1]),
+        **more,
     )
-    found = cluster_checks(expected(version), answers, **more)
     return {finding.check: finding for finding in found}
 
 
@@ -268,17 +268,7 @@ def test_a_healthy_cluster_passes(version: str) -> None:
     found = findings(version, *HEALTHY)
     assert [check for check, finding in found.items() if not finding.ok] == []
     assert list(found) == [
-        *(
-            "members answer",
-            "member list",
-            "health",
-            "one cluster",
-            "one leader",
-            "one term",
-            "applied",
-            "alarms",
-            "equal data",
-        ),
+        *("member list", "health", "one cluster", "one leader", "one term", "applied", "alarms", "equal data"),
         "database size",
     ]
 
@@ -287,11 +277,11 @@ def test_a_healthy_cluster_passes(version: str) -> None:
 @pytest.mark.parametrize(
     ("records", "bad", "evidence"),
     [
-        (("members-two", *HEALTHY[1:]), {"member list"}, "c has never joined its cluster"),
+        (("members-two", *HEALTHY[1:]), {"member list"}, "c has never started"),
         (("members-learner", *HEALTHY[1:]), {"member list"}, "(unnamed)"),
         (
             ("members-three", "status-down", "health-down", "hashkv-down"),
-            {"members answer"},
+            {"health", "one cluster", "one leader", "one term", "applied", "equal data"},
             "connection refused",
         ),
     ],

@@ -151,6 +151,7 @@ def test_a_plugin_that_fails_is_said_with_the_variables_that_count(
 
 def test_variables_count_where_the_file_is_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     InventoryPluginRegister.register("Registry", Registry)
+    (tmp_path / "ssh_config").write_text("")
     for name, value in {
         "INVENTORY_PLUGIN": "Registry",
         "INVENTORY_OPTIONS": "{'site': 'env-'}",
@@ -320,3 +321,17 @@ def test_connection_plugins_are_loaded_when_they_are_used(tmp_path: Path) -> Non
     code = textwrap.dedent(LATE).format(config=str(write_inventory(tmp_path)))
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.stdout.split(), done.stderr) == (["False", "Netmiko"], "")
+
+
+@pytest.mark.parametrize(("content", "variable"), [("ssh: {config_file: no/such}", None), ("", "no/such")])
+def test_a_named_ssh_configuration_that_is_not_there_is_a_mistake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, variable: str | None
+) -> None:
+    if variable:
+        monkeypatch.setenv("NORNIR_SSH_CONFIG_FILE", variable)
+        monkeypatch.chdir(tmp_path)
+    InventoryPluginRegister.register("Registry", Registry)
+    with pytest.raises(SettingsError, match="there is no file") as caught:
+        open_nornir(config_of(tmp_path, f"inventory: {{plugin: Registry}}\n{content}"))
+    assert str(tmp_path / "no" / "such") in str(caught.value)
+    assert ("NORNIR_SSH_CONFIG_FILE" if variable else "ssh.config_file") in str(caught.value)
