@@ -149,10 +149,16 @@ def _two_lives(states: Sequence[MemberState]) -> Refuse | None:
     Raft cannot tell them apart: a log of a first start passes for one that has caught up (see rule 2), and an old,
     longer one makes its member leader, which undoes the restore on the others without an error (measured with 3.4.23).
     Members that run together already are judged by what they hold (`etcdfleet.etcd.equal`).
+
+    Whoever joined, or whose log does not tell how it began, may have got its data from the restored ones, but only if
+    one of these has run under a leader since the restore.
     """
     seen = [(state, state.data) for state in states if state.seen and state.data]
     restored = [state for state, data in seen if data.birth == "restore"]
-    others = [(state, data) for state, data in seen if data.birth == "bootstrap"]
+    led = any(data.was_led(len(states)) for _, data in seen if data.birth == "restore")
+    others = [
+        (state, data) for state, data in seen if data.birth == "bootstrap" or (data.birth != "restore" and not led)
+    ]
     if not others or not restored or all(state.answering for state in (*restored, *(state for state, _ in others))):
         return None
     hollow = [state for state, data in others if not data.has_past(len(states))]

@@ -63,7 +63,14 @@ class DataIds:
         False only when the log provably ends with the bootstrap entries, with no snapshot: then this member has never
         taken part in a quorum. Unknown counts as True.
         """
-        return self.snapshot or self.last_index > members or not self.complete
+        return self.snapshot or self.was_led(members)
+
+    def was_led(self, members: int) -> bool:
+        """Whether this member may have followed an elected leader since its log began, with so many initial members.
+
+        False only when the log provably ends with the entries that a bootstrap or a restore writes. Unknown is True.
+        """
+        return self.last_index > members or not self.complete
 
 
 def read_ids(head: bytes, *, first: bool = True) -> DataIds:

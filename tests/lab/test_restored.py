@@ -207,6 +207,27 @@ def test_a_log_of_a_first_start_beside_restored_data_is_refused_and_the_remedy_h
     assert_whole(deployed, cluster)
 
 
+def test_data_from_before_the_restore_are_refused_and_the_remedy_helps(deployed: LabHandle) -> None:
+    """All markers are left, as by a person who did without docs/hosts.md; the third host keeps its old data."""
+    cluster = CLUSTERS[0]
+    first, second, third = members(deployed, cluster)
+    for host in (first, second, third):
+        output(deployed, host, service(host, "stop"))
+    for host in (first, second):
+        output(deployed, host, "rm -rf /root/before; mv /var/lib/etcd/member /root/before")
+        restore(deployed, host, cluster, cluster)
+    block = protection(deploy(deployed, "--cluster", cluster), cluster)
+    assert f"{third}: data from before the restore" in block.what
+    assert f"on {third}, stop etcd and move member/ out of the data directory" in block.remedy
+    assert f"remove /etc/etcd/cluster.json there and on {first}, {second}; then run again" in block.remedy
+    output(deployed, third, "rm -rf /root/before; mv /var/lib/etcd/member /root/before")
+    for host in (first, second, third):
+        output(deployed, host, "rm /etc/etcd/cluster.json")
+    outcome = deploy(deployed, "--cluster", cluster)
+    assert outcome.exit_code == 0, outcome.text
+    assert_whole(deployed, cluster)
+
+
 def start_alone(handle: LabHandle, host: str) -> None:
     """Start etcd on one host until its log is there; without the others it does not become ready."""
     begin = "systemctl start --no-block etcd" if host.startswith("r-deb") else "rc-service -q etcd start"

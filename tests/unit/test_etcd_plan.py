@@ -51,6 +51,11 @@ def restored(name: str, **more: Any) -> MemberState:
     return empty(name, **{"data": data(name, led=False, snapshot=True, birth="restore"), **more})
 
 
+def ran(name: str) -> DataIds:
+    """The data of a restored member that has run with others since."""
+    return data(name, snapshot=True, birth="restore")
+
+
 def off(name: str, **more: Any) -> MemberState:
     return empty(name, **{"seen": False, "ready": False, **more})
 
@@ -297,8 +302,24 @@ CASES: dict[str, tuple[Plan, Any]] = {
         ("the data differ", "a"),
     ),
     "restored long ago, and one has joined since; a power cut": (
-        plan(*(restored(n, established=MARKER) for n in "ab"), stopped("c", data=data("c", birth="join"))),
+        plan(*(stopped(n, data=ran(n)) for n in "ab"), stopped("c", data=data("c", birth="join"))),
         Rolling((), NAMES),
+    ),
+    "restored long ago, one was off all the time, and one has joined since": (
+        plan(stopped("a", data=ran("a")), restored("b"), stopped("c", data=data("c", birth="join"))),
+        Rolling((), NAMES),
+    ),
+    "restored and not started yet: whoever joined did so before": (
+        plan(*(restored(n, established=MARKER) for n in "ab"), stopped("c", data=data("c", birth="join"))),
+        ("data from before the restore", "c"),
+    ),
+    "restored and not started yet, one with a log whose begin is gone": (
+        plan(*(restored(n, established=MARKER) for n in "ab"), stopped("c", data=data("c", birth="", snapshot=True))),
+        ("data from before the restore", "c"),
+    ),
+    "restored ones wait for the third, which has joined before": (
+        plan(*(restored(n, running=True) for n in "ab"), stopped("c", data=data("c", birth="join"))),
+        ("data from before the restore", "c"),
     ),
     "restored so long ago that nothing tells it any more": (
         plan(*(stopped(n, data=data(n, snapshot=True, birth="")) for n in "ab"), stopped("c")),

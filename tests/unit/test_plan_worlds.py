@@ -19,9 +19,10 @@ from etcdfleet.etcd.start_model import Bootstrap, Join, MemberState, Nothing, Pl
 from etcdfleet.etcd.view import EndpointStatus, ExpectedMember, Member, MemberList
 from etcdfleet.etcd.wal import DataIds
 
-Disk = Literal["empty", "hollow", "data", "restored", "joined"]
-DISKS: tuple[Disk, ...] = ("empty", "hollow", "data", "restored", "joined")
-VALUABLE: tuple[Disk, ...] = ("data", "restored", "joined")
+Disk = Literal["empty", "hollow", "data", "restored", "led", "joined"]
+DISKS: tuple[Disk, ...] = ("empty", "hollow", "data", "restored", "led", "joined")
+VALUABLE: tuple[Disk, ...] = ("data", "restored", "led", "joined")
+RESTORED: tuple[Disk, ...] = ("restored", "led")
 ROUNDS = 4
 
 
@@ -30,7 +31,8 @@ class Host:
     """What is true of a host, and whether a run sees it, has chosen it, and finds it ready.
 
     ``disk``: hollow is the log of a first start that never came to a quorum; data the log of a working cluster since
-    its first start; restored what `snapshot restore` made; joined what a member got from the others.
+    its first start; restored what `snapshot restore` made, led the same once it has run with others; joined what a
+    member got from the others.
     """
 
     name: str
@@ -93,7 +95,7 @@ def visible(world: World, *, listed: bool) -> tuple[list[MemberState], MemberLis
         ids.cluster_id,
         tuple(Member(ids.members[m.name], m.name, (m.peer_url,), (m.client_url,)) for m in expected),
     )
-    started = {host.name for host in world if host.disk in ("data", "joined") or host.serves}
+    started = {host.name for host in world if host.disk in ("data", "led", "joined") or host.serves}
     for host in world:
         answering = host.seen and host.serves
         states.append(
@@ -129,7 +131,7 @@ def revision_of(host: Host, world: World) -> int:
     kinds = {other.disk for other in world if other.serves}
     if host.disk == "hollow":
         return 1 if kinds & set(VALUABLE) else 5
-    return 8 if host.disk == "data" and "restored" in kinds else 5
+    return 8 if host.disk == "data" and kinds & set(RESTORED) else 5
 
 
 def expectations(world: World) -> list[ExpectedMember]:
@@ -143,6 +145,7 @@ def data_of(host: Host, member: int, cluster: int, size: int) -> DataIds | None:
         "hollow": replace(made, birth="bootstrap"),
         "data": replace(made, last_index=size + 9, birth="bootstrap"),
         "restored": replace(made, snapshot=True, birth="restore"),
+        "led": replace(made, last_index=size + 9, snapshot=True, birth="restore"),
         "joined": replace(made, last_index=size + 9, birth="join"),
     }[host.disk]
 
@@ -190,11 +193,19 @@ def carried_out(world: World, plan: Plan) -> World:
     return world
 
 
+def aged(world: World) -> World:
+    """Once they have a leader, restored members have a log of their own."""
+    if not leads(world):
+        return world
+    return tuple(replace(host, disk="led") if host.disk == "restored" and host.serves else host for host in world)
+
+
 def mixed(world: World) -> None:
     """What may run together. What could not be seen could not be decided on."""
     together = [host for host in world if host.seen and host.serves]
     kinds = {host.disk for host in together}
-    assert not ("restored" in kinds and kinds & {"hollow", "data"}), "two lives under the same ids"
+    assert not (kinds & set(RESTORED) and kinds & {"hollow", "data"}), "two lives under the same ids"
+    assert not ("restored" in kinds and "led" not in kinds and "joined" in kinds), "it joined before the restore"
     hollow = sum(host.disk == "hollow" for host in together)
     assert not (hollow >= quorum(world) and kinds & set(VALUABLE)), "those without data overrule the one that has them"
 
@@ -218,7 +229,7 @@ def test_no_plan_loses_data(world: World, listed: bool) -> None:
             assert host.name not in touched or (host.seen and host.chosen and host.ready)
         if isinstance(plan, Nothing):
             return
-        world = carried_out(world, plan)
+        world = aged(carried_out(world, plan))
     # A hollow log becomes data as soon as there is a leader.
 
 
