@@ -142,13 +142,25 @@ def run_runbook(
     except UsageError as error:
         from etcdfleet.report.terminal import refuse
 
-        return refuse(name, error, options, REDACTOR)
+        return _noted(name, refuse(name, error, options, REDACTOR), options)
     except KeyboardInterrupt:
         return 130
     except Exception as error:
         from etcdfleet.report.terminal import broke
 
-        return broke(name, error, options, REDACTOR)
+        return _noted(name, broke(name, error, options, REDACTOR), options)
+
+
+def _noted(name: str, code: int, options: Options) -> int:
+    """The exit code of a run that could not begin, after it was put where monitoring looks, if that was asked for."""
+    from etcdfleet.report.metrics import OPTION, write_refusal
+
+    if path := options.extra.get(OPTION):
+        try:
+            write_refusal(path, name, code)
+        except UsageError as error:
+            print(f"{name}: {error}", file=sys.stderr)
+    return code
 
 
 def _run(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,10 +18,14 @@ if TYPE_CHECKING:
 _HELP = {
     "etcdfleet_certificate_not_after_seconds": "When the certificate on the host ends, in seconds since 1970.",
     "etcdfleet_host_failed": "1 if the last run failed on the host, else 0.",
-    "etcdfleet_run_exit_code": "Exit code of the last run: 0 well, 1 failed, 3 stopped to protect a cluster.",
+    "etcdfleet_run_exit_code": "Exit code of the last run: 0 well, 1 failed, 2 wrong use, 3 stopped for safety.",
     "etcdfleet_run_finished_seconds": "When the last run ended, in seconds since 1970.",
     "etcdfleet_run_changed_hosts": "Hosts that the last run changed.",
 }
+NAMES = tuple(_HELP)
+"""The names of all metrics."""
+OPTION = "textfile"
+"""The option of a runbook that names the file."""
 
 
 def metrics(record: RunRecord) -> str:
@@ -45,6 +49,27 @@ def metrics(record: RunRecord) -> str:
             )
         ],
     }
+    return _text(found)
+
+
+def metrics_of_refusal(runbook: str, code: int, before: str) -> str:
+    """The metrics of a run that could not begin: its exit code and when; and what ``before``, the file of the last run,
+    says of hosts and their certificates, which are as they were."""
+    run = {"runbook": runbook}
+    kept = {name: [line for line in before.splitlines() if line.startswith(f"{name}{{")] for name in _HELP}
+    return _text(
+        kept
+        | {
+            "etcdfleet_run_exit_code": [_line("etcdfleet_run_exit_code", run, code)],
+            "etcdfleet_run_finished_seconds": [
+                _line("etcdfleet_run_finished_seconds", run, int(datetime.now(UTC).timestamp()))
+            ],
+            "etcdfleet_run_changed_hosts": [_line("etcdfleet_run_changed_hosts", run, 0)],
+        }
+    )
+
+
+def _text(found: Mapping[str, Sequence[str]]) -> str:
     lines: list[str] = []
     for name, samples in found.items():
         if samples:
@@ -57,8 +82,21 @@ def write_metrics(path: Path, record: RunRecord) -> None:
 
     Raises UsageError when the file cannot be written.
     """
+    _write(path, metrics(record))
+
+
+def write_refusal(path: Path, runbook: str, code: int) -> None:
+    """Writes the metrics of a run that could not begin. Raises UsageError as `write_metrics`."""
     try:
-        write_whole(path, metrics(record), 0o644)  # the collector is another user
+        before = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        before = ""
+    _write(path, metrics_of_refusal(runbook, code, before))
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        write_whole(path, text, 0o644)  # the collector is another user
     except OSError as error:
         raise UsageError(
             f"the metrics cannot be written: {error.strerror or error}",

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from etcdfleet.errors import RemoteError, UsageError
-from etcdfleet.report.metrics import metrics, write_metrics
+from etcdfleet.report.metrics import metrics, write_metrics, write_refusal
 from etcdfleet.report.model import RunRecord
 from tests.unit.fake_run import nornir_of, raises, recorder_of, step
 
@@ -50,6 +52,37 @@ def test_the_file_is_replaced_whole_and_readable_for_the_collector(tmp_path: Pat
     assert path.read_text().startswith("# HELP etcdfleet_certificate_not_after_seconds")
     assert path.stat().st_mode & 0o777 == 0o644
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_run_that_cannot_begin_leaves_its_code_and_what_is_known_of_hosts(tmp_path: Path) -> None:
+    path = tmp_path / "etcdfleet.prom"
+    write_metrics(path, recorded())
+    write_refusal(path, "deploy", 2)
+    lines = path.read_text().splitlines()
+    assert 'etcdfleet_run_exit_code{runbook="deploy"} 2' in lines
+    assert 'etcdfleet_run_changed_hosts{runbook="deploy"} 0' in lines
+    kept = ("etcdfleet_certificate_not_after_seconds", "etcdfleet_host_failed")
+    assert {line for line in lines if line.startswith(kept)} == {
+        line for line in metrics(recorded()).splitlines() if line.startswith(kept)
+    }
+    (tmp_path / "new.prom").unlink(missing_ok=True)
+    write_refusal(tmp_path / "new.prom", "deploy", 2)
+    assert 'etcdfleet_run_exit_code{runbook="deploy"} 2' in (tmp_path / "new.prom").read_text()
+
+
+def test_a_mistake_in_the_inventory_reaches_the_metrics(tmp_path: Path) -> None:
+    """As the timer runs it: the settings are wrong, so nothing is run, and monitoring must hear of it."""
+    path = tmp_path / "etcdfleet.prom"
+    ran = subprocess.run(
+        [sys.executable, "runbooks/rotate_certs.py", "--config", str(tmp_path / "no.yaml"), "--textfile", str(path)],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.returncode == 2, ran.stderr
+    assert 'etcdfleet_run_exit_code{runbook="rotate_certs"} 2' in path.read_text()
 
 
 def test_a_folder_that_is_missing_is_named(tmp_path: Path) -> None:
