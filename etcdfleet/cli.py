@@ -247,7 +247,12 @@ def _chosen(nornir: Nornir, fleet: Fleet, options: Options) -> list[Any]:
         if name in fleet.hosts
     }
     return [
-        HostInfo(name, labels[name].cluster, fleet.hosts[name].hostname)
+        HostInfo(
+            name,
+            labels[name].cluster,
+            fleet.hosts[name].hostname,
+            (fleet.hosts[name].member.fqdn, fleet.hosts[name].member.address),
+        )
         for name in select(labels, options.limit, options.clusters)
     ]
 

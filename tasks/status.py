@@ -53,7 +53,9 @@ def look(
         seen_now, answers = site.look_with(asked, without=NOT_NEEDED, timeout=min(site.remote.timeout, HOST_SECONDS))
     except RemoteError as error:
         let_go(task)
-        seen[task.host.name] = MemberView(task.host.name, expected, error.what, error.remedy)
+        seen[task.host.name] = MemberView(
+            task.host.name, expected, error.what, error.remedy, also=(settings.hostname, settings.member.address)
+        )
         if not tolerant:
             raise
         return Result(task.host, result=StepOutcome(error.what))

@@ -50,7 +50,8 @@ def overview(
     for view in views:
         concerns += host_concerns(view, within_days, cluster_lives=lives)
     leader = _named(leader_id, views, members) if leader_id else ""
-    return ClusterOverview(name, tuple(views), margin, can_lose, leader, term, together(concerns))
+    names = {view.host: (view.host, *view.also) for view in views}
+    return ClusterOverview(name, tuple(views), margin, can_lose, leader, term, together(concerns, names))
 
 
 def _member_list(views: Sequence[MemberView]) -> MemberList | None:

@@ -103,7 +103,8 @@ class Machine:
 class MemberView:
     """One host, as it was seen: not at all (then ``problem`` says why), or as a machine with an etcd that may answer.
 
-    ``silent`` is why etcd gave no answer. Sizes are in bytes; ``quota_bytes`` is what the inventory says.
+    ``silent`` is why etcd gave no answer; ``also`` are further names and addresses of the host. Sizes
+    are in bytes; ``quota_bytes`` is what the inventory says.
     """
 
     host: str
@@ -119,6 +120,7 @@ class MemberView:
     clock_tolerance: int = 20
     last_run: LastRun | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    also: tuple[str, ...] = ()
 
     @property
     def down(self) -> bool:

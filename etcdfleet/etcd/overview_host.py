@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
+from etcdfleet.alike import natural
+from etcdfleet.alike import together as alike_texts
 from etcdfleet.certs import Certificate, parse_pem_bundle
 from etcdfleet.certs.authority import CA_DAYS, CA_ENDED
 from etcdfleet.certs.chain import find_path
@@ -251,21 +253,21 @@ def span_text(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:.1f} s"
 
 
-def together(concerns: Iterable[Concern]) -> tuple[Concern, ...]:
-    """The concerns with the hosts of equal sentences joined, worst first and then what comes first."""
-    found: dict[tuple[Level, str, str], list[Concern]] = {}
-    for concern in concerns:
-        found.setdefault((concern.level, concern.what, concern.remedy), []).append(concern)
-    joined = [
-        Concern(
-            level,
-            what,
-            tuple(dict.fromkeys(host for one in same for host in one.hosts)),
-            remedy,
-            min(one.days for one in same),
-        )
-        for (level, what, remedy), same in found.items()
-    ]
+def together(concerns: Iterable[Concern], names: Mapping[str, Sequence[str]]) -> tuple[Concern, ...]:
+    """The concerns with the hosts of equal sentences joined, worst first and then what comes first.
+
+    ``names`` is what each host is called in sentences about it.
+    """
+    by_place = {f"{number}": concern for number, concern in enumerate(concerns)}
+    alike = alike_texts(
+        (place, names.get(one.hosts[0], ()) if len(one.hosts) == 1 else (), one.level, (one.what, one.remedy))
+        for place, one in by_place.items()
+    )
+    joined = []
+    for group in alike:
+        same = [by_place[place] for place in group.places]
+        hosts = natural(dict.fromkeys(host for one in same for host in one.hosts))
+        joined.append(Concern(group.kind, group.texts[0], hosts, group.texts[1], min(one.days for one in same)))
     return tuple(sorted(joined, key=lambda concern: (concern.level, concern.days)))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from etcdfleet.alike import together
 from etcdfleet.report.model import HostRecord
 from etcdfleet.report.words import wrapped
 
@@ -65,15 +66,16 @@ def _count(checks: Sequence[Check]) -> str:
 
 def _failed(hosts: Sequence[HostRecord], width: int) -> Iterator[str]:
     """What failed, in the order of the checks; what several hosts say alike is said once."""
-    by_text: dict[tuple[str, str, str, str], list[str]] = {}
-    for host in hosts:
-        for check in _checks(host):
-            if check["status"] == "failed":
-                key = (check["check"], check["evidence"], check["cause"], check["remedy"])
-                by_text.setdefault(key, []).append(host.name)
-    for (name, evidence, cause, remedy), names in by_text.items():
+    said = together(
+        (host.name, host.info.names, check["check"], (check["evidence"], check["cause"], check["remedy"]))
+        for host in hosts
+        for check in _checks(host)
+        if check["status"] == "failed"
+    )
+    for one in said:
+        evidence, cause, remedy = one.texts
         yield ""
-        yield f"  FAILED  {name}  ({', '.join(names)})"
+        yield f"  FAILED  {one.kind}  ({', '.join(one.places)})"
         for label, text in (("seen", evidence), ("cause", cause), ("remedy", remedy)):
             if text:
                 yield _hanging(f"    {label:<8}{text}", 12, width)

@@ -55,11 +55,18 @@ class Step:
 
 @dataclass(frozen=True)
 class HostInfo:
-    """A host that takes part in a run."""
+    """A host that takes part in a run. ``also`` are further names of it, by which equal failures are told; they are not
+    in the report."""
 
     name: str
     cluster: str
     address: str
+    also: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All that it is called in texts."""
+        return (self.name, self.address, *self.also)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from etcdfleet.report import words
 from etcdfleet.report.expiry import Expiries, expiries
 from etcdfleet.report.load import record_of
 from etcdfleet.report.model import ExitCode, Failure, HostRecord, RunRecord, RunStatus, Status, StepRecord
-from etcdfleet.report.table import closing_line, skipped_everywhere
+from etcdfleet.report.table import closing_line, skipped_everywhere, warnings_of
 from etcdfleet.report.timeline import Lane, Tick, lanes, length, ticks
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ class Page:
     @property
     def warnings(self) -> Sequence[tuple[str, str]]:
         """(places, text), equal texts joined."""
-        return words.by_text((notice.place, notice.text) for notice in self.record.warnings)
+        return warnings_of(self.record)
 
     @property
     def counts(self) -> tuple[tuple[str, int], ...]:

@@ -10,11 +10,11 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from etcdfleet.alike import natural, together
 from etcdfleet.report.model import ExitCode, Failure, HostRecord, RunRecord, Status, StepRecord
 from etcdfleet.report.words import (
     STYLES,
     Marks,
-    by_text,
     expiry_text,
     member_text,
     seconds_text,
@@ -65,7 +65,7 @@ def print_totals(console: Console, record: RunRecord) -> None:
 
 def print_findings(console: Console, record: RunRecord, *, width: int) -> None:
     """Warnings, then every failure as a block, then what the run stopped for."""
-    for place, text in by_text((notice.place, notice.text) for notice in record.warnings):
+    for place, text in warnings_of(record):
         console.print(Text.assemble(("warning  ", "yellow"), wrapped(f"{place}: {text}", width, 9)), soft_wrap=True)
     for hosts, step, failure in alike_failures(record):
         console.print()
@@ -81,19 +81,32 @@ def print_findings(console: Console, record: RunRecord, *, width: int) -> None:
 
 def alike_failures(record: RunRecord) -> list[tuple[tuple[str, ...], str, Failure]]:
     """The failures with their hosts and step. What went wrong in the same words on several hosts is one of them."""
-    found: dict[tuple[str, str, str], list[tuple[str, Failure]]] = {}
-    for host in record.hosts.values():
-        for step in host.steps.values():
-            if step.error:
-                key = (step.name, step.error.what, step.error.remedy)
-                found.setdefault(key, []).append((host.name, step.error))
-    together = []
-    for (step_name, *_), failures in found.items():
-        hosts = tuple(host for host, _ in failures)
-        places = dict.fromkeys(error.where for host, error in failures if error.where and error.where != host)
-        where = ", ".join(places) if len(failures) > 1 else failures[0][1].where
-        together.append((hosts, step_name, replace(failures[0][1], where=where)))
-    return together
+    errors = {
+        (host.name, step.name): step.error
+        for host in record.hosts.values()
+        for step in host.steps.values()
+        if step.error
+    }
+    said = together(
+        (host, record.hosts[host].info.names, step, (error.what, error.remedy))
+        for (host, step), error in errors.items()
+    )
+    found = []
+    for one in said:
+        same = [errors[host, one.kind] for host in one.places]
+        places = [error.where for host, error in zip(one.places, same, strict=True) if error.where not in ("", host)]
+        where = ", ".join(natural(dict.fromkeys(places))) if len(same) > 1 else same[0].where
+        found.append((one.places, one.kind, replace(same[0], what=one.texts[0], remedy=one.texts[1], where=where)))
+    return found
+
+
+def warnings_of(record: RunRecord) -> list[tuple[str, str]]:
+    """The warnings as (places, text), those that are alike joined."""
+    said = together(
+        (notice.place, host.info.names if (host := record.hosts.get(notice.place)) else (), "", (notice.text,))
+        for notice in record.warnings
+    )
+    return [(", ".join(one.places), one.texts[0]) for one in said]
 
 
 def closing_line(record: RunRecord, state: str = "") -> Text:

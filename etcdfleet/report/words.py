@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,11 +110,3 @@ def wrapped(text: str, width: int, indent: int) -> str:
         else:
             lines += textwrap.wrap(line, room, break_long_words=False, break_on_hyphens=False) or [""]
     return ("\n" + " " * indent).join(lines)
-
-
-def by_text(notices: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """(places, text) with the places of equal texts joined, in the order of the texts."""
-    found: dict[str, list[str]] = {}
-    for place, text in notices:
-        found.setdefault(text, []).append(place)
-    return [(", ".join(places), text) for text, places in found.items()]

@@ -45,7 +45,11 @@ def nornir_of(fleet: Mapping[str, str] = FLEET, *, threads: int = 0, check: bool
 def fleet_of(fleet: Mapping[str, str] = FLEET, warnings: Sequence[object] = ()) -> SimpleNamespace:
     """What the command line needs of a Fleet."""
     hosts = {
-        name: SimpleNamespace(cluster=SimpleNamespace(name=cluster), hostname="192.0.2.1")
+        name: SimpleNamespace(
+            cluster=SimpleNamespace(name=cluster),
+            hostname="192.0.2.1",
+            member=SimpleNamespace(fqdn=f"{name}.home.test", address="192.0.2.1"),
+        )
         for name, cluster in fleet.items()
     }
     return SimpleNamespace(hosts=hosts, warnings=tuple(warnings))
