@@ -6,6 +6,7 @@ import shlex
 
 from nornir.core.task import Result, Task
 
+from etcdfleet.etcd.versions import past_its_end
 from etcdfleet.paths import CERTIFICATES, SETS
 from etcdfleet.settings.models import HostSettings
 from etcdfleet.step import StepOutcome
@@ -56,7 +57,9 @@ def install(task: Task) -> Result:
     version = seen.in_force.version
     summary = f"etcd {version} by {site.packages.title}" if version else f"etcd by {site.packages.title}"
     facts = {"version": version} if version else {}
-    outcome = StepOutcome(summary, tuple(changes), facts=facts, restart=bool(due))
+    # Said when it is installed, not in each run: who has it may have no other.
+    old = past_its_end(version) if due and not later else ""
+    outcome = StepOutcome(summary, tuple(changes), (old,) if old else (), facts, restart=bool(due))
     return Result(task.host, result=outcome, changed=bool(changes))
 
 

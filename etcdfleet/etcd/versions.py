@@ -13,6 +13,22 @@ def parse(text: str | None) -> Version | None:
     return (int(found[1]), int(found[2]), int(found[3])) if found else None
 
 
+MAINTAINED_FROM = (3, 5)
+"""The oldest minor version that still gets fixes. etcd maintains the newest two (documentation, "Versioning"), so 3.4
+has had none since 3.6 was released in May 2025. Debian 12 has 3.4."""
+
+
+def past_its_end(version: str | None) -> str:
+    """What to know of a version that gets no fixes any more, and what to do; empty for others, and for none."""
+    known = parse(version)
+    if known is None or known[:2] >= MAINTAINED_FROM:
+        return ""
+    return (
+        f"etcd {known[0]}.{known[1]} gets no fixes any more, of security neither; install.method: archive brings a "
+        "newer one, as does a newer distribution (docs/hosts.md, Another version of etcd)"
+    )
+
+
 def knows_tls_min_version(version: str | None) -> bool:
     """Whether ``tls-min-version`` has an effect in that version; true for one that is not known.
 

@@ -34,10 +34,13 @@ def check_auth(draft: Draft, notes: Notes) -> None:
         notes.mistake(draft, "auth.enabled", what, "set client_tls: true, or leave authentication off")
     if cluster.gateway:
         what = (
-            "the gateway is on together with authentication: what comes through it carries no client certificate, so "
-            "users without a password cannot use it"
+            "the gateway is on together with authentication, and they exclude each other for every client: the gateway "
+            "shows etcd the server's certificate, whose name etcd does not take for a user, so all is refused, a login "
+            "with a password too"
         )
-        notes.mistake(draft, "cluster.gateway", what, "set gateway: false, or leave authentication off")
+        notes.mistake(
+            draft, "cluster.gateway", what, "set gateway: false, or leave authentication off, as Patroni needs it"
+        )
 
 
 def _roles(draft: Draft, auth: AuthSettings, notes: Notes) -> None:

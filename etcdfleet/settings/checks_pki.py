@@ -103,7 +103,7 @@ def _roles(draft: Draft, notes: Notes) -> None:
         missing = [usage for usage in ROLE_USAGES[name] if usage not in role.usages]
         if missing:
             what = f"role {name} needs usage {' and '.join(missing)}: {_ROLE_JOBS[name]}"
-            remedy = f"write usages: [{', '.join(ROLE_USAGES[name])}], and {_allowing(draft.pki, name)} them"
+            remedy = f"write usages: [{', '.join(ROLE_USAGES[name])}], and {_allowing(draft.pki, name, 'them')}"
             notes.mistake(draft, f"{key}.usages", what, remedy)
         if role.ttl <= timedelta(0):
             notes.mistake(draft, f"{key}.ttl", "a certificate must live longer than 0s", "write a time such as 43800h")
@@ -119,11 +119,11 @@ def _roles(draft: Draft, notes: Notes) -> None:
         notes.mistake(draft, "pki.renew_before", what, 'write less, or a fraction of the life such as "1/3"')
 
 
-def _allowing(pki: PkiSettings, role: RoleName) -> str:
+def _allowing(pki: PkiSettings, role: RoleName, what: str) -> str:
     """The other half of a remedy that gives a role more usages."""
     if pki.source == "files":
-        return f"make the {role} certificate with a profile that allows"
-    return f"let the role {pki.roles[role].name} in Vault allow"
+        return f"make the {role} certificate with a profile that allows {what}"
+    return f"run python runbooks/setup_pki.py, which has the role {pki.roles[role].name} in Vault allow {what}"
 
 
 def _gateway(draft: Draft, notes: Notes) -> None:
@@ -135,8 +135,9 @@ def _gateway(draft: Draft, notes: Notes) -> None:
             'server certificate, which floods the log with "bad certificate / incompatible key usage"'
         )
         remedy = (
-            "either set gateway: false (only the JSON API below /v3/ is lost, /health stays), "
-            f"or give pki.roles.server usages: [server, client] and {_allowing(draft.pki, 'server')} both"
+            "either set gateway: false (only the JSON API below /v3/ is lost, which Patroni and other JSON clients "
+            "need; /health stays), or give pki.roles.server usages: [server, client] and "
+            f"{_allowing(draft.pki, 'server', 'both')}"
         )
         notes.mistake(draft, "cluster.gateway", what, remedy)
 

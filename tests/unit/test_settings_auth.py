@@ -103,7 +103,7 @@ CASES = {
     "with the gateway": Case(
         {"enabled": True},
         "cluster.gateway",
-        "users without a password cannot use it",
+        "exclude each other for every client",
         "gateway: false",
         {
             "groups/home/data/cluster/gateway": True,

@@ -257,8 +257,8 @@ CASES = {
         "group home",
         "cluster.gateway",
         'floods the log with "bad certificate / incompatible key usage"',
-        "either set gateway: false (only the JSON API below /v3/ is lost, /health stays), "
-        "or give pki.roles.server usages: [server, client]",
+        "either set gateway: false (only the JSON API below /v3/ is lost, which Patroni and other JSON clients need; "
+        "/health stays), or give pki.roles.server usages: [server, client] and run python runbooks/setup_pki.py",
     ),
     # install
     "apk on systemd": at(
