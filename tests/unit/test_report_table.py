@@ -98,7 +98,7 @@ def test_totals_are_for_machines_too() -> None:
 
 def test_findings_join_equal_warnings_and_keep_commands_whole() -> None:
     text = printed(lambda console: table.print_findings(console, recorded(), width=40), 40)
-    assert "warning  x-k3s-m-1, etcd-az-1: disk is" in text
+    assert "warning  etcd-az-1, x-k3s-m-1: disk is" in text
     assert "FAILED  etcd-az-2  install\n" in text
     assert "  where   pi@192.0.2.2:22\n" in text
     assert "  ssh-copy-id -i ~/.ssh/id_ed25519.pub pi@192.0.2.2\n" in text
