@@ -13,7 +13,7 @@ from nornir.core.inventory import Host
 from nornir.core.task import AggregatedResult, MultiResult, Task
 
 from etcdfleet.settings.problems import Problem, SettingsError, did_you_mean
-from etcdfleet.settings.sources import shown
+from etcdfleet.settings.yamlfile import shown
 
 KEY = "user_defined.processors"
 HOOKS = (

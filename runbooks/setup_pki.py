@@ -100,36 +100,32 @@ def setup_pki(run: Run) -> None:
 
     # One after the other, in this thread.
     found = admin.differing(run.step("checks", pki_setup.checks, only=chosen, runner=SerialRunner(), setup=setup))
-    setup = replace(setup, agreed=_agreed(run, found))
+    agreed, unasked = _agreed(run, found)
+    setup = replace(setup, agreed=agreed)
     for name in ("mounts", "roles", "policy", "approle", "authorities"):
         if good():
             run.step(name, getattr(pki_setup, name), only=good(), runner=SerialRunner(), setup=setup)
-    if holder is None:
-        return
-    if len(good()) < len(chosen):
-        run.record.warn(str(extra["secret_id"]), "no secret id was made, since something failed")
-        return
-    run.step("approle", admin.credentials, only=[holder], setup=setup, path=extra["secret_id"], wrap=wrap)
-    if holder in run.good_hosts and not run.options.check:
-        file = extra["secret_id"]
-        then = f"python runbooks/setup_pki.py --unwrap {file} on the machine that deploys, then " if wrap else ""
-        run.say(f"The AppRole's credentials are in {file}. To use them: {then}. {file.absolute()}")
+    if holder is not None:
+        admin.give_credentials(run, setup, holder, complete=len(good()) == len(chosen))
+    if unasked:
+        admin.refuse_left(found)
 
 
-def _agreed(run: Run, found: list[str]) -> frozenset[str] | None:
-    """Which differences may be changed, None for all."""
+def _agreed(run: Run, found: list[str]) -> tuple[frozenset[str] | None, bool]:
+    """Which differences may be changed, None for all; and whether they are left since nobody could be asked."""
     from etcdfleet.errors import UsageError
 
     if run.options.check or run.options.yes:
-        return None
+        return None, False
     if not found:
-        return frozenset()
+        return frozenset(), False
     for text in found:
         run.say(f"differs: {text}")
     try:
-        return frozenset(found) if run.confirm("Change this in Vault to what the inventory says?") else frozenset()
-    except UsageError:  # nobody is there to answer: it is left as it is, with a warning
-        return frozenset()
+        yes = run.confirm("Change this in Vault to what the inventory says?")
+    except UsageError:  # no terminal: it is left as it is, with a warning, and the run does not end well
+        return frozenset(), True
+    return (frozenset(found) if yes else frozenset()), False
 
 
 def unwrap(path: Path) -> int:

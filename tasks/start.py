@@ -26,7 +26,7 @@ from etcdfleet.etcd.view import MemberList
 from etcdfleet.paths import CONFIG, ESTABLISHED, RESTART_PENDING
 from etcdfleet.remote import RemoteFile, last_lines
 from etcdfleet.step import StepOutcome
-from tasks.configure import desired_files
+from tasks.configure import desired_files, stop_seconds
 from tasks.live import ClusterView, Live, ask_cluster, ask_member, ask_others
 from tasks.lock import still_ours
 from tasks.observe import Site, site_of
@@ -192,7 +192,7 @@ while :; do
   sleep 0.5 2>/dev/null || sleep 1
 done"""
     try:
-        result = site.remote.run(script, timeout=READY_SECONDS + 60)
+        result = site.remote.run(script, timeout=stop_seconds(site.settings.cluster.election_ms) + READY_SECONDS + 60)
     finally:
         site.forget()
     if result.rc == _GAVE_UP:

@@ -11,7 +11,8 @@ from nornir.core.task import Result, Task
 from etcdfleet.certs import Certificate, leads_to, parse_pem_bundle, readable
 from etcdfleet.errors import CertificateError, FleetError, VerificationError
 from etcdfleet.etcd.checks import SERVED, Finding
-from etcdfleet.etcd.checks import verify as verify_cluster
+from etcdfleet.etcd.cluster_checks import ClusterAnswers, cluster_checks
+from etcdfleet.etcd.consequences import causes_first, remedies, told
 from etcdfleet.etcd.ctl import all_endpoints, etcdctl, local_endpoint
 from etcdfleet.etcd.expected import expected_members
 from etcdfleet.etcd.ids import hex_id
@@ -71,9 +72,9 @@ def verify(task: Task, without: Mapping[str, Collection[str]] | None = None, as_
         site.forget()
     if bad:
         raise VerificationError(
-            "; ".join(f"{finding.check}: {finding.evidence}" for finding in bad),
+            told(bad),
             where=site.settings.name,
-            remedy="; ".join(dict.fromkeys(f.remedy for f in bad if f.remedy)) or "see etcd's log on this host",
+            remedy=remedies(bad) or "see etcd's log on this host",
         )
     if site.observe().facts.unproven and not task.is_dry_run():
         site.remote.run(f"rm -f {UNPROVEN}", check="noting that the certificates are proven")
@@ -113,7 +114,7 @@ def check_all(site: Site, without: Collection[str] = ()) -> tuple[list[Finding],
     openssl = seen.facts.has_openssl
     answers = site.remote.batch(commands(settings, openssl=openssl), parallel=True, timeout=6 * CALL_SECONDS)
     findings, status = cluster_findings(settings, answers, without)
-    findings.append(service_finding(seen))
+    findings.insert(0, service_finding(seen, settings.member.name))
     leaves = placed_leaves(site.settings, seen)
     warnings = []
     for role in refused_as_client(site.settings):
@@ -124,7 +125,7 @@ def check_all(site: Site, without: Collection[str] = ()) -> tuple[list[Finding],
             findings.append(finding)
     if site.settings.preflight.controller_reaches_members:
         findings += served_findings(site.settings, leaves, seen)
-    return findings, status, warnings
+    return causes_first(findings), status, warnings
 
 
 def commands(settings: HostSettings, *, seconds: float = CALL_SECONDS, openssl: bool = True) -> dict[str, str]:
@@ -202,26 +203,21 @@ def cluster_findings(
         hashes = parse_hashkv(hash_line, asked.stderr) if hash_line else ()
     except FleetError as error:
         return [Finding("etcdctl", False, error.what, error.remedy or "see etcd's log on this host")], None
-    findings = verify_cluster(
-        expected,
-        members,
-        statuses,
-        healths,
-        hashes,
-        quota_bytes=settings.cluster.quota_bytes,
-        unanswered=unanswered(asked.stderr),
-    )
+    said = ClusterAnswers(members, statuses, healths, hashes, unanswered(asked.stderr))
+    findings = cluster_checks(expected, said, quota_bytes=settings.cluster.quota_bytes)
     own = client_url(settings.member, settings.cluster)
     return list(findings), next((status for status in statuses if status.endpoint == own), None)
 
 
-def service_finding(seen: Observed) -> Finding:
-    """The service runs and starts at boot."""
+def service_finding(seen: Observed, name: str) -> Finding:
+    """The service of the member of this name runs and starts at boot."""
     ok = seen.service.running and seen.service.enabled
     said = f"{'running' if seen.service.running else 'not running'}, " + (
         "enabled at boot" if seen.service.enabled else "not enabled at boot"
     )
-    return Finding("service", ok, f"{said} ({seen.service.detail})", "" if ok else "run deploy", fault=said)
+    return Finding(
+        "service", ok, f"{said} ({seen.service.detail})", "" if ok else "run deploy", fault=said, about=(name,)
+    )
 
 
 def peer_trusted_as_client(settings: HostSettings, seen: Observed) -> str:
@@ -259,7 +255,8 @@ def served_findings(settings: HostSettings, leaves: dict[RoleName, Certificate],
         if tls:
             anchor = trusted_text(seen, side_of(role)) or ""
             served = look(settings.member.address, port, name=settings.member.fqdn, trust_anchor=anchor)
-            findings += port_findings(port, served, leaves.get(role))
+            found = port_findings(port, served, leaves.get(role))
+            findings += [replace(finding, about=(settings.member.name,)) for finding in found]
     return findings
 
 
@@ -269,8 +266,8 @@ def port_findings(port: int, served: Served, placed: Certificate | None) -> list
         remedy = "see etcd's log on this host"
         if not served.reachable:
             remedy = (
-                "let this machine reach the members' ports (firewall), or set preflight.controller_reaches_members to "
-                "false to go without the checks from here"
+                "open this port on the host to this machine (firewall, VPN). Only where others reach it, and this "
+                "machine is not meant to: preflight.controller_reaches_members: false"
             )
         return [Finding(f"{SERVED} {port}", False, served.problem, remedy)]
     same = placed is not None and served.certificate.fingerprint == placed.fingerprint

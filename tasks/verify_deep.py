@@ -19,6 +19,7 @@ from etcdfleet.certs import Certificate
 from etcdfleet.errors import FleetError, RemoteError, VerificationError
 from etcdfleet.etcd.checks import Finding, failed, skipped, warned
 from etcdfleet.etcd.cluster_checks import ClusterAnswers, answering, cluster_checks, probe_checks, settling
+from etcdfleet.etcd.consequences import causes_first
 from etcdfleet.etcd.expected import expected_members
 from etcdfleet.etcd.host_checks import (
     clock_findings,
@@ -87,6 +88,7 @@ def verify_deep(task: Task, token: str = "", write: bool = True, issuing: Issuin
     findings += seen_from_here(site, seen)
     findings += _write_probe(site, status, silent, token, write=write and not task.is_dry_run())
     # Why etcd does not run comes before all that follows from it.
+    findings = causes_first(findings)
     findings.sort(key=lambda finding: finding.check != "service" and not finding.check.startswith("log"))
     return _result(task, site, findings, status, diff, time.monotonic() - began)
 
@@ -222,7 +224,7 @@ def _gateway(seen: Observed) -> bool:
 def _here(site: Site, seen: Observed, status: EndpointStatus | None) -> list[Finding]:
     """What a restart of etcd or of the host would meet."""
     settings = site.settings
-    service = service_finding(seen)
+    service = service_finding(seen, settings.member.name)
     if not service.ok:
         cause = "it was stopped or has crashed" if not seen.service.running else "it was disabled, or never enabled"
         service = replace(service, cause=cause, remedy="see etcd's log on this host; run deploy")
@@ -285,9 +287,10 @@ def _write_probe(
         return [skipped(check, "this member does not answer")]
     if needed_roles(site.settings) and not seen_client(site):
         return [skipped(check, "there is no client certificate on this host")]
-    names = [member.name for member in site.settings.members if member.name not in silent]
+    names, mine = [m.name for m in site.settings.members if m.name not in silent], site.settings.member.name
     said = site.remote.run(probe_script(site.settings, names, token), timeout=120)
-    return list(probe_checks(names, silent, said.stdout, token))
+    found = probe_checks(names, silent, said.stdout, token)
+    return [finding if finding.ok or finding.about else replace(finding, about=(mine,)) for finding in found]
 
 
 def seen_client(site: Site) -> bool:

@@ -14,14 +14,13 @@ from etcdfleet.etcd.equal import DIVERGED, divergence
 from etcdfleet.etcd.gates import MAX_LAG
 from etcdfleet.etcd.ids import hex_id
 from etcdfleet.etcd.limits import QUOTA_WARNING
+from etcdfleet.etcd.membership import Kind, mismatches
 from etcdfleet.etcd.view import (
     EndpointHealth,
     EndpointStatus,
     ExpectedMember,
     HashKV,
-    Member,
     MemberList,
-    address,
     by_host,
 )
 
@@ -32,7 +31,8 @@ class Finding:
 
     With ``level`` warning it is well enough, and worth knowing; with skipped it could not be asked, and ``evidence``
     says why. ``fault`` tells one fault of a check from another where ``evidence`` cannot: it holds numbers that change
-    from one look to the next, or what other causes change meanwhile. Empty: the evidence does.
+    from one look to the next, or what other causes change meanwhile. Empty: the evidence does. ``about`` names the
+    members that it is about, none for the whole cluster; ``follows`` the check that failed and is the cause of it.
     """
 
     check: str
@@ -42,6 +42,8 @@ class Finding:
     cause: str = ""
     level: Literal["", "warning", "skipped"] = ""
     fault: str = ""
+    about: tuple[str, ...] = ()
+    follows: str = ""
 
     @property
     def status(self) -> Literal["ok", "warning", "failed", "skipped"]:
@@ -60,9 +62,9 @@ class Finding:
         }
 
 
-def failed(check: str, evidence: str, cause: str, remedy: str, fault: str = "") -> Finding:
+def failed(check: str, evidence: str, cause: str, remedy: str, fault: str = "", about: tuple[str, ...] = ()) -> Finding:
     """Something is wrong."""
-    return Finding(check, False, evidence, remedy, cause, fault=fault)
+    return Finding(check, False, evidence, remedy, cause, fault=fault, about=about)
 
 
 def warned(check: str, evidence: str, cause: str, remedy: str) -> Finding:
@@ -75,6 +77,15 @@ def skipped(check: str, why: str) -> Finding:
     return Finding(check, True, why, level="skipped")
 
 
+_WHY_OTHER: Mapping[Kind, str] = {
+    "name": "it was renamed in the inventory",
+    "missing": "it was added to the inventory alone, or removed from the cluster by hand",
+    "unstarted": "it was added by hand, and its etcd was not started since",
+    "learner": "it was added as a learner by hand",
+    "peer URL": "the inventory was changed, or the member was given another URL by hand",
+    "client URL": "the inventory was changed, or the member was given another URL by hand",
+    "extra": "it was taken out of the inventory, or added to the cluster by hand",
+}
 SERVED = "certificate served on"
 """How the checks begin that read a certificate back from a port."""
 
@@ -101,78 +112,51 @@ def verify(
     *,
     quota_bytes: int = 0,
     max_lag: int = MAX_LAG,
-    unanswered: Mapping[str, str] | None = None,
 ) -> tuple[Finding, ...]:
     """Return the findings about one cluster, in a fixed order: members, health, leader, raft, alarms, hashes, size.
 
+    ``expected`` are the members that answered; who did not is a matter of `etcdfleet.etcd.cluster_checks`.
+
     ``hashes`` must have been asked for at one and the same ``--rev``: a running cluster changes between two answers.
-    ``quota_bytes`` is the configured quota, 0 for etcd's default of 2 GiB. ``unanswered`` (`view.unanswered`) explains
-    missing answers.
+    ``quota_bytes`` is the configured quota, 0 for etcd's default of 2 GiB.
     """
     endpoints = {member.name: member.client_url for member in expected}
     by_status = by_host(statuses, endpoints)
     by_health = by_host(healths, endpoints)
     by_hash = by_host(hashes, endpoints)
-    reasons = {address(url): why for url, why in (unanswered or {}).items()}
-    missing = {
-        member.name: reasons.get(address(member.client_url), "no answer")
-        for member in expected
-        if member.name not in by_status
-    }
     return (
-        _member_list(expected, members),
+        member_list(expected, members),
         _health(expected, by_health),
-        *_agreement(by_status, missing, members, max_lag),
-        _alarms(by_status, missing, {member.id: member.name or hex_id(member.id) for member in members.members}),
+        *_agreement(by_status, members, max_lag),
+        _alarms(by_status, {member.id: member.name or hex_id(member.id) for member in members.members}),
         _equal_data(by_status) or _equal_hashes(by_hash, [member.name for member in expected]),
-        _size(by_status, missing, quota_bytes or 2 * 1024**3),
+        _size(by_status, quota_bytes or 2 * 1024**3),
     )
 
 
-def _member_list(expected: Sequence[ExpectedMember], members: MemberList) -> Finding:
-    wrong: list[str] = []
-    listed = list(members.members)
-    for member in expected:
-        entry = next((entry for entry in listed if entry.name == member.name), None) or next(
-            (entry for entry in listed if entry.name == "" and _same(entry.peer_urls, member.peer_url)), None
-        )
-        if entry is None:
-            wrong.append(f"{member.name} is missing")
-            continue
-        listed.remove(entry)
-        wrong += _differences(entry, member)
-    wrong += [f"{entry.name or '(unnamed)'} {hex_id(entry.id)} is not in the inventory" for entry in listed]
-    if wrong:
+def member_list(expected: Sequence[ExpectedMember], members: MemberList) -> Finding:
+    """The finding about the member list, by all members of the inventory."""
+    if found := mismatches(expected, members.members):
         return Finding(
             "member list",
             False,
-            "; ".join(wrong),
-            "compare etcdctl member list with the inventory; deploy changes neither",
+            "; ".join(one.what for one in found),
+            "; ".join(dict.fromkeys(one.remedy for one in found)),
+            "; ".join(dict.fromkeys(_WHY_OTHER[one.kind] for one in found)),
+            fault="; ".join(f"{one.kind} {one.member.name if one.member else one.what}" for one in found),
         )
     return Finding("member list", True, f"{len(expected)} members as in the inventory, all started, no learner")
 
 
-def _differences(entry: Member, member: ExpectedMember) -> list[str]:
-    wrong = []
-    if not entry.started:
-        wrong.append(f"{member.name} has never started")
-    elif not _same(entry.client_urls, member.client_url):
-        wrong.append(f"{member.name} has client URL {', '.join(entry.client_urls)}, not {member.client_url}")
-    if not _same(entry.peer_urls, member.peer_url):
-        wrong.append(f"{member.name} has peer URL {', '.join(entry.peer_urls)}, not {member.peer_url}")
-    if entry.learner:
-        wrong.append(f"{member.name} is a learner")
-    return wrong
-
-
 def _health(expected: Sequence[ExpectedMember], healths: Mapping[str, EndpointHealth]) -> Finding:
-    wrong = []
+    sick: dict[str, str] = {}
     for member in expected:
         health = healths.get(member.name)
         if health is None or not takes_part(health):
-            wrong.append(f"{member.name}: {health.error if health and health.error else 'no answer'}")
-    if wrong:
-        return Finding("health", False, "; ".join(wrong), "see etcd's log on these hosts")
+            sick[member.name] = health.error if health and health.error else "no answer"
+    if sick:
+        told = "; ".join(f"{name}: {error}" for name, error in sick.items())
+        return Finding("health", False, told, "see etcd's log on these hosts", about=tuple(sick))
     slowest = max((health.took for health in healths.values()), default=0.0)
     said = f"all {len(expected)} members answer a linearizable read, the slowest in {slowest * 1000:.1f} ms"
     # That they take no writes is a matter of the alarm, which is a check of its own.
@@ -180,24 +164,20 @@ def _health(expected: Sequence[ExpectedMember], healths: Mapping[str, EndpointHe
     return Finding("health", True, said)
 
 
-def _agreement(
-    statuses: Mapping[str, EndpointStatus], missing: Mapping[str, str], members: MemberList, max_lag: int
-) -> tuple[Finding, ...]:
-    silent = [f"{name}: {why}" for name, why in missing.items()]
+def _agreement(statuses: Mapping[str, EndpointStatus], members: MemberList, max_lag: int) -> tuple[Finding, ...]:
     known = {member.id: member.name or hex_id(member.id) for member in members.members}
     clusters = {status.cluster_id for status in statuses.values()} | ({members.cluster_id} - {0})
     leaders = {status.leader_id for status in statuses.values()}
     terms = {status.term for status in statuses.values()}
     ahead = max((status.raft_index for status in statuses.values()), default=0)
     behind = {name: ahead - status.raft_applied for name, status in statuses.items()}
-    late = [f"{name} is {lag} entries behind" for name, lag in behind.items() if lag > max_lag]
+    late = {name: f"{name} is {lag} entries behind" for name, lag in behind.items() if lag > max_lag}
     follows = {
         name: known.get(s.leader_id, hex_id(s.leader_id)) if s.leader_id else "nobody" for name, s in statuses.items()
     }
 
-    def finding(check: str, ok: bool, good: str, bad: list[str], remedy: str) -> Finding:
-        ok = ok and not missing
-        return Finding(check, ok, good if ok else "; ".join([*bad, *silent]), "" if ok else remedy)
+    def finding(check: str, ok: bool, good: str, bad: Iterable[str], about: tuple[str, ...], remedy: str) -> Finding:
+        return Finding(check, ok, good if ok else "; ".join(bad), "" if ok else remedy, about=() if ok else about)
 
     return (
         finding(
@@ -205,13 +185,16 @@ def _agreement(
             len(clusters) == 1,
             f"cluster {hex_id(min(clusters, default=0))}",
             [f"{name}: cluster {hex_id(status.cluster_id)}" for name, status in statuses.items()],
-            "members of different clusters come from tokens or member lists that differed at the first start",
+            _odd({name: status.cluster_id for name, status in statuses.items()}),
+            "members of different clusters come from tokens or member lists that differed at the first start: compare"
+            " cluster.token, and etcdctl member list on each host; remove no data before you know whose they are",
         ),
         finding(
             "one leader",
             len(leaders) == 1 and leaders <= set(known),
             f"all follow {next(iter(follows.values()), '')}",
             [f"{name} follows {whom}" for name, whom in follows.items()],
+            _odd({name: status.leader_id for name, status in statuses.items()}),
             "see whether all members reach each other on the peer port, and their logs",
         ),
         finding(
@@ -219,19 +202,30 @@ def _agreement(
             len(terms) == 1,
             f"term {min(terms, default=0)}",
             [f"{name}: term {status.term}" for name, status in statuses.items()],
+            _odd({name: status.term for name, status in statuses.items()}),
             "an election is under way; if there is one again and again, see disk and network",
         ),
         finding(
             "applied",
             not late,
             f"all within {max(behind.values(), default=0)} entries of index {ahead}",
-            late,
+            late.values(),
+            tuple(late),
             "wait and look again; a member that stays behind has a slow disk or network",
         ),
     )
 
 
-def _alarms(statuses: Mapping[str, EndpointStatus], missing: Mapping[str, str], names: Mapping[int, str]) -> Finding:
+def _odd(values: Mapping[str, int]) -> tuple[str, ...]:
+    """The members that say something else than a majority of those that answered; none where there is no majority."""
+    for value in set(values.values()) - {0}:
+        others = tuple(name for name, other in values.items() if other != value)
+        if 2 * len(others) < len(values):
+            return others
+    return ()
+
+
+def _alarms(statuses: Mapping[str, EndpointStatus], names: Mapping[int, str]) -> Finding:
     """The alarms by the members that raised them; all members tell of all, in an order that changes.
 
     A full database makes more members raise NOSPACE as clients write through them: that is still the same fault.
@@ -248,9 +242,7 @@ def _alarms(statuses: Mapping[str, EndpointStatus], missing: Mapping[str, str], 
         if not is_alarm(error)
     ]
     if not found:
-        return Finding(
-            "alarms", bool(statuses), "none" if not missing else f"none on {', '.join(statuses) or 'no member'}"
-        )
+        return Finding("alarms", True, "none")
     remedy = "see etcd's log on these hosts"
     if "NOSPACE" in kinds:
         remedy = WAY_OUT
@@ -271,6 +263,7 @@ def _equal_data(statuses: Mapping[str, EndpointStatus]) -> Finding | None:
         "a member began with an empty or an older database, or a fault of a disk or of etcd let the data drift apart",
         DIVERGED,
         fault="differ",
+        about=tuple(names[status.member_id] for status in found.odd or found.differ),
     )
 
 
@@ -283,6 +276,7 @@ def _equal_hashes(hashes: Mapping[str, HashKV], names: Sequence[str]) -> Finding
             False,
             f"no hash from {', '.join(missing)}" + (f" ({told})" if told else ""),
             "ask again for the hash at a newer revision; see the logs of the members that do not answer",
+            about=tuple(missing),
         )
     if len({found.compact_revision for found in hashes.values()}) > 1:
         told = ", ".join(f"{name} {found.compact_revision}" for name, found in hashes.items())
@@ -296,11 +290,12 @@ def _equal_hashes(hashes: Mapping[str, HashKV], names: Sequence[str]) -> Finding
             f"the members' key spaces differ: {told}",
             DIVERGED,
             fault="differ",
+            about=_odd({name: found.hash for name, found in hashes.items()}),
         )
     return Finding("equal data", True, f"hash {next(iter(hashes.values())).hash:08x} on all {len(names)} members")
 
 
-def _size(statuses: Mapping[str, EndpointStatus], missing: Mapping[str, str], quota: int) -> Finding:
+def _size(statuses: Mapping[str, EndpointStatus], quota: int) -> Finding:
     large = [
         f"{name}: {_mib(status.db_size)} of {_mib(quota)} ({_mib(status.db_size_in_use)} in use)"
         for name, status in statuses.items()
@@ -315,13 +310,8 @@ def _size(statuses: Mapping[str, EndpointStatus], missing: Mapping[str, str], qu
             fault="large",
         )
     size = max((status.db_size for status in statuses.values()), default=0)
-    unknown = f"; unknown for {', '.join(missing)}" if missing else ""
-    return Finding("database size", bool(statuses), f"at most {_mib(size)} of {_mib(quota)}{unknown}")
+    return Finding("database size", True, f"at most {_mib(size)} of {_mib(quota)}")
 
 
 def _mib(size: int) -> str:
     return f"{size / 1024**2:.1f} MiB"
-
-
-def _same(urls: Iterable[str], url: str) -> bool:
-    return {one.rstrip("/") for one in urls} == {url.rstrip("/")}

@@ -9,11 +9,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from etcdfleet.etcd.alarms import WAY_OUT
-from etcdfleet.etcd.checks import Finding, failed, skipped, verify
+from etcdfleet.etcd.alarms import WAY_OUT, takes_part
+from etcdfleet.etcd.checks import Finding, failed, member_list, skipped, verify
+from etcdfleet.etcd.consequences import causes_first, silence
 from etcdfleet.etcd.equal import divergence
 from etcdfleet.etcd.gates import MAX_LAG
 from etcdfleet.etcd.view import (
+    SLOW_READ,
     EndpointHealth,
     EndpointStatus,
     ExpectedMember,
@@ -66,7 +68,7 @@ def settling(answers: ClusterAnswers, count: int) -> str:
     leaders = {status.leader_id for status in answers.statuses}
     if 0 in leaders:
         return "there was no leader"
-    if _leader_gone(answers):
+    if _unheard_leader(answers) and not _reads_work(answers):
         return "the leader did not answer"
     if len(leaders) > 1 or len({status.term for status in answers.statuses}) > 1:
         return "an election was under way"
@@ -87,23 +89,27 @@ def cluster_checks(
     if not there:
         return tuple(found)
     members = answers.members or MemberList(0, ())
-    listed = verify(expected, members, (), (), ())[0]
-    agreed = list(
-        verify(there, members, answers.statuses, answers.healths, answers.hashes, quota_bytes=quota_bytes)[1:]
-    )
+    _, *agreed = verify(there, members, answers.statuses, answers.healths, answers.hashes, quota_bytes=quota_bytes)
+    listed = member_list(expected, members)
     if answers.members is None:
         listed = failed(
             "member list",
             answers.no_list,
-            "without a quorum no member can say for certain who belongs to the cluster",
-            "bring the other members back; see etcd's log on this host",
+            "without a leader and a quorum no member can say for certain who belongs to the cluster",
+            "see etcd's log on this host",
         )
+        if len(there) < len(expected) // 2 + 1:
+            listed = replace(listed, follows="members answer")
         agreed = [_leader_without_list(answers, finding) for finding in agreed]
-    agreed = [_leader_answers(answers, finding, len(expected)) for finding in agreed]
+    agreed = [_leader_answers(answers, finding, expected) for finding in agreed]
+    if len(there) < len(expected) and not answers.hashes:
+        silent = ", ".join(sorted({member.name for member in expected} - {member.name for member in there}))
+        why = f"not compared, since {silent} did not answer"
+        agreed = [skipped(f.check, why) if f.check == "equal data" and not f.fault else f for f in agreed]
     found += [
         replace(f, cause="" if f.ok else CAUSES.get(f.check, "")) if not f.cause else f for f in (listed, *agreed)
     ]
-    return tuple(found)
+    return tuple(causes_first(found))
 
 
 def _leader_without_list(answers: ClusterAnswers, finding: Finding) -> Finding:
@@ -113,24 +119,34 @@ def _leader_without_list(answers: ClusterAnswers, finding: Finding) -> Finding:
     return Finding(finding.check, True, "all that answer follow the same leader")
 
 
-def _leader_gone(answers: ClusterAnswers) -> bool:
+def _unheard_leader(answers: ClusterAnswers) -> bool:
+    """Whether those that answer follow a leader that was not asked, or did not answer."""
     leaders = {status.leader_id for status in answers.statuses} - {0}
     return bool(leaders) and not leaders & {status.member_id for status in answers.statuses}
 
 
-def _leader_answers(answers: ClusterAnswers, finding: Finding, count: int) -> Finding:
+def _reads_work(answers: ClusterAnswers) -> bool:
+    """Whether a read that needs the leader worked at once: it lives, wherever it is. One that waited for an election
+    works, too, in the end."""
+    return any(takes_part(health) and health.took < SLOW_READ for health in answers.healths)
+
+
+def _leader_answers(answers: ClusterAnswers, finding: Finding, expected: Sequence[ExpectedMember]) -> Finding:
     """A leader that is gone is followed, and one without followers leads, until enough heartbeats are missed."""
     if finding.check != "one leader" or not finding.ok:
         return finding
-    if len(answers.statuses) < count // 2 + 1:
+    if len(answers.statuses) < len(expected) // 2 + 1:
         return failed(
             finding.check,
             f"{finding.evidence}, but without a quorum there is none",
             "too many members are lost",
             "bring members back; one of them will be elected",
         )
-    if not _leader_gone(answers):
+    if not _unheard_leader(answers):
         return finding
+    if _reads_work(answers):
+        # Left out of the inventory, or not reached from here: other checks say so.
+        return replace(finding, evidence=f"{finding.evidence}, which was not heard here; reads through it work")
     return failed(
         finding.check,
         f"{finding.evidence}, which does not answer",
@@ -155,11 +171,15 @@ def _all_answer(
         state = f"{len(there)} of {count} answer: if one more is lost, the cluster takes no writes"
     else:
         state = f"{len(there)} of {count} answer; {spare} more could be lost"
+    why_silent = [silence(m, why.get(address(m.client_url), "no answer")) for m in expected if m not in there]
+    names = tuple(m.name for m in expected if m not in there)
     return failed(
         check,
         "; ".join([state, *silent]),
-        "etcd does not run there, the host is off, or its port is not reached from here",
-        "bring the host back and see its row here; deploy starts a member that does not run",
+        "; ".join(dict.fromkeys(cause for cause, _ in why_silent)),
+        "; ".join(dict.fromkeys(remedy for _, remedy in why_silent)),
+        fault=f"silent: {', '.join(names)}",
+        about=names if spare >= 0 else (),
     )
 
 

@@ -6,12 +6,13 @@ could do harm is said in ``plan.py``, which asks these rules before it decides a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from etcdfleet.etcd.equal import DIVERGED, divergence
 from etcdfleet.etcd.ids import StaticIds, hex_id
 from etcdfleet.etcd.limits import QUOTA_WARNING
+from etcdfleet.etcd.membership import PUT_BACK_URL, lacking, match, put_back, rename, same_urls
 from etcdfleet.etcd.start_model import MemberState, Refuse, hosts_of
 from etcdfleet.etcd.view import EndpointStatus, ExpectedMember, Member, MemberList
 
@@ -200,50 +201,41 @@ def _against_list(
     states: Sequence[MemberState], expected: Sequence[ExpectedMember], ids: StaticIds, member_list: MemberList
 ) -> Refuse | None:
     by_name = {state.name: state for state in states}
-    entries: dict[str, Member] = {}
-    for member in expected:
+    matched = match(expected, member_list.members)
+    if matched.missing:
+        return Refuse(
+            f"in the inventory but not a member of the running cluster: "
+            f"{', '.join(member.name for member in matched.missing)}",
+            hosts_of(by_name[member.name] for member in matched.missing),
+            lacking(matched),
+        )
+    entries = {member.name: entry for member, entry in matched.pairs}
+    for member, entry in matched.pairs:
         state = by_name[member.name]
-        entry = _entry(member, member_list)
-        if entry is None:
-            return Refuse(
-                f"{member.name} is in the inventory but not a member of the running cluster",
-                (state.host,),
-                "deploy does not change the membership of a running cluster: add it with etcdctl member add, or take it"
-                " out of the inventory",
-            )
         if entry.name not in ("", member.name):
             return Refuse(
                 f"the member at {member.peer_url} is called {entry.name} in the running cluster, {member.name} in the"
                 " inventory",
                 (state.host,),
-                f"set the member's name in the inventory to {entry.name}",
+                rename(entry),
             )
-        if _urls(entry.peer_urls) != _urls((member.peer_url,)):
+        if not same_urls(entry.peer_urls, (member.peer_url,)):
             return Refuse(
                 f"{member.name} has the peer URL {', '.join(entry.peer_urls)} in the running cluster, {member.peer_url}"
                 " in the inventory",
                 (state.host,),
-                "deploy does not change the peer URL, port or peer TLS of a running cluster: put the old values back,"
-                " or change the member with etcdctl member update first",
+                f"deploy does not change the peer URL, port or peer TLS of a running cluster: {PUT_BACK_URL}",
             )
-        entries[member.name] = entry
-    extra = [entry for entry in member_list.members if entry not in entries.values()]
-    if extra:
-        told = ", ".join(f"{entry.name or '(unnamed)'} {hex_id(entry.id)}" for entry in extra)
+    if matched.extra:
+        told = ", ".join(f"{entry.name or '(unnamed)'} {hex_id(entry.id)}" for entry in matched.extra)
         return Refuse(
             f"the running cluster has members that the inventory does not know: {told}",
             hosts_of(states),
-            "add them to the inventory, or remove them with etcdctl member remove",
+            "; ".join(put_back(entry) for entry in matched.extra),
         )
     found = [_against_entry(by_name[name], entry, ids, member_list, states) for name, entry in entries.items()]
     # Files are placed on one that was added only where nothing else is wrong.
     return min((refusal for refusal in found if refusal), key=lambda refusal: refusal.prepare, default=None)
-
-
-def _entry(member: ExpectedMember, member_list: MemberList) -> Member | None:
-    by_name = [entry for entry in member_list.members if entry.name == member.name]
-    by_url = [entry for entry in member_list.members if _urls(entry.peer_urls) == _urls((member.peer_url,))]
-    return next(iter(by_name + by_url), None)
 
 
 def _against_entry(
@@ -328,10 +320,6 @@ def data_lost(lost: Sequence[MemberState], evidence: str, remedy: str = REPLACE)
     hosts = ", ".join(hosts_of(lost))
     members = "a member" if len(lost) == 1 else "members"
     return Refuse(f"no data on {hosts}, {members} of an existing cluster ({evidence})", hosts_of(lost), remedy)
-
-
-def _urls(urls: Iterable[str]) -> frozenset[str]:
-    return frozenset(url.rstrip("/") for url in urls)
 
 
 def _marked_cluster(state: MemberState) -> int:

@@ -13,15 +13,14 @@ from etcdfleet.etcd.equal import DIVERGED, divergence
 from etcdfleet.etcd.gates import MAX_LAG
 from etcdfleet.etcd.ids import hex_id
 from etcdfleet.etcd.limits import QUOTA_WARNING
+from etcdfleet.etcd.membership import mismatches
 from etcdfleet.etcd.overview_data import ClusterOverview, Concern, Level, MemberView
-from etcdfleet.etcd.overview_host import host_concerns, mib, together, unaskable
+from etcdfleet.etcd.overview_host import host_concerns, mib, together, unaskable, unreached
 from etcdfleet.etcd.versions import parse
-from etcdfleet.etcd.view import ExpectedMember, Member, MemberList
+from etcdfleet.etcd.view import SLOW_READ, ExpectedMember, MemberList
 
 SOON_DAYS = 7.0
 """Certificates with less left are mentioned, due for renewal or not."""
-SLOW_READ = 1.0
-"""Seconds from which on a read through a member is worth a sentence, TLS handshake included."""
 
 
 def overview(
@@ -46,9 +45,9 @@ def overview(
     concerns += _members(views, expected, members)
     concerns += _progress(views, electing=bool(gone))
     concerns += _quota(views)
-    lives = any(view.serves for view in views)
+    lives, unseen = any(view.serves for view in views), all(view.machine is None for view in views)
     for view in views:
-        concerns += host_concerns(view, within_days, cluster_lives=lives)
+        concerns += host_concerns(view, within_days, cluster_lives=lives, all_unseen=unseen)
     leader = _named(leader_id, views, members) if leader_id else ""
     names = {view.host: (view.host, *view.also) for view in views}
     return ClusterOverview(name, tuple(views), margin, can_lose, leader, term, together(concerns, names))
@@ -93,6 +92,7 @@ def _margin(
     serving = sum(view.serves for view in asked)
     answering = sum(view.status is not None for view in asked)
     unasked = len(expected) - len(views)
+    unknown = tuple(view.host for view in views if view.machine is None)
     hosts = tuple(view.host for view in views)
     if serving:
         # A leader that followers can read through lives, whether its own host could be asked or not.
@@ -104,6 +104,10 @@ def _margin(
             return f"has a quorum, though only {alive} of {voters} members could be asked", None, []
         margin = alive - quorum
         text = f"{alive} of {voters} members serve, can lose {margin or 'none'}"
+        barred = sum(view.machine is None and not unreached(view.problem) for view in asked)
+        if barred and not unheard:
+            text = f"{alive} of {voters} members serve, {barred} could not be asked"
+            return f"{text}; can lose {margin or 'none'} of these", margin, []
         if margin or voters <= 2:
             return text, margin, []
         what = f"one more lost member stops the cluster: {alive} of {voters} serve, and {quorum} are needed"
@@ -113,6 +117,13 @@ def _margin(
     if unasked > 0:
         text = f"no quorum seen: none of {len(views)} members serves, {unasked} not looked at"
         return text, None, []
+    if len(unknown) == len(views):
+        return "not known: no host could be asked from here", None, []
+    if answering < quorum <= answering + len(unknown):
+        text = f"not known: {len(unknown)} of {voters} hosts could not be asked from here"
+        what = f"no quorum seen: {answering} of {voters} members answer, {quorum} are needed, and {len(unknown)}"
+        what += " could not be asked from here"
+        return text, None, [Concern(Level.UNKNOWN, what, hosts, "see to the way to these hosts first, then look again")]
     if answering < quorum:
         text = f"no quorum: {answering} of {voters} answer"
         what = f"no quorum: {answering} of {voters} members answer, and {quorum} are needed to read or write"
@@ -247,35 +258,10 @@ def _members(
         return
     hosts = tuple(view.host for view in views if view.members)
     host_of = {view.member.name: (view.host,) for view in views}
-    left = list(members.members)
-    for wanted in expected:
-        entry = _entry(left, wanted)
-        mine = host_of.get(wanted.name, hosts)
-        if entry is None:
-            what = f"{wanted.name} is in the inventory and not a member of the cluster"
-            yield Concern(Level.WRONG, what, mine, "etcdctl member add, or take it out of the inventory")
-            continue
-        left.remove(entry)
-        if not entry.started:
-            yield Concern(
-                Level.WRONG,
-                "has never joined its cluster",
-                mine,
-                "start it by hand (docs/hosts.md, A host that lost its data)",
-            )
-        elif entry.learner:
-            what = "is a learner: it has no vote"
-            yield Concern(Level.WRONG, what, mine, f"etcdctl member promote {hex_id(entry.id)}, once it has caught up")
-    for entry in left:
-        what = f"the cluster has a member {entry.name or '(unnamed)'} ({hex_id(entry.id)}) that the inventory lacks"
-        remedy = f"add it to the inventory, or etcdctl member remove {hex_id(entry.id)}"
-        yield Concern(Level.WRONG, what, hosts, remedy)
-
-
-def _entry(listed: Sequence[Member], wanted: ExpectedMember) -> Member | None:
-    same = [member for member in listed if member.name == wanted.name]
-    unnamed = [member for member in listed if not member.name and wanted.peer_url in member.peer_urls]
-    return next(iter([*same, *unnamed]), None)
+    for found in mismatches(expected, members.members):
+        if found.kind != "client URL":  # a member that is restarted gives itself the new one
+            mine = host_of.get(found.member.name, hosts) if found.member else hosts
+            yield Concern(Level.WRONG, found.what, mine, found.remedy)
 
 
 def _progress(views: Sequence[MemberView], *, electing: bool) -> Iterator[Concern]:

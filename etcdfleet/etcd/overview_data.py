@@ -17,9 +17,11 @@ class Level(IntEnum):
 
     BROKEN = 0
     """A member or the cluster does not do its work now."""
-    WRONG = 1
+    UNKNOWN = 1
+    """It could not be asked from here: it may work or not."""
+    WRONG = 2
     """It works, and is not as it should be: the next fault, boot or run will show it."""
-    SOON = 2
+    SOON = 3
     """Nothing is wrong yet."""
 
 

@@ -76,8 +76,7 @@ def state_of(view: MemberView) -> str:
     """The state of a member in a word or two, for the table and the report."""
     machine = view.machine
     if machine is None:
-        lost = ("cannot be reached", "lost", "did not end", "does not resolve")
-        return "down" if any(words in view.problem for words in lost) else "no access"
+        return "down" if unreached(view.problem) else "no access"
     if not machine.deployed:
         return "not deployed"
     if not machine.running:
@@ -93,11 +92,22 @@ def state_of(view: MemberView) -> str:
     return "learner" if view.status.learner else "serves"
 
 
-def host_concerns(view: MemberView, within_days: float, *, cluster_lives: bool) -> Iterator[Concern]:
-    """Everything about one host. Certificates with less than ``within_days`` left are mentioned, due or not."""
+def unreached(problem: str) -> bool:
+    """Whether a host gave no answer at all; else it refused who asked, which says nothing of its etcd."""
+    return any(words in problem for words in ("cannot be reached", "lost", "did not end", "does not resolve"))
+
+
+def host_concerns(
+    view: MemberView, within_days: float, *, cluster_lives: bool, all_unseen: bool = False
+) -> Iterator[Concern]:
+    """Everything about one host. Certificates with less than ``within_days`` left are mentioned, due or not.
+
+    With ``all_unseen`` no host of the cluster could be asked: what they have in common is the way from here.
+    """
     machine = view.machine
     if machine is None:
-        yield Concern(Level.BROKEN, view.problem, (view.host,), view.remedy)
+        known = unreached(view.problem) and not all_unseen
+        yield Concern(Level.BROKEN if known else Level.UNKNOWN, view.problem, (view.host,), view.remedy)
         return
     if not machine.deployed:
         yield Concern(Level.WRONG, "nothing is deployed there", (view.host,), _FINISH if cluster_lives else DEPLOY)

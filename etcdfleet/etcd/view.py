@@ -41,6 +41,10 @@ from typing import Any, TypeVar
 
 from etcdfleet.errors import VerificationError
 
+SLOW_READ = 1.0
+"""Seconds from which on a read through a member is worth a sentence, TLS handshake included. One that is quicker did
+not wait for an election: there was a leader."""
+
 
 @dataclass(frozen=True)
 class Member:

@@ -16,6 +16,7 @@ NARROWEST = 44
 """Columns; narrower terminals get lines that wrap by themselves."""
 _LEVELS: Mapping[Level, tuple[str, str]] = {
     Level.BROKEN: ("BROKEN", "bold red"),
+    Level.UNKNOWN: ("unknown", "bold red"),
     Level.WRONG: ("wrong", "yellow"),
     Level.SOON: ("soon", "cyan"),
 }

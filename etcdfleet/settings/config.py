@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
+from ruamel.yaml.nodes import MappingNode, Node
 
 from etcdfleet.errors import UsageError
 from etcdfleet.settings.problems import Problem, SettingsError, did_you_mean, in_file_order
-from etcdfleet.settings.sources import InventoryFiles, SyntaxProblemError, compose, is_null, pairs, shown
+from etcdfleet.settings.sources import InventoryFiles
+from etcdfleet.settings.yamlfile import SyntaxProblemError, compose, is_null, pairs, shown, unfit, values
 
 _CONFIG_KEYS: Mapping[str, tuple[str, ...] | None] = {
     "inventory": ("plugin", "options", "transform_function", "transform_function_options"),
@@ -51,13 +52,16 @@ def read_config(path: Path) -> tuple[dict[str, Any], list[Problem]]:
     warnings: list[Problem] = []
     if node is None or is_null(node):
         return {}, warnings
-    if not isinstance(node, yaml.MappingNode):
+    if not isinstance(node, MappingNode):
         what = "holds a list or a single value where a mapping is needed"
         raise SettingsError([Problem(shown(path), "", "", what, f"sections are {', '.join(_CONFIG_KEYS)}")])
+    mistakes += [
+        Problem(f"{shown(path)}:{one.line}", "", ".".join(one.path), one.what, one.remedy) for one in unfit(node, 1)
+    ]
+    if mistakes:
+        raise SettingsError(mistakes)
     _check_config_keys(path, node, mistakes)
-    if any(problem.what == "is written twice" for problem in mistakes):
-        raise SettingsError(in_file_order(mistakes))
-    config = load_yaml(path)
+    config = values(node)
     core = config.get("core")
     if isinstance(core, Mapping) and core.get("raise_on_error"):
         what = "would end a run at the first host that fails, and hide the results of the others"
@@ -71,11 +75,9 @@ def read_config(path: Path) -> tuple[dict[str, Any], list[Problem]]:
     return {key: value for key, value in config.items() if value is not None}, warnings
 
 
-def _check_config_keys(path: Path, node: yaml.MappingNode, mistakes: list[Problem]) -> None:
-    def check(here: yaml.MappingNode, prefix: str, allowed: tuple[str, ...]) -> dict[str, tuple[int, yaml.Node]]:
-        found, twice = pairs(here)
-        for line, key in twice:
-            mistakes.append(Problem(f"{shown(path)}:{line}", "", prefix + key, "is written twice", "remove one"))
+def _check_config_keys(path: Path, node: MappingNode, mistakes: list[Problem]) -> None:
+    def check(here: MappingNode, prefix: str, allowed: tuple[str, ...]) -> dict[str, tuple[int, Node]]:
+        found = pairs(here)
         for key, (line, _) in found.items():
             if key not in allowed:
                 what = f"unknown key {key}{did_you_mean(key, allowed)}"
@@ -87,7 +89,7 @@ def _check_config_keys(path: Path, node: yaml.MappingNode, mistakes: list[Proble
         allowed = _CONFIG_KEYS.get(section)
         if allowed is None or is_null(value):
             continue
-        if not isinstance(value, yaml.MappingNode):
+        if not isinstance(value, MappingNode):
             remedy = f"write keys below it: {', '.join(allowed)}"
             mistakes.append(Problem(f"{shown(path)}:{line}", "", section, "must be a mapping", remedy))
             continue
@@ -100,21 +102,11 @@ def _check_config_keys(path: Path, node: yaml.MappingNode, mistakes: list[Proble
             known = ("num_workers",)
         if "options" in found and not is_null(found["options"][1]):
             options_line, options = found["options"]
-            if not isinstance(options, yaml.MappingNode):
+            if not isinstance(options, MappingNode):
                 where = f"{shown(path)}:{options_line}"
                 mistakes.append(Problem(where, "", f"{section}.options", "must be a mapping", "see docs/settings.md"))
             elif known:
                 check(options, f"{section}.options.", known)
-
-
-def load_yaml(path: Path, *, lenient: bool = False) -> dict[str, Any]:
-    """The values of a YAML file, read as Nornir reads them (YAML 1.2: ``yes`` is text, not true)."""
-    from ruamel.yaml import YAML
-
-    reader = YAML(typ="safe")
-    reader.allow_duplicate_keys = lenient
-    loaded = reader.load(path.read_text(encoding="utf-8"))
-    return dict(loaded) if isinstance(loaded, Mapping) else {}
 
 
 def _environment_options(section: str) -> dict[str, Any]:
@@ -158,7 +150,13 @@ def inventory_arguments(config: Mapping[str, Any], config_file: Path) -> tuple[d
         options[option] = str(path)
         files.append(None if optional and not path.exists() else path)
     hosts, groups, defaults = files
-    found = InventoryFiles(hosts, groups, defaults, config_file.parent)
+    encoding = options.get("encoding", "utf-8")
+    try:
+        "".encode(encoding)
+    except (LookupError, TypeError) as error:
+        key, what = "inventory.options.encoding", f"{encoding!r} is none that Python knows"
+        raise SettingsError([Problem(shown(config_file), "", key, what, "write utf-8, or remove it")]) from error
+    found = InventoryFiles(hosts, groups, defaults, config_file.parent, encoding)
     return {**given, "plugin": plugin, "options": options}, found
 
 

@@ -26,7 +26,16 @@ from etcdfleet.settings.models import (
 )
 from etcdfleet.settings.pki import PkiSettings
 from etcdfleet.settings.problems import Problem, SettingsError, did_you_mean, in_file_order
-from etcdfleet.settings.sources import SECTIONS, InventoryFiles, Sources, read_sources
+from etcdfleet.settings.sources import (
+    ATTRIBUTE,
+    ATTRIBUTES,
+    CONNECTION,
+    SECTIONS,
+    InventoryFiles,
+    Sources,
+    read_sources,
+)
+from etcdfleet.settings.texts import attribute_faults, faults_in, option_faults, text_fault
 
 if TYPE_CHECKING:
     from nornir.core.inventory import Group, Host, Inventory
@@ -77,9 +86,14 @@ def load_fleet(
     mistakes = list(sources.problems)
     warnings: list[Problem] = []
     mistakes.extend(_unknown_data_keys(inventory, sources))
+    wrong = dict(_attribute_mistakes(inventory, sources))
+    mistakes.extend(wrong.values())
     spoilt = Origin("defaults") in sources.broken
     broken = {name for name in inventory.hosts if spoilt or Origin("host", name) in sources.broken}
     drafts = [_draft(host, sources, mistakes) for name, host in inventory.hosts.items() if name not in broken]
+    if any(key in ("hostname", "port") for _, key in wrong):
+        for draft in drafts:
+            draft.bad.add(("hostname",))
     if not inventory.hosts and not sources.problems:
         what = "the inventory holds no hosts, so there is nothing to do"
         remedy = "add hosts: inventory/hosts.yaml of this project has examples"
@@ -175,11 +189,14 @@ class _SectionReader:
             self._note((section,), "must be a mapping of settings", "write its keys below it, see docs/settings.md")
             return None
         values = {**(derived or {}), **given}
+        unfit = {path for path, *_ in self._unfit(section, given)}
+        values = _without(values, unfit, (section,)) if unfit else values
         try:
             return model.model_validate(values)
         except ValidationError as error:
             for path, what, remedy in explain(error, model, section):
-                self._note(path, what, remedy)
+                if path not in unfit:  # told already; it is missing now
+                    self._note(path, what, remedy)
                 self.bad.update((path, *meant(model, path)))
         try:
             return model.model_validate({**_STAND_INS.get(section, {}), **_without(values, self.bad, (section,))})
@@ -191,6 +208,9 @@ class _SectionReader:
         if not isinstance(given, Mapping):
             return self.read("install", ArchiveInstall)
         method = given.get("method")
+        if isinstance(method, str) and text_fault(method):
+            self._unfit("install", {"method": method})
+            return None
         if isinstance(method, str) and method in INSTALL_MODELS:
             return self.read("install", INSTALL_MODELS[method])
         if method is None:
@@ -200,6 +220,14 @@ class _SectionReader:
             what, remedy = f"{str(method)!r} is not allowed{guess}", "one of: apt, apk, archive"
         self._note(("install", "method"), what, remedy)
         return None
+
+    def _unfit(self, section: str, given: Mapping[str, Any]) -> list[tuple[KeyPath, str, str]]:
+        """Notes and returns the texts that cannot be meant as they are."""
+        found = list(faults_in(section, given))
+        for fault in found:
+            self._note(*fault)
+            self.bad.add(fault[0])
+        return found
 
     def _note(self, path: KeyPath, what: str, remedy: str) -> None:
         origin = self.merged.origin(path)
@@ -234,12 +262,28 @@ def _resolve_paths(draft: Draft, files: InventoryFiles) -> None:
         draft.install = draft.install.model_copy(update={"source": source})
 
 
+def _elements(inventory: Inventory) -> Iterable[tuple[Origin, Any]]:
+    yield Origin("defaults"), inventory.defaults
+    yield from ((Origin("group", name), group) for name, group in inventory.groups.items())
+    yield from ((Origin("host", name), host) for name, host in inventory.hosts.items())
+
+
+def _attribute_mistakes(inventory: Inventory, sources: Sources) -> Iterable[tuple[tuple[Origin, str], Problem]]:
+    """Nornir's own keys, which it takes as they are; with each the element and the key."""
+    for origin, element in _elements(inventory):
+        own = element.dict()  # what is written there; the attributes themselves would have the parents' values, too
+        for key in ATTRIBUTES:
+            for what, remedy in attribute_faults(key, own.get(key)):
+                where = sources.where(origin, (ATTRIBUTE, key))
+                yield (origin, key), Problem(where, str(origin), key, what, remedy)
+        for path, what, remedy in option_faults(own["connection_options"]):
+            where, key = sources.where(origin, (ATTRIBUTE, CONNECTION, *path)), ".".join((CONNECTION, *path))
+            yield (origin, key), Problem(where, str(origin), key, what, remedy)
+
+
 def _unknown_data_keys(inventory: Inventory, sources: Sources) -> Iterable[Problem]:
     """Keys of the user's own are welcome beside the sections, unless they look like a misspelt section."""
-    elements: list[tuple[Origin, Any]] = [(Origin("defaults"), inventory.defaults)]
-    elements += [(Origin("group", name), group) for name, group in inventory.groups.items()]
-    elements += [(Origin("host", name), host) for name, host in inventory.hosts.items()]
-    for origin, element in elements:
+    for origin, element in _elements(inventory):
         for key in _data(element):
             guess = did_you_mean(str(key), SECTIONS, cutoff=0.75)
             if key not in SECTIONS and guess:

@@ -9,19 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from etcdfleet.errors import FleetError, UsageError
 from etcdfleet.processors import load_processors
-from etcdfleet.settings.config import (
-    FOLDER_KEY,
-    inventory_arguments,
-    load_yaml,
-    read_config,
-    runner_arguments,
-    ssh_arguments,
-)
+from etcdfleet.settings.config import FOLDER_KEY, inventory_arguments, read_config, runner_arguments, ssh_arguments
 from etcdfleet.settings.fleet import BOUND_KEY, Fleet, load_fleet
-from etcdfleet.settings.merge import Origin
 from etcdfleet.settings.models import HostSettings
 from etcdfleet.settings.problems import SettingsError, in_file_order
-from etcdfleet.settings.sources import InventoryFiles, Sources, read_sources, shown
+from etcdfleet.settings.sources import OPTION_KEYS, Sources, read_sources
+from etcdfleet.settings.yamlfile import shown, values
 
 if TYPE_CHECKING:
     from nornir.core import Nornir
@@ -54,7 +47,7 @@ def open_nornir(config_file: Path, *, forks: int | None = None, dry_run: bool = 
         raise SettingsError(in_file_order(sources.problems))
     if sources.problems:
         # Nornir would stop at the first of these, or overlook it: what is sound is looked through for other mistakes.
-        load_fleet(_lenient_inventory(files, sources), files, sources=sources)
+        load_fleet(_lenient_inventory(sources), files, sources=sources)
         raise SettingsError(in_file_order(sources.problems))
     nornir = _init_nornir(arguments, dry_run, config_file)
     processors = load_processors(arguments["user_defined"], config_file)
@@ -106,24 +99,27 @@ def _environment() -> str:
     return f"; the environment counts too, where it is silent: {', '.join(found)}" if found else ""
 
 
-def _lenient_inventory(files: InventoryFiles, sources: Sources) -> Inventory:
+def _lenient_inventory(sources: Sources) -> Inventory:
     """What of a SimpleInventory's files is sound, as an inventory that is never used for anything but more checks."""
-    from nornir.core.inventory import Defaults, Group, Groups, Host, Hosts, Inventory, ParentGroups
+    from nornir.core.inventory import ConnectionOptions, Defaults, Group, Groups, Host, Hosts, Inventory, ParentGroups
 
-    def sound(path: Path | None, kind: str) -> dict[str, dict[str, Any]]:
-        content = load_yaml(path, lenient=True) if path else {}
+    def sound(kind: str) -> dict[str, dict[str, Any]]:
         return {
-            name: dict(value)
-            for name, value in content.items()
-            if isinstance(value, Mapping) and not any(o.kind == kind and o.name == name for o in sources.broken)
+            origin.name: values(node)
+            for origin, node in sources.elements.items()
+            if origin.kind == kind and origin not in sources.broken
         }
 
     def attributes(content: Mapping[str, Any]) -> dict[str, Any]:
-        return {"hostname": content.get("hostname"), "port": content.get("port"), "data": content.get("data")}
+        found = {key: content.get(key) for key in ("hostname", "port", "username", "password", "platform", "data")}
+        options = {
+            name: ConnectionOptions(**{key: value for key, value in each.items() if key in OPTION_KEYS})
+            for name, each in (content.get("connection_options") or {}).items()
+        }
+        return {**found, "connection_options": options}
 
-    content = load_yaml(files.defaults, lenient=True) if files.defaults else {}
-    defaults = Defaults(data=None if Origin("defaults") in sources.broken else content.get("data"))
-    group_content, host_content = sound(files.groups, "group"), sound(files.hosts, "host")
+    defaults = Defaults(**attributes(sound("defaults").get("", {})))
+    group_content, host_content = sound("group"), sound("host")
     groups = Groups({name: Group(name, defaults=defaults, **attributes(each)) for name, each in group_content.items()})
     hosts = Hosts({name: Host(name, defaults=defaults, **attributes(each)) for name, each in host_content.items()})
     elements: list[tuple[Host, Mapping[str, Any]]] = [(groups[name], each) for name, each in group_content.items()]

@@ -6,16 +6,42 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import yaml
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from etcdfleet.settings.merge import KeyPath, Origin
 from etcdfleet.settings.problems import Problem, did_you_mean
+from etcdfleet.settings.texts import text_fault
+from etcdfleet.settings.yamlfile import (
+    SyntaxProblemError,
+    compose,
+    is_merge,
+    is_null,
+    is_text,
+    line_of,
+    pairs,
+    shown,
+    unfit,
+)
 
 SECTIONS = ("member", "cluster", "pki", "auth", "install", "platform", "preflight")
-_BASE_KEYS = ("hostname", "port", "username", "password", "platform", "connection_options", "data")
+CONNECTION = "connection_options"
+ATTRIBUTES = ("hostname", "port", "username", "password", "platform")
+_BASE_KEYS = (*ATTRIBUTES, CONNECTION, "data")
 _ELEMENT_KEYS = (*_BASE_KEYS, "groups")
-_OPTION_KEYS = ("hostname", "port", "username", "password", "platform", "extras")
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_ANSIBLE: Mapping[str, str] = {
+    "ansible_host": "write hostname",
+    "ansible_port": "write port",
+    "ansible_user": "write username",
+    "ansible_ssh_private_key_file": "write connection_options: {netmiko: {extras: {key_file: …}}}",
+    "ansible_become_password": "set ETCDFLEET_SUDO_PASSWORD in the environment; no secret belongs into these files",
+    "vars": "write data: in its place",
+    "hosts": "write one entry per host into hosts.yaml, and name the group in the groups of each",
+    "children": "write one entry per group into groups.yaml; a group names its parents in its groups",
+}
+"""Keys that somebody who knows Ansible writes, and what to write in their place."""
+ATTRIBUTE = ""
+"""Stands before a key of a host, group or the defaults themselves, where a path in their ``data`` is looked up."""
+OPTION_KEYS = (*ATTRIBUTES, "extras")
 
 
 @dataclass(frozen=True)
@@ -23,12 +49,14 @@ class InventoryFiles:
     """The files of a SimpleInventory; with another inventory plug-in all three are None.
 
     ``base`` is the folder of ``config.yaml``, to which relative paths in the settings refer (None: the current one).
+    ``encoding`` is that of all three.
     """
 
     hosts: Path | None = None
     groups: Path | None = None
     defaults: Path | None = None
     base: Path | None = None
+    encoding: str = "utf-8"
 
     def of(self, origin: Origin) -> Path | None:
         """The file that holds ``origin``."""
@@ -48,6 +76,8 @@ class Sources:
     problems: list[Problem] = field(default_factory=list)
     broken: set[Origin] = field(default_factory=set)
     """Elements that Nornir cannot load, or would load as something else than was meant."""
+    elements: dict[Origin, Node] = field(default_factory=dict)
+    """What is written of each host, each group and the defaults."""
     unreadable: bool = False
     """Whether a whole file cannot be read."""
 
@@ -68,70 +98,6 @@ class Sources:
         self.broken.add(origin)
 
 
-def shown(path: Path) -> str:
-    """``path`` as a person at this folder would write it."""
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
-
-
-def compose(path: Path) -> yaml.Node | None:
-    """The node tree of a YAML file, None for an empty one; SyntaxProblemError when it is unreadable or no YAML."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        remedy = "create it, or correct its path in config.yaml; Nornir would go on without it"
-        raise SyntaxProblemError(Problem(shown(path), "", "", "there is no such file", remedy)) from error
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "is not UTF-8 text"
-        problem = Problem(shown(path), "", "", f"cannot be read: {reason}", "check the path and its rights")
-        raise SyntaxProblemError(problem) from error
-    try:
-        node: yaml.Node | None = yaml.compose(text, Loader=_LOADER)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f"{shown(path)}:{mark.line + 1}" if mark else shown(path)
-        problem = Problem(where, "", "", f"is not valid YAML: {error.problem}", "check indentation, colons and quotes")
-        raise SyntaxProblemError(problem) from error
-    except yaml.YAMLError as error:
-        problem = Problem(shown(path), "", "", "is not valid YAML", "check it for unprintable characters")
-        raise SyntaxProblemError(problem) from error
-    return node
-
-
-class SyntaxProblemError(Exception):
-    """A file that cannot be read at all; ``problem`` says why."""
-
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(str(problem))
-        self.problem = problem
-
-
-def pairs(node: yaml.MappingNode) -> tuple[dict[str, tuple[int, yaml.Node]], list[tuple[int, str]]]:
-    """Keys of a mapping with line and value, ``<<`` resolved; and the keys that appear twice, with their line."""
-    found: dict[str, tuple[int, yaml.Node]] = {}
-    inherited: dict[str, tuple[int, yaml.Node]] = {}
-    twice: list[tuple[int, str]] = []
-    for key, value in node.value:
-        line = key.start_mark.line + 1
-        if key.tag == "tag:yaml.org,2002:merge":
-            for source in value.value if isinstance(value, yaml.SequenceNode) else [value]:
-                if isinstance(source, yaml.MappingNode):
-                    inherited = {**pairs(source)[0], **inherited}
-            continue
-        name = str(key.value) if isinstance(key, yaml.ScalarNode) else "?"
-        if name in found:
-            twice.append((line, name))
-        found[name] = (line, value)
-    return {**inherited, **found}, twice
-
-
-def is_null(node: yaml.Node) -> bool:
-    """Whether a value is missing (``key:``) or null."""
-    return node.tag == "tag:yaml.org,2002:null"
-
-
 def read_sources(files: InventoryFiles) -> Sources:
     """Reads the files, as far as there are any, and checks their shape. Raises nothing: mistakes are in the result."""
     sources = Sources(files)
@@ -143,7 +109,7 @@ def read_sources(files: InventoryFiles) -> Sources:
             _element(sources, Origin("defaults"), node, 1, _BASE_KEYS)
     if files.groups is not None:
         node = _root(sources, files.groups)
-        group_names = set(pairs(node)[0]) if node is not None else set()
+        group_names = set(pairs(node)) if node is not None else set()
         for name, (line, value) in _named(sources, files.groups, node, "group"):
             element = Origin("group", name)
             parents[name] = _element(sources, element, value, line, _ELEMENT_KEYS, group_names)
@@ -157,16 +123,16 @@ def read_sources(files: InventoryFiles) -> Sources:
     return sources
 
 
-def _root(sources: Sources, path: Path) -> yaml.MappingNode | None:
+def _root(sources: Sources, path: Path) -> MappingNode | None:
     try:
-        node = compose(path)
+        node = compose(path, sources.files.encoding)
     except SyntaxProblemError as error:
         sources.problems.append(error.problem)
         sources.unreadable = True
         return None
     if node is None or is_null(node):
         return None
-    if not isinstance(node, yaml.MappingNode):
+    if not isinstance(node, MappingNode):
         what = "holds a list or a single value where a mapping is needed"
         sources.problems.append(Problem(shown(path), "", "", what, "write name: {…} pairs, see docs/settings.md"))
         sources.unreadable = True
@@ -174,29 +140,31 @@ def _root(sources: Sources, path: Path) -> yaml.MappingNode | None:
     return node
 
 
-def _named(
-    sources: Sources, path: Path, node: yaml.MappingNode | None, kind: str
-) -> list[tuple[str, tuple[int, yaml.Node]]]:
-    if node is None:
-        return []
-    found, twice = pairs(node)
-    for line, name in twice:
-        what = f"{kind} {name} is there twice; only one of the two would be used"
-        sources.problems.append(Problem(f"{shown(path)}:{line}", f"{kind} {name}", "", what, "remove or rename one"))
-        sources.unreadable = True
-    for key, _ in node.value:
-        if key.tag not in ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"):
-            line = key.start_mark.line + 1
+def _named(sources: Sources, path: Path, node: MappingNode | None, kind: str) -> list[tuple[str, tuple[int, Node]]]:
+    names: set[str] = set()
+    for key, value in node.value if node is not None else ():
+        where, name = f"{shown(path)}:{line_of(key)}", str(key.value) if isinstance(key, ScalarNode) else ""
+        if is_merge(key) and isinstance(value, MappingNode | SequenceNode):
+            continue
+        if name in names:
+            what = f"{kind} {name} is there twice; only one of the two would be used"
+            sources.problems.append(Problem(where, f"{kind} {name}", "", what, "remove or rename one"))
+        elif not is_text(key):
             what = f"the name of a {kind} must be text"
-            sources.problems.append(Problem(f"{shown(path)}:{line}", "", "", what, "put it in quotes"))
-            sources.unreadable = True
-    return list(found.items())
+            sources.problems.append(Problem(where, "", "", what, "put it in quotes"))
+        elif fault := text_fault(name):
+            sources.problems.append(Problem(where, f"{kind} {name}", "", *fault))
+        else:
+            names.add(name)
+            continue
+        sources.unreadable = True
+    return list(pairs(node).items()) if node is not None else []
 
 
 def _element(
     sources: Sources,
     origin: Origin,
-    node: yaml.Node,
+    node: Node,
     line: int,
     allowed: tuple[str, ...],
     group_names: set[str] | None = None,
@@ -210,16 +178,18 @@ def _element(
             remedy = f"write its data below it, or {origin.name or 'data'}: {{}} when there is none"
         sources.problem(origin, "", what, remedy)
         return ()
-    if not isinstance(node, yaml.MappingNode):
+    if not isinstance(node, MappingNode):
         sources.problem(origin, "", "is not a mapping", f"write keys below it: {', '.join(allowed)}")
         return ()
-    found, twice = pairs(node)
-    _report_twice(sources, origin, (), twice)
+    sources.elements[origin] = node
+    if not _loadable(sources, origin, node, line):
+        return ()
     groups: tuple[str, ...] = ()
-    for key, (key_line, value) in found.items():
+    for key, (key_line, value) in pairs(node).items():
+        sources.lines[origin, (ATTRIBUTE, key)] = key_line
         if key not in allowed:
             _unknown_key(sources, origin, key, key_line, allowed)
-        elif is_null(value) and key in ("groups", "data", "connection_options"):
+        elif is_null(value) and key in ("groups", "data", CONNECTION):
             where = f"{_file(sources, origin)}:{key_line}"
             remedy = f"write something below it, or remove the line {key}:"
             sources.problems.append(Problem(where, str(origin), key, "has no value", remedy))
@@ -227,17 +197,26 @@ def _element(
         elif key == "groups":
             groups = _groups(sources, origin, value, key_line, group_names or set())
         elif key == "data":
-            if isinstance(value, yaml.MappingNode):
+            if isinstance(value, MappingNode):
                 _index(sources, origin, value, ())
             else:
                 _wrong_shape(sources, origin, key, key_line, "must be a mapping of sections")
-        elif key == "connection_options":
+        elif key == CONNECTION:
+            if isinstance(value, MappingNode):
+                _index(sources, origin, value, (ATTRIBUTE, CONNECTION))
             _connection_options(sources, origin, value, key_line)
-        elif not isinstance(value, yaml.ScalarNode):
-            _wrong_shape(sources, origin, key, key_line, "must be a single value")
-        elif key == "port" and not (value.tag.endswith(":int") or is_null(value)):
-            _wrong_shape(sources, origin, key, key_line, "must be a whole number, without quotes")
     return groups
+
+
+def _loadable(sources: Sources, origin: Origin, node: Node, line: int) -> bool:
+    """Whether Nornir can load all of one host, group or the defaults; notes what it cannot."""
+    found = list(unfit(node, line))
+    for one in found:
+        key = ".".join(one.path[1:] if one.path[:1] == ("data",) and len(one.path) > 1 else one.path)
+        sources.problems.append(Problem(f"{_file(sources, origin)}:{one.line}", str(origin), key, one.what, one.remedy))
+    if found:
+        sources.broken.add(origin)
+    return not found
 
 
 def _file(sources: Sources, origin: Origin) -> str:
@@ -257,32 +236,25 @@ def _unknown_key(sources: Sources, origin: Origin, key: str, line: int, allowed:
         what = f"section {key} stands beside data: instead of below it, where nobody reads it"
         remedy = f"indent it below data: of {origin}"
         sources.broken.add(origin)
+    elif key in _ANSIBLE:
+        what = f"{key} is a word of Ansible's inventory; Nornir would ignore it silently"
+        remedy = _ANSIBLE[key]
     else:
         what = f"unknown key {key}{did_you_mean(key, allowed)}; Nornir would ignore it silently"
         remedy = f"allowed here: {', '.join(allowed)}; settings and your own values belong below data:"
     sources.problems.append(Problem(where, str(origin), key, what, remedy))
 
 
-def _report_twice(sources: Sources, origin: Origin, path: KeyPath, twice: list[tuple[int, str]]) -> None:
-    for line, key in twice:
-        where = f"{_file(sources, origin)}:{line}"
-        dotted = ".".join((*path, key))
-        sources.problems.append(Problem(where, str(origin), dotted, "is written twice", "remove one of the two"))
-        sources.broken.add(origin)
-
-
-def _index(sources: Sources, origin: Origin, node: yaml.MappingNode, path: KeyPath) -> None:
-    found, twice = pairs(node)
-    _report_twice(sources, origin, path, twice)
-    for key, (line, value) in found.items():
+def _index(sources: Sources, origin: Origin, node: MappingNode, path: KeyPath) -> None:
+    for key, (line, value) in pairs(node).items():
         here = (*path, key)
         sources.lines[origin, here] = line
-        if isinstance(value, yaml.MappingNode) and len(here) < 8:
+        if isinstance(value, MappingNode) and len(here) < 8:
             _index(sources, origin, value, here)
 
 
-def _groups(sources: Sources, origin: Origin, value: yaml.Node, line: int, group_names: set[str]) -> tuple[str, ...]:
-    if not isinstance(value, yaml.SequenceNode) or not all(isinstance(g, yaml.ScalarNode) for g in value.value):
+def _groups(sources: Sources, origin: Origin, value: Node, line: int, group_names: set[str]) -> tuple[str, ...]:
+    if not isinstance(value, SequenceNode) or not all(isinstance(g, ScalarNode) for g in value.value):
         _wrong_shape(sources, origin, "groups", line, "must be a list of names, such as [k8s-home, systemd]")
         return ()
     names = tuple(str(group.value) for group in value.value)
@@ -290,7 +262,7 @@ def _groups(sources: Sources, origin: Origin, value: yaml.Node, line: int, group
         name = str(group.value)
         if name in group_names or sources.unreadable:
             continue
-        where = f"{_file(sources, origin)}:{group.start_mark.line + 1}"
+        where = f"{_file(sources, origin)}:{line_of(group)}"
         what = f"there is no group {name}{did_you_mean(name, group_names)}"
         file = shown(sources.files.groups) if sources.files.groups else "a groups file named in config.yaml"
         remedy = f"add it to {file}, or use one of: {', '.join(sorted(group_names)) or 'none is there'}"
@@ -299,20 +271,20 @@ def _groups(sources: Sources, origin: Origin, value: yaml.Node, line: int, group
     return names
 
 
-def _connection_options(sources: Sources, origin: Origin, value: yaml.Node, line: int) -> None:
-    if not isinstance(value, yaml.MappingNode):
-        _wrong_shape(sources, origin, "connection_options", line, "must be a mapping such as netmiko: {…}")
+def _connection_options(sources: Sources, origin: Origin, value: Node, line: int) -> None:
+    if not isinstance(value, MappingNode):
+        _wrong_shape(sources, origin, CONNECTION, line, "must be a mapping such as netmiko: {…}")
         return
-    for name, (plugin_line, options) in pairs(value)[0].items():
+    for name, (plugin_line, options) in pairs(value).items():
         key = f"connection_options.{name}"
-        if not isinstance(options, yaml.MappingNode):
+        if not isinstance(options, MappingNode):
             _wrong_shape(sources, origin, key, plugin_line, "must be a mapping")
             continue
-        for option, (option_line, _) in pairs(options)[0].items():
-            if option not in _OPTION_KEYS:
+        for option, (option_line, _) in pairs(options).items():
+            if option not in OPTION_KEYS:
                 where = f"{_file(sources, origin)}:{option_line}"
-                what = f"unknown key {option}{did_you_mean(option, _OPTION_KEYS)}; Nornir would ignore it silently"
-                remedy = f"allowed here: {', '.join(_OPTION_KEYS)}; options of {name} itself belong below extras:"
+                what = f"unknown key {option}{did_you_mean(option, OPTION_KEYS)}; Nornir would ignore it silently"
+                remedy = f"allowed here: {', '.join(OPTION_KEYS)}; options of {name} itself belong below extras:"
                 sources.problems.append(Problem(where, str(origin), f"{key}.{option}", what, remedy))
 
 

@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer
 from pydantic_core import PydanticCustomError
 
 from etcdfleet.settings.ciphers import ALIASES, GOOD, NEEDED, NUMBERS, TLS13
+from etcdfleet.settings.texts import address_fault, is_address
 from etcdfleet.settings.units import RenewBefore, go_duration, parse_duration, parse_size
 
 
@@ -94,20 +95,15 @@ def check_fqdn(value: object) -> object:
     return text.lower()
 
 
-def is_address(text: str) -> bool:
-    """Whether ``text`` is an IPv4 or IPv6 address."""
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
 def check_address(value: object) -> object:
     """An IP address that etcd can listen on and others can reach."""
+    if isinstance(value, list) and len(value) == 1 and is_address(str(value[0])):
+        refuse("square brackets make a list of it", f'write it without: "{value[0]}"')
     text = _text(value)
     if text is None:
         return value
+    if fault := address_fault(text):
+        refuse(*fault)
     remedy = "write the host's own IP address, such as 10.240.1.2; names belong in member.fqdn"
     try:
         address = ipaddress.ip_address(text)

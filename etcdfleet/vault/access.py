@@ -20,6 +20,25 @@ WAYS_IN = (
     "give one of: VAULT_TOKEN; VAULT_TOKEN_FILE, the path of a file with the token; VAULT_ROLE_ID and VAULT_SECRET_ID "
     "(AppRole); or the file ~/.vault-token, which `vault login` and `bao login` write"
 )
+SET_UP = (
+    "python runbooks/setup_pki.py --check --diff shows how Vault differs from the inventory, and without --check "
+    "brings it there (with an administrator's token)"
+)
+"""The remedy for whatever setup_pki.py makes."""
+_VARIABLES = ("ADDR", "TOKEN", "NAMESPACE", "CACERT", "CAPATH", "CLIENT_CERT", "CLIENT_KEY")
+
+
+def bao_hint(environ: Mapping[str, str]) -> str:
+    """Which variables of OpenBao's own command line are set and count for nothing here; empty if none are.
+
+    `bao` reads ``BAO_ADDR`` and so on first, and ``VAULT_ADDR`` as well; this project reads the latter alone.
+    """
+    idle = [name for name in _VARIABLES if environ.get(f"BAO_{name}") and not environ.get(f"VAULT_{name}")]
+    if not idle:
+        return ""
+    them = ", ".join(f"BAO_{name}" for name in idle)
+    exports = " ".join(f'VAULT_{name}="$BAO_{name}"' for name in idle)
+    return f"{them} set, and only VAULT_… is read here: export {exports}"
 
 
 class Secret:
@@ -82,7 +101,7 @@ class VaultConnection:
     """All that is needed to reach Vault. ``auth`` is None when no way to log in was found.
 
     ``verify`` is a CA file, a folder of hashed CA files, or True for the system's own. ``client_certificate`` is a pair
-    of paths (certificate, key). ``warnings`` are for the user.
+    of paths (certificate, key). ``warnings`` are for the user; ``hint`` says which variables count for nothing here.
     """
 
     address: str
@@ -91,6 +110,7 @@ class VaultConnection:
     client_certificate: tuple[str, str] | None = None
     auth: TokenAuth | AppRoleAuth | None = None
     warnings: tuple[str, ...] = field(default=())
+    hint: str = ""
 
     @classmethod
     def from_env(
@@ -111,7 +131,9 @@ class VaultConnection:
         """
         env = os.environ if environ is None else environ
         warnings: list[str] = []
-        url = _address(env.get("VAULT_ADDR", ""), address or "", warnings)
+        hint = bao_hint(env)
+        warnings += [hint] if hint else []
+        url = _address(env.get("VAULT_ADDR", ""), address or "", warnings, hint)
         if env.get("VAULT_SKIP_VERIFY", "").strip().lower() not in ("", "0", "f", "false"):
             raise VaultError(
                 "VAULT_SKIP_VERIFY is set, but private keys are not fetched over a connection that nobody checked",
@@ -130,17 +152,19 @@ class VaultConnection:
             ),
             auth=_auth(env, home, warnings),
             warnings=tuple(warnings),
+            hint=hint,
         )
 
 
-def _address(from_env: str, from_settings: str, warnings: list[str]) -> str:
+def _address(from_env: str, from_settings: str, warnings: list[str], hint: str) -> str:
     source = "VAULT_ADDR" if from_env.strip() else "pki.address"
     url = (from_env.strip() or from_settings.strip()).rstrip("/")
     remedy = f"set {source} to something like https://vault.example.org:8200"
     if not url:
         raise VaultError(
             "it is not known where Vault is",
-            remedy="set VAULT_ADDR, or pki.address in the inventory, to something like https://vault.example.org:8200",
+            remedy=f"{hint}; or " * bool(hint)
+            + "set VAULT_ADDR, or pki.address in the inventory, to something like https://vault.example.org:8200",
         )
     try:
         parts = urlsplit(url)

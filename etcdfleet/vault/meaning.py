@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from etcdfleet.errors import VaultError
-from etcdfleet.vault.access import WAYS_IN, AppRoleAuth, VaultConnection
+from etcdfleet.vault.access import SET_UP, WAYS_IN, AppRoleAuth, VaultConnection
 from etcdfleet.vault.answers import Status
 from etcdfleet.vault.transport import CONNECT_SECONDS, READ_SECONDS, RETRIES, Broken, Refusal
 
@@ -84,7 +84,8 @@ def refused(refusal: Refusal, path: str, needs: Iterable[str], connection: Vault
         return VaultError(
             f"Vault has no PKI mount that serves this path ({said})",
             where=where,
-            remedy="correct pki.mounts, pki.mount or pki.trust_anchor.mount in the inventory; see `vault secrets list`",
+            remedy="correct pki.mounts, pki.mount or pki.trust_anchor.mount in the inventory (see `vault secrets "
+            "list`); python runbooks/setup_pki.py makes the mounts that are missing",
         )
     if "namespace not found" in lower:
         return VaultError(
@@ -106,7 +107,7 @@ def refused(refusal: Refusal, path: str, needs: Iterable[str], connection: Vault
         )
     for words, remedy in _ROLE_SAYS_NO.items():
         if words in lower:
-            return VaultError(f"the role refuses what was asked for: {said}", where=where, remedy=remedy)
+            return VaultError(f"the role refuses what was asked for: {said}", where=where, remedy=f"{remedy}; {SET_UP}")
     if refusal.status >= 500:
         return VaultError(f"Vault failed: {said}", where=where, remedy="see Vault's own log")
     return VaultError(
@@ -119,7 +120,8 @@ def no_ca(where: str) -> VaultError:
     return VaultError(
         "the PKI mount has no CA certificate yet",
         where=where,
-        remedy="make its CA (`vault write <mount>/root/generate/internal …`), or set it (`…/intermediate/set-signed`)",
+        remedy="python runbooks/setup_pki.py makes it below the root CA; by hand: `vault write "
+        "<mount>/root/generate/internal …`, or set it (`…/intermediate/set-signed`)",
     )
 
 

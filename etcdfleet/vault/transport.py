@@ -123,7 +123,11 @@ class Transport:
         """The token to use, after logging in where that is needed. Raises VaultError when there is no way to."""
         auth = self.connection.auth
         if auth is None:
-            raise VaultError("there is no token for Vault", where=self.connection.address, remedy=WAYS_IN)
+            raise VaultError(
+                "there is no token for Vault",
+                where=self.connection.address,
+                remedy="; or ".join(part for part in (self.connection.hint, WAYS_IN) if part),
+            )
         if not isinstance(auth, AppRoleAuth):
             return auth.token
         with self._login_lock:

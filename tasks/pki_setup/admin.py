@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 from nornir.core.task import AggregatedResult, Result, Task
 
@@ -78,6 +79,17 @@ def differing(results: AggregatedResult) -> list[str]:
     return list(dict.fromkeys(text for each in outcomes if isinstance(each, Checked) for text in each.differs))
 
 
+def refuse_left(left: Sequence[str]) -> NoReturn:
+    """Raises `VaultError` for what differs, and was left since nobody could be asked: this is not what the inventory
+    says, so the run does not end well."""
+    count = "1 thing in Vault is" if len(left) == 1 else f"{len(left)} things in Vault are"
+    raise VaultError(
+        f"{count} not as the inventory says, and left, since there is no terminal to ask at",
+        remedy="look at it with --check --diff, then run again with --yes, which changes it, or at a terminal; or "
+        "correct the inventory",
+    )
+
+
 def wrap_seconds(text: str | None) -> int:
     """``--wrap`` in seconds, 0 for none. Raises `UsageError`."""
     if text is None:
@@ -108,6 +120,18 @@ def who_gets_credentials(run: Run, setup: Setup, path: Path) -> str:
     if not run.options.yes:
         must_be_ours(path)
     return rows[0]
+
+
+def give_credentials(run: Run, setup: Setup, holder: str, *, complete: bool) -> None:
+    """Makes the file for ``--secret-id``, in the row of the cluster ``holder``, and says how to use it."""
+    path, wrap = run.options.extra["secret_id"], wrap_seconds(run.options.extra["wrap"])
+    if not complete:
+        run.record.warn(str(path), "no secret id was made, since something failed")
+        return
+    run.step("approle", credentials, only=[holder], setup=setup, path=path, wrap=wrap)
+    if holder in run.good_hosts and not run.options.check:
+        then = f"python runbooks/setup_pki.py --unwrap {path} on the machine that deploys, then " if wrap else ""
+        run.say(f"The AppRole's credentials are in {path}. To use them: {then}. {path.absolute()}")
 
 
 def credentials(task: Task, setup: Setup, path: Path, wrap: int) -> Result:

@@ -23,6 +23,8 @@ from tasks.pki_setup.authority import check_authorities, needs_authority
 from tasks.pki_setup.work import Setup, Work
 
 Mounts = Mapping[str, Mapping[str, Any]]
+_SHOWN_ALONE = ("allow_token_displayname",)
+"""What a role shows and does not take: it is answered with "Endpoint ignored these unrecognized parameters"."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,8 @@ def _roles(work: Work, there: Mounts) -> None:
             if work.make(f"role {role.name} is made in {role.mount}", new):
                 work.admin.write(path, role.parameters)
         elif work.differs(f"role {role.name} in {role.mount}", different := differences(role.parameters, found)):
-            work.admin.write(path, {**found, **{one.key: one.wanted for one in different}})
+            kept = {key: value for key, value in found.items() if key not in _SHOWN_ALONE}
+            work.admin.write(path, {**kept, **{one.key: one.wanted for one in different}})
 
 
 def _policy(work: Work, _there: Mounts) -> None:

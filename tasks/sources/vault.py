@@ -31,6 +31,8 @@ from etcdfleet.settings.base import SIDES, RoleName, Side, side_of
 from etcdfleet.settings.models import HostSettings
 from etcdfleet.settings.pki import KeyType, PkiSettings
 from etcdfleet.vault import RoleFacts, TokenAuth, Vault, VaultConnection, policy_for
+from etcdfleet.vault.access import SET_UP
+from etcdfleet.vault.names import name_problem
 from tasks.sources import Answers, Obtained, observed
 
 _KEY = "etcdfleet_vaults"
@@ -47,8 +49,11 @@ class VaultSource:
         self._answers = Answers()
 
     def check(self, settings: HostSettings, facts: HostFacts, roles: tuple[RoleName, ...]) -> tuple[str, ...]:  # noqa: ARG002
-        """Vault answers, the token may have certificates of the roles, and these are what is wanted."""
-        return self._answers.once("check " + ",".join(roles), lambda: self._check(roles))
+        """Vault answers, the token may have certificates of the roles, and these are for what is wanted."""
+        warnings = self._answers.once("check " + ",".join(roles), lambda: self._check(roles))
+        for role in roles:
+            self._check_names(settings, role)
+        return warnings
 
     def anchors(self, side: Side) -> str:
         """The CA of the side alone; with a single CA, the root for both."""
@@ -194,10 +199,28 @@ class VaultSource:
                 warnings.append(ends_soon(self.issuer(side)[0], self.settings.mount_of(side), datetime.now(UTC)))
         return tuple(warning for warning in dict.fromkeys(warnings) if warning)
 
+    def _role(self, role: RoleName) -> RoleFacts | None:
+        """The role as it is in Vault, None where the token may not read it."""
+        name, mount = self.settings.roles[role].name, self.settings.mount_for(role)
+        return self._answers.once(f"role {mount} {name}", lambda: self.vault.read_role(mount, name))
+
+    def _check_names(self, settings: HostSettings, role: RoleName) -> None:
+        """The role signs for what this host's certificate is to be valid for."""
+        facts = self._role(role)
+        if facts is None:
+            return
+        wanted = self.want(settings, role)
+        if problem := name_problem(facts, [wanted.common_name, *wanted.dns_names], wanted.ip_addresses):
+            raise VaultError(
+                problem,
+                where=f"role {facts.name} of {facts.mount}",
+                remedy=f"{SET_UP}; or correct member.fqdn, cluster.service_name or pki.client_common_name",
+            )
+
     def _check_role(self, role: RoleName) -> None:
         wanted, mount = self.settings.roles[role], self.settings.mount_for(role)
         try:
-            facts = self.vault.read_role(mount, wanted.name)
+            facts = self._role(role)
         except VaultError as error:
             raise VaultError(error.what, where=error.where, remedy=error.remedy.replace("<role>", role)) from error
         if facts is None:
@@ -208,20 +231,19 @@ class VaultSource:
                 f"it issues certificates for {_usages(facts)}, and the {role} certificate needs "
                 f"{' and '.join(wanted.usages)}",
                 where=where,
-                remedy=f"correct pki.roles.{role}.name (or its usages) in the inventory, or the role in Vault "
-                "(server_flag, client_flag, ext_key_usage)",
+                remedy=f"{SET_UP}; or correct pki.roles.{role}.name (or its usages) in the inventory",
             )
         if facts.max_ttl is not None and facts.max_ttl < wanted.ttl:
             raise VaultError(
                 f"it issues for at most {facts.max_ttl}, and pki.roles.{role}.ttl asks for {wanted.ttl}",
                 where=where,
-                remedy=f"lower pki.roles.{role}.ttl, or raise the role's max_ttl",
+                remedy=f"lower pki.roles.{role}.ttl, or raise the role's max_ttl: {SET_UP}",
             )
         if self.signs_requests and (problem := key_problem(facts, self.settings.key_type)):
             raise VaultError(
                 problem,
                 where=where,
-                remedy="correct pki.key_type in the inventory, or the role in Vault (key_type, key_bits)",
+                remedy=f"{SET_UP}; or correct pki.key_type in the inventory",
             )
 
     def _check_chain(self, side: Side) -> None:

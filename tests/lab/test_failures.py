@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -210,15 +210,32 @@ def changed_role(handle: LabHandle, mount: str, usual: str, name: str, **changes
     return name
 
 
-def test_role_for_another_usage(faults: LabHandle, refused: Callable[..., Outcome], tmp_path: Path) -> None:
-    """A server-only role is named as the peers' role, and the token may read what it is: seen before any change."""
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (WRONG_USAGE, ("issues certificates for server", "server and client")),
+        ({"allowed_domains": ["f-new-1.faults.home"]}, ("does not sign for f-new-", "it allows f-new-1.faults.home")),
+        ({"allow_ip_sans": False}, ("it signs for no IP address", "allow_ip_sans")),
+    ],
+)
+def test_role_for_something_else(
+    faults: LabHandle, refused: Callable[..., Outcome], tmp_path: Path, changes: dict[str, Any], words: Sequence[str]
+) -> None:
+    """A role for another usage or for other names, and the token may read what it is: seen before any change."""
     mount = pki.side_mount("f-new", "peer")
-    role = changed_role(faults, mount, "f-new-server-crt", "f-new-server-only-crt", **WRONG_USAGE)
+    role = changed_role(faults, mount, "f-new-server-crt", "f-new-server-only-crt", **changes)
     rights = f'path "{mount}/sign/{role}" {{ capabilities = ["update"] }}\n'
     rights += f'path "{mount}/roles/{role}" {{ capabilities = ["read"] }}\n'
     env = {"VAULT_TOKEN": token(faults, rights, pki.POLICY)}
     outcome = refused(env=env, config=role_variant(faults, tmp_path, "f-new", "peer", role))
-    assert_all_failed(outcome, "f-new-server-only-crt", "issues certificates for server", "server and client")
+    if "allowed_domains" in changes:  # the first member's name is allowed
+        assert set(outcome.failed) == {"f-new-2", "f-new-3"}, outcome.text
+        for host in outcome.failed:
+            block = failure(outcome, host, "preflight")
+            assert all(word in block.what for word in words), outcome.text
+            assert "setup_pki.py --check --diff" in block.remedy
+    else:
+        assert_all_failed(outcome, "f-new-server-only-crt", *words, "setup_pki.py --check --diff")
 
 
 @pytest.mark.parametrize("fault", ["usage", "names"])

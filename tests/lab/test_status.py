@@ -49,7 +49,7 @@ def sentences(outcome: Outcome) -> list[str]:
     """The sentences below the tables, lines joined again: ``BROKEN hosts: what remedy: …``."""
     found: list[str] = []
     for line in outcome.stdout.splitlines():
-        if re.match(r"  (BROKEN|wrong|soon) ", line):
+        if re.match(r"  (BROKEN|unknown|wrong|soon) ", line):
             found.append(" ".join(line.split()))
         elif found and line.startswith(" " * 10):
             found[-1] += " " + " ".join(line.split())

@@ -10,7 +10,9 @@ from __future__ import annotations
 import re
 import statistics
 import subprocess
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,14 +21,17 @@ import pytest
 
 from etcdfleet.offered import Reply, greet, hello
 from lab import releases
+from tasks.configure import stop_seconds
 from tests.lab.conftest import LabHandle
 from tests.lab.deploy_helpers import (
     TOPOLOGIES,
     Outcome,
     deploy,
+    etcd_processes,
     etcdctl,
     inventory_variant,
     members,
+    on_host,
     output,
     own_lab,
     start_times,
@@ -38,9 +43,10 @@ from tests.lab.rotate_helpers import rotate, serials, served
 from tests.lab.test_auth import Client, as_root, is_on
 from tests.lab.test_cis import Started, let_in
 from tests.lab.v2_entries import foreign_v2_entries
+from tests.lab.watch import leader
 
-OLD = "v-deb12"
-VERSIONS = {OLD: "3.4.23", "v-alpine": "3.5.1", "v-deb13": "3.5.16", "v-new": "", "v-mixed": ""}
+OLD, ALPINE = "v-deb12", "v-alpine"
+VERSIONS = {OLD: "3.4.23", ALPINE: "3.5.1", "v-deb13": "3.5.16", "v-new": "", "v-mixed": ""}
 """The clusters, and their version where it is certain: what sid and updates have changes with time."""
 clusters = pytest.mark.parametrize("cluster", VERSIONS)
 ALLOWED = {
@@ -307,6 +313,37 @@ def test_a_rolling_change_and_authentication(deployed: LabHandle, config: Path, 
     by_status = deploy(deployed, config=changed, runbook="status")
     assert by_status.exit_code == 0, by_status.text
     assert deploy(deployed, config=config, runbook="status").exit_code == 1, "other files than these are wanted"
+
+
+def stop_cut_off_leader(handle: LabHandle, cluster: str) -> float:
+    """Cuts the cables of a leader's followers, stops it, and gives the seconds that took; then all run again."""
+    hosts = members(handle, cluster)
+    host = leader(handle, hosts)
+    stop, start = (f"systemctl {verb} etcd.service" for verb in ("stop", "start"))
+    if cluster == ALPINE:
+        stop, start = (f"rc-service etcd {verb}" for verb in ("stop", "start"))
+    others = [name for name in hosts if name != host]
+    try:
+        for name in others:
+            handle.cut(name)
+        begun = time.monotonic()
+        stopped = on_host(handle, host, stop, timeout=150)
+        took = time.monotonic() - begun
+        assert etcd_processes(handle, host) == [], (stopped.stdout, stopped.stderr)
+    finally:
+        for name in others:
+            handle.heal(name)
+        output(handle, host, start)
+    wait_for(f"{cluster} is healthy", lambda: unhealthy(handle, cluster) == "")
+    return took
+
+
+def test_a_leader_that_hears_nobody_is_ended_by_the_limit(deployed: LabHandle) -> None:
+    """etcd does not end while followers are silent that it has connections to: before, systemd's 90 s passed."""
+    limit = stop_seconds(4000)
+    with ThreadPoolExecutor() as pool:
+        took = list(pool.map(lambda cluster: stop_cut_off_leader(deployed, cluster), (OLD, ALPINE)))
+    assert all(limit - 1 <= seconds < limit + 20 for seconds in took), (limit, took)
 
 
 def test_nothing_leaves_traces_of_the_v2_api(deployed: LabHandle, verified: Outcome, outside: Outside) -> None:

@@ -65,7 +65,7 @@ def test_no_option_is_suggested_that_a_program_has_not() -> None:
         (["--forks"], ["where   --forks", "expected one argument"]),
         (["--config", "{tmp}"], ["where   {tmp}", "is a folder, not a configuration file", "--config FILE"]),
         (["--config", "{tmp}/no.yaml"], ["where   {tmp}/no.yaml", "no such configuration file"]),
-        (["--config", "{tmp}/broken.yaml"], ["where   {tmp}/broken.yaml:2", "is not valid YAML", "indentation"]),
+        (["--config", "{tmp}/broken.yaml"], ["where   {tmp}/broken.yaml:1", "is not valid YAML", "indentation"]),
         (
             ["--config", "{tmp}/config.yaml", "--limit", "az"],
             ["no host, group or cluster matches 'az'", "hosts: a, b, c"],

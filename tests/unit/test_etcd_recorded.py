@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from etcdfleet.errors import VerificationError
-from etcdfleet.etcd.checks import Finding, verify
+from etcdfleet.etcd.checks import Finding
+from etcdfleet.etcd.cluster_checks import ClusterAnswers, cluster_checks
 from etcdfleet.etcd.ids import static_ids
 from etcdfleet.etcd.view import (
     ExpectedMember,
@@ -248,15 +249,14 @@ def test_by_host_ignores_the_scheme() -> None:
 
 
 def findings(version: str, members: str, status: str, health: str, hashes: str, **more: Any) -> dict[str, Finding]:
-    found = verify(
-        expected(version),
+    answers = ClusterAnswers(
         parse_member_list(*said(version, members)),
         parse_status(*said(version, status)),
         parse_health(*said(version, health)),
         parse_hashkv(*said(version, hashes)),
-        unanswered=unanswered(said(version, status)[1]),
-        **more,
+        unanswered(said(version, status)[1]),
     )
+    found = cluster_checks(expected(version), answers, **more)
     return {finding.check: finding for finding in found}
 
 
@@ -268,7 +268,17 @@ def test_a_healthy_cluster_passes(version: str) -> None:
     found = findings(version, *HEALTHY)
     assert [check for check, finding in found.items() if not finding.ok] == []
     assert list(found) == [
-        *("member list", "health", "one cluster", "one leader", "one term", "applied", "alarms", "equal data"),
+        *(
+            "members answer",
+            "member list",
+            "health",
+            "one cluster",
+            "one leader",
+            "one term",
+            "applied",
+            "alarms",
+            "equal data",
+        ),
         "database size",
     ]
 
@@ -277,11 +287,11 @@ def test_a_healthy_cluster_passes(version: str) -> None:
 @pytest.mark.parametrize(
     ("records", "bad", "evidence"),
     [
-        (("members-two", *HEALTHY[1:]), {"member list"}, "c has never started"),
+        (("members-two", *HEALTHY[1:]), {"member list"}, "c has never joined its cluster"),
         (("members-learner", *HEALTHY[1:]), {"member list"}, "(unnamed)"),
         (
             ("members-three", "status-down", "health-down", "hashkv-down"),
-            {"health", "one cluster", "one leader", "one term", "applied", "equal data"},
+            {"members answer"},
             "connection refused",
         ),
     ],

@@ -79,7 +79,7 @@ def test_what_differs_from_one_look_to_the_next_is_the_same_fault(
 def service(*, running: bool = True, restarts: int = 0) -> Finding:
     detail = f"active (running), {restarts} automatic restarts"
     state = ServiceState(running=running, enabled=False, detail=detail)
-    return service_finding(cast(Observed, SimpleNamespace(service=state)))
+    return service_finding(cast(Observed, SimpleNamespace(service=state)), "a")
 
 
 def test_a_service_that_was_not_enabled_is_still_not() -> None:

@@ -76,6 +76,10 @@ def down(name: str) -> MemberView:
     return MemberView(name, expected((name,))[0], "cannot be reached by SSH: timed out", "check power")
 
 
+def refused(name: str) -> MemberView:
+    return MemberView(name, expected((name,))[0], "SSH login refused for user pi", "see its keys")
+
+
 def seen(*views: MemberView, names: Sequence[str] = NAMES, **options: Any) -> ClusterOverview:
     return overview("k8s", views, expected(names), **options)
 
@@ -116,10 +120,21 @@ ELECTING: dict[str, Any] = {"leader_id": 0, "healthy": False}
          "BROKEN c: etcd does not run there (inactive (dead))"),
         ([member("a"), member("b"), down("c")], "2 of 3 members serve, can lose none", 0, "a",
          "BROKEN c: cannot be reached by SSH: timed out"),
-        ([member("a", **ELECTING), stopped("b"), down("c")], "no quorum: 1 of 3 answer", None, "",
+        ([member("a", **ELECTING), stopped("b"), stopped("c")], "no quorum: 1 of 3 answer", None, "",
          "BROKEN a,b,c: no quorum: 1 of 3 members answer, and 2 are needed to read or write"),
-        ([down("a"), down("b"), down("c")], "no quorum: 0 of 3 answer", None, "",
+        # What was not asked may work: it takes two that were asked and do not work to know that there is no quorum.
+        ([member("a", **ELECTING), stopped("b"), down("c")], "not known: 1 of 3 hosts could not be asked from here",
+         None, "", "UNKNOWN a,b,c: no quorum seen: 1 of 3 members answer, 2 are needed, and 1 could not be asked from"
+         " here"),
+        ([stopped("a"), stopped("b"), down("c")], "no quorum: 0 of 3 answer", None, "",
          "BROKEN a,b,c: no quorum: 0 of 3 members answer, and 2 are needed to read or write"),
+        ([down("a"), down("b"), down("c")], "not known: no host could be asked from here", None, "",
+         "UNKNOWN a,b,c: cannot be reached by SSH: timed out"),
+        ([refused("a"), refused("b"), refused("c")], "not known: no host could be asked from here", None, "",
+         "UNKNOWN a,b,c: SSH login refused for user pi"),
+        ([member("a"), member("b"), refused("c")],
+         "2 of 3 members serve, 1 could not be asked; can lose none of these", 0, "a",
+         "UNKNOWN c: SSH login refused for user pi"),
         # The leader was killed: the others still name it, and no read comes through.
         ([stopped("a"), member("b", **BEHIND), member("c", **BEHIND)], "no leader: 2 of 3 answer, none serves",
          None, "",
@@ -189,9 +204,9 @@ def test_members_against_the_inventory() -> None:
     found = told(seen(*views))
     assert "WRONG c: c is in the inventory and not a member of the cluster" in found
     assert "WRONG a,b,c: the cluster has a member x (78) that the inventory lacks" in found
-    assert "WRONG b: is a learner: it has no vote" in found
+    assert "WRONG b: b is a learner: it has no vote" in found
     views = [member(name, members=listed(unstarted="c")) for name in "ab"]
-    assert "WRONG c: has never joined its cluster" in told(seen(*views, stopped("c")))
+    assert "WRONG c: c has never joined its cluster" in told(seen(*views, stopped("c")))
 
 
 MIB = 2**20

@@ -131,7 +131,7 @@ def test_options_of_the_environment_start_at_the_current_folder(
         ("runner: threaded", "runner", "must be a mapping"),
         ("core: {raise_on_error: true}", "core.raise_on_error", "hide the results of the others"),
         ("runner: {}\nrunner: {}", "runner", "is written twice"),
-        ("runner: [", "", "is not valid YAML"),
+        ("runner: [", "runner", "is not valid YAML"),
         ("- a", "", "holds a list"),
     ],
 )

@@ -366,7 +366,9 @@ def document_a(site: Site, edits: dict[str, Any] | None = None) -> None:
 def test_document_a_s_ca_is_adopted(site: Site) -> None:
     document_a(site)
     before = site.state()
-    ran = good(site.run())
+    ran = site.run()
+    assert ran.code == 1, "the peers' role allows a name too many, and nobody was asked"
+    assert ran.errors == ""
     after = site.state()
     for path in ("pki_root/", "pki_intermediate_ca/"):
         for kept in ("issuers", "keys", "ca"):
@@ -389,7 +391,9 @@ def test_what_differs_is_shown_and_changed_only_with_yes(site: Site) -> None:
     there = site.get(role)
     urls = {"issuing_certificates": ["http://old.test/ca"], "ocsp_servers": ["http://old.test/ocsp"]}
     site.server.call("POST", "pki_intermediate_ca/config/urls", urls)
-    left = good(site.run("--diff"))
+    left = site.run("--diff")
+    assert left.code == 1, "something differs still, and nobody was asked"
+    assert "then run again with --yes" in left.text
     assert site.get(role) == there
     assert site.get("pki_intermediate_ca/config/urls")["issuing_certificates"] == ["http://old.test/ca"]
     for words in ("-server_flag = true", "+server_flag = false", "http://old.test/ca"):
@@ -397,7 +401,8 @@ def test_what_differs_is_shown_and_changed_only_with_yes(site: Site) -> None:
     assert "server_flag" in left.warnings
     assert "--yes" in left.warnings
     assert "http://old.test/ca" in left.warnings
-    good(site.run("--yes"))
+    done = good(site.run("--yes"))
+    assert done.report["warnings"] == [], "what OpenBao does not know is not sent back to it"
     changed = site.get(role)
     assert changed == {**there, "server_flag": False, "max_ttl": 87600 * 3600}
     assert site.get("pki_intermediate_ca/config/urls")["ocsp_servers"] == ["http://old.test/ocsp"]
@@ -409,7 +414,8 @@ def test_what_differs_is_shown_and_changed_only_with_yes(site: Site) -> None:
 def test_a_mount_s_short_limit_is_shown_and_raised_with_yes(site: Site) -> None:
     document_a(site)
     site.server.call("POST", "sys/mounts/pki_intermediate_ca/tune", {"max_lease_ttl": "768h"})
-    assert "max_lease_ttl" in good(site.run()).warnings
+    left = site.run()
+    assert (left.code, "max_lease_ttl" in left.warnings) == (1, True), left.text
     assert site.get("sys/mounts")["pki_intermediate_ca/"]["config"]["max_lease_ttl"] == 768 * 3600
     good(site.run("--yes"))
     assert site.get("sys/mounts")["pki_intermediate_ca/"]["config"]["max_lease_ttl"] == 87600 * 3600

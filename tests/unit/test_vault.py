@@ -19,6 +19,7 @@ from cryptography.x509.oid import NameOID
 from etcdfleet import certs
 from etcdfleet.errors import VaultError
 from etcdfleet.vault import AppRoleAuth, RoleFacts, Secret, TokenAuth, Vault, VaultConnection, policy_for
+from etcdfleet.vault.names import name_problem
 from etcdfleet.vault.transport import CONNECT_SECONDS, READ_SECONDS, Transport
 from tests.unit import vault_server
 from tests.unit.certs_ca import key as make_key
@@ -296,6 +297,47 @@ def test_what_a_role_refuses_is_passed_on(
     assert what in caught.value.what
     assert remedy in caught.value.remedy
     assert MOUNT in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["etcd.az1.k8s.home", "ETCD.az1.k8s.home", "x.k8s.home", "k8s.home", "localhost", "a.b"]
+)
+@pytest.mark.parametrize(
+    "role",
+    [
+        {"allowed_domains": "etcd.az1.k8s.home", "allow_bare_domains": True},
+        {"allowed_domains": "etcd.az1.k8s.home", "allow_bare_domains": False},
+        {"allowed_domains": "k8s.home", "allow_subdomains": True, "allow_localhost": False},
+        {"allowed_domains": "k8s.home", "allow_subdomains": True, "allow_bare_domains": True},
+        {"allowed_domains": "*.k8s.home", "allow_glob_domains": True},
+        {"allowed_domains": "*.k8s.home", "allow_glob_domains": False},
+        {"allowed_domains": ""},
+        {"allow_any_name": True},
+    ],
+)
+def test_the_names_of_a_role_are_judged_as_the_server_does(
+    server: Server, vault: Vault, role: dict[str, Any], name: str
+) -> None:
+    server.call("POST", f"{MOUNT}/roles/names", {"allow_ip_sans": True, "ttl": "1h", **role})
+    facts = vault.read_role(MOUNT, "names")
+    assert facts
+    try:
+        vault.issue(MOUNT, "names", common_name=name)
+        problem = ""
+    except VaultError as error:
+        problem = error.what
+    assert bool(name_problem(facts, [name], [])) == bool(problem), problem
+
+
+def test_addresses_of_a_role_are_judged_as_the_server_does(server: Server, vault: Vault) -> None:
+    server.call("POST", f"{MOUNT}/roles/names", {"allow_any_name": True, "allow_ip_sans": False, "ttl": "1h"})
+    facts = vault.read_role(MOUNT, "names")
+    assert facts
+    assert "allow_ip_sans" in name_problem(facts, [FQDN], ["192.0.2.1"])
+    with pytest.raises(VaultError, match="IP Subject Alternative Names"):
+        vault.issue(MOUNT, "names", common_name=FQDN, ip_sans=["192.0.2.1"])
+    assert name_problem(facts, [FQDN], []) == ""
+    vault.issue(MOUNT, "names", common_name=FQDN)
 
 
 def test_life_beyond_the_ca_and_mounts_that_are_not_there(server: Server, vault: Vault) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from etcdfleet.errors import VaultError
 from etcdfleet.vault import AppRoleAuth, Secret, TokenAuth, VaultConnection
+from etcdfleet.vault.transport import Transport
 from tests.unit.certs_ca import ROOT
 
 ADDRESS = "https://vault.home:8200"
@@ -67,6 +68,12 @@ def test_trust(tmp_path: Path) -> None:
     ("address", "environ", "what", "remedy"),
     [
         (None, {}, "not known where Vault is", "VAULT_ADDR"),
+        (
+            None,
+            {"BAO_ADDR": ADDRESS, "BAO_TOKEN": "hush"},
+            "not known where Vault is",
+            'export VAULT_ADDR="$BAO_ADDR" VAULT_TOKEN="$BAO_TOKEN"',
+        ),
         ("vault.home:8200", {}, "not an address of Vault", "pki.address"),
         (None, {"VAULT_ADDR": "ftp://x"}, "not an address of Vault", "VAULT_ADDR"),
         (None, {"VAULT_ADDR": "https://x:port"}, "not an address of Vault", "VAULT_ADDR"),
@@ -89,6 +96,26 @@ def test_refused_before_anything_is_contacted(
     assert what in caught.value.what
     assert remedy in caught.value.remedy
     assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("environ", "hint"),
+    [
+        ({}, ""),
+        ({"BAO_TOKEN": "hush"}, 'BAO_TOKEN set, and only VAULT_… is read here: export VAULT_TOKEN="$BAO_TOKEN"'),
+        ({"BAO_TOKEN": "hush", "VAULT_TOKEN": "mine"}, ""),
+        ({"BAO_FORMAT": "json"}, ""),
+    ],
+)
+def test_variables_of_openbao_are_no_silent_loss(tmp_path: Path, environ: dict[str, str], hint: str) -> None:
+    connection = read(tmp_path, **environ)
+    assert connection.hint == hint
+    assert connection.warnings == ((hint,) if hint else ())
+    if "VAULT_TOKEN" not in environ:
+        with pytest.raises(VaultError, match="there is no token for Vault") as caught:
+            Transport(connection).token()
+        assert hint in caught.value.remedy
+        assert "hush" not in str(caught.value)
 
 
 def test_an_empty_token_file_is_an_error_only_when_it_was_named(tmp_path: Path) -> None:
