@@ -86,6 +86,8 @@ def client_config(name: str, *, port: int | None, user: str, file: Path | None) 
             remedy=f"look for a slow `Match exec` or CanonicalizeHostname in it, {_ANOTHER_FILE}",
         ) from error
     if done.returncode != 0:
+        if re.match(r"No user exists for uid", done.stderr.decode("utf-8", "replace")):  # as in some containers
+            return _by_paramiko(name, port, user, file or Path("~/.ssh/config").expanduser())
         raise _unreadable(done.stderr.decode("utf-8", "replace"), named)
     return from_answer(name, done.stdout.decode("utf-8", "surrogateescape"), named)
 
@@ -96,7 +98,7 @@ def _own_home() -> str:
     try:
         if not home or Path(home).resolve() == Path(pwd.getpwuid(os.getuid()).pw_dir).resolve():
             return ""
-    except KeyError:  # a user without an entry, as in some containers: ssh would refuse to run at all
+    except KeyError:  # a user without an entry: ssh refuses to run at all
         return ""
     own = Path(home) / ".ssh" / "config"
     return next((str(path) for path in (own, SYSTEM_WIDE) if path.is_file()), "none")
@@ -187,7 +189,7 @@ def _by_paramiko(name: str, port: int | None, user: str, file: Path) -> ClientCo
         alias=name,
         hostname=one("hostname") or name,
         port=port or int(one("port") or 22),
-        user=user or one("user") or getpass.getuser(),
+        user=user or one("user") or _local_user(),
         file=str(file) if file.is_file() else "",
         proxy_jump="" if entry.get("proxycommand") else one("proxyjump"),
         proxy_command=one("proxycommand"),
@@ -202,6 +204,13 @@ def _by_paramiko(name: str, port: int | None, user: str, file: Path) -> ClientCo
         known_hosts_command=one("knownhostscommand"),
         bind_address=one("bindaddress"),
     )
+
+
+def _local_user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # no entry for this user, and no USER
+        return "root"
 
 
 def _parsed(file: Path, name: str) -> Mapping[str, object]:

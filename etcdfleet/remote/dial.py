@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("etcdfleet.remote")
 HANDSHAKE_TIMEOUT = 30.0
 BANNER_TIMEOUT = 15.0
+_THROUGH_BASTIONS = threading.BoundedSemaphore(8)
+"""Logins through bastions at the same time: sshd turns more than 10 away that are not done yet (MaxStartups)."""
 SILENCE_SECONDS = 20
 """A host that acknowledges nothing for so long is gone: its cable was pulled, or its power."""
 
@@ -47,9 +51,14 @@ class Way:
 
 def dial(way: Way, host: str) -> paramiko.SSHClient:
     """A logged-in client: the connection, the host's key, our key. Raises RemoteError."""
+    _refuse_unknown(way.config)
+    with _THROUGH_BASTIONS if way.config.proxied else contextlib.nullcontext():
+        return _dial(way, host)
+
+
+def _dial(way: Way, host: str) -> paramiko.SSHClient:
     import paramiko
 
-    _refuse_unknown(way.config)
     client = paramiko.SSHClient()
     client.set_missing_host_key_policy(_policy(way))
     made: Any = way.socket_given

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from etcdfleet.errors import RemoteError
 from etcdfleet.remote.client_config import at_home, client_config
 from etcdfleet.remote.dial import BANNER_TIMEOUT, HANDSHAKE_TIMEOUT, Way, dial
-from etcdfleet.remote.explain import explain
 from etcdfleet.remote.host import CONNECT_TIMEOUT, DEFAULT_TIMEOUT, RemoteHost
 from etcdfleet.remote.host_keys import read_known_hosts
 from etcdfleet.remote.login_keys import Login
@@ -64,7 +63,8 @@ def _open(host: Host, configuration: Config) -> Any:
     try:
         way = _way(name, parameters.port, parameters.username or "", parameters.password or "", extras, configuration)
     except RemoteError as error:
-        raise RemoteError(error.what, where=f"{host.name}: {error.where}", remedy=error.remedy) from error
+        # About a file, and so the same for all hosts: told once, whatever host it is.
+        raise RemoteError(error.what, where=error.where or host.name, remedy=error.remedy) from error
     key_file = str(way.login.first[0]) if way.login.first else None
     mine = {
         "auto_connect": False,  # no scraping of a prompt: see LateShell
@@ -82,9 +82,14 @@ def _open(host: Host, configuration: Config) -> Any:
             platform=parameters.platform or "linux",
             extras={**extras, **mine},
         )
-    except Exception as error:  # an option that netmiko does not know
+    except Exception as error:
         host.connections.pop("netmiko", None)
-        raise explain(error, host.name, way, "") from error
+        said = str(error).strip().partition("\n")[0]
+        raise RemoteError(
+            f"netmiko does not take its options: {said or type(error).__name__}",
+            where="inventory",
+            remedy="correct connection_options.netmiko (extras, platform); docs/settings.md lists the extras",
+        ) from error
     try:
         _take(plugin, dial(way, host.name), way, host.name)
     except BaseException:
@@ -106,7 +111,7 @@ def _way(
     if key_file is not None and not key_file.exists():
         raise RemoteError(
             f"the SSH key file {key_file} does not exist",
-            where=name,
+            where="inventory",
             remedy="correct connection_options.netmiko.extras.key_file in the inventory (a relative path starts at "
             f"{folder}, the folder of config.yaml), or leave it out to use the ssh-agent and the default keys",
         )

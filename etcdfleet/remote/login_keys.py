@@ -75,7 +75,7 @@ def load_key(path: Path, content: bytes, passphrases: Sequence[str] = ()) -> par
             ) from error
     raise KeyFileError(
         f"the key {path} has a passphrase" + (", and it is not the one in the inventory" if passphrases else ""),
-        f'give it to the ssh-agent, once per session: eval "$(ssh-agent)"; ssh-add {name}',
+        f'give it to the ssh-agent: ssh-add {name} (where no agent runs, first: eval "$(ssh-agent)")',
     )
 
 

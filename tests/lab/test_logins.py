@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -315,6 +316,24 @@ def test_login(site: Site, case: Case, tmp_path: Path, monkeypatch: pytest.Monke
     assert case.what.format(**words) in text
     assert bool(text) == bool(case.what), text
     assert case.remedy.format(**words) in (failed.remedy if failed else "")
+
+
+def test_many_hosts_behind_one_bastion(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More logins at once than the bastion's sshd takes (MaxStartups 10, then by chance): all of them succeed."""
+    ConnectionPluginRegister.auto_register()
+    case = Case("", files=config(JUMP + "Host {target}\n ProxyJump hop\n"))
+    with controller(site, case, tmp_path, monkeypatch):
+        options = Config(ssh=SSHConfig(config_file=str(tmp_path / ".ssh/config")))
+
+        def login(number: int) -> str:
+            host = Host(f"h{number}", hostname=site.target.address, username="pi", defaults=Defaults())
+            try:
+                return connect(host, options).run("id -un").text
+            finally:
+                host.close_connections()
+
+        with ThreadPoolExecutor(24) as workers:
+            assert set(workers.map(login, range(24))) == {"root"}
 
 
 @pytest.mark.parametrize("jump", [False, True], ids=["agent", "through a bastion"])

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from nornir.core.configuration import Config
+from nornir.core.inventory import ConnectionOptions, Defaults, Host
+from nornir.core.plugins.connections import ConnectionPluginRegister
 
 from etcdfleet.errors import RemoteError
-from etcdfleet.remote.client_config import ClientConfig, client_config, from_answer
+from etcdfleet.remote import connect
+from etcdfleet.remote.client_config import ClientConfig, at_home, client_config, from_answer
 from etcdfleet.remote.proxy import expand, program
+from etcdfleet.settings.config import FOLDER_KEY
 
 SSH = pytest.mark.skipif(shutil.which("ssh") is None, reason="needs OpenSSH's client")
 HOST = ClientConfig("pi", "192.0.2.1", 22, "me")
@@ -98,6 +104,37 @@ def test_without_openssh_paramiko_reads_what_it_can_and_names_the_rest(
         return
     found = looked_up(tmp_path, content)
     assert {key: getattr(found, key) for key in expected} == expected
+
+
+def test_a_user_that_ssh_does_not_know_is_no_obstacle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ssh").write_text("#!/bin/sh\necho 'No user exists for uid 1234' >&2; exit 255\n")
+    (tmp_path / "ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert looked_up(tmp_path, "Host pi\n HostName 192.0.2.1\n").hostname == "192.0.2.1"
+
+
+@SSH
+def test_a_home_of_its_own_has_its_own_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".ssh").mkdir()
+    (tmp_path / ".ssh" / "config").write_text("Host pi\n HostName 192.0.2.1\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    found = client_config("pi", port=None, user="", file=None)
+    assert (found.hostname, found.file) == ("192.0.2.1", str(tmp_path / ".ssh" / "config"))
+    assert at_home(found.user_known_hosts[0]) == tmp_path / ".ssh" / "known_hosts"
+
+
+@pytest.mark.parametrize(
+    ("extras", "what"),
+    [({"frobnicate": 1}, "unexpected keyword argument 'frobnicate'"), ({"key_file": "no/such"}, "{folder}/no/such")],
+)
+def test_wrong_options_of_the_inventory_are_said_to_be_there(tmp_path: Path, extras: dict[str, Any], what: str) -> None:
+    ConnectionPluginRegister.auto_register()
+    options = {"netmiko": ConnectionOptions(extras=extras)}
+    host = Host("h", hostname="192.0.2.1", username="pi", defaults=Defaults(), connection_options=options)
+    with pytest.raises(RemoteError) as caught:
+        connect(host, Config(user_defined={FOLDER_KEY: str(tmp_path)}))
+    assert what.format(folder=tmp_path) in caught.value.what
+    assert caught.value.where == "inventory"
 
 
 def test_what_ssh_leaves_out_has_its_default() -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from pathlib import Path
 from typing import Any
 
+import paramiko
 import pytest
 
 from etcdfleet.remote.client_config import ClientConfig
@@ -116,3 +119,29 @@ def test_a_failed_login_says_what_is_wrong_and_what_helps(
     assert what in found.what
     assert remedy in found.remedy
     assert found.where == f"h (192.0.2.1:{config.get('port', 22)})"
+
+
+@pytest.mark.parametrize(
+    ("banner", "what", "remedy"),
+    [
+        (b"Not allowed at this time\r\n", "PerSourcePenalties", "wait a few minutes"),
+        (b"Exceeded MaxStartups\r\n", "MaxStartups", "wait a few minutes"),
+        (b"220 mail.home ESMTP\r\n", "no sshd (it says: 220 mail.home ESMTP)", "ssh -p"),
+        (b"", "the host is overloaded, or what answers is no sshd", "ssh -p"),
+    ],
+)
+def test_a_port_that_turns_us_away_is_asked_for_its_reason(banner: bytes, what: str, remedy: str) -> None:
+    def answer() -> None:
+        made, _ = server.accept()
+        with made:
+            made.sendall(banner)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=answer)
+        thread.start()
+        port = server.getsockname()[1]
+        error = paramiko.SSHException("Error reading SSH protocol banner")
+        found = explain(error, "h", way(hostname="127.0.0.1", port=port), "")
+        thread.join()
+    assert what in found.what
+    assert remedy in found.remedy
