@@ -85,7 +85,7 @@ def verify_deep(task: Task, token: str = "", write: bool = True, issuing: Issuin
     findings += _here(site, seen, status)
     differences, diff = _drift(task, site, seen)
     findings += differences
-    findings += seen_from_here(site, seen)
+    findings += _about_host(site.settings, seen_from_here(site, seen))
     findings += _write_probe(site, status, silent, token, write=write and not task.is_dry_run())
     # Why etcd does not run comes before all that follows from it.
     findings = causes_first(findings)
@@ -163,9 +163,14 @@ def _look(
     status = next((status for status in answers.statuses if address(status.endpoint) == address(own)), None)
     there = {member.name for member in answering(expected, answers)}
     said = site.remote.batch(host_commands(site, seen, status.version if status else None), timeout=180)
-    findings += tls_findings(site, seen, said, issuing)
+    findings += _about_host(settings, tls_findings(site, seen, said, issuing))
     findings += _files(site, seen, said)
     return findings, status, tuple(member.name for member in expected if member.name not in there)
+
+
+def _about_host(settings: HostSettings, findings: Sequence[Finding]) -> list[Finding]:
+    """The findings as such about the member of this host."""
+    return [replace(finding, about=(settings.member.name,)) for finding in findings]
 
 
 def _answers(said: Mapping[str, CommandResult]) -> ClusterAnswers:

@@ -86,6 +86,8 @@ _WHY_OTHER: Mapping[Kind, str] = {
     "client URL": "the inventory was changed, or the member was given another URL by hand",
     "extra": "it was taken out of the inventory, or added to the cluster by hand",
 }
+NO_LEADER = "etcdserver: no leader"
+"""What a member says in its status beside alarms when it has lost its leader: a matter of the check of the leader."""
 SERVED = "certificate served on"
 """How the checks begin that read a certificate back from a port."""
 
@@ -165,7 +167,8 @@ def _health(expected: Sequence[ExpectedMember], healths: Mapping[str, EndpointHe
 
 
 def _agreement(statuses: Mapping[str, EndpointStatus], members: MemberList, max_lag: int) -> tuple[Finding, ...]:
-    known = {member.id: member.name or hex_id(member.id) for member in members.members}
+    known = {status.member_id: name for name, status in statuses.items()}
+    known |= {member.id: member.name or known.get(member.id, hex_id(member.id)) for member in members.members}
     clusters = {status.cluster_id for status in statuses.values()} | ({members.cluster_id} - {0})
     leaders = {status.leader_id for status in statuses.values()}
     terms = {status.term for status in statuses.values()}
@@ -239,7 +242,7 @@ def _alarms(statuses: Mapping[str, EndpointStatus], names: Mapping[int, str]) ->
         f"{name}: {error.strip()}"
         for name, status in statuses.items()
         for error in status.errors
-        if not is_alarm(error)
+        if not is_alarm(error) and error.strip() != NO_LEADER
     ]
     if not found:
         return Finding("alarms", True, "none")
@@ -247,7 +250,10 @@ def _alarms(statuses: Mapping[str, EndpointStatus], names: Mapping[int, str]) ->
     if "NOSPACE" in kinds:
         remedy = WAY_OUT
     if "CORRUPT" in kinds:
-        remedy = "stop using this cluster: find the member whose data differ, replace it, then etcdctl alarm disarm"
+        remedy = (
+            "stop using this cluster: find the member whose data differ, replace it (docs/hosts.md, A member with other"
+            " data), then etcdctl alarm disarm"
+        )
     return Finding("alarms", False, "; ".join(found), remedy, fault=", ".join([*sorted(kinds), *found[len(kinds) :]]))
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from etcdfleet.etcd.alarms import WAY_OUT, takes_part
 from etcdfleet.etcd.checks import Finding, failed, member_list, skipped, verify
-from etcdfleet.etcd.consequences import causes_first, silence
+from etcdfleet.etcd.consequences import causes_first, consequence, silence
 from etcdfleet.etcd.equal import divergence
 from etcdfleet.etcd.gates import MAX_LAG
 from etcdfleet.etcd.view import (
@@ -98,10 +98,12 @@ def cluster_checks(
             "without a leader and a quorum no member can say for certain who belongs to the cluster",
             "see etcd's log on this host",
         )
-        if len(there) < len(expected) // 2 + 1:
-            listed = replace(listed, follows="members answer")
         agreed = [_leader_without_list(answers, finding) for finding in agreed]
     agreed = [_leader_answers(answers, finding, expected) for finding in agreed]
+    if answers.members is None:
+        lacks_leader = any(finding.check == "one leader" and not finding.ok for finding in agreed)
+        deepest = "members answer" if len(there) < len(expected) // 2 + 1 else "one leader" if lacks_leader else ""
+        listed = consequence(listed, deepest) if deepest else listed
     if len(there) < len(expected) and not answers.hashes:
         silent = ", ".join(sorted({member.name for member in expected} - {member.name for member in there}))
         why = f"not compared, since {silent} did not answer"

@@ -22,7 +22,9 @@ FOLLOWS: Mapping[str, tuple[str, ...]] = {
     "applied": ("members answer", "one cluster", "one leader"),
     "equal data": ("one cluster",),
     "write, read, delete": ("members answer", "one cluster", "one leader", "health"),
+    "/health": ("service", "members answer", "one leader", "alarms"),
     SERVED: ("service",),
+    "TLS offered on": ("service", SERVED),
 }
 """From which checks a failed one may follow, the deepest cause first; by name, or by how the name begins."""
 SILENCES: tuple[tuple[str, str, str], ...] = (
@@ -87,15 +89,21 @@ def remedies(bad: Sequence[Finding]) -> str:
 
 def _marked(finding: Finding, bad: Mapping[str, Finding]) -> Finding:
     for check in _causes(finding.check):
-        cause = bad.get(check)
+        # Of checks that are made for each port, the one for the same port.
+        cause = bad.get(f"{check} {finding.check.rpartition(' ')[2]}" if check == SERVED else check)
         if cause is not None and (not cause.about or (finding.about and set(finding.about) <= set(cause.about))):
-            return replace(
-                finding,
-                cause=f"it follows from '{check}'",
-                remedy=f"that of '{check}'; look here again after it",
-                follows=check,
-            )
+            return consequence(finding, cause.check)
     return finding
+
+
+def consequence(finding: Finding, check: str) -> Finding:
+    """The finding as one that follows from the failed check of that name."""
+    return replace(
+        finding,
+        cause=f"it follows from '{check}'",
+        remedy=f"that of '{check}'; look here again after it",
+        follows=check,
+    )
 
 
 def _causes(check: str) -> tuple[str, ...]:

@@ -35,8 +35,12 @@ def contradiction(
     unreadable = [state for state in seen if state.data_unreadable]
     if unreadable:
         details = "; ".join(f"{state.host}: {state.data_unreadable}" for state in unreadable)
+        whole = len(states) - len(unreadable)
+        remedy = REPLACE if whole >= len(states) // 2 + 1 else RESTORE
         return Refuse(
-            f"the data directory cannot be read ({details})", hosts_of(unreadable), "repair or replace it: " + REPLACE
+            f"the data directory cannot be read ({details})",
+            hosts_of(unreadable),
+            f"look at its disk first, and keep a copy of it; if the data cannot be read again: {remedy}",
         )
     return (
         _moved(seen)

@@ -175,12 +175,19 @@ def _leadership(
                 continue
             cut = "knows of no leader" if not view.status.leader_id else "serves no reads"
             what = f"{cut}, while others do ({why}): it does not reach the other members"
-            yield Concern(Level.BROKEN, what, (view.host,), "see etcd's log and the network of the host; run verify")
+            remedy = (
+                f"see whether the members reach each other on port {_peer_port(view)} (firewall), and etcd's log there"
+            )
+            yield Concern(Level.BROKEN, what, (view.host,), f"{remedy}; run verify")
     said = {(v.status.leader_id, v.status.term) for v in answered.values() if v.status and v.serves}
     if len(said) > 1:
         told = ", ".join(sorted(f"{_named(leader, views, members)} in term {term}" for leader, term in said))
         what = f"members follow different leaders ({told}): there was an election just now"
         yield Concern(Level.SOON, what, tuple(view.host for view in answered.values()), wait)
+
+
+def _peer_port(view: MemberView) -> str:
+    return view.member.peer_url.rstrip("/").rpartition(":")[2]
 
 
 def _reads_fail(view: MemberView) -> Concern:
@@ -199,7 +206,8 @@ def _identity(views: Sequence[MemberView]) -> Iterator[Concern]:
             Level.BROKEN,
             f"members belong to different clusters ({told})",
             hosts,
-            "compare cluster.token and the data directories; deploy never deletes data",
+            "compare cluster.token, and etcdctl member list on each host: which of them has your data? Remove none "
+            "before you know; deploy never deletes data",
         )
 
 
@@ -229,7 +237,10 @@ def _alarms(views: Sequence[MemberView]) -> Iterator[Concern]:
             yield Concern(Level.BROKEN, what, hosts, remedy)
         elif alarm == "CORRUPT":
             what = f"data differ between members (alarm CORRUPT{who}): do not trust what this cluster says"
-            remedy = "take snapshots of all members, find the one that differs (run verify), replace it, then disarm"
+            remedy = (
+                "take snapshots of all members, find the one that differs (run verify), replace it (docs/hosts.md, A "
+                "member with other data), then etcdctl alarm disarm"
+            )
             yield Concern(Level.BROKEN, what, hosts, remedy)
         else:
             yield Concern(Level.BROKEN, f"alarm {alarm}{who}", hosts, "see etcdctl alarm list and etcd's log")

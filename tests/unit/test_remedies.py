@@ -46,12 +46,15 @@ class Seen:
     """Members that know of no leader: cut off on the peer port."""
     waiting: bool = False
     """Reads wait for an election."""
+    no_list: bool = False
+    """The member that is asked has no list, as one without a leader (3.5)."""
 
 
 def status(seen: Seen, name: str) -> EndpointStatus:
     cut = name in seen.lost
     leader, term = (0, 9) if cut else (ord(seen.leader), 3)
-    return EndpointStatus(f"https://{name}:2379", ord(name), 9, "3.5.16", 20480, 20480, leader, term, 90, 90, 7)
+    return EndpointStatus(f"https://{name}:2379", ord(name), 9, "3.5.16", 20480, 20480, leader, term, 90, 90, 7,
+                          errors=("etcdserver: no leader",) if cut else ())  # fmt: skip
 
 
 def health(seen: Seen, name: str) -> EndpointHealth:
@@ -68,11 +71,12 @@ def by_verify(seen: Seen) -> tuple[str, str]:
     """What verify says, and its remedies."""
     names = answering(seen)
     said = ClusterAnswers(
-        listed(seen.cluster),
+        None if seen.no_list else listed(seen.cluster),
         tuple(status(seen, name) for name in names),
         tuple(health(seen, name) for name in names),
         tuple(HashKV(f"https://{name}:2379", 7, 7, -1) for name in names) if not seen.silent else (),
         {f"https://{name}:2379": why for name, why in seen.silent},
+        "no answer" if seen.no_list else "",
     )
     bad = [finding for finding in causes_first(cluster_checks(members(seen.inventory), said)) if not finding.ok]
     return told(bad), remedies(bad)
@@ -139,6 +143,8 @@ BARRED = "SSH login refused for user pi"
                      "look again in a few seconds", (*HARM, "tokens"), id="leader just lost"),
         pytest.param(Seen(lost="c"), (by_verify,), "c follows nobody", "reach each other on the peer port",
                      (*HARM, "tokens", "election"), id="the peer port is closed"),
+        pytest.param(Seen(lost="c", no_list=True), (by_verify,), "a follows a; b follows a; c follows nobody",
+                     "reach each other on the peer port", (*HARM, "alarm", "belongs"), id="seen by that member"),
         pytest.param(Seen(silent=(("b", DROPPED), ("c", DROPPED)), lost="a"), (by_verify,), "1 of 3 answer",
                      "open TCP 2379 and 2380", (*HARM, "tokens", "election"), id="no quorum"),
         pytest.param(Seen(silent=tuple((name, BARRED) for name in "abc")), (by_status,), "not known: no host could be",
