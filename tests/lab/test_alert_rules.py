@@ -70,6 +70,14 @@ def test_they_load_as_printed_and_ask_for_metrics_that_exist(promtool: str, tmp_
         assert rule["labels"]["severity"]
 
 
+def test_the_scrape_configuration_is_one(promtool: str, tmp_path: Path) -> None:
+    (printed_too,) = re.findall(
+        r"^```yaml\n(scrape_configs:\n.*?)^```$", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL
+    )
+    (tmp_path / "prometheus.yml").write_text(printed_too)
+    assert "SUCCESS" in _run([promtool, "check", "config", "--syntax-only", "prometheus.yml"], tmp_path)
+
+
 RUN = '{runbook="rotate_certs"}'
 WELL = {f"etcdfleet_run_exit_code{RUN}": "0", f"etcdfleet_run_finished_seconds{RUN}": "0"}
 ENDS = 'etcdfleet_certificate_not_after_seconds{host="pi-1",cluster="k8s",role="peer"}'
