@@ -19,7 +19,7 @@ from etcdfleet.report import words
 from etcdfleet.report.expiry import Expiries, expiries
 from etcdfleet.report.load import record_of
 from etcdfleet.report.model import ExitCode, Failure, HostRecord, RunRecord, RunStatus, Status, StepRecord
-from etcdfleet.report.table import closing_line, skipped_everywhere, warnings_of
+from etcdfleet.report.table import alike_failures, closing_line, skipped_everywhere, warnings_of
 from etcdfleet.report.timeline import Lane, Tick, lanes, length, ticks
 
 if TYPE_CHECKING:
@@ -223,10 +223,9 @@ class Page:
             yield Finding("stopped to protect", found.cluster, found.what, found.where, found.remedy)
         if self.record.error and not any(found.what == self.record.error.what for found in self.record.protections):
             yield self._failure(self.record.runbook, self.record.error)
-        for host in self.record.hosts.values():
-            for step in host.steps.values():
-                if step.error:
-                    yield self._failure(f"{host.name} · {step.name}", step.error, self.id_of(host, step.name))
+        for hosts, step, error in alike_failures(self.record):
+            link = self.id_of(self.record.hosts[hosts[0]], step)
+            yield self._failure(f"{', '.join(hosts)} · {step}", error, link)
 
     def _failure(self, place: str, error: Failure, link: str = "") -> Finding:
         return Finding("failed", place, error.what, error.where, error.remedy, link)

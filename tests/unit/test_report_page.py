@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
+from etcdfleet.errors import RemoteError
 from etcdfleet.report.bytecode import BesideSource
 from etcdfleet.report.expiry import expiries
 from etcdfleet.report.load import record_of
 from etcdfleet.report.page import Page, diff_lines, diff_size, render
 from etcdfleet.report.timeline import covered, lanes, length, ticks
 from tests import report_samples as samples
-from tests.unit.fake_run import recorder_of, validated
+from tests.unit.fake_run import nornir_of, raises, recorder_of, step, validated
 
 SAMPLES = [samples.failed_deploy, samples.check_run, samples.rotation, samples.hostile]
 
@@ -242,3 +243,20 @@ def test_a_step_that_no_host_did_is_a_line_and_no_column() -> None:
     assert {name for name, _ in page.steps} - {name for name, _ in page.columns} == everywhere
     texts = " ".join("".join(Elements(render(document)).texts).split())
     assert all(f"{name} ({why})" in texts for name, why in page.left_out.items())
+
+
+def test_what_failed_alike_is_one_finding_whatever_host_it_names() -> None:
+    recorder = recorder_of()
+    lost = {
+        name: raises(RemoteError(f"{name} does not answer", where=name, remedy=f"ssh pi@{name}"))
+        for name in ("edge-1", "az-2", "az-1")
+    }
+    nornir_of().with_processors([recorder]).run(step(lost), name="preflight")
+    recorder.finish()
+    (found,) = Page(record_of(recorder.as_json())).findings
+    assert (found.place, found.what, found.remedy) == (
+        "az-1, az-2, edge-1 · preflight",
+        "HOST does not answer",
+        "ssh pi@HOST",
+    )
+    assert "does not answer" in render(recorder.as_json())
