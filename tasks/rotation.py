@@ -22,6 +22,7 @@ from etcdfleet.certs.rotation import (
 from etcdfleet.certs.want import utc
 from etcdfleet.errors import CertificateError, FleetError, ProtectionError, VerificationError
 from etcdfleet.etcd.checks import Finding, held_against
+from etcdfleet.etcd.consequences import told
 from etcdfleet.etcd.gates import caught_up
 from etcdfleet.paths import UNPROVEN, HostPaths, mark_restart_pending
 from etcdfleet.preflight import clock_problems
@@ -173,7 +174,7 @@ def rotate_member(
         still_ours(task)  # else it may be another run that replaced them in the meantime
         raise _put_back(site, before, roles, bad, after, known, already)
     if already:
-        warnings.append(f"it was so before new certificates were placed: {_said(already)}")
+        warnings.append(f"it was so before new certificates were placed: {told(already)}")
     _leave(site, after)
     outcome = StepOutcome(f"{', '.join(roles)} replaced and proven", changes, tuple(warnings), _facts(site))
     return Result(task.host, result=outcome, changed=True)
@@ -199,7 +200,7 @@ def replace_expired(
     bad = _prove(site, BACK_SECONDS)
     if bad:
         raise VerificationError(
-            f"it has new certificates, and within {BACK_SECONDS} s: {_said(bad)}",
+            f"it has new certificates, and within {BACK_SECONDS} s: {told(bad)}",
             where=site.settings.name,
             remedy="see etcd's log on the members; what was placed stays, as those of before are of no use",
         )
@@ -279,10 +280,6 @@ def _prove(site: Site, seconds: float, without: Collection[str] = (), already: S
         site.forget()
 
 
-def _said(bad: Sequence[Finding]) -> str:
-    return "; ".join(f"{finding.check}: {finding.evidence}" for finding in bad)
-
-
 def _sets_in_use(site: Site) -> dict[RoleName, str]:
     """The folder of each pair now, to go back to."""
     paths, found = HostPaths.of(site.settings), {}
@@ -305,7 +302,7 @@ def _put_back(
 ) -> VerificationError:
     """Swaps the certificates of before back in and proves them; the error that says how that went."""
     remedy = "see etcd's log on this host, and the role in Vault; the other members were not touched"
-    paths, seen = HostPaths.of(site.settings), _said(bad)
+    paths, seen = HostPaths.of(site.settings), told(bad)
     known = [role for role in roles if role in before]
     lines = "\n".join(swap(paths.folder(role), before[role]) for role in known)
     try:
@@ -313,7 +310,7 @@ def _put_back(
         site.forget()
         still = _prove(site, PROOF_SECONDS, without, already)
         well = "all is as it was" if already else "all is well"
-        end = f"with those of before: {_said(still)}" if still else f"those of before are back, and {well}"
+        end = f"with those of before: {told(still)}" if still else f"those of before are back, and {well}"
         _tidy(site, after)
     except FleetError as error:
         end = f"and those of before could not be put back: {error.what}"

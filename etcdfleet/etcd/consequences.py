@@ -84,7 +84,7 @@ def told(bad: Sequence[Finding]) -> str:
 
 def remedies(bad: Sequence[Finding]) -> str:
     """The remedies for the causes, each once."""
-    return "; ".join(dict.fromkeys(f.remedy for f in bad if f.remedy and not f.follows))
+    return "; ".join(dict.fromkeys(finding.remedy for finding in bad if finding.remedy))
 
 
 def _marked(finding: Finding, bad: Mapping[str, Finding]) -> Finding:
@@ -98,12 +98,7 @@ def _marked(finding: Finding, bad: Mapping[str, Finding]) -> Finding:
 
 def consequence(finding: Finding, check: str) -> Finding:
     """The finding as one that follows from the failed check of that name."""
-    return replace(
-        finding,
-        cause=f"it follows from '{check}'",
-        remedy=f"that of '{check}'; look here again after it",
-        follows=check,
-    )
+    return replace(finding, cause=f"it follows from '{check}'", remedy="", follows=check)
 
 
 def _causes(check: str) -> tuple[str, ...]:
