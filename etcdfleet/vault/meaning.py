@@ -173,5 +173,6 @@ def forbidden(path: str, needs: Iterable[str], source: str, connection: VaultCon
         f"the token from {source} may not use this path; it needs the capability {named}",
         where=f"{connection.address}, {path}",
         remedy=f"add to a policy of the token: {policy_for({path: wanted})} (and see that the path is right: "
-        "pki.mount and pki.roles.<role>.name)",
+        "pki.mount and pki.roles.<role>.name); python runbooks/setup_pki.py makes policy and AppRole as the inventory "
+        "has them",
     )
