@@ -20,7 +20,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from etcdfleet.etcd.wal import HEAD_BYTES, DataIds, read_ids
-from etcdfleet.paths import ANCHORS, CONFIG, ESTABLISHED, LOCK_COUNT, RESTART_PENDING, UNPROVEN, HostPaths
+from etcdfleet.paths import ANCHORS, CONFIG, DATA_MOUNT, ESTABLISHED, LOCK_COUNT, RESTART_PENDING, UNPROVEN, HostPaths
 from etcdfleet.remote import CommandResult
 from etcdfleet.settings.base import ROLE_NAMES, RoleName
 from etcdfleet.settings.models import HostSettings
@@ -161,7 +161,7 @@ def probe(settings: HostSettings, files: Sequence[str]) -> dict[str, str]:
     """
     paths = HostPaths.of(settings)
     keys = " ".join(paths.key(role) for role in ROLE_NAMES)
-    archived = [_OS_RELEASE, RESTART_PENDING, LOCK_COUNT, ESTABLISHED, UNPROVEN, *ANCHORS, *files]
+    archived = [_OS_RELEASE, RESTART_PENDING, LOCK_COUNT, ESTABLISHED, UNPROVEN, DATA_MOUNT, *ANCHORS, *files]
     for role in ROLE_NAMES:
         archived += [paths.certificate(role), _note(paths, role)]
     names = " ".join(shlex.quote(path.lstrip("/")) for path in archived)
@@ -257,12 +257,12 @@ def read(settings: HostSettings, results: Mapping[str, CommandResult], asked: fl
         listeners=_listeners(results["listeners"].stdout),
         free_bytes=_free_bytes(results["free"].stdout),
         data=_read_data(results["data"]),
-        place=read_place(results["place"].stdout),
+        place=read_place(results["place"].stdout, _text(files.get(DATA_MOUNT))),
         data_elsewhere=results["elsewhere"].stdout.strip(),
         # An unreadable marker is still a marker: it says that something was there.
         established=(_json(marker.content.decode("utf-8", "replace")) or {}) if marker else None,
         restart_pending=_reasons(pending.content.decode("utf-8", "replace")) if pending else "",
-        lock_count=count.content.decode("utf-8", "replace").strip() if (count := files.get(LOCK_COUNT)) else "0",
+        lock_count=_text(files.get(LOCK_COUNT)) or "0",
         has_user=results["user"].ok,
         anchors={path: files[path] for path in ANCHORS if path in files},
         has_openssl=results["openssl"].ok,
@@ -270,6 +270,10 @@ def read(settings: HostSettings, results: Mapping[str, CommandResult], asked: fl
         files=files,
         unproven=tuple(mark.content.decode("utf-8", "replace").split()) if (mark := files.get(UNPROVEN)) else (),
     )
+
+
+def _text(file: FileFacts | None) -> str:
+    return file.content.decode("utf-8", "replace").strip() if file else ""
 
 
 def _reasons(text: str) -> str:

@@ -20,6 +20,8 @@ CRLS: Mapping[Side, str] = {"peer": f"{CERTIFICATES}/peer.crl", "client": f"{CER
 ETCDCTL_ENVIRONMENT = "/etc/profile.d/etcdctl.sh"
 ESTABLISHED = "/etc/etcd/cluster.json"
 """Written once this member has been part of a healthy cluster: which cluster, and which members it had."""
+DATA_MOUNT = "/etc/etcd/data-mount"
+"""The mount point of the disk that holds the data, where that is not the root file system: without it, no start."""
 RUN_FOLDER = "/run/etcdfleet"
 LOCK_COUNT = f"{RUN_FOLDER}/lock.count"
 """Counts up whenever a lock is taken and freed: what was read at another count may have been changed since."""
@@ -39,6 +41,7 @@ class HostPaths:
     separate_trust: bool = True
     config: str = CONFIG
     established: str = ESTABLISHED
+    data_mount: str = DATA_MOUNT
 
     @classmethod
     def of(cls, settings: HostSettings) -> HostPaths:

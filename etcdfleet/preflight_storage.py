@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from etcdfleet.preflight import Trouble
 from etcdfleet.settings.places import REMEDY, unfit
-from etcdfleet.storage import DataPlace
+from etcdfleet.storage import ABSENT_REMEDY, DataPlace
 
 MEMORY_KINDS = frozenset({"tmpfs", "ramfs", "devtmpfs", "zram"})
 OWNERLESS_KINDS = frozenset({"vfat", "msdos", "exfat", "ntfs", "ntfs3", "fuseblk", "hfsplus", "cifs", "smb3"})
@@ -22,6 +22,7 @@ def place_problems(data_dir: str, place: DataPlace, init: str, *, running: bool)
     ``running``: etcd runs with its data there, which proves that it can reach them.
     """
     rules: tuple[Callable[[str, DataPlace], Trouble | None], ...] = (
+        _absent,
         _blocked,
         _not_mounted,
         lambda data_dir, place: _leads_to_unfit(data_dir, place, init),
@@ -41,6 +42,17 @@ def place_warnings(data_dir: str, place: DataPlace) -> list[Trouble]:
         return []
     what = f"{data_dir} is on a network file system ({place.mount.kind}, {place.mount.point})"
     return [Trouble(what, "use a disk of the host: etcd waits for each write to be stored, and locks its files")]
+
+
+def _absent(_: str, place: DataPlace) -> Trouble | None:
+    if not place.absent:
+        return None
+    return Trouble(absent_text(place), ABSENT_REMEDY.format(point=place.absent))
+
+
+def absent_text(place: DataPlace) -> str:
+    """That the disk with the data is not there, in words."""
+    return f"the disk with this member's data is not there: nothing is mounted on {place.absent}"
 
 
 def _blocked(data_dir: str, place: DataPlace) -> Trouble | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from etcdfleet.errors import UsageError
 from etcdfleet.settings.units import go_duration
+from etcdfleet.storage import unit_of
 
 if TYPE_CHECKING:
     import jinja2
@@ -38,7 +39,7 @@ def environment(folder: Path = TEMPLATES) -> jinja2.Environment:
         bytecode_cache=BesideSource(folder),
         autoescape=False,  # noqa: S701  no HTML here; each value is quoted by a filter for the file it goes into
     )
-    made.filters.update(yaml=_yaml, sh=shlex.quote, etcd_duration=go_duration)
+    made.filters.update(yaml=_yaml, sh=shlex.quote, etcd_duration=go_duration, mount_unit=unit_of)
     return made
 
 

@@ -10,6 +10,12 @@ import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from etcdfleet.paths import DATA_MOUNT
+
+ABSENT_REMEDY = (
+    "mount it (on the host, as root: mount {point}; see dmesg where that fails), and etcd starts by itself; if the data"
+    f" were moved from that disk on purpose, and are there now: rm {DATA_MOUNT}, and run deploy"
+)
 _ROOT = "/"
 
 
@@ -47,7 +53,7 @@ class DataPlace:
     were made now. ``missing_mount`` is a mount point at or above it that ``/etc/fstab`` names, and on which nothing is
     mounted. ``blocked`` says why no folder can be there: a link that leads nowhere, a file in its place. ``closed`` are
     the folders on the way that user etcd cannot pass. ``in_memory``: the root file system keeps its changes in memory
-    (an overlay that the kernel's command line asks for).
+    (an overlay that the kernel's command line asks for). ``noted`` is the mount point that a deploy has noted.
     """
 
     path: str = ""
@@ -56,6 +62,18 @@ class DataPlace:
     blocked: str = ""
     closed: tuple[Folder, ...] = ()
     in_memory: bool = False
+    noted: str = ""
+
+    @property
+    def absent(self) -> str:
+        """The mount point of the disk that held the data, if nothing is mounted there now; empty if all is well."""
+        inside = _within(self.path, self.noted)
+        return self.noted if inside and not _within(self.mount.point, self.noted) else ""
+
+    @property
+    def to_note(self) -> str:
+        """The mount point without which etcd must not start; empty where the data are on the root file system."""
+        return self.absent or (self.mount.point if self.mount.point != _ROOT else "")
 
 
 UNKNOWN = DataPlace()
@@ -84,8 +102,8 @@ case " $line " in *' overlayroot=tmpfs'* | *' boot=overlay '*) echo memory ;; es
 true"""
 
 
-def read_place(text: str) -> DataPlace:
-    """The place in what `probe` printed."""
+def read_place(text: str, noted: str = "") -> DataPlace:
+    """The place in what `probe` printed; ``noted`` is the content of the note on the host."""
     found: dict[str, list[str]] = {}
     for line in text.splitlines():
         word, _, rest = line.partition(" ")
@@ -101,7 +119,27 @@ def read_place(text: str) -> DataPlace:
         blocked=_blocked(found),
         closed=_closed(found.get("folder", [])),
         in_memory="memory" in found,
+        noted=noted,
     )
+
+
+def _within(path: str, folder: str) -> bool:
+    return bool(folder) and f"{path}/".startswith(f"{folder.rstrip(_ROOT)}/")
+
+
+def unit_of(mount_point: str) -> str:
+    """The name of systemd's unit for a mount point, as systemd-escape(1) with ``--path`` writes it."""
+    path = mount_point.strip(_ROOT)
+    kept = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:_.")
+    escaped = [
+        "-"
+        if byte == ord(_ROOT)
+        else chr(byte)
+        if chr(byte) in kept and not (byte == ord(".") and at == 0)
+        else f"\\x{byte:02x}"
+        for at, byte in enumerate(path.encode())
+    ]
+    return f"{''.join(escaped) or '-'}.mount"
 
 
 def _mount(words: Sequence[str]) -> Mount:

@@ -13,7 +13,7 @@ from etcdfleet.certs import Certificate, readable
 from etcdfleet.etcd.configuration import ClusterState, needs_restart, state_in
 from etcdfleet.etcd.tls_settings import check_suites, check_tls, tls_settings
 from etcdfleet.facts import FileFacts
-from etcdfleet.paths import CONFIG, ETCDCTL_ENVIRONMENT, HostPaths, mark_restart_pending
+from etcdfleet.paths import CONFIG, DATA_MOUNT, ETCDCTL_ENVIRONMENT, HostPaths, mark_restart_pending
 from etcdfleet.remote import RemoteFile
 from etcdfleet.rendering import environment, template_error
 from etcdfleet.settings.base import Side
@@ -49,6 +49,7 @@ def configure(
     enable = not seen.service.enabled
     sides = (final or {}).get(site.settings.cluster.name, frozenset())
     anchors, stale = _ended_trust(task, site, seen, sides)
+    stale += [DATA_MOUNT] if seen.facts.place.noted and not seen.facts.place.to_note else []
     changes = [change.text for change in anchors] + [f"{path} is removed" for path in stale]
     changes += [f"{file.path} {_verb(seen.facts.files.get(file.path), file)}" for file in different]
     changes += ["etcd is enabled at boot"] if enable else []
@@ -58,7 +59,7 @@ def configure(
         _place(site, seen, [*anchor_files(anchors), *different], enable, stale)
         site.forget()
     summary = f"{len(different)} of {len(wanted)} files differ" if different else "files as wanted"
-    restart = bool(anchors) or bool(_read_at_start(seen, different))
+    restart = bool(anchors) or bool(_read_at_start(site, seen, different))
     return Result(
         task.host, result=StepOutcome(summary, tuple(changes), restart=restart), changed=bool(changes), diff=diff
     )
@@ -106,6 +107,7 @@ def template_variables(
         "paths": HostPaths.of(site.settings),
         "binary": program.binary,
         "unsupported_arch": unsupported_arch(seen.facts.architecture, program.version),
+        "data_mount": seen.facts.place.to_note,
         "stop_seconds": stop_seconds(site.settings.cluster.election_ms),
         "service": site.service.environment(),
         **tls_settings(site.settings),
@@ -120,6 +122,8 @@ def desired_files(
     variables = template_variables(site, seen, state, program)
     files = [RemoteFile(CONFIG, _render(task, "conf.yml.j2", variables))]
     files += [RemoteFile(file.path, _render(task, file.template, variables), file.mode) for file in site.service.files]
+    if point := seen.facts.place.to_note:
+        files.append(RemoteFile(DATA_MOUNT, f"{point}\n".encode()))
     return [*files, RemoteFile(ETCDCTL_ENVIRONMENT, _render(task, "etcdctl.sh.j2", variables))]
 
 
@@ -200,7 +204,7 @@ def _verb(there: FileFacts | None, wanted: RemoteFile) -> str:
 
 def _place(site: Site, seen: Observed, files: list[RemoteFile], enable: bool, stale: list[str]) -> None:
     units = {file.path for file in site.service.files}
-    read_at_start = _read_at_start(seen, files)
+    read_at_start = _read_at_start(site, seen, files)
     before = "mkdir -p -m 0755 /etc/etcd /etc/profile.d"
     if read_at_start and seen.service.running:
         before += "\n" + mark_restart_pending("changed: " + " ".join(read_at_start))
@@ -211,17 +215,19 @@ def _place(site: Site, seen: Observed, files: list[RemoteFile], enable: bool, st
     site.remote.place(files, before=before, after="\n".join(after), what="placing the configuration")
 
 
-def _read_at_start(seen: Observed, files: Iterable[RemoteFile]) -> list[str]:
-    """Those of the files to be placed that take effect at etcd's next start only."""
-    return [file.path for file in files if file.path != ETCDCTL_ENVIRONMENT and not _only_bootstrap(seen, file)]
+def _read_at_start(site: Site, seen: Observed, files: Iterable[RemoteFile]) -> list[str]:
+    """Those of the files to be placed that a running etcd must be restarted for."""
+    at_once = {ETCDCTL_ENVIRONMENT, DATA_MOUNT}
+    return [file.path for file in files if file.path not in at_once and not _without_restart(site, seen, file)]
 
 
-def _only_bootstrap(seen: Observed, file: RemoteFile) -> bool:
+def _without_restart(site: Site, seen: Observed, file: RemoteFile) -> bool:
+    """Whether a running etcd has nothing to do with what differs in the file."""
     there = seen.facts.files.get(file.path)
-    return (
-        file.path == CONFIG
-        and there is not None
-        and there.content != file.content
-        and (there.mode, there.owner, there.group) == (file.mode, file.owner, file.group)
-        and not needs_restart(there.content, file.content)
-    )
+    if there is None or (there.mode, there.owner, there.group) != (file.mode, file.owner, file.group):
+        return False
+    if there.content == file.content:
+        return False
+    if file.path == CONFIG:
+        return not needs_restart(there.content, file.content)
+    return site.service.in_force(there.content) == site.service.in_force(file.content)

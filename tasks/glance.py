@@ -79,6 +79,7 @@ def machine_of(site: Site, seen: Observed, drift: tuple[str, ...]) -> Machine:
         lives=tuple(lives),
         keys=tuple(keys),
         quota_bytes=running_quota(facts),
+        disk_absent=facts.place.absent,
         besides=tuple(
             (side, ", ".join(repr(ca.title) for ca in cas)) for side, cas in trusted_besides(site, seen).items()
         ),

@@ -232,7 +232,10 @@ def _here(site: Site, seen: Observed, status: EndpointStatus | None) -> list[Fin
     service = service_finding(seen, settings.member.name)
     if not service.ok:
         cause = "it was stopped or has crashed" if not seen.service.running else "it was disabled, or never enabled"
-        service = replace(service, cause=cause, remedy="see etcd's log on this host; run deploy")
+        remedy = "see etcd's log on this host; run deploy"
+        if seen.facts.place.absent:
+            cause, remedy = "it waits for the disk with its data", "see data directory"
+        service = replace(service, cause=cause, remedy=remedy)
     free = seen.facts.free_bytes.get(settings.member.data_dir)
     return [
         service,

@@ -15,6 +15,7 @@ from etcdfleet.etcd.limits import QUOTA_WARNING
 from etcdfleet.etcd.membership import PUT_BACK_URL, lacking, match, put_back, rename, same_urls
 from etcdfleet.etcd.start_model import MemberState, Refuse, hosts_of
 from etcdfleet.etcd.view import EndpointStatus, ExpectedMember, Member, MemberList
+from etcdfleet.storage import ABSENT_REMEDY
 
 REPLACE = (
     "do not re-initialise it: remove the member and add it again by hand, which deploy does not do (docs/hosts.md, A"
@@ -43,12 +44,26 @@ def contradiction(
             f"look at its disk first, and keep a copy of it; if the data cannot be read again: {remedy}",
         )
     return (
-        _moved(seen)
+        _disk_absent(seen)
+        or _moved(seen)
         or _clusters_differ(seen, member_list)
         or _member_twice(seen)
         or _two_lives(states)
         or _hollow_majority(states)
         or (_against_list(states, expected, ids, member_list) if member_list else _against_markers(states, ids))
+    )
+
+
+def _disk_absent(seen: Sequence[MemberState]) -> Refuse | None:
+    """A disk that came late or has failed: its data are not lost, and what lies beneath its mount point is not them."""
+    waiting = [state for state in seen if state.disk_absent]
+    if not waiting:
+        return None
+    told = ", ".join(f"{state.disk_absent} on {state.host}" for state in waiting)
+    return Refuse(
+        f"a disk with a member's data is not there: nothing is mounted on {told}",
+        hosts_of(waiting),
+        ABSENT_REMEDY.format(point=waiting[0].disk_absent),
     )
 
 

@@ -112,7 +112,10 @@ def data_finding(settings: HostSettings, data: DataFacts, place: DataPlace = UNK
     """The data directory is there, is etcd's alone, and its data can be read."""
     check, path = "data directory", settings.member.data_dir
     for trouble in place_problems(path, place, settings.init, running=data.ids is not None):
-        return failed(check, trouble.what, "such a place loses the data, or keeps etcd from them", trouble.remedy)
+        cause = "such a place loses the data, or keeps etcd from them"
+        if place.absent:
+            cause = "the disk came late or has failed, or /etc/fstab does not say that it is mounted at boot"
+        return failed(check, trouble.what, cause, trouble.remedy)
     if not data.exists:
         return failed(
             check, f"{path} is not there", "a disk is not mounted, or it was removed", "mount it; docs/hosts.md"

@@ -84,7 +84,8 @@ class Machine:
     files that differ from what deploy would write. ``free_bytes`` is None when not known. ``keys`` are only those with
     which something is wrong. ``quota_bytes`` is what the running etcd was started with; None when not known.
     ``besides`` names, by side, CAs that are trusted and of which the host shows nothing; ``due_ca``, by side, the CA
-    that issues today and the one of the certificates on the host, where these differ."""
+    that issues today and the one of the certificates on the host, where these differ. ``disk_absent`` is the
+    mount point of the disk that held the data, if nothing is mounted there."""
 
     running: bool
     enabled: bool
@@ -99,6 +100,7 @@ class Machine:
     quota_bytes: int | None = None
     besides: tuple[tuple[str, str], ...] = ()
     due_ca: tuple[tuple[str, str, str], ...] = ()
+    disk_absent: str = ""
 
 
 @dataclass(frozen=True)

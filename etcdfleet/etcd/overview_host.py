@@ -15,6 +15,7 @@ from etcdfleet.certs.decide import Rule
 from etcdfleet.errors import CertificateError
 from etcdfleet.etcd.overview_data import Concern, Key, Level, Life, Machine, MemberView
 from etcdfleet.preflight import PEER_CLOCK_WARNING
+from etcdfleet.storage import ABSENT_REMEDY
 
 LOG_SEGMENT = 64 * 2**20
 """Bytes that etcd allocates at once for the next file of its write-ahead log."""
@@ -130,7 +131,10 @@ def host_concerns(
 
 def _service(view: MemberView, machine: Machine) -> Iterator[Concern]:
     here = (view.host,)
-    if not machine.running:
+    if machine.disk_absent and not machine.running:
+        what = f"etcd waits for the disk with its data: nothing is mounted on {machine.disk_absent}"
+        yield Concern(Level.BROKEN, what, here, ABSENT_REMEDY.format(point=machine.disk_absent))
+    elif not machine.running:
         said = f" ({machine.service})" if machine.service else ""
         yield Concern(Level.BROKEN, f"etcd does not run there{said}", here, "see its log on the host; deploy starts it")
     elif view.status is None and (role := unaskable(machine)):

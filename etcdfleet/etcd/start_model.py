@@ -20,7 +20,8 @@ class MemberState:
     ``answering``: its own etcd answered ``endpoint status``. ``restart_pending``: its configuration, unit, trust
     anchor or binary changed after the process started. ``data_dir`` is the wanted data directory,
     ``configured_dir`` that of the configuration on the host, and ``data_elsewhere`` the same if it is another one and
-    has member data in it. ``quota_bytes`` is the quota in the configuration on the host. ``chosen``: part of this run.
+    has member data in it. ``disk_absent`` is the mount point of the disk that held the data, if nothing
+    is mounted there. ``quota_bytes`` is the quota in the configuration on the host. ``chosen``: part of this run.
     ``ready``: its earlier steps succeeded.
     """
 
@@ -35,6 +36,7 @@ class MemberState:
     data_dir: str = ""
     configured_dir: str = ""
     data_elsewhere: str = ""
+    disk_absent: str = ""
     quota_bytes: int | None = None
     chosen: bool = True
     ready: bool = True

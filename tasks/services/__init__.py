@@ -79,6 +79,12 @@ class Service(Protocol):
     def read(self, result: CommandResult) -> ServiceState:
         """The state that ``probe`` printed."""
 
+    def in_force(self, content: bytes) -> tuple[str, ...]:
+        """The lines of one of ``files`` that shape the process of etcd from its start to its end.
+
+        What remains (comments, order at boot, what is done before a start) takes effect without a restart.
+        """
+
     def logs(self, lines: int) -> str:
         """Shell: prints the last lines of etcd's log."""
 

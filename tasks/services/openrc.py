@@ -12,6 +12,8 @@ _LOG = "/var/log/etcd/etcd.log"
 _PID = "pgrep -o -f '^[^ ]*etcd --config-file=/etc/etcd/conf.yml' 2>/dev/null"
 _PROGRAM = "sed -n 's|^command=\"\\(.*\\)\"$|\\1|p' /etc/init.d/etcd"
 
+_OF_THE_SCRIPT = frozenset({"name", "description", "disk_wait", "disk_there"})
+
 
 class OpenRC:
     """See `tasks.services.Service`."""
@@ -64,6 +66,15 @@ class OpenRC:
             program_file=said.get("program_file", ""),
             runs=said.get("runs", ""),
         )
+
+    def in_force(self, content: bytes) -> tuple[str, ...]:
+        """Assignments: supervise-daemon gets them at the start. Functions are read again whenever OpenRC runs one."""
+        found, inside = [], False
+        for line in content.decode("utf-8", "replace").splitlines():
+            inside = (inside or line.endswith("() {")) and line != "}"
+            if line.strip() and line[0] not in "#}" and not inside and line.partition("=")[0] not in _OF_THE_SCRIPT:
+                found.append(line)
+        return tuple(found)
 
     def logs(self, lines: int) -> str:
         """The log file that supervise-daemon writes."""

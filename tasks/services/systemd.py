@@ -10,6 +10,10 @@ from tasks.services import ServiceFile, ServiceState, programs
 _UNIT = "/etc/systemd/system/etcd.service"
 _PROGRAM = f"sed -n 's|^ExecStart=\\([^ ]*\\) .*|\\1|p' {_UNIT}"
 
+_OF_THE_MANAGER = frozenset(
+    {"ExecCondition", "ExecStartPre", "TimeoutStartSec", "TimeoutStopSec", "Restart", "RestartSec"}
+)
+
 
 class Systemd:
     """See `tasks.services.Service`."""
@@ -55,6 +59,20 @@ class Systemd:
             program_file=said.get("program_file", ""),
             runs=said.get("runs", ""),
         )
+
+    def in_force(self, content: bytes) -> tuple[str, ...]:
+        """Section [Service], without what systemd itself does before the start, after the end, or to stop it.
+
+        systemd takes those from the unit as it was loaded last (systemctl(1), daemon-reload).
+        """
+        found, section = [], ""
+        for line in content.decode("utf-8", "replace").splitlines():
+            section = line if line.startswith("[") else section
+            key = line.partition("=")[0]
+            if section == "[Service]" and line.strip() and line[0] not in "#;" and key not in _OF_THE_MANAGER:
+                # "-" lets the path be absent (systemd.exec(5)); where etcd runs, it is there.
+                found.append(line.replace("ReadWritePaths=-", "ReadWritePaths="))
+        return tuple(found)
 
     def logs(self, lines: int) -> str:
         """The journal of the unit."""

@@ -135,6 +135,14 @@ CASES: dict[str, tuple[Plan, Any]] = {
     ),
     "interrupted before the markers, power cut": (plan(*all_of(stopped, established=None)), Rolling((), NAMES)),
     "interrupted before the markers, running": (plan(*all_of(live, established=None), members=LIST), Nothing()),
+    "a disk that is not mounted is not lost data": (
+        plan(live("a"), live("b"), empty("c", disk_absent="/mnt/ssd"), members=LIST),
+        ("nothing is mounted on /mnt/ssd on c", "c"),
+    ),
+    "a disk that is not mounted, and older data beneath its mount point": (
+        plan(live("a"), live("b"), stopped("c", disk_absent="/mnt/ssd"), members=LIST),
+        ("nothing is mounted on /mnt/ssd on c", "c"),
+    ),
     "first start with data of another token": (
         plan(empty("a", data=replace(data("a", led=False), cluster_id=9)), empty("b"), empty("c")),
         ("data of cluster 9", "a"),

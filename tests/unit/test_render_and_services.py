@@ -40,6 +40,7 @@ def render(template: str, host: Any, **more: Any) -> str:
         "initial_cluster_state": "new",
         "service": OpenRC().environment(),
         **tls_settings(host),
+        "data_mount": "",
         "endpoints": ["https://a:2379", "https://b:2379"],
         **more,
     }

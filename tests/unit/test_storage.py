@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from etcdfleet import facts, storage
+from etcdfleet.paths import HostPaths
 from etcdfleet.preflight_storage import place_problems, place_warnings
 from etcdfleet.settings.places import unfit
-from tests.unit.site import LocalHost
+from tasks.services import Service
+from tasks.services.openrc import OpenRC
+from tasks.services.systemd import Systemd
+from tests.unit.site import LocalHost, settings
+from tests.unit.test_render_and_services import render
 
 ROOT = "mount / rw,relatime ext4 /dev/mmcblk0p2 rw"
 SSD = "mount /mnt/ssd rw,noatime ext4 /dev/sda1 rw"
@@ -18,8 +25,8 @@ DATA = "/mnt/ssd/etcd"
 PASSABLE = "folder 755 root root /mnt/ssd"
 
 
-def printed(*lines: str, path: str = DATA) -> storage.DataPlace:
-    return storage.read_place("\n".join((f"path {path}", *lines)) + "\n")
+def printed(*lines: str, path: str = DATA, noted: str = "") -> storage.DataPlace:
+    return storage.read_place("\n".join((f"path {path}", *lines)) + "\n", noted)
 
 
 GOOD = {
@@ -31,6 +38,9 @@ GOOD = {
     "a folder for etcd's group": printed(ROOT, "folder 750 root etcd /mnt/ssd"),
     "a command line for an overlay, and the data on a disk": printed(ROOT, SSD, "memory"),
     "an overlay that is kept": printed("mount / rw overlay overlay rw,lowerdir=/a"),
+    "the disk that was noted": printed(ROOT, SSD, "fstab /mnt/ssd", noted="/mnt/ssd"),
+    "a disk within the one that was noted": printed(ROOT, SSD, "mount /mnt/ssd/etcd rw xfs /dev/sdb rw", noted="/mnt"),
+    "data that were moved to another disk": printed(ROOT, SSD, noted="/mnt/old"),
     "a network file system": printed(ROOT, "mount /mnt/ssd rw nfs4 nas:/etcd rw"),
 }
 
@@ -48,6 +58,21 @@ def test_a_good_place(name: str, init: str) -> None:
             printed(ROOT, "dangling /mnt/ssd/etcd"),
             "it is a link to /mnt/ssd/etcd, and nothing is there",
             "mount the disk that it leads to, or make the folder: mkdir -p /mnt/ssd/etcd",
+        ),
+        (
+            printed(ROOT, "fstab /", noted="/mnt/ssd"),
+            "the disk with this member's data is not there: nothing is mounted on /mnt/ssd",
+            "mount /mnt/ssd; see dmesg where that fails), and etcd starts by itself",
+        ),
+        (
+            printed(ROOT, "dangling /mnt/ssd/etcd", "fstab /mnt/ssd", noted="/mnt/ssd"),
+            "the disk with this member's data is not there",
+            "rm /etc/etcd/data-mount",
+        ),
+        (
+            printed(ROOT, "mount /mnt/ssd rw autofs systemd-1 rw", noted="/mnt/ssd"),
+            "nothing is mounted on /mnt/ssd",
+            "dmesg",
         ),
         (printed(ROOT, f"file {DATA}"), "is no folder", "move it away"),
         (
@@ -155,3 +180,96 @@ def test_folders_that_nobody_may_pass(tmp_path: Path) -> None:
     assert str(closed) in [folder.path for folder in probed(closed / "etcd/data")[0].closed]
     closed.chmod(0o711)
     assert str(closed) not in [folder.path for folder in probed(closed / "etcd/data")[0].closed]
+
+
+@pytest.mark.parametrize(
+    ("place", "noted"),
+    [
+        (printed(ROOT, path="/var/lib/etcd"), ""),
+        (printed(ROOT, SSD), "/mnt/ssd"),
+        (printed(ROOT, SSD, noted="/mnt/ssd"), "/mnt/ssd"),
+        (printed(ROOT, noted="/mnt/ssd"), "/mnt/ssd"),  # not there now, and still where the data are
+        (printed(ROOT, path="/var/lib/etcd", noted="/mnt/ssd"), ""),  # the data have moved
+        (printed(ROOT, "mount /mnt rw ext4 /dev/sdb rw", path="/mnt/etcd", noted="/mnt/ssd"), "/mnt"),
+    ],
+)
+def test_what_is_noted_of_the_disk(place: storage.DataPlace, noted: str) -> None:
+    assert place.to_note == noted
+
+
+@pytest.mark.parametrize(
+    ("point", "unit"),
+    [
+        ("/", "-.mount"),
+        ("/mnt/ssd", "mnt-ssd.mount"),
+        ("/var/lib/etcd", "var-lib-etcd.mount"),
+        ("/mnt/my-ssd", "mnt-my\\x2dssd.mount"),
+        ("/.snap/a.b:c_d", "\\x2esnap-a.b:c_d.mount"),
+    ],
+)
+def test_the_unit_of_a_mount_point(point: str, unit: str) -> None:
+    """As `systemd-escape --path --suffix=mount` has it."""
+    assert storage.unit_of(point) == unit
+
+
+def condition(tmp_path: Path, note: str | None) -> subprocess.CompletedProcess[str]:
+    """What the unit does first, on a host with this note; systemctl mounts nothing."""
+    paths = replace(HostPaths.of(settings()), data_mount=str(tmp_path / "data-mount"))
+    if note is not None:
+        (tmp_path / "data-mount").write_text(note)
+    line = next(
+        line for line in render("etcd.service.j2", settings(), paths=paths).splitlines() if "data-mount" in line
+    )
+    command = line.removeprefix("ExecCondition=+/bin/sh -c '").removesuffix("'").replace("$$", "$")
+    for name, code in {"systemctl": 1, "systemd-escape": 0}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\nexit {code}\n")
+        (tmp_path / name).chmod(0o755)
+    env = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    return subprocess.run(["timeout", "1", "sh", "-c", command], env=env, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("note", [None, "", "/proc\n"])
+def test_the_unit_goes_on_where_the_disk_is_mounted(tmp_path: Path, note: str | None) -> None:
+    done = condition(tmp_path, note)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_the_unit_waits_for_a_disk_and_says_so_once(tmp_path: Path) -> None:
+    done = condition(tmp_path, "/proc/1/nowhere\n")
+    assert done.returncode == 124
+    assert done.stdout == "etcd waits for the disk with its data: nothing is mounted on /proc/1/nowhere\n"
+
+
+UNIT, SCRIPT = render("etcd.service.j2", settings()), render("etcd.initd.j2", settings())
+
+
+@pytest.mark.parametrize(
+    ("service", "text", "change", "restart"),
+    [
+        (Systemd(), UNIT, ("", ""), False),
+        (Systemd(), UNIT, ("# Written by", "# Made by"), False),
+        (Systemd(), UNIT, ("After=network-online.target", "After=network-online.target\nAfter=mnt-ssd.mount"), False),
+        (Systemd(), UNIT, ("ExecCondition=+", "ExecCondition=+/bin/true\nExecCondition=+"), False),
+        (Systemd(), UNIT, ("TimeoutStopSec=", "TimeoutStopSec=9"), False),
+        (Systemd(), UNIT, ("WantedBy=multi-user.target", "WantedBy=default.target"), False),
+        (Systemd(), UNIT, ("ExecStart=/usr/bin/etcd", "ExecStart=/usr/local/bin/etcd"), True),
+        (Systemd(), UNIT, ("ProtectHome=yes", "ProtectHome=no"), True),
+        (Systemd(), UNIT, ("ReadWritePaths=-/var/lib/etcd", "ReadWritePaths=/var/lib/etcd"), False),
+        (Systemd(), UNIT, ("ReadWritePaths=-/var/lib/etcd", "ReadWritePaths=-/srv/etcd"), True),
+        (Systemd(), UNIT, ("LimitNOFILE=65536\n", ""), True),
+        (OpenRC(), SCRIPT, ("", ""), False),
+        (OpenRC(), SCRIPT, ("# Written by", "# Made by"), False),
+        (OpenRC(), SCRIPT, ("use net dns", "use net"), False),
+        (OpenRC(), SCRIPT, ("wait_for_disk || return 1", ":"), False),
+        (OpenRC(), SCRIPT, ('umask="0077"', 'umask="0027"'), True),
+        (OpenRC(), SCRIPT, ('retry="SIGTERM/', 'retry="SIGTERM/9'), True),
+        (OpenRC(), SCRIPT, ('command="/usr/bin', 'command="/usr/local/bin'), True),
+        (OpenRC(), render("etcd.confd.j2", settings()), ("65536", "1024"), True),
+    ],
+)
+def test_which_changes_of_a_service_need_a_restart(
+    service: Service, text: str, change: tuple[str, str], restart: bool
+) -> None:
+    assert change[0] in text
+    changed = text.replace(*change, 1)
+    assert (service.in_force(text.encode()) != service.in_force(changed.encode())) is restart
