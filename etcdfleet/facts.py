@@ -20,6 +20,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from etcdfleet.etcd.wal import HEAD_BYTES, DataIds, read_ids
+from etcdfleet.others import NONE, Others, read_others
+from etcdfleet.others import probe as others_probe
 from etcdfleet.paths import ANCHORS, CONFIG, DATA_MOUNT, ESTABLISHED, LOCK_COUNT, RESTART_PENDING, UNPROVEN, HostPaths
 from etcdfleet.remote import CommandResult
 from etcdfleet.settings.base import ROLE_NAMES, RoleName
@@ -140,6 +142,8 @@ class HostFacts:
     """The data directory of the configuration on the host, if it is not the wanted one and has member data in it."""
     unproven: tuple[str, ...] = ()
     """The roles whose pair a rotation has placed, and was ended before it had proven it."""
+    others: Others = NONE
+    """What there is of an etcd that this project has not set up."""
     place: DataPlace = UNKNOWN
     """Where the data directory is: behind which links, on which file system."""
 
@@ -172,6 +176,7 @@ def probe(settings: HostSettings, files: Sequence[str]) -> dict[str, str]:
         "free": _free([settings.member.data_dir, "/etc", "/usr"]),
         "data": _data(shlex.quote(settings.member.data_dir)),
         "place": place_probe(settings.member.data_dir),
+        "others": others_probe(settings.member.data_dir),
         "elsewhere": _elsewhere(shlex.quote(settings.member.data_dir)),
         "user": "id -u etcd",
         "openssl": "command -v openssl",
@@ -258,6 +263,7 @@ def read(settings: HostSettings, results: Mapping[str, CommandResult], asked: fl
         free_bytes=_free_bytes(results["free"].stdout),
         data=_read_data(results["data"]),
         place=read_place(results["place"].stdout, _text(files.get(DATA_MOUNT))),
+        others=read_others(results["others"].stdout),
         data_elsewhere=results["elsewhere"].stdout.strip(),
         # An unreadable marker is still a marker: it says that something was there.
         established=(_json(marker.content.decode("utf-8", "replace")) or {}) if marker else None,

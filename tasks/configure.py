@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Collection, Iterable, Mapping
 
 from nornir.core.exceptions import NornirSubTaskError
@@ -100,7 +101,7 @@ def template_variables(
     ``state`` is the ``initial-cluster-state``, else `cluster_state`. ``program`` is the etcd that the files are for,
     else the one that the next start runs (`Observed.in_force`).
     """
-    program = program or seen.in_force
+    program, service = program or seen.in_force, site.service.environment()
     return {
         "initial_cluster_state": state or cluster_state(seen),
         "settings": site.settings,
@@ -109,7 +110,8 @@ def template_variables(
         "unsupported_arch": unsupported_arch(seen.facts.architecture, program.version),
         "data_mount": seen.facts.place.to_note,
         "stop_seconds": stop_seconds(site.settings.cluster.election_ms),
-        "service": site.service.environment(),
+        "service": service,
+        "log_rotation": log_rotation(program.version) if "log_file" in service else "",
         **tls_settings(site.settings),
         "endpoints": [client_url(member, site.settings.cluster) for member in site.settings.members],
     }
@@ -159,6 +161,17 @@ def unsupported_arch(architecture: str, version: str | None) -> str:
     if architecture == "arm64" and version and tuple(map(int, version.split(".")[:2])) < (3, 5):
         return "arm64"
     return ""
+
+
+def log_rotation(version: str | None) -> str:
+    """The value of etcd's ``log-rotation-config-json`` for a log in a file; empty where etcd cannot rotate it.
+
+    etcd can since 3.5 (``--enable-log-rotation``). ``maxsize`` is in MiB. The log is on the card or, in Alpine's
+    diskless mode, in memory. With one member of three down, the leader wrote 250 bytes a second: 5 MiB in six hours.
+    """
+    if version and tuple(map(int, version.split(".")[:2])) < (3, 5):
+        return ""
+    return json.dumps({"maxsize": 5, "maxbackups": 1})
 
 
 def same(wanted: RemoteFile, there: FileFacts | None) -> bool:

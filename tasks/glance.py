@@ -20,6 +20,7 @@ from etcdfleet.etcd.overview_host import key_of, life_of, state_of
 from etcdfleet.etcd.view import parse_health, parse_member_list, parse_status, unanswered
 from etcdfleet.facts import HostFacts
 from etcdfleet.paths import CONFIG
+from etcdfleet.preflight_others import other_problems
 from etcdfleet.remote import CommandResult, last_lines
 from etcdfleet.settings.base import Side, side_of
 from etcdfleet.settings.models import HostSettings
@@ -60,6 +61,7 @@ def machine_of(site: Site, seen: Observed, drift: tuple[str, ...]) -> Machine:
     facts, settings = seen.facts, site.settings
     deployed = seen.service.running or facts.established is not None or facts.data.ids is not None
     deployed = deployed or any(file.path in facts.files for file in site.service.files)
+    others = other_problems(settings.member.data_dir, facts.others, settings.init)
     lives, keys = list[Life](), list[Key]()
     for role in needed_roles(settings):
         pair = facts.pairs.get(role)
@@ -71,15 +73,16 @@ def machine_of(site: Site, seen: Observed, drift: tuple[str, ...]) -> Machine:
         running=seen.service.running,
         enabled=seen.service.enabled,
         service=seen.service.detail,
-        deployed=deployed,
+        deployed=deployed and not others,
         clock_offset=facts.clock_offset,
         free_bytes=facts.free_bytes.get(settings.member.data_dir),
         restart_pending="\n".join(restart_reasons(settings, seen)),
-        drift=drift if deployed else (),
+        drift=drift if deployed and not others else (),
         lives=tuple(lives),
         keys=tuple(keys),
         quota_bytes=running_quota(facts),
         disk_absent=facts.place.absent,
+        other=next(((trouble.what, trouble.remedy) for trouble in others), None),
         besides=tuple(
             (side, ", ".join(repr(ca.title) for ca in cas)) for side, cas in trusted_besides(site, seen).items()
         ),

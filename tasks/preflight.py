@@ -12,6 +12,7 @@ from etcdfleet import preflight as checks
 from etcdfleet.errors import FleetError, PreflightError
 from etcdfleet.etcd.tls_settings import check_tls
 from etcdfleet.preflight import Trouble
+from etcdfleet.preflight_others import other_problems, other_warnings
 from etcdfleet.preflight_storage import place_problems, place_warnings
 from etcdfleet.step import StepOutcome
 from tasks.configure import desired_files
@@ -30,11 +31,11 @@ SYNC_BYTES = 2300
 def preflight(task: Task) -> Result:
     """Checks that the host is what the inventory says and can become a member; changes nothing.
 
-    Checked: SSH and root, init system, distribution, architecture, clock, names, ports, space, the data directory
-    (links, mounts, the folders on the way, what is in it), the latency of synced writes (where no member has its data
-    yet), whether an etcd that is wanted in the place of another can be had, and Vault with the token and the roles.
-    Result: ``result`` is a `StepOutcome` with all warnings. Raises `RemoteError` when the host cannot be worked on, and
-    `PreflightError` with everything that was found wrong, at once.
+    Checked: SSH and root, init system, distribution, architecture, clock, names, ports, an etcd that is there already,
+    space, the data directory (links, mounts, the folders on the way, what is in it), the latency of synced writes
+    (where no member has its data yet), whether an etcd that is wanted in the place of another can be had, and Vault
+    with the token and the roles. Result: ``result`` is a `StepOutcome` with all warnings. Raises `RemoteError` when the
+    host cannot be worked on, and `PreflightError` with everything that was found wrong, at once.
     """
     site = site_of(task)
     seen = site.observe()
@@ -42,12 +43,13 @@ def preflight(task: Task) -> Result:
     due = bool(program_due(site.packages, settings, seen))
     installs = bool(site.packages.reason(settings, seen.installed, facts.architecture))
     clock_problems, clock_warnings = checks.clock_problems(settings, facts)
+    others = other_problems(settings.member.data_dir, facts.others, settings.init)
     troubles = [
         *checks.init_problem(settings, seen.init_fits),
         *checks.platform_problems(settings, facts),
         *clock_problems,
         *checks.name_problems(settings, facts),
-        *checks.port_problems(settings, facts, seen.service.pid),
+        *(others or checks.port_problems(settings, facts, seen.service.pid)),
         *checks.space_problems(settings, facts, installs=installs),
         *place_problems(settings.member.data_dir, facts.place, settings.init, running=seen.service.running),
         *checks.data_problems(settings, facts),
@@ -58,6 +60,7 @@ def preflight(task: Task) -> Result:
         )
     told = [*clock_warnings, *checks.service_name_warning(settings, facts)]
     told += place_warnings(settings.member.data_dir, facts.place)
+    told += other_warnings(facts.others, empty=facts.data.ids is None)
     warnings = [_text(warning) for warning in told]
     latencies: tuple[float, ...] = ()
     if not troubles and facts.data.ids is None:

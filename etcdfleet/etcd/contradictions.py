@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from etcdfleet.etcd.equal import DIVERGED, divergence
-from etcdfleet.etcd.ids import StaticIds, hex_id
+from etcdfleet.etcd.ids import StaticIds, hex_id, static_ids
 from etcdfleet.etcd.limits import QUOTA_WARNING
 from etcdfleet.etcd.membership import PUT_BACK_URL, lacking, match, put_back, rename, same_urls
 from etcdfleet.etcd.start_model import MemberState, Refuse, hosts_of
@@ -25,6 +25,8 @@ RESTORE = (
     "do not re-initialise them: bring back the data of a majority, or restore the cluster from a snapshot"
     " (docs/hosts.md, Restore a cluster from a snapshot)"
 )
+DEFAULTS = static_ids({"default": ["http://localhost:2380"]}, "etcd-cluster")
+"""The ids of every etcd that was started without a configuration (``NewConfig`` in ``embed/config.go``)."""
 _FOREIGN = "find out whose data this is; move the data directory away only if you are sure that nobody needs it"
 
 
@@ -45,6 +47,7 @@ def contradiction(
         )
     return (
         _disk_absent(seen)
+        or _by_default(seen, ids, member_list)
         or _moved(seen)
         or _clusters_differ(seen, member_list)
         or _member_twice(seen)
@@ -64,6 +67,24 @@ def _disk_absent(seen: Sequence[MemberState]) -> Refuse | None:
         f"a disk with a member's data is not there: nothing is mounted on {told}",
         hosts_of(waiting),
         ABSENT_REMEDY.format(point=waiting[0].disk_absent),
+    )
+
+
+def _by_default(seen: Sequence[MemberState], ids: StaticIds, member_list: MemberList | None) -> Refuse | None:
+    """An etcd that was started without any configuration, as packages do: a cluster of one, at localhost."""
+    if ids.cluster_id == DEFAULTS.cluster_id:
+        return None
+    holders = [state for state in seen if state.data and state.data.cluster_id == DEFAULTS.cluster_id]
+    if not holders and (member_list is None or member_list.cluster_id != DEFAULTS.cluster_id):
+        return None
+    found = holders or [state for state in seen if state.answering]
+    where = ", ".join(f"{state.host}: {state.data_dir}" if state.data else state.host for state in found)
+    return Refuse(
+        f"an etcd that was started with its defaults, a cluster of its own with one member at localhost ({where})",
+        hosts_of(found),
+        "it cannot become a member of this cluster: stop it, and move its data out of the way (do not delete them"
+        " before you know that nobody needs them), then run again; to keep what is in it: docs/hosts.md, An etcd that"
+        " is there already",
     )
 
 

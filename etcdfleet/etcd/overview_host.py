@@ -110,6 +110,9 @@ def host_concerns(
         known = unreached(view.problem) and not all_unseen
         yield Concern(Level.BROKEN if known else Level.UNKNOWN, view.problem, (view.host,), view.remedy)
         return
+    if machine.other:
+        yield Concern(Level.WRONG, machine.other[0], (view.host,), machine.other[1])
+        return
     if not machine.deployed:
         yield Concern(Level.WRONG, "nothing is deployed there", (view.host,), _FINISH if cluster_lives else DEPLOY)
         return

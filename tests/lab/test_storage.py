@@ -22,6 +22,7 @@ from tests.lab.deploy_helpers import (
     etcd_processes,
     etcdctl,
     inventory_variant,
+    on_host,
     output,
     own_lab,
     start_times,
@@ -117,6 +118,22 @@ def test_an_unfit_place_is_refused_and_its_remedy_helps(hosts: LabHandle, tmp_pa
         assert outcome.exit_code == 0, outcome.text
 
 
+def test_the_distributions_own_etcd(hosts: LabHandle, tmp_path: Path) -> None:
+    """It runs as soon as its package is installed. Named, with what is in it; its data are left alone."""
+    output(hosts, DEBIAN, "apt-get -qq install -y etcd-server etcd-client >/dev/null", timeout=120)
+    wait_for("it runs", lambda: on_host(hosts, DEBIAN, "ETCDCTL_API=3 etcdctl put old pearls").returncode == 0)
+    refused = run(hosts, tmp_path, "--limit", DEBIAN)
+    assert refused.exit_code == 1, refused.text
+    said = "not set up: etcd.service, data in /var/lib/etcd/default, 1 key"
+    assert said in refused.error(DEBIAN)
+    status = run(hosts, tmp_path, "--limit", DEBIAN, runbook="status")
+    assert said in " ".join(status.stdout.split())
+    output(hosts, DEBIAN, "systemctl disable --now etcd.service")
+    warned = run(hosts, tmp_path, "--limit", DEBIAN, runbook="preflight")
+    assert warned.exit_code == 0, warned.text
+    assert "data of another etcd lie in /var/lib/etcd/default" in " ".join(warned.stdout.split())
+
+
 def test_links_disks_and_a_strict_umask(hosts: LabHandle, tmp_path: Path) -> None:
     """All of it works at the first try, and a second run finds nothing to do."""
     umask = "echo 'session optional pam_umask.so umask=077' >> /etc/pam.d/common-session"
@@ -133,6 +150,19 @@ def test_links_disks_and_a_strict_umask(hosts: LabHandle, tmp_path: Path) -> Non
     for host in HOSTS:
         assert output(hosts, host, "cat /etc/etcd/data-mount") == "/mnt/ssd\n"
         assert etcdctl(hosts, host, "put precious pearls").returncode == 0
+    # What the distribution's etcd has left is not ours to remove.
+    assert output(hosts, DEBIAN, "ls /var/lib/etcd/default/member").split() == ["snap", "wal"]
+
+
+def test_the_log_of_openrc_is_bounded(hosts: LabHandle) -> None:
+    """etcd begins another file at 5 MiB, and keeps one. Here the first 5 MiB are there already."""
+    log = "/var/log/etcd/etcd.log"
+    output(hosts, ALPINE, f"rc-service -q etcd stop; head -c 5242800 /dev/zero >> {log}; rc-service -q etcd start")
+    files = "ls /var/log/etcd"
+    wait_for("a second file", lambda: len(output(hosts, ALPINE, files).split()) == 2, every=0.5)
+    assert int(output(hosts, ALPINE, f"stat -c %s {log}")) < 2**20
+    wait_for("it serves", partial(holds_pearls, hosts, ALPINE))
+    assert "ready to serve" in output(hosts, ALPINE, f"cat {log}")
 
 
 def test_a_change_before_the_start_restarts_nobody(hosts: LabHandle, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from etcdfleet.etcd.contradictions import DEFAULTS
 from etcdfleet.etcd.ids import static_ids
 from etcdfleet.etcd.plan import marker, plan_start, restart_order
 from etcdfleet.etcd.start_model import Bootstrap, Join, MemberState, Nothing, Plan, Refuse, Rolling
@@ -92,6 +93,8 @@ def quota(wanted: int, *, was: int = 512 * MIB, size: int = 128 * MIB) -> Plan:
     return plan_start(all_of(live, quota_bytes=was), EXPECTED, IDS, LIST, statuses, wanted)
 
 
+BY_DEFAULT = DataIds(DEFAULTS.members["default"], DEFAULTS.cluster_id, 40, complete=True)
+OF_DEFAULTS = MemberList(DEFAULTS.cluster_id, (replace(LIST.members[0], peer_urls=("http://localhost:2380",)),))
 FOREIGN = DataIds(7, 8, 40, complete=True)
 
 CASES: dict[str, tuple[Plan, Any]] = {
@@ -135,6 +138,14 @@ CASES: dict[str, tuple[Plan, Any]] = {
     ),
     "interrupted before the markers, power cut": (plan(*all_of(stopped, established=None)), Rolling((), NAMES)),
     "interrupted before the markers, running": (plan(*all_of(live, established=None), members=LIST), Nothing()),
+    "the distribution's own etcd in the data directory, stopped": (
+        plan(empty("a", data=BY_DEFAULT, data_dir="/var/lib/etcd"), empty("b"), empty("c")),
+        ("started with its defaults, a cluster of its own with one member at localhost (a: /var/lib/etcd)", "a"),
+    ),
+    "the distribution's own etcd runs on one host, with data elsewhere": (
+        plan(empty("a", running=True, answering=True), empty("b"), empty("c"), members=OF_DEFAULTS),
+        ("cannot become a member of this cluster", "a"),
+    ),
     "a disk that is not mounted is not lost data": (
         plan(live("a"), live("b"), empty("c", disk_absent="/mnt/ssd"), members=LIST),
         ("nothing is mounted on /mnt/ssd on c", "c"),

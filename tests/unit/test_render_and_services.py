@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from typing import Any
@@ -20,7 +21,7 @@ from etcdfleet.rendering import environment
 from etcdfleet.report.recorder import RunInterruptedError
 from etcdfleet.runners import RollingRunner, TogetherRunner
 from etcdfleet.settings.pki import PkiSettings
-from tasks.configure import same, stop_seconds, unified_diff, unsupported_arch
+from tasks.configure import log_rotation, same, stop_seconds, unified_diff, unsupported_arch
 from tasks.packages import Installed, pinned_reason, upstream_version
 from tasks.packages.apk import Apk
 from tasks.packages.apt import Apt
@@ -41,6 +42,7 @@ def render(template: str, host: Any, **more: Any) -> str:
         "service": OpenRC().environment(),
         **tls_settings(host),
         "data_mount": "",
+        "log_rotation": "",
         "endpoints": ["https://a:2379", "https://b:2379"],
         **more,
     }
@@ -101,6 +103,19 @@ def test_units_say_only_where_the_configuration_is() -> None:
     assert "Alias=etcd-server.service" in unit
     assert "LimitNOFILE=65536" in unit
     assert 'command_args="--config-file=/etc/etcd/conf.yml"' in render("etcd.initd.j2", settings())
+
+
+@pytest.mark.parametrize(
+    ("version", "bounded"), [("3.4.23", False), ("3.5.1", True), ("3.6.0", True), ("3.10.2", True), (None, True)]
+)
+def test_a_log_in_a_file_is_bounded_by_etcd_itself(version: str | None, bounded: bool) -> None:
+    found = yaml.safe_load(render("conf.yml.j2", settings(init="openrc"), log_rotation=log_rotation(version)))
+    assert found["log-outputs"] == (["/var/log/etcd/etcd.log"] if bounded else ["stderr"])
+    assert found.get("enable-log-rotation", False) is bounded
+    if bounded:
+        kept = json.loads(found["log-rotation-config-json"])
+        assert kept["maxsize"] * (1 + kept["maxbackups"]) <= 10
+    assert 'output_log="/var/log/etcd/etcd.log"' in render("etcd.initd.j2", settings(init="openrc"))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Where data lie: one row per case, from what a host printed (or a real folder) to what a run says of it."""
+"""Where data lie, and what lies there already: one row per case, from what a host printed to what a run says of it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from etcdfleet import facts, storage
+from etcdfleet import facts, others, storage
+from etcdfleet.others import read_others
 from etcdfleet.paths import HostPaths
+from etcdfleet.preflight_others import other_problems, other_warnings
 from etcdfleet.preflight_storage import place_problems, place_warnings
 from etcdfleet.settings.places import unfit
 from tasks.services import Service
@@ -273,3 +275,60 @@ def test_which_changes_of_a_service_need_a_restart(
     assert change[0] in text
     changed = text.replace(*change, 1)
     assert (service.in_force(text.encode()) != service.in_force(changed.encode())) is restart
+
+
+PACKAGED = "process 131 etcd.service|/var/lib/etcd/default|3"
+LEFT = "data 20480 1795655830 /var/lib/etcd/default"
+
+
+@pytest.mark.parametrize(
+    ("text", "init", "what", "remedy"),
+    [
+        (
+            f"{PACKAGED}\n{LEFT}\n",
+            "systemd",
+            "that this project has not set up: etcd.service, data in /var/lib/etcd/default, 3 keys",
+            "if nobody needs what is in it: systemctl disable --now etcd.service, and run again",
+        ),
+        (
+            "process 131 |/var/lib/etcd/default|1",
+            "openrc",
+            "process 131, data in /var/lib/etcd/default, 1 key",
+            "rc-update",
+        ),
+        ("process 131 ||", "systemd", "process 131", "stop and disable what starts it"),
+        ("process 131 etcd.service|/var/lib/etcd|", "systemd", "", ""),  # perhaps its own: the plan decides by the ids
+        (LEFT, "systemd", "", ""),
+        ("", "systemd", "", ""),
+    ],
+)
+def test_an_etcd_that_runs_already(text: str, init: str, what: str, remedy: str) -> None:
+    found = other_problems("/var/lib/etcd", read_others(text), init)
+    assert len(found) == bool(what)
+    for trouble in found:
+        assert trouble.what.endswith(what)
+        assert remedy in trouble.remedy
+        assert "An etcd that is there already" in trouble.remedy
+
+
+@pytest.mark.parametrize(
+    ("text", "empty", "warned"),
+    [(LEFT, True, True), (LEFT, False, False), (f"{PACKAGED}\n{LEFT}", True, False), ("", True, False)],
+)
+def test_data_of_an_etcd_that_was_there(text: str, empty: bool, warned: bool) -> None:
+    """Told before a new cluster begins, once; not where the process was named already, or the member has its data."""
+    found = other_warnings(read_others(text), empty=empty)
+    assert len(found) == warned
+    for trouble in found:
+        assert "/var/lib/etcd/default (a database of 20 KiB, last changed on 2026-11-26)" in trouble.what
+
+
+def test_the_probe_finds_the_data_of_another_etcd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "default/member/wal").mkdir(parents=True)
+    (tmp_path / "default/member/snap").mkdir()
+    (tmp_path / "default/member/snap/db").write_bytes(bytes(2048))
+    monkeypatch.setattr(others, "PACKAGE_DIR", str(tmp_path / "default"))
+    for data_dir, found in {"/var/lib/etcd": [(str(tmp_path / "default"), 2048)], f"{tmp_path}/default": []}.items():
+        answer = LocalHost().run(others.probe(data_dir))
+        assert answer.stderr == ""
+        assert [(data.path, data.size) for data in read_others(answer.stdout).data] == found
