@@ -61,7 +61,7 @@ def preflight(task: Task) -> Result:
     told = [*clock_warnings, *checks.service_name_warning(settings, facts)]
     told += place_warnings(settings.member.data_dir, facts.place)
     told += other_warnings(facts.others, empty=facts.data.ids is None)
-    warnings = [_text(warning) for warning in told]
+    warnings = [*site.remote.notes, *(_text(warning) for warning in told)]
     latencies: tuple[float, ...] = ()
     if not troubles and facts.data.ids is None:
         latencies = site.remote.cache["sync_latencies"] = sync_latencies(site)

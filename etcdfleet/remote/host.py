@@ -46,8 +46,13 @@ class RemoteHost:
         *,
         timeout: float = DEFAULT_TIMEOUT,
         another: Callable[[], paramiko.SSHClient] | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
-        """``another`` logs in once more, for hosts that allow fewer sessions per connection than a run needs."""
+        """``another`` logs in once more, for hosts that allow fewer sessions per connection than a run needs.
+
+        ``notes`` are warnings about the login that its user should see.
+        """
+        self.notes = tuple(notes)
         self.name = name
         self.timeout = timeout
         self.round_trips = 0

@@ -53,6 +53,15 @@ class KnownHosts:
         return tuple(key for key in self.keys if is_named(key.names, name))
 
 
+def notes_of(known: KnownHosts) -> tuple[str, ...]:
+    """What the user should know about these files, as one warning. Pure."""
+    if not known.damaged:
+        return ()
+    first = ", ".join(f"{line.where} ({line.why})" for line in known.damaged[:3])
+    more = f" and {len(known.damaged) - 3} more" if len(known.damaged) > 3 else ""
+    return (f"known_hosts has lines that cannot be read and do not count: {first}{more}; correct or remove them",)
+
+
 class Verdict(Enum):
     """What becomes of a host that shows a key."""
 
@@ -99,6 +108,8 @@ def parse_known_hosts(content: bytes, name: str) -> KnownHosts:
         names = tuple(words[0].split(",")) if words else ()
         if marker not in ("", AUTHORITY, REVOKED):
             damaged.append(Damaged(where, names, f"the marker {marker} is unknown"))
+        elif len(words) > 1 and words[1].isdigit():
+            continue  # a key of SSH protocol 1, which nothing uses any more
         elif len(words) < 3:
             damaged.append(Damaged(where, names, "a name, a kind of key and a key are needed"))
         else:

@@ -7,8 +7,6 @@ first line of known_hosts that it cannot read, and knows no agent without a key 
 
 from __future__ import annotations
 
-import functools
-import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +15,7 @@ from etcdfleet.errors import RemoteError
 from etcdfleet.remote.client_config import at_home, client_config
 from etcdfleet.remote.dial import BANNER_TIMEOUT, HANDSHAKE_TIMEOUT, Way, dial
 from etcdfleet.remote.host import CONNECT_TIMEOUT, DEFAULT_TIMEOUT, RemoteHost
-from etcdfleet.remote.host_keys import read_known_hosts
+from etcdfleet.remote.host_keys import notes_of, read_known_hosts
 from etcdfleet.remote.login_keys import Login
 from etcdfleet.settings.config import FOLDER_KEY
 
@@ -25,8 +23,6 @@ if TYPE_CHECKING:
     import paramiko
     from nornir.core.configuration import Config
     from nornir.core.inventory import Host
-
-log = logging.getLogger("etcdfleet.remote")
 
 
 def connect(host: Host, configuration: Config) -> RemoteHost:
@@ -40,8 +36,9 @@ def connect(host: Host, configuration: Config) -> RemoteHost:
         opened = _open(host, configuration)
     remote: RemoteHost | None = getattr(opened, "etcdfleet_remote", None)
     if remote is None:
-        another = getattr(opened, "etcdfleet_another", None)
-        remote = RemoteHost(host.name, opened.connection.remote_conn_pre, timeout=timeout, another=another)
+        another, notes = getattr(opened, "etcdfleet_login", (None, ()))
+        client = opened.connection.remote_conn_pre
+        remote = RemoteHost(host.name, client, timeout=timeout, another=another, notes=notes)
         setattr(opened, "etcdfleet_remote", remote)  # noqa: B010  lives exactly as long as the connection
     return remote
 
@@ -129,8 +126,6 @@ def _way(
             where=str(error.filename),
             remedy="correct its owner and mode",
         ) from error
-    for line in known.damaged:
-        _tell(line.where, line.why)
     login = Login(
         user=config.user,
         first=(key_file,) if key_file else (),
@@ -154,12 +149,6 @@ def _way(
     )
 
 
-@functools.cache
-def _tell(where: str, why: str) -> None:
-    # Once, not for every host.
-    log.warning("%s is left out, as it cannot be read: %s", where, why)
-
-
 def _named(configuration: Config) -> Path | None:
     """The file that config.yaml or NORNIR_SSH_CONFIG_FILE names; None is what ssh reads by itself."""
     named = Path(configuration.ssh.config_file).expanduser()
@@ -176,6 +165,8 @@ def _take(plugin: Any, client: paramiko.SSHClient, way: Way, host: str) -> None:
     connection.remote_conn_pre = client
     connection.channel = LateShell(connection, connection.cleanup)
     connection.cleanup = _nothing  # on closing, it would write "exit" to a shell that was never there
+    notes = notes_of(way.known)
+    plugin.etcdfleet_login = (None, notes)
     if way.socket_given is not None:
         return
     more: list[paramiko.SSHClient] = []
@@ -191,7 +182,7 @@ def _take(plugin: Any, client: paramiko.SSHClient, way: Way, host: str) -> None:
         close()
 
     connection.paramiko_cleanup = close_all
-    plugin.etcdfleet_another = another
+    plugin.etcdfleet_login = (another, notes)
 
 
 class LateShell:

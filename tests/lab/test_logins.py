@@ -354,11 +354,13 @@ def test_a_whole_run_with_an_ordinary_ssh_set_up(
     far = "".join(
         f"Host far-{host.address}\n HostName {host.address}\n ProxyJump hop\n" for host in site.handle.plan.hosts
     )
-    case = Case("", files={".ssh/config": JUMP.replace(" IdentityFile {keys}/plain\n", "") + far} if jump else {},
-                agent=("plain",))  # fmt: skip
-    with controller(site, case, tmp_path, monkeypatch):
+    files = {".ssh/config": JUMP.replace(" IdentityFile {keys}/plain\n", "") + far} if jump else {}
+    files[".ssh/known_hosts"] = "half ssh-ed25519\n{known}"
+    with controller(site, Case("", files=files, agent=("plain",)), tmp_path, monkeypatch):
         environment = {"HOME": str(tmp_path), "SSH_AUTH_SOCK": os.environ["SSH_AUTH_SOCK"]}
         config_file = inventory_variant(site.handle, tmp_path, plain)
         done = deploy(site.handle, "--cluster", str(site.target.cluster), config=config_file, env=environment)
     assert done.exit_code == 0, done.text
     assert site.target.name in done.report["hosts"]
+    told = [warning["place"] for warning in done.report["warnings"] if "known_hosts:1 (" in warning["text"]]
+    assert sorted(told) == sorted(done.report["hosts"])

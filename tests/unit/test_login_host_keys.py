@@ -13,6 +13,7 @@ from etcdfleet.remote.host_keys import (
     is_named,
     judge,
     names_of,
+    notes_of,
     parse_known_hosts,
     preferred_kinds,
     read_known_hosts,
@@ -66,6 +67,7 @@ def test_a_key_is_judged_by_the_lines_for_its_host(
     [
         (b"# Schl\xfcssel der Pis\n", []),
         (b"\xef\xbb\xbf# a comment\r\n\r\n", []),
+        (b"pi 1024 35 1234567890 me\n", []),
         (b"pi ssh-ed25519\n", ["kh:1"]),
         (b"pi ssh-ed25519 AAAA\n", ["kh:1"]),
         (b"pi ssh-ed25519 not*base64\n", ["kh:1"]),
@@ -80,6 +82,16 @@ def test_a_line_that_cannot_be_read_takes_nothing_from_the_others(content: bytes
     found = parse_known_hosts(whole, "kh")
     assert [each.where for each in found.damaged] == damaged
     assert judge(found, ("pi",), KIND, key(1)).verdict is Verdict.KNOWN
+
+
+@pytest.mark.parametrize(
+    ("damaged", "note"),
+    [(0, ""), (1, "kh:1 (a name, a kind"), (3, "kh:3 (a name"), (5, " and 2 more; correct or remove them")],
+)
+def test_lines_that_cannot_be_read_are_named_once(damaged: int, note: str) -> None:
+    found = notes_of(parse_known_hosts(b"half ssh-ed25519\n" * damaged, "kh"))
+    assert len(found) == bool(damaged)
+    assert note in "".join(found)
 
 
 def test_hashed_names() -> None:
