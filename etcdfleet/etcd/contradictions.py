@@ -25,6 +25,10 @@ RESTORE = (
     "do not re-initialise them: bring back the data of a majority, or restore the cluster from a snapshot"
     " (docs/hosts.md, Restore a cluster from a snapshot)"
 )
+_DISK_FIRST = (
+    "first see whether their disk is mounted there (lsblk, /etc/fstab), and nothing else over them; then run again. If"
+    " they are lost: "
+)
 DEFAULTS = static_ids({"default": ["http://localhost:2380"]}, "etcd-cluster")
 """The ids of every etcd that was started without a configuration (``NewConfig`` in ``embed/config.go``)."""
 _FOREIGN = "find out whose data this is; move the data directory away only if you are sure that nobody needs it"
@@ -356,10 +360,15 @@ def _against_markers(states: Sequence[MemberState], ids: StaticIds) -> Refuse | 
 
 
 def data_lost(lost: Sequence[MemberState], evidence: str, remedy: str = REPLACE) -> Refuse:
-    """Refuse for members without data that had some; ``evidence`` tells from what that is known."""
+    """Refuse for members without data that had some; ``evidence`` tells from what that is known.
+
+    A disk that is not mounted is the cheapest cause, and the one that must not end in a member that is given up.
+    """
     hosts = ", ".join(hosts_of(lost))
     members = "a member" if len(lost) == 1 else "members"
-    return Refuse(f"no data on {hosts}, {members} of an existing cluster ({evidence})", hosts_of(lost), remedy)
+    return Refuse(
+        f"no data on {hosts}, {members} of an existing cluster ({evidence})", hosts_of(lost), f"{_DISK_FIRST}{remedy}"
+    )
 
 
 def _marked_cluster(state: MemberState) -> int:

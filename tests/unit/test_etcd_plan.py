@@ -205,6 +205,10 @@ CASES: dict[str, tuple[Plan, Any]] = {
         plan(empty("a", established={}), empty("b"), empty("c")),
         ("no data on a, b, c", "a"),
     ),
+    "one has no data: a disk may be missing, and nobody is sent away for that": (
+        plan(live("a"), live("b"), empty("c"), members=LIST),
+        ("first see whether their disk is mounted there", "c"),
+    ),
     "one lost its data, others healthy": (plan(live("a"), live("b"), empty("c"), members=LIST), ("no data on c", "c")),
     "the same, unmarked": (
         plan(*(live(n, established=None) for n in "ab"), empty("c"), members=LIST),
