@@ -214,7 +214,7 @@ def changed_role(handle: LabHandle, mount: str, usual: str, name: str, **changes
     ("changes", "words"),
     [
         (WRONG_USAGE, ("issues certificates for server", "server and client")),
-        ({"allowed_domains": ["f-new-1.faults.home"]}, ("does not sign for f-new-", "it allows f-new-1.faults.home")),
+        ({"allowed_domains": ["f-new-1.faults.home"]}, ("does not sign for HOST", "it allows f-new-1.faults.home")),
         ({"allow_ip_sans": False}, ("it signs for no IP address", "allow_ip_sans")),
     ],
 )
