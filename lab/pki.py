@@ -46,12 +46,13 @@ def allowed_domains(lab: Lab, cluster: str) -> tuple[str, ...]:
 def role_parameters(role: Role, domains: Iterable[str]) -> dict[str, Any]:
     """Parameters of a Vault role as in document A, with ``allow_glob_domains`` spelt as the server wants it."""
     pure_client = role == "client"
+    domains = list(domains)
     usages = {"peer": ["ServerAuth", "ClientAuth"], "server": ["ServerAuth"], "client": ["ClientAuth"]}
     return {
         "country": ["ZZ"],
         "organization": ["Home Network"],
         "ou": ["IT"],
-        "allowed_domains": list(domains),
+        "allowed_domains": domains,
         "allow_subdomains": False,
         "allow_glob_domains": False,
         "allow_any_name": pure_client,
@@ -59,7 +60,7 @@ def role_parameters(role: Role, domains: Iterable[str]) -> dict[str, Any]:
         "allow_ip_sans": not pure_client,
         "allow_localhost": False,
         "enforce_hostnames": not pure_client,
-        "require_cn": True,
+        "require_cn": pure_client or all(len(name) <= 64 for name in domains),
         "max_ttl": MAX_TTL,
         "key_type": "rsa",
         "key_bits": 2048,

@@ -96,6 +96,8 @@ def _script(fqdn: str, want: Want, key_type: KeyType, folder: str) -> str:
     names = [f"DNS:{name}" for name in want.dns_names] + [f"IP:{address}" for address in want.ip_addresses]
     extension = "req_extensions = names" if names else ""
     section = f"[names]\nsubjectAltName = {','.join(names)}" if names else ""
+    # A section without a name is refused; on the command line, no name at all can be asked for.
+    subject, nameless = (f"CN = {want.common_name}", "") if want.common_name else ("", " -subj /")
     options = _OPTIONS[kind].format(size=size.lstrip("p"))
     return f"""openssl genpkey {options} -out {folder}/{fqdn}.key 2>{folder}/said || {{
   cat {folder}/said >&2; exit 1; }}
@@ -105,10 +107,10 @@ prompt = no
 distinguished_name = subject
 {extension}
 [subject]
-CN = {want.common_name}
+{subject}
 {section}
 EOF
 echo "= {want.role} $(sha256sum {folder}/{fqdn}.key)"
-openssl req -new -sha256 -key {folder}/{fqdn}.key -config {folder}/said
+openssl req -new -sha256 -key {folder}/{fqdn}.key -config {folder}/said{nameless}
 rm {folder}/said
 """

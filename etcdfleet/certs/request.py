@@ -31,8 +31,9 @@ def request_problems(want: Want, csr: str, key_type: str) -> tuple[str, ...]:
     if not signed:
         problems.append("it is not signed with the key that it is for")
     subject = [(attribute.oid, attribute.value) for attribute in request.subject]
-    if subject != [(NameOID.COMMON_NAME, want.common_name)]:
-        problems.append(f"its subject is {request.subject.rfc4514_string()!r} instead of CN={want.common_name}")
+    if subject != ([(NameOID.COMMON_NAME, want.common_name)] if want.common_name else []):
+        wanted_subject = f"CN={want.common_name}" if want.common_name else "an empty one"
+        problems.append(f"its subject is {request.subject.rfc4514_string()!r} instead of {wanted_subject}")
     names, addresses, others = _alternative_names(request)
     if others:
         problems.append(f"it asks for {', '.join(others)}")

@@ -13,6 +13,8 @@ from etcdfleet.certs.model import BOTH, Certificate, Usage, normal_addresses, no
 Role: TypeAlias = Literal["peer", "server", "client"]
 
 LOOPBACK = "127.0.0.1"
+LONGEST_COMMON_NAME = 64
+"""Characters: RFC 5280, appendix A.1, ub-common-name. OpenSSL makes no request with a longer one."""
 _JOBS: Mapping[Role, str] = {
     "peer": "while members use one pair both to accept and to open connections to each other",
     "server": "while etcd serves its clients with it, and etcd's gateway connects to etcd itself with it, as a client",
@@ -25,8 +27,9 @@ class Want:
     """What the certificate of ``role`` on one host must be.
 
     Exactly ``dns_names`` and ``ip_addresses`` (the common name may come on top, as Vault adds it), exactly ``usages``:
-    a certificate that could do more is as wrong as one that can do less. One that was ``made_elsewhere`` may have other
-    names on top, wildcards, any common name, and an end after that of its CA, as nobody asked for these.
+    a certificate that could do more is as wrong as one that can do less. An empty ``common_name`` means that there is
+    to be none. One that was ``made_elsewhere`` may have other names on top, wildcards, any common name, and an end
+    after that of its CA, as nobody asked for these.
     ``trust_anchor`` is PEM, one CA or several, of which one must be reached. ``issuing_ca`` is the PEM of the CA that
     would sign today (or several during a change of CA); None when that does not matter. ``key_kind`` is the wanted kind
     of key (``rsa-2048``), empty when any will do. Raises ValueError for an address that is none.
@@ -73,8 +76,9 @@ def want_for(
 
     peer: the FQDN, and the member's address, because etcd compares a peer's remote address with the IP addresses of
     its certificate. server: the FQDN, the cluster's service name, the member's address, and 127.0.0.1, where etcd
-    listens for etcdctl on the host itself. client: a common name (the FQDN unless given) and nothing else. Raises
-    ValueError for an address that is none.
+    listens for etcdctl on the host itself. client: a common name (the FQDN unless given) and nothing else. An FQDN that
+    is too long for a common name is only among the names, which is where TLS looks. Raises ValueError for an address
+    that is none.
     """
     names: tuple[str, ...] = ()
     addresses: tuple[str, ...] = ()
@@ -82,14 +86,21 @@ def want_for(
         names, addresses = (fqdn,), (address,)
     elif role == "server":
         names, addresses = (fqdn, *([service_name] if service_name else [])), (address, LOOPBACK)
-    return Want(role, common_name or fqdn, names, addresses, frozenset(usages), trust_anchor, issuing_ca)
+    named = common_name or (fqdn if has_common_name(fqdn) else "")
+    return Want(role, named, names, addresses, frozenset(usages), trust_anchor, issuing_ca)
+
+
+def has_common_name(fqdn: str) -> bool:
+    """Whether certificates for this name have it as their common name, too."""
+    return len(fqdn) <= LONGEST_COMMON_NAME
 
 
 def name_problems(want: Want, leaf: Certificate) -> list[str]:
     """How the names and addresses of ``leaf`` differ from what is wanted."""
     problems = []
     if leaf.common_name != want.common_name and not want.made_elsewhere:
-        problems.append(f"the common name is {leaf.common_name!r} instead of {want.common_name!r}")
+        wanted = repr(want.common_name) if want.common_name else "none"
+        problems.append(f"the common name is {leaf.common_name!r} instead of {wanted}")
     if missing := missing_names(want, leaf):
         problems.append(
             f"it is not valid for {', '.join(missing)}: whoever connects by that name or address would refuse it "

@@ -73,6 +73,8 @@ def list_to_tuple(value: object) -> object:
 
 
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_LONGEST_FILE_NAME = 240
+"""Characters: files are named after the FQDN, and 255 with an ending is what file systems take."""
 _FQDN = re.compile(rf"{_LABEL}(?:\.{_LABEL})+", re.IGNORECASE)
 
 
@@ -92,6 +94,8 @@ def check_fqdn(value: object) -> object:
     if len(text) > 253 or not _FQDN.fullmatch(text) or text.rsplit(".", 1)[-1].isdigit():
         remedy = "write a full DNS name such as etcd-1.example.home: letters, digits and hyphens, parts joined by dots"
         refuse(f"{text!r} is not a full DNS name", remedy)
+    if len(text) > _LONGEST_FILE_NAME:
+        refuse(f"has {len(text)} characters", f"use a name of at most {_LONGEST_FILE_NAME}: files are named after it")
     return text.lower()
 
 

@@ -146,7 +146,10 @@ class Vault:
         ip_sans: Iterable[str] = (),
         ttl: timedelta | None = None,
     ) -> Issued:
-        """A new key and certificate, made by Vault. A TTL beyond the role's limit is cut down with a warning."""
+        """A new key and certificate, made by Vault; without a common name where that is empty.
+
+        A TTL beyond the role's limit is cut down with a warning.
+        """
         body = _request(common_name, alt_names, ip_sans, ttl)
         return self._certificate(mount, role, "issue", body)
 
@@ -319,7 +322,9 @@ def _request(
     common_name: str, alt_names: Iterable[str], ip_sans: Iterable[str], ttl: timedelta | None
 ) -> dict[str, Any]:
     # A new dict for every request: a shared one could carry one host's names into another's certificate.
-    body: dict[str, Any] = {"common_name": common_name, "format": "pem"}
+    body: dict[str, Any] = {"format": "pem"}
+    if common_name:
+        body["common_name"] = common_name
     if names := ",".join(alt_names):
         body["alt_names"] = names
     if addresses := ",".join(ip_sans):

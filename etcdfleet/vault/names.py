@@ -20,7 +20,16 @@ def names_refused(facts: RoleFacts, names: Iterable[str]) -> tuple[str, ...]:
 
 
 def name_problem(facts: RoleFacts, names: Sequence[str], addresses: Sequence[str]) -> str:
-    """Why the role would not sign for these names and addresses; empty if it would, as far as its settings say."""
+    """Why the role would not sign for these names and addresses; empty if it would, as far as its settings say.
+
+    An empty name stands for a certificate without a common name.
+    """
+    if "" in names and facts.require_cn:
+        return (
+            "it demands a common name (require_cn), and none can be given: the FQDN has more than 64 characters, and is "
+            "only among the names of the certificate"
+        )
+    names = [name for name in names if name]
     refused = names_refused(facts, names)
     if refused:
         allowed = ", ".join(facts.allowed_domains) or "no name"

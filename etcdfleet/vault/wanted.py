@@ -5,12 +5,14 @@ Role parameters are document A's; the names in them come from the inventory.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from etcdfleet.certs.want import LONGEST_COMMON_NAME, has_common_name
 from etcdfleet.settings.base import ROLE_NAMES, SIDES, RoleName
 from etcdfleet.settings.models import HostSettings
 from etcdfleet.settings.pki import AppRoleSettings, KeyType, PkiSettings
@@ -61,11 +63,19 @@ def mounts(members: Members, vault_address: str = "", namespace: str | None = No
     found = []
     for path in dict.fromkeys(pki.mount_of(side) for side in SIDES):
         side = "" if pki.trust == "single" else next(side for side in SIDES if pki.mount_of(side) == path)
-        name = f"etcd {first.cluster.name} {side} CA" if side else "etcd CA"
+        name = _ca_name(first.cluster.name, side) if side else "etcd CA"
         addresses = urls(pki, path, vault_address, namespace)
         ca = (name, pki.setup.ca_ttl, pki.setup.ca_key_type, pki.trust_anchor.mount)
         found.append(WantedMount(path, *ca, addresses))
     return tuple(found)
+
+
+def _ca_name(cluster: str, side: str) -> str:
+    name = f"etcd {cluster} {side} CA"
+    if len(name) <= LONGEST_COMMON_NAME:
+        return name
+    digest = hashlib.sha256(cluster.encode()).hexdigest()[:8]
+    return f"etcd {cluster[:36]}-{digest} {side} CA"
 
 
 def urls(pki: PkiSettings, mount: str, vault_address: str, namespace: str | None = None) -> dict[str, list[str]]:
@@ -86,7 +96,10 @@ def roles(members: Members, sharing: Iterable[Members] = ()) -> tuple[WantedRole
         mount, name = pki.mount_for(role), pki.roles[role].name
         users = [members, *(other for other in sharing if _same_role(other, role, mount, name))]
         domains = dict.fromkeys(domain for each in users for domain in _names(each, role))
-        found.append(WantedRole(mount, name, role_parameters(pki, role, list(domains))))
+        parameters = role_parameters(pki, role, list(domains))
+        if role != "client" and not all(has_common_name(m.fqdn) for each in users for m in each[0].members):
+            parameters["require_cn"] = False
+        found.append(WantedRole(mount, name, parameters))
     return tuple(found)
 
 

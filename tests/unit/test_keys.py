@@ -64,6 +64,19 @@ def test_openssl_makes_every_kind_of_key_and_asks_for_just_the_wanted_names(here
     assert len({request.public_key for request in made.values()}) == len(wants)
 
 
+def test_a_name_that_is_too_long_for_a_common_name_is_asked_for_as_a_name_alone(here: Site) -> None:
+    long = f"{'x' * 60}.k8s.home"
+    one = want_for("peer", fqdn=long, address=ADDRESS, usages=("server", "client"), trust_anchor="")
+    csr = keys.make_requests(here, [one], "ec-p256")["peer"].csr
+    signed = x509.load_pem_x509_csr(csr.encode())
+    assert list(signed.subject) == []
+    names = signed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == [long]
+    assert request_problems(one, csr, "ec-p256") == ()
+    assert one.alt_names == (long,)
+    assert "instead of an empty one" in request_problems(one, request("x"), "ec-p256")[0]
+
+
 def test_etcd_gets_through_to_the_sets_when_there_was_no_folder_yet(
     here: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -68,6 +68,9 @@ CASES = {
     "fqdn short": at(f"{MEMBER}/fqdn", "b", "host b", "member.fqdn", "is not a full DNS name"),
     "fqdn with port": at(f"{MEMBER}/fqdn", "b.home.test:2380", "host b", "member.fqdn", "is not a DNS name", "alone"),
     "fqdn final dot": at(f"{MEMBER}/fqdn", "b.home.test.", "host b", "member.fqdn", "dot", "write b.home.test:"),
+    "fqdn too long for a file": at(
+        f"{MEMBER}/fqdn", ".".join(["x" * 60] * 4), "host b", "member.fqdn", "has 243 characters", "at most 240"
+    ),
     "name with =": at(f"{MEMBER}/name", "a=b", "host b", "member.name", "it contains '='", "letters, digits"),
     "name with comma": at(f"{MEMBER}/name", "a,b", "host b", "member.name", "initial-cluster is a list"),
     "data_dir top level": at(f"{MEMBER}/data_dir", "/var", "host b", "member.data_dir", "top-level folder"),

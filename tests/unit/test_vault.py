@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import NameOID
 
 from etcdfleet import certs
+from etcdfleet.certs import parse_pem_bundle
 from etcdfleet.errors import VaultError
 from etcdfleet.vault import AppRoleAuth, RoleFacts, Secret, TokenAuth, Vault, VaultConnection, policy_for
 from etcdfleet.vault.names import name_problem
@@ -337,7 +338,30 @@ def test_addresses_of_a_role_are_judged_as_the_server_does(server: Server, vault
     with pytest.raises(VaultError, match="IP Subject Alternative Names"):
         vault.issue(MOUNT, "names", common_name=FQDN, ip_sans=["192.0.2.1"])
     assert name_problem(facts, [FQDN], []) == ""
-    vault.issue(MOUNT, "names", common_name=FQDN)
+
+
+@pytest.mark.parametrize("demands", [True, False])
+def test_no_common_name_is_judged_as_the_server_does(server: Server, vault: Vault, demands: bool) -> None:
+    """What a name of more than 64 characters needs: it is among the names alone."""
+    long = f"{'x' * 60}.k8s.home"
+    role = {
+        "allowed_domains": long,
+        "allow_bare_domains": True,
+        "require_cn": demands,
+        "key_type": "ec",
+        "key_bits": 256,
+    }
+    server.call("POST", f"{MOUNT}/roles/names", role)
+    facts = vault.read_role(MOUNT, "names")
+    assert facts
+    if demands:
+        assert "require_cn" in name_problem(facts, ["", long], [])
+        with pytest.raises(VaultError, match="common_name"):
+            vault.issue(MOUNT, "names", common_name="", alt_names=[long])
+        return
+    assert name_problem(facts, ["", long], []) == ""
+    (leaf,) = parse_pem_bundle(vault.issue(MOUNT, "names", common_name="", alt_names=[long]).certificate)
+    assert (leaf.common_name, leaf.dns_names) == ("", (long,))
 
 
 def test_life_beyond_the_ca_and_mounts_that_are_not_there(server: Server, vault: Vault) -> None:

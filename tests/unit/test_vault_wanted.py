@@ -83,6 +83,26 @@ def test_names_of_roles() -> None:
     assert "allowed_domains" not in client.parameters
 
 
+@pytest.mark.parametrize(("length", "demands"), [(64, True), (65, False)])
+def test_a_role_demands_no_common_name_that_cannot_be(length: int, demands: bool) -> None:
+    first, *others = cluster()
+    fqdn = f"{'x' * 50}.".ljust(length, "y")
+    member = first.member.model_copy(update={"fqdn": fqdn})
+    peer, server, client = wanted.roles([replace(first, members=(member, *first.members[1:])), *others])
+    assert [role.parameters["require_cn"] for role in (peer, server, client)] == [demands, demands, True]
+
+
+def test_names_of_authorities_are_no_longer_than_a_common_name_may_be() -> None:
+    first = cluster()[0]
+    names = []
+    for end in "ab":
+        settings = first.cluster.model_copy(update={"name": "x" * 62 + end})
+        names += [mount.ca_name for mount in wanted.mounts([replace(first, cluster=settings)])]
+    assert max(map(len, names)) <= 64
+    assert len(set(names)) == 4
+    assert [mount.ca_name for mount in wanted.mounts([first])] == ["etcd k8s-home peer CA", "etcd k8s-home client CA"]
+
+
 def test_a_role_that_clusters_share_allows_the_names_of_all() -> None:
     one, other = cluster("one", service="one.home", trust="single"), cluster("two", service="two.home", trust="single")
     for members, others in ((one, other), (other, one)):
