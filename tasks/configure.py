@@ -12,6 +12,7 @@ from nornir_jinja2.plugins.tasks import template_file
 
 from etcdfleet.certs import Certificate, readable
 from etcdfleet.etcd.configuration import ClusterState, needs_restart, state_in
+from etcdfleet.etcd.ctl import PROXY_VARIABLES, client_names, past_proxies
 from etcdfleet.etcd.tls_settings import check_suites, check_tls, tls_settings
 from etcdfleet.facts import FileFacts
 from etcdfleet.paths import CONFIG, DATA_MOUNT, ETCDCTL_ENVIRONMENT, HostPaths, mark_restart_pending
@@ -113,6 +114,8 @@ def template_variables(
         "service": service,
         "log_rotation": log_rotation(program.version) if "log_file" in service else "",
         **tls_settings(site.settings),
+        "proxy_variables": " ".join(PROXY_VARIABLES),
+        "past_proxies": past_proxies(client_names(site.settings)),
         "endpoints": [client_url(member, site.settings.cluster) for member in site.settings.members],
     }
 

@@ -11,7 +11,7 @@ from nornir.core.task import Result, Task
 
 from etcdfleet.cli import Run
 from etcdfleet.errors import FleetError
-from etcdfleet.etcd.ctl import local_endpoint
+from etcdfleet.etcd.ctl import PROXY_VARIABLES, local_endpoint
 from etcdfleet.etcd.upgrades import MemberVersion, patch_downgrades, refuse_programs
 from etcdfleet.etcd.view import address
 from etcdfleet.paths import HostPaths
@@ -125,7 +125,8 @@ def cluster_version(site: Site, *, tls: bool) -> str:
     script = f"{request} | timeout 5 openssl s_client -quiet -connect {authority} {pair} 2>/dev/null"
     if not tls:
         url = f"http://{authority}/version"
-        script = f"wget -q -T 5 -O - {url} 2>/dev/null || curl -s -m 5 {url}"
+        direct = f"unset {' '.join(PROXY_VARIABLES)}"
+        script = f"{direct}; wget -q -T 5 -O - {url} 2>/dev/null || curl -s -m 5 {url}"
     found = re.search(r"\{.*\}", site.remote.run(script).stdout)
     try:
         return str(json.loads(found.group(0)).get("etcdcluster") or "") if found else ""

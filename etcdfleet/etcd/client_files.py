@@ -8,8 +8,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from etcdfleet.errors import FleetError, UsageError
+from etcdfleet.etcd.ctl import past_proxies
 from etcdfleet.localfiles import temporary, write_whole
 
 
@@ -70,6 +72,7 @@ class ClientFiles:
         be written.
         """
         text = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in self.variables(endpoints).items())
+        text += past_proxies([urlsplit(endpoint).hostname or endpoint for endpoint in endpoints]) + "\n"
         contents = {
             self.key: (key, 0o600),
             self.certificate: (certificate, 0o644),

@@ -9,6 +9,35 @@ from etcdfleet.paths import ROOT_ANCHOR, SIDE_ANCHORS, HostPaths
 from etcdfleet.settings.base import RoleName, Side
 from etcdfleet.settings.models import HostSettings, client_url
 
+PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+"""What sends connections to a proxy: set for package managers, and read by etcd, etcdctl, wget and curl, too.
+
+Go's ``net/http.ProxyFromEnvironment``, which etcd's peers and etcdctl from 3.5 on use, knows those for http and https.
+"""
+_DIRECT = "NO_PROXY='*' no_proxy='*'"
+
+
+def past_proxies(names: Sequence[str]) -> str:
+    """Shell, to be sourced by a person's own shell: whatever proxy is set, connections to ``names`` do not go there."""
+    direct = ",".join(names)
+    # Whether a proxy is set is not asked: that may be done later, by another file.
+    return f"""# A proxy does not lead to the members.
+case ",${{NO_PROXY-}},${{no_proxy-}}," in
+*',*,'* | *',{direct},'*) ;;
+*)
+	NO_PROXY="${{NO_PROXY:-${{no_proxy-}}}}"
+	NO_PROXY="${{NO_PROXY:+$NO_PROXY,}}{direct}"
+	no_proxy="$NO_PROXY"
+	export NO_PROXY no_proxy
+	;;
+esac"""
+
+
+def client_names(settings: HostSettings) -> tuple[str, ...]:
+    """The names and addresses by which clients on a host may connect to members of its cluster."""
+    service = (settings.cluster.service_name,) if settings.cluster.service_name else ()
+    return ("localhost", "127.0.0.1", *(member.fqdn for member in settings.members), *service)
+
 
 def local_endpoint(settings: HostSettings, *, tls: bool | None = None) -> str:
     """The member's own endpoint on the loop-back of its host; ``tls`` overrides what the settings say."""
@@ -29,12 +58,13 @@ def etcdctl(
     seconds: float = 5,
     role: RoleName = "client",
 ) -> str:
-    """Shell: etcdctl with the certificate pair of ``role``, bounded to ``seconds``.
+    """Shell: etcdctl with the certificate pair of ``role``, past any proxy, bounded to ``seconds``.
 
     The pair is given whenever the cluster has client TLS or any endpoint is https: during the switch from plain to TLS
     clients, members of both kinds are asked in one call.
     """
-    words = ["ETCDCTL_API=3", "etcdctl", f"--endpoints={shlex.quote(','.join(endpoints))}"]
+    # A proxy that the host has for its packages does not lead to the members.
+    words = [_DIRECT, "ETCDCTL_API=3", "etcdctl", f"--endpoints={shlex.quote(','.join(endpoints))}"]
     words += [f"--command-timeout={seconds:g}s", f"--dial-timeout={min(seconds, 3):g}s"]
     if any(endpoint.startswith("https:") for endpoint in endpoints):
         paths = HostPaths.of(settings)

@@ -43,6 +43,8 @@ def render(template: str, host: Any, **more: Any) -> str:
         **tls_settings(host),
         "data_mount": "",
         "log_rotation": "",
+        "proxy_variables": "http_proxy https_proxy",
+        "past_proxies": "no_proxy=a",
         "endpoints": ["https://a:2379", "https://b:2379"],
         **more,
     }
@@ -86,6 +88,12 @@ def test_the_architecture_variable_is_where_etcd_reads_it() -> None:
     assert 'export ETCD_UNSUPPORTED_ARCH="arm64"' in render("etcd.confd.j2", settings(), unsupported_arch="arm64")
     for template in ("etcd.service.j2", "etcd.confd.j2"):
         assert "ETCD_UNSUPPORTED_ARCH" not in render(template, settings())
+
+
+def test_etcd_gets_no_proxy_of_the_system() -> None:
+    assert "\nUnsetEnvironment=http_proxy https_proxy\n" in render("etcd.service.j2", settings())
+    assert "\nunset http_proxy https_proxy\n" in render("etcd.initd.j2", settings())
+    assert render("etcdctl.sh.j2", settings()).endswith("\nno_proxy=a\n")
 
 
 @pytest.mark.parametrize(("election_ms", "seconds"), [(1000, 19), (1001, 20), (5000, 35), (50_000, 215)])
