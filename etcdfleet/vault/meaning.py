@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from etcdfleet.errors import VaultError
+from etcdfleet.proxies import proxy_for
 from etcdfleet.vault.access import SET_UP, WAYS_IN, AppRoleAuth, VaultConnection
 from etcdfleet.vault.answers import Status
 from etcdfleet.vault.transport import CONNECT_SECONDS, READ_SECONDS, RETRIES, Broken, Refusal
@@ -22,6 +23,7 @@ def _rule(path: str, capabilities: Iterable[str]) -> str:
 
 def broken(failure: Broken, connection: VaultConnection) -> VaultError:
     """There was no answer."""
+    proxy = proxy_for(connection.address)
     trusted = "VAULT_CACERT names " + str(connection.verify) if isinstance(connection.verify, str) else "it is not set"
     what, remedy = {
         "refused": (
@@ -51,8 +53,14 @@ def broken(failure: Broken, connection: VaultConnection) -> VaultError:
             # A TLS listener may answer plain http with a few words or by hanging up, as the timing has it.
             + ("; if it speaks TLS, begin its address with https://" if connection.address.startswith("http:") else ""),
         ),
+        "proxy": (f"Vault cannot be reached through a proxy: {failure.detail}", "see to the proxy"),
         "other": (f"Vault cannot be reached: {failure.detail}", "correct VAULT_ADDR or pki.address"),
     }[failure.kind]
+    if proxy and failure.kind == "proxy":
+        what = f"Vault cannot be reached through {proxy}: {failure.detail}"
+        remedy = f"where Vault is in this network, go past the proxy: {proxy.past}; else correct {proxy.variable}"
+    elif proxy:
+        what, remedy = f"{what} (asked through {proxy})", f"{remedy}; or go past the proxy: {proxy.past}"
     return VaultError(what, where=connection.address, remedy=remedy)
 
 

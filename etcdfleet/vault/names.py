@@ -26,8 +26,8 @@ def name_problem(facts: RoleFacts, names: Sequence[str], addresses: Sequence[str
     """
     if "" in names and facts.require_cn:
         return (
-            "it demands a common name (require_cn), and none can be given: the FQDN has more than 64 characters, and is "
-            "only among the names of the certificate"
+            "it demands a common name (require_cn), and none can be given: the FQDN has more than 64 characters and "
+            "is only among the names of the certificate"
         )
     names = [name for name in names if name]
     refused = names_refused(facts, names)

@@ -7,6 +7,7 @@ mended here, so that the rest only sees an answer, a ``Refusal`` or a ``Broken``
 from __future__ import annotations
 
 import random
+import re
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 from typing import Any, Literal, TypeAlias
 
 from etcdfleet.errors import VaultError
+from etcdfleet.proxies import proxy_for
 from etcdfleet.vault.access import WAYS_IN, AppRoleAuth, Secret, VaultConnection
 
 CONNECT_SECONDS = 5.0
@@ -23,7 +25,7 @@ _RETRIED = frozenset({412, 429, 472, 473, 502, 503, 504})
 _NO_LEADER = "active cluster node not found"
 
 Method: TypeAlias = Literal["get", "post", "list"]
-Kind: TypeAlias = Literal["refused", "dropped", "name", "tls", "connect-timeout", "read-timeout", "other"]
+Kind: TypeAlias = Literal["refused", "dropped", "name", "tls", "connect-timeout", "read-timeout", "proxy", "other"]
 
 
 class Refusal(Exception):  # noqa: N818  (not an error before somebody has said what it means)
@@ -188,7 +190,11 @@ class Transport:
         except (requests.exceptions.RequestException, OSError) as error:
             return _broken(error)
         status = getattr(answer, "status_code", 200)
-        return answer if status < 400 else Refusal(status, _errors(answer), _seconds(answer.headers.get("Retry-After")))
+        if status < 400:
+            return answer
+        if not _is_vaults(answer) and proxy_for(self.connection.address):
+            return Broken("proxy", f"it answers {status} in Vault's place")
+        return Refusal(status, _errors(answer), _seconds(answer.headers.get("Retry-After")))
 
     @contextmanager
     def _client(self, token: Secret | None, *, root: bool) -> Iterator[Any]:
@@ -219,6 +225,14 @@ class Transport:
         )
 
 
+def _is_vaults(answer: Any) -> bool:
+    """Whether an answer without success is in Vault's form: JSON. That of a proxy is a page."""
+    try:
+        return isinstance(answer.json(), Mapping)
+    except ValueError:
+        return False
+
+
 def _errors(answer: Any) -> tuple[str, ...]:
     try:
         errors = answer.json()["errors"]
@@ -238,6 +252,8 @@ def _broken(error: Exception) -> Broken:
     import requests.exceptions as wrong
 
     text = str(error)
+    if isinstance(error, wrong.ProxyError):
+        return Broken("proxy", _proxy_words(text))
     if isinstance(error, wrong.SSLError) and "EOF" not in text:
         return Broken("tls", _tls_words(text))
     if isinstance(error, wrong.ConnectTimeout):
@@ -250,11 +266,19 @@ def _broken(error: Exception) -> Broken:
         return Broken("refused", "nothing listens there")
     if any(word in text for word in ("No route to host", "Network is unreachable", "Host is unreachable")):
         return Broken("other", "there is no way to that network or host")
-    if isinstance(error, wrong.ProxyError):
-        return Broken("other", "the proxy (HTTPS_PROXY, HTTP_PROXY) does not answer; see NO_PROXY")
     if isinstance(error, wrong.ConnectionError | wrong.ChunkedEncodingError):
         return Broken("dropped", "the connection was dropped")
     return Broken("other", type(error).__name__)
+
+
+def _proxy_words(text: str) -> str:
+    if said := re.search(r"Tunnel connection failed: ([^'\")]+)", text):
+        return f"it says {said.group(1).strip()}"
+    if "Failed to resolve" in text or "getaddrinfo" in text:
+        return "its name does not resolve"
+    if "Connection refused" in text:
+        return "nothing listens there"
+    return "it does not answer"
 
 
 def _tls_words(text: str) -> str:

@@ -18,6 +18,7 @@ import threading
 from pathlib import Path
 
 from etcdfleet.errors import FleetError, RemoteError
+from etcdfleet.proxies import proxy_for
 from etcdfleet.remote import CommandResult, RemoteHost, last_lines
 from etcdfleet.settings.models import ArchiveInstall, ArchiveSource, HostSettings
 from tasks.packages import ARCHIVE_FOLDER, ARCHIVE_NOTE, INSTALL_TIMEOUT, LIBRARY, Installed
@@ -259,9 +260,10 @@ def _download(url: str, target: Path) -> None:
 
 
 def _not_fetched(url: str, error: Exception) -> FleetError:
-    return FleetError(
-        f"could not be fetched: {error}", where=url, remedy="check the address, or use `file:` with a local copy"
-    )
+    remedy = "check the address, or use `file:` with a local copy"
+    if proxy := proxy_for(url):
+        remedy += f"; it was asked for through {proxy}, and without it after {proxy.past}"
+    return FleetError(f"could not be fetched: {error}", where=url, remedy=remedy)
 
 
 def _sha256(path: Path) -> str:
