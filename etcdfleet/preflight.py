@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -111,33 +112,49 @@ def _span(seconds: float) -> str:
 
 
 def name_problems(settings: HostSettings, facts: HostFacts) -> list[Trouble]:
-    """Every FQDN of the cluster resolves, on this host, to the address in the inventory and to nothing else."""
+    """Every FQDN of the cluster resolves, on this host, to the address in the inventory.
+
+    To others of the same family it must not lead, since half of the connections would go there. Addresses of the other
+    family do no harm: nothing of etcd listens there, and Go's connections go on to the next address.
+    """
     found = []
     for member in settings.members:
-        addresses = facts.resolves.get(member.fqdn, ())
-        if addresses == (member.address,):
+        resolved = facts.resolves.get(member.fqdn, ())
+        addresses = tuple(text for text in map(_plain_address, resolved) if text)
+        family = [text for text in addresses if (":" in text) == (":" in member.address)]
+        if family == [member.address]:
             continue
-        own_loopback = member.fqdn == settings.member.fqdn and "127.0.1.1" in addresses
-        if not addresses:
+        if not resolved:
             found.append(
                 Trouble(
                     f"{member.fqdn} does not resolve there",
                     f"add {member.fqdn} -> {member.address} to DNS, or to /etc/hosts of every host of the cluster",
                 )
             )
-        else:
-            hint = (
-                " (Debian's installer writes the host's own name with 127.0.1.1 into /etc/hosts)"
-                if own_loopback
-                else ""
+            continue
+        hint = ""
+        if member.fqdn == settings.member.fqdn and "127.0.1.1" in addresses:
+            hint = " (Debian's installer writes the host's own name with 127.0.1.1 into /etc/hosts)"
+        found.append(
+            Trouble(
+                f"{member.fqdn} resolves there to {', '.join(family or resolved)}, and the inventory says "
+                f"{member.address}",
+                f"correct DNS or /etc/hosts on the host{hint}, or member.address in the inventory",
             )
-            found.append(
-                Trouble(
-                    f"{member.fqdn} resolves there to {', '.join(addresses)}, and the inventory says {member.address}",
-                    f"correct DNS or /etc/hosts on the host{hint}, or member.address in the inventory",
-                )
-            )
+        )
     return found
+
+
+def _plain_address(text: str) -> str:
+    """An address as etcd would connect to it; empty for one that depends on an interface (``fe80::1%eth0``)."""
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return text
+    if address.is_link_local:
+        return ""
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return str(mapped or address)
 
 
 def service_name_warning(settings: HostSettings, facts: HostFacts) -> list[Trouble]:
@@ -148,7 +165,9 @@ def service_name_warning(settings: HostSettings, facts: HostFacts) -> list[Troub
     name = settings.cluster.service_name
     if not name:
         return []
-    addresses, members = facts.resolves.get(name, ()), {member.address for member in settings.members}
+    resolved = facts.resolves.get(name, ())
+    addresses = tuple(filter(None, map(_plain_address, resolved)))
+    members = {member.address for member in settings.members}
     missing = sorted(members.difference(addresses))
     if not addresses:
         what = f"cluster.service_name {name} does not resolve there: clients that use it reach nobody"

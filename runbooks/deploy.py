@@ -43,6 +43,7 @@ def deploy(run: Run) -> None:
     from tasks.install import install
     from tasks.lock import take_locks
     from tasks.preflight import preflight
+    from tasks.reach import look_between
     from tasks.replacing import place_pairs, replace_late
     from tasks.rollout import bring_up, due_for_restart, look_ahead
     from tasks.trust import no_longer_needed, spread_trust
@@ -50,6 +51,8 @@ def deploy(run: Run) -> None:
     from tasks.verify import verify
 
     run.step("preflight", preflight)
+    if len(run.good_hosts) == len(run.hosts):
+        look_between(run, run.clusters)
     failed = [host for host in run.hosts if host not in run.good_hosts]
     if failed:
         run.record.skip_rest(run.good_hosts, f"nothing was changed, since {_some(failed)} failed the preflight")

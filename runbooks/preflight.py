@@ -42,8 +42,10 @@ def preflight(run: Run) -> None:
     from etcdfleet.runners import RollingRunner
     from tasks.advice import advise
     from tasks.preflight import preflight as look
+    from tasks.reach import look_between
 
     run.step("preflight", look)
+    look_between(run, run.clusters)
     hosts = {host.name: host for group in run.record.record.clusters.values() for host in group}
     live = [name for name in run.good_hosts if hosts[name].facts.get("has_member_data")]
     disk = bool(run.options.extra["disk"] and live and not run.options.check)

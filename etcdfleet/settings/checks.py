@@ -39,6 +39,7 @@ def check_all(
     for name, members in clusters.items():
         _unique_names(name, members, notes)
         _same_in_cluster(name, members, notes)
+        _families(name, members, notes)
         if not sources.broken:
             _size(name, members, notes)
     _between_clusters(clusters, notes)
@@ -271,6 +272,21 @@ def _size(cluster: str, members: Sequence[Draft], notes: Notes) -> None:
             f"{count - quorum}; {count - 1} would survive as many, with one host fewer that can fail"
         )
         notes.warning(first, "cluster", what, f"have {count - 1} or {count + 1} members")
+
+
+def _families(cluster: str, members: Sequence[Draft], notes: Notes) -> None:
+    addressed = [draft for draft in members if draft.member is not None and draft.sound("member.address")]
+    six = [draft for draft in addressed if draft.member and ":" in draft.member.address]
+    if not 0 < len(six) < len(addressed):
+        return
+    fewer = min(six, [draft for draft in addressed if draft not in six], key=len)
+    names = ", ".join(draft.name for draft in fewer)
+    what = (
+        f"members of cluster {cluster} have addresses of both families: {names} "
+        f"IPv{6 if fewer is six else 4}, the others IPv{4 if fewer is six else 6}; each needs "
+        "addresses of both, and its name must lead to both"
+    )
+    notes.warning(fewer[0], "member.address", what, "give all of them addresses of one family")
 
 
 def _between_clusters(clusters: Mapping[str, Sequence[Draft]], notes: Notes) -> None:

@@ -1,0 +1,160 @@
+"""Whether the members of a cluster that is about to begin can reach each other: tried before the first etcd starts."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import socket
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from nornir.core.task import Result, Task
+
+from etcdfleet.errors import FleetError
+from etcdfleet.preflight import Trouble
+from etcdfleet.reach import (
+    CONTROLLER,
+    OPEN,
+    REFUSED,
+    TIME_OUT,
+    Heard,
+    address_problems,
+    closed_ports,
+    read_heard,
+    read_routes,
+)
+from etcdfleet.settings import settings_of
+from etcdfleet.settings.models import HostSettings
+from etcdfleet.step import StepOutcome
+from tasks import reach_scripts
+from tasks.observe import Site, site_of
+from tasks.preflight import refusal
+
+if TYPE_CHECKING:
+    from etcdfleet.cli import Run
+
+_PATIENCE_SECONDS = 60
+"""How long a host waits for the others of its cluster at one step."""
+
+
+@dataclass
+class Meeting:
+    """Where the hosts of a cluster wait for each other, and tell what they met."""
+
+    hosts: tuple[str, ...]
+    barrier: threading.Barrier = field(init=False)
+    heard: dict[str, Heard] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.barrier = threading.Barrier(len(self.hosts))
+
+    def wait(self) -> bool:
+        """Waits for all others; whether all came."""
+        try:
+            self.barrier.wait(_PATIENCE_SECONDS)
+        except threading.BrokenBarrierError:
+            return False
+        return True
+
+
+def look_between(run: Run, clusters: Mapping[str, Sequence[str]]) -> None:
+    """Runs `reach` on the hosts of each cluster of which at least one has no member data yet."""
+    from etcdfleet.runners import TogetherRunner
+
+    hosts = {host.name: host for group in run.record.record.clusters.values() for host in group}
+    groups: dict[str, tuple[str, ...]] = {}
+    for name, members in clusters.items():
+        good = tuple(host for host in members if host in run.good_hosts)
+        if any(hosts[host].facts.get("has_member_data") is False for host in good):
+            groups[name] = good
+    if groups:
+        meetings = {name: Meeting(members) for name, members in groups.items()}
+        only = [host for members in groups.values() for host in members]
+        runner = TogetherRunner(groups, num_workers=run.workers)
+        run.step("preflight", reach, only=only, runner=runner, meetings=meetings)
+
+
+def reach(task: Task, meetings: Mapping[str, Meeting]) -> Result:
+    """Proves that the other members, and this machine, reach the two ports of a host; changes nothing.
+
+    Where etcd does not run yet, the ports are opened for the moment: else a firewall that rejects would look like a
+    port on which nobody listens. Must run on all hosts of a `Meeting` at the same time
+    (`etcdfleet.runners.TogetherRunner`). Result: ``result`` is a `StepOutcome`. Raises `RemoteError`, and
+    `PreflightError` with the host's ports that others cannot reach, and with addresses that cannot work.
+    """
+    site = site_of(task)
+    settings, meeting = site.settings, meetings[site.settings.cluster.name]
+    try:
+        seen = site.observe()
+        fresh = seen.facts.data.ids is None and not seen.service.running
+        processes, troubles = _listen(site, seen.facts.resolves) if fresh else ([], [])
+    except BaseException:
+        meeting.barrier.abort()
+        raise
+    from_here: Heard = {}
+    try:
+        whole = meeting.wait()
+        if whole:
+            with ThreadPoolExecutor(1) as pool:
+                asked = pool.submit(_from_here, settings) if settings.preflight.controller_reaches_members else None
+                meeting.heard[settings.name] = _connect(site, meeting.hosts, task)
+                from_here = asked.result() if asked else {}
+            whole = meeting.wait()
+    except BaseException:
+        meeting.barrier.abort()
+        raise
+    finally:
+        if processes:
+            with contextlib.suppress(FleetError):  # they end by themselves
+                site.remote.run(reach_scripts.stop(processes))
+    if whole and not troubles:
+        heard = {name: said for name, said in meeting.heard.items() if name != settings.name}
+        listening = bool(processes) or seen.service.running
+        troubles = closed_ports(settings, {**heard, CONTROLLER: from_here}, listening=listening)
+    if troubles:
+        raise refusal(settings.name, troubles)
+    return Result(task.host, result=StepOutcome("reached by the others" if whole else "not tried from the others"))
+
+
+def _listen(site: Site, resolves: Mapping[str, Sequence[str]]) -> tuple[list[int], list[Trouble]]:
+    """The processes that listen, and what is wrong with the host's addresses."""
+    settings = site.settings
+    others = [member.address for member in settings.members if member.fqdn != settings.member.fqdn]
+    ports = (settings.cluster.client_port, settings.cluster.peer_port)
+    answers = site.remote.batch(
+        {
+            "routes": reach_scripts.routes(others),
+            "listen": reach_scripts.listen(settings.member.address, ports),
+        }
+    )
+    found = re.search(r"^listens((?: \d+)+)$", answers["listen"].stdout, re.MULTILINE)
+    processes = [int(pid) for pid in found.group(1).split()] if found else []
+    return processes, address_problems(settings, read_routes(answers["routes"].stdout), resolves)
+
+
+def _connect(site: Site, hosts: Sequence[str], task: Task) -> Heard:
+    """What this host meets at the ports of the others that take part."""
+    targets = []
+    for name in hosts:
+        other = settings_of(task.nornir.inventory.hosts[name])
+        if name != site.settings.name:
+            ports = (other.cluster.client_port, other.cluster.peer_port)
+            targets += [(other.member.address, port) for port in ports]
+    return read_heard(site.remote.run(reach_scripts.connect(targets)).stdout) if targets else {}
+
+
+def _from_here(settings: HostSettings) -> Heard:
+    """What this machine meets at the client port, which is where `verify` asks."""
+    place = (settings.member.address, settings.cluster.client_port)
+    try:
+        socket.create_connection(place, reach_scripts.WAIT_SECONDS).close()
+    except TimeoutError:
+        return {place: TIME_OUT}
+    except ConnectionRefusedError:
+        return {place: REFUSED}
+    except OSError as error:
+        return {place: error.strerror or str(error)}
+    return {place: OPEN}
