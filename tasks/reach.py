@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import re
 import socket
 import threading
 from collections.abc import Mapping, Sequence
@@ -26,6 +24,7 @@ from etcdfleet.reach import (
     read_heard,
     read_routes,
 )
+from etcdfleet.remote import Held
 from etcdfleet.settings import settings_of
 from etcdfleet.settings.models import HostSettings
 from etcdfleet.step import StepOutcome
@@ -36,7 +35,7 @@ from tasks.preflight import refusal
 if TYPE_CHECKING:
     from etcdfleet.cli import Run
 
-_PATIENCE_SECONDS = 60
+_PATIENCE_SECONDS = 20
 """How long a host waits for the others of its cluster at one step."""
 
 
@@ -87,15 +86,14 @@ def reach(task: Task, meetings: Mapping[str, Meeting]) -> Result:
     """
     site = site_of(task)
     settings, meeting = site.settings, meetings[site.settings.cluster.name]
-    try:
-        seen = site.observe()
-        fresh = seen.facts.data.ids is None and not seen.service.running
-        processes, troubles = _listen(site, seen.facts.resolves) if fresh else ([], [])
-    except BaseException:
-        meeting.barrier.abort()
-        raise
+    hold: Held | None = None
+    troubles: list[Trouble] = []
     from_here: Heard = {}
     try:
+        seen = site.observe()
+        if seen.facts.data.ids is None and not seen.service.running:
+            troubles = _addresses(site, seen.facts.resolves)
+            hold = None if troubles else _listen(site)
         whole = meeting.wait()
         if whole:
             with ThreadPoolExecutor(1) as pool:
@@ -107,32 +105,35 @@ def reach(task: Task, meetings: Mapping[str, Meeting]) -> Result:
         meeting.barrier.abort()
         raise
     finally:
-        if processes:
-            with contextlib.suppress(FleetError):  # they end by themselves
-                site.remote.run(reach_scripts.stop(processes))
+        if hold:
+            hold.release()
     if whole and not troubles:
         heard = {name: said for name, said in meeting.heard.items() if name != settings.name}
-        listening = bool(processes) or seen.service.running
-        troubles = closed_ports(settings, {**heard, CONTROLLER: from_here}, listening=listening)
+        # Whether the etcd of a running member listens just now is its own affair: there, a refusal tells nothing.
+        troubles = closed_ports(settings, {**heard, CONTROLLER: from_here}, listening=hold is not None)
     if troubles:
         raise refusal(settings.name, troubles)
     return Result(task.host, result=StepOutcome("reached by the others" if whole else "not tried from the others"))
 
 
-def _listen(site: Site, resolves: Mapping[str, Sequence[str]]) -> tuple[list[int], list[Trouble]]:
-    """The processes that listen, and what is wrong with the host's addresses."""
-    settings = site.settings
-    others = [member.address for member in settings.members if member.fqdn != settings.member.fqdn]
-    ports = (settings.cluster.client_port, settings.cluster.peer_port)
-    answers = site.remote.batch(
-        {
-            "routes": reach_scripts.routes(others),
-            "listen": reach_scripts.listen(settings.member.address, ports),
-        }
-    )
-    found = re.search(r"^listens((?: \d+)+)$", answers["listen"].stdout, re.MULTILINE)
-    processes = [int(pid) for pid in found.group(1).split()] if found else []
-    return processes, address_problems(settings, read_routes(answers["routes"].stdout), resolves)
+def _addresses(site: Site, resolves: Mapping[str, Sequence[str]]) -> list[Trouble]:
+    others = [member.address for member in site.settings.members if member.fqdn != site.settings.member.fqdn]
+    routes = read_routes(site.remote.run(reach_scripts.routes(others)).stdout)
+    return address_problems(site.settings, routes, resolves)
+
+
+def _listen(site: Site) -> Held | None:
+    """Opens the host's two ports until it is released; None where that cannot be done."""
+    cluster = site.settings.cluster
+    script = reach_scripts.listen(site.settings.member.address, (cluster.client_port, cluster.peer_port))
+    try:
+        hold = site.remote.hold(script)
+    except FleetError:
+        return None  # sshd may allow one session at a time; nothing is concluded from that
+    if hold.first == reach_scripts.LISTENS:
+        return hold
+    hold.release()
+    return None
 
 
 def _connect(site: Site, hosts: Sequence[str], task: Task) -> Heard:

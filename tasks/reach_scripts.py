@@ -12,7 +12,8 @@ from collections.abc import Sequence
 WAIT_SECONDS = 4
 """For a connection: a lost first packet is sent again after one and after three seconds."""
 LISTEN_SECONDS = 60
-"""After this time an open port is closed again, whatever became of the run that opened it."""
+"""After this time an open port is closed again, should the connection be lost without a word."""
+LISTENS = "listens"
 
 _LISTEN = r"""
 my ($life, $host, @ports) = @ARGV;
@@ -22,13 +23,13 @@ for my $port (@ports) {
   die "$error\n" if $error;
   socket(my $socket, $at->{family}, SOCK_STREAM, 0) or die "$!\n";
   setsockopt($socket, SOL_SOCKET, SO_REUSEADDR, 1);
-  (bind($socket, $at->{addr}) and listen($socket, 64)) or die "port $port: $!\n";
+  (bind($socket, $at->{addr}) and listen($socket, 64)) or die "$port: $!\n";
   push @open, $socket;
 }
-defined(my $child = fork) or die "$!\n";
-if ($child) { print "listens $child\n"; exit }
-open STDIN, "<", "/dev/null"; open STDOUT, ">", "/dev/null"; open STDERR, ">", "/dev/null";
-sleep $life;
+$| = 1;
+print "listens\n";
+alarm $life;
+1 while <STDIN>;
 """
 _CONNECT = r"""
 my ($limit, @targets) = @ARGV;
@@ -60,30 +61,29 @@ print "$_->[0] time-out\n" for values %waiting;
 
 
 def listen(address: str, ports: Sequence[int]) -> str:
-    """Listens on the ports of ``address`` in the background; the last line of its output is ``listens PID…``."""
+    """Listens on the ports of ``address`` until its input ends; its first line is `LISTENS`, or why it cannot.
+
+    For `RemoteHost.hold`: with the connection, or the run, what it opened ends as well.
+    """
     perl = shlex.join(["perl", "-MSocket=:all", "-e", _LISTEN, str(LISTEN_SECONDS), address, *map(str, ports)])
+    numbers = " ".join(map(str, ports))
     # busybox's nc says nothing once it listens.
-    return f"""if command -v perl >/dev/null; then {perl}
+    return f"""if command -v perl >/dev/null; then {perl} || echo failed
 elif command -v nc >/dev/null; then
   pids=
-  for port in {" ".join(map(str, ports))}; do
-    timeout {LISTEN_SECONDS} nc -lk -s {address} -p $port -e true </dev/null >/dev/null 2>&1 &
-    pids="$pids $!"
-  done
-  n=0
-  while [ $n -lt 20 ]; do
+  for port in {numbers}; do nc -lk -s {address} -p $port -e true </dev/null >/dev/null 2>&1 & pids="$pids $!"; done
+  n=0 open=0
+  while [ $n -lt 20 ] && [ $open -lt {len(ports)} ]; do
     open=0
-    for port in {" ".join(map(str, ports))}; do netstat -ltn | grep -q ":$port " && open=$((open + 1)); done
-    [ $open -lt {len(ports)} ] || {{ echo "listens$pids"; exit 0; }}
-    n=$((n + 1)); sleep 0.1
+    for port in {numbers}; do netstat -ltn | grep -q ":$port " && open=$((open + 1)); done
+    n=$((n + 1)); [ $open = {len(ports)} ] || sleep 0.1
   done
+  if [ $open = {len(ports)} ]; then echo {LISTENS}; timeout {LISTEN_SECONDS} cat >/dev/null; else echo failed; fi
   kill $pids 2>/dev/null
-fi"""
-
-
-def stop(processes: Sequence[int]) -> str:
-    """Closes what `listen` opened."""
-    return f"kill {' '.join(map(str, processes))} 2>/dev/null; true"
+else echo neither perl nor nc is there
+fi
+exit 0
+"""
 
 
 def connect(targets: Sequence[tuple[str, int]]) -> str:
@@ -95,7 +95,7 @@ def connect(targets: Sequence[tuple[str, int]]) -> str:
     return f"""if command -v perl >/dev/null; then {perl}
 elif command -v nc >/dev/null; then
   try() {{
-    said=$(timeout {WAIT_SECONDS} nc -v -z $1 $2 </dev/null 2>&1)
+    said=$(timeout {WAIT_SECONDS} nc -n -vv -z $1 $2 </dev/null 2>&1)
     case $? in 0) said=open;; 124 | 143) said=time-out;; esac
     echo "$1,$2 $said"
   }}

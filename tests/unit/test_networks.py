@@ -6,6 +6,7 @@ import shlex
 import socket
 import subprocess
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -218,25 +219,33 @@ def test_what_perl_and_busybox_say(said: str, meaning: str) -> None:
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
 def test_ports_are_opened_for_a_moment_and_connected_to(address: str) -> None:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family) as one, socket.socket(family) as two, socket.socket(family) as closed:
-        for each in (one, two, closed):
-            each.bind((address, 0))
-        ports = [each.getsockname()[1] for each in (one, two, closed)]
-        one.close()
-        two.close()
-        host = LocalHost()
-        processes = [int(pid) for pid in host.run(reach_scripts.listen(address, ports[:2])).stdout.split()[1:]]
-        assert processes
-        asked = reach_scripts.connect([(address, port) for port in ports])
-        try:
-            found = read_heard(host.run(asked).stdout)
+    with ExitStack() as stack:
+        places = [stack.enter_context(socket.socket(family)) for _ in range(3)]
+        for place in places:
+            place.bind((address, 0))
+        ports = [place.getsockname()[1] for place in places]
+        for place in places[:2]:
+            place.close()
+        script = reach_scripts.listen(address, ports[:2])
+        with subprocess.Popen(["sh", "-s"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as held:
+            assert held.stdin
+            assert held.stdout
+            held.stdin.write(script)
+            held.stdin.flush()
+            assert held.stdout.readline().strip() == reach_scripts.LISTENS
+            asked = reach_scripts.connect([(address, port) for port in ports])
+            found = read_heard(LocalHost().run(asked).stdout)
             assert [found[address, port] for port in ports] == [OPEN, OPEN, REFUSED]
-        finally:
-            host.run(reach_scripts.stop(processes))
-        # No process of ours is left, and the ports are free again.
-        assert host.run(f"while kill -0 {processes[0]} 2>/dev/null; do sleep 0.05; done", timeout=10).ok
+            held.stdin.close()  # as when the run, or its connection, ends
+            assert held.wait(10) == 0
         with socket.create_server((address, ports[0]), family=family):
             pass
+
+
+def test_a_port_that_cannot_be_opened_is_said() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        script = reach_scripts.listen("127.0.0.1", [taken.getsockname()[1]])
+        assert LocalHost().run(script).stdout == "failed\n"
 
 
 # Proxies on the hosts.
