@@ -14,6 +14,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from etcdfleet.settings.ciphers import NUMBERS
+from etcdfleet.settings.models import host_port
 
 TIMEOUT = 5.0
 """Seconds for one greeting."""
@@ -64,7 +65,7 @@ def offered(address: str, port: int, *, name: str, wanted: Collection[str]) -> O
                 found.append(_NAMES.get(reply.suite, f"suite {reply.suite:#06x}"))
                 left = [number for number in left if number != reply.suite]
     except OSError as error:
-        return Offered(tuple(found), f"no answer from {address}:{port}: {error.strerror or error}")
+        return Offered(tuple(found), f"no answer from {host_port(address, port)}: {error.strerror or error}")
     return Offered(tuple(found))
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from etcdfleet.certs import Certificate, parse_pem_bundle
+from etcdfleet.settings.models import host_port
 
 T = TypeVar("T")
 _REQUEST = "GET /version HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n"
@@ -43,7 +44,7 @@ def look(address: str, port: int, *, name: str, trust_anchor: str) -> Served:
     try:
         raw = socket.create_connection((address, port), TIMEOUT)
     except OSError as error:
-        return Served(None, f"no connection to {address}:{port}: {error.strerror or error}", reachable=False)
+        return Served(None, f"no connection to {host_port(address, port)}: {error.strerror or error}", reachable=False)
     with raw:
         session = _Session(context, raw, name)
         try:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from etcdfleet.errors import RemoteError
 from etcdfleet.remote.host_keys import Verdict, fingerprint
 from etcdfleet.remote.login_keys import RefusedError
+from etcdfleet.settings.models import host_port
 
 if TYPE_CHECKING:
     from etcdfleet.remote.dial import HostKeyRefusedError, Way
@@ -26,7 +27,7 @@ def explain(error: Exception, host: str, way: Way, proxy_said: str) -> RemoteErr
 
     causes = _causes(error)
     config = way.config
-    where = f"{host} ({config.hostname}:{config.port})"
+    where = f"{host} ({host_port(config.hostname, config.port)})"
     key = next((cause for cause in causes if isinstance(cause, HostKeyRefusedError)), None)
     if key is not None:
         return _host_key(key, way, where)

@@ -144,18 +144,19 @@ class PreflightSettings(Section):
     controller_reaches_members: bool = True
 
 
-def _host_port(host: str, port: int) -> str:
+def host_port(host: str, port: int) -> str:
+    """A place to connect to, as URLs and people write it: ``[fd00::1]:2379``."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def peer_url(member: MemberSettings, cluster: ClusterSettings) -> str:
     """The URL by which the other members reach ``member``, by its FQDN."""
-    return f"{'https' if cluster.peer_tls else 'http'}://{_host_port(member.fqdn, cluster.peer_port)}"
+    return f"{'https' if cluster.peer_tls else 'http'}://{host_port(member.fqdn, cluster.peer_port)}"
 
 
 def client_url(member: MemberSettings, cluster: ClusterSettings) -> str:
     """The URL by which clients reach ``member``, by its FQDN."""
-    return f"{'https' if cluster.client_tls else 'http'}://{_host_port(member.fqdn, cluster.client_port)}"
+    return f"{'https' if cluster.client_tls else 'http'}://{host_port(member.fqdn, cluster.client_port)}"
 
 
 @dataclass(frozen=True)
@@ -191,14 +192,14 @@ class HostSettings:
     def listen_peer_urls(self) -> tuple[str, ...]:
         """Where etcd listens for members: by address, as etcd demands."""
         scheme = "https" if self.cluster.peer_tls else "http"
-        return (f"{scheme}://{_host_port(self.member.address, self.cluster.peer_port)}",)
+        return (f"{scheme}://{host_port(self.member.address, self.cluster.peer_port)}",)
 
     @property
     def listen_client_urls(self) -> tuple[str, ...]:
         """Where etcd listens for clients: by its own address, and on the loop-back for etcdctl on the host."""
         scheme = "https" if self.cluster.client_tls else "http"
         return tuple(
-            f"{scheme}://{_host_port(address, self.cluster.client_port)}"
+            f"{scheme}://{host_port(address, self.cluster.client_port)}"
             for address in (self.member.address, "127.0.0.1")
         )
 

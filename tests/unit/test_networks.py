@@ -18,10 +18,12 @@ from etcdfleet.etcd.client_files import ClientFiles
 from etcdfleet.etcd.ctl import PROXY_VARIABLES, etcdctl, past_proxies
 from etcdfleet.proxies import proxy_for
 from etcdfleet.reach import OPEN, REFUSED, TIME_OUT, Routes, address_problems, closed_ports, read_heard, read_routes
+from etcdfleet.served import look
 from etcdfleet.settings.models import HostSettings
 from etcdfleet.vault import VaultConnection, meaning
 from etcdfleet.vault.transport import Broken, Transport
 from tasks import reach_scripts
+from tests.unit.certs_ca import ca
 from tests.unit.site import MEMBERS, LocalHost, settings
 from tests.unit.test_preflight import GOOD
 
@@ -197,6 +199,14 @@ def test_ports_that_others_do_not_reach(
         assert words in trouble.what
         assert "/tcp" in trouble.remedy
         assert ("controller_reaches_members" in trouble.remedy) == ("this machine" in words)
+
+
+@pytest.mark.parametrize(("address", "text"), [("127.0.0.1", "127.0.0.1:{port}"), ("::1", "[::1]:{port}")])
+def test_a_port_that_cannot_be_reached_is_written_as_in_a_url(address: str, text: str) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as place:
+        place.bind((address, 0))  # and nobody listens
+        port = place.getsockname()[1]
+        assert text.format(port=port) in look(address, port, name="x", trust_anchor=ca("root").pem).problem
 
 
 @pytest.mark.parametrize(
