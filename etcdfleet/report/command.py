@@ -19,6 +19,7 @@ from etcdfleet.arguments import parser_of
 from etcdfleet.errors import UsageError
 from etcdfleet.options import Options
 from etcdfleet.report import history
+from etcdfleet.report.answer import ask_yes
 from etcdfleet.report.history import RunSummary
 
 _LISTED = 20
@@ -228,7 +229,7 @@ def _prune(asked: Asked) -> int:
     if asked.check:
         sys.stdout.write(f"would remove {what}\n")
         return 0
-    if not asked.yes and not _confirmed(f"Remove {what}?"):
+    if not asked.yes and not ask_yes(f"Remove {what}?"):
         sys.stdout.write("nothing was removed\n")
         return 0
     gone, kept = remove(run.folder for run in old)
@@ -236,14 +237,6 @@ def _prune(asked: Asked) -> int:
     for one in kept:
         sys.stderr.write(f"{one.folder}: not removed: {one.why}\n")
     return 1 if kept else 0
-
-
-def _confirmed(question: str) -> bool:
-    if not sys.stdin.isatty():
-        raise UsageError("this needs a yes, and there is no terminal to ask on", remedy="add --yes if you mean it")
-    sys.stderr.write(f"{question} [y/N] ")
-    sys.stderr.flush()
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def _filter(asked: Asked) -> Any:

@@ -16,6 +16,7 @@ from rich.text import Text
 from etcdfleet.errors import FleetError, UsageError
 from etcdfleet.options import Options
 from etcdfleet.report import table
+from etcdfleet.report.answer import ask_yes
 from etcdfleet.report.events import EventView
 from etcdfleet.report.files import ReportFolder
 from etcdfleet.report.model import ExitCode, RunRecord, failure_of
@@ -85,13 +86,8 @@ class Terminal:
 
     def ask(self, question: str) -> bool:
         """Ask yes or no. Raises UsageError when nobody can answer."""
-        if not sys.stdin.isatty():
-            raise UsageError("this needs a yes, and there is no terminal to ask on", remedy="add --yes if you mean it")
         with self._asking():
-            width = reading_width(self.console)
-            sys.stderr.write(f"{wrapped(plain(question), width, 0)} [y/N] ")
-            sys.stderr.flush()
-            return sys.stdin.readline().strip().lower() in ("y", "yes")
+            return ask_yes(wrapped(plain(question), reading_width(self.console), 0))
 
     def ask_secret(self, question: str) -> str:
         """Ask for something that nobody shall see. Empty when nobody can answer."""
