@@ -30,7 +30,8 @@ ONE_SESSION, CERTIFIED = 2201, 2202
 """Ports of more sshd's on the target: MaxSessions 1, and a certificate of its key by an authority."""
 PASSPHRASE = "sesame"
 SUDOERS = "lg-tty ALL=(ALL) NOPASSWD: ALL\nDefaults:lg-tty requiretty\nlg-old ALL=(ALL) NOPASSWD: ALL\n"
-USERS = ("lg-tty", "lg-none", "lg-old", "lg-nologin")
+DOAS = "permit nopass lg-doas as root\npermit lg-asks as root\n"
+USERS = ("lg-tty", "lg-none", "lg-old", "lg-nologin", "lg-doas", "lg-asks")
 
 
 @dataclass(frozen=True)
@@ -191,6 +192,8 @@ CASES = [
         sudo="x",
     ),
     Case("expired password", "Your password has expired", "passwd", KEY, user="lg-old"),
+    Case("doas, where sudo refuses", files=KEY, user="lg-doas"),
+    Case("doas wants a password", "doas: Authentication required", "ETCDFLEET_SUDO_PASSWORD", KEY, user="lg-asks"),
     Case("no login shell", "currently not available", "nologin", KEY, user="lg-nologin"),
 ]
 
@@ -216,7 +219,10 @@ def site(deployed: LabHandle, tmp_path_factory: pytest.TempPathFactory) -> Itera
     }
     yield Site(deployed, target, bastion, keys, words)
     users = "; ".join(f"userdel -rf {user}" for user in USERS)
-    deployed.exec(target.name, f"kill $(cat /run/lg-*.pid); rm -rf /run/lg-* /etc/sudoers.d/lg; {users}", check=False)
+    doas = "rm -f /etc/doas.conf; apt-get purge -y opendoas"
+    deployed.exec(
+        target.name, f"kill $(cat /run/lg-*.pid); rm -rf /run/lg-* /etc/sudoers.d/lg; {doas}; {users}", check=False
+    )
 
 
 def _keys(folder: Path, own: Path) -> Path:
@@ -243,7 +249,8 @@ def _prepare(certificate: str) -> str:
         script += [f"useradd -m -s {shell} {user}", f"install -d -o {user} -m 700 /home/{user}/.ssh"]
         script += [f"install -o {user} -m 600 /home/pi/.ssh/authorized_keys /home/{user}/.ssh/"]
         script += [f"echo {user}:{PASSPHRASE} | chpasswd"]
-    script += ["chage -d 0 lg-old"]
+    script += ["chage -d 0 lg-old", "apt-get install -qq -y --no-install-recommends opendoas >/dev/null"]
+    script += [f"printf %s '{DOAS}' >/etc/doas.conf"]
     for port, line in ((ONE_SESSION, "MaxSessions 1"), (CERTIFIED, "HostCertificate /run/lg-cert.pub")):
         script += [f"/usr/sbin/sshd -p {port} -o 'PidFile /run/lg-{port}.pid' -o '{line}'"]
     return "\n".join(script)
