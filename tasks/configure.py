@@ -246,4 +246,5 @@ def _without_restart(site: Site, seen: Observed, file: RemoteFile) -> bool:
         return False
     if file.path == CONFIG:
         return not needs_restart(there.content, file.content)
-    return site.service.in_force(there.content) == site.service.in_force(file.content)
+    of_service = any(file.path == own.path for own in site.service.files)
+    return of_service and site.service.in_force(there.content) == site.service.in_force(file.content)

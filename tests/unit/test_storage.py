@@ -6,15 +6,21 @@ import shlex
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from etcdfleet import facts, others, storage
+from etcdfleet.facts import FileFacts
 from etcdfleet.others import read_others
-from etcdfleet.paths import HostPaths
+from etcdfleet.paths import CONFIG, DATA_MOUNT, ETCDCTL_ENVIRONMENT, HostPaths
 from etcdfleet.preflight_others import other_problems, other_warnings
 from etcdfleet.preflight_storage import place_problems, place_warnings
+from etcdfleet.remote import RemoteFile
 from etcdfleet.settings.places import unfit
+from tasks.configure import _read_at_start
+from tasks.observe import Observed, Site
 from tasks.services import Service
 from tasks.services.openrc import OpenRC
 from tasks.services.systemd import Systemd
@@ -275,6 +281,32 @@ def test_which_changes_of_a_service_need_a_restart(
     assert change[0] in text
     changed = text.replace(*change, 1)
     assert (service.in_force(text.encode()) != service.in_force(changed.encode())) is restart
+
+
+ANCHOR = "/etc/etcd/certs/clientCA.pem"
+
+
+@pytest.mark.parametrize("service", [Systemd(), OpenRC()], ids=["systemd", "openrc"])
+@pytest.mark.parametrize(
+    ("path", "there", "wanted", "restart"),
+    [
+        (ANCHOR, b"one CA\nanother CA\n", b"one CA\n", True),
+        (ANCHOR, b"# one\n", b"# another\n", True),
+        (CONFIG, b"name: a\n", b"name: b\n", True),
+        (CONFIG, b"name: a\n", b"# a comment\nname: a\n", False),
+        (ETCDCTL_ENVIRONMENT, b"one\n", b"another\n", False),
+        (DATA_MOUNT, b"/mnt/one\n", b"/mnt/another\n", False),
+        ("", b"# a comment\n", b"# another\n", False),
+    ],
+)
+def test_which_files_need_a_restart(service: Service, path: str, there: bytes, wanted: bytes, restart: bool) -> None:
+    """Only the service's own files are judged as such: of anything else, the whole content counts."""
+    path = path or service.files[0].path
+    site = cast(Site, SimpleNamespace(service=service))
+    file = RemoteFile(path, wanted)
+    facts = SimpleNamespace(files={path: FileFacts(there, file.mode, file.owner, file.group)})
+    seen = cast(Observed, SimpleNamespace(facts=facts))
+    assert bool(_read_at_start(site, seen, [file])) is restart
 
 
 PACKAGED = "process 131 etcd.service|/var/lib/etcd/default|3"
