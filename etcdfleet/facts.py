@@ -30,6 +30,10 @@ from etcdfleet.storage import UNKNOWN, DataPlace, read_place
 from etcdfleet.storage import probe as place_probe
 
 _OS_RELEASE = "/etc/os-release"
+RESOLVE_SECONDS = 5
+"""How long a host may take to resolve a name: a DNS server that is reached says in less whether it has it."""
+NO_DNS = "unanswered"
+"""In place of a name's addresses: no DNS server has answered in time."""
 _NOT_THERE = 44
 _GZIP = b"\x1f\x8b"
 _IDS_BYTES = 4096
@@ -180,9 +184,7 @@ def probe(settings: HostSettings, files: Sequence[str]) -> dict[str, str]:
         "elsewhere": _elsewhere(shlex.quote(settings.member.data_dir)),
         "user": "id -u etcd",
         "openssl": "command -v openssl",
-        "resolve": "\n".join(
-            _resolve(name) for name in (*(m.fqdn for m in settings.members), *_service_name(settings))
-        ),
+        "resolve": _resolve((*(m.fqdn for m in settings.members), *_service_name(settings))),
         "keys": f"sha256sum {keys} 2>/dev/null; stat -L -c '%n|%a %U' {keys} 2>/dev/null; true",
         # Content, mode and owner of all files there are; what is missing is missing in the archive, too.
         "files": f"tar -chf - -C / {names} 2>/dev/null | base64",
@@ -233,10 +235,21 @@ set -- "$d"/member/wal/*.wal
 """
 
 
-def _resolve(fqdn: str) -> str:
-    name = shlex.quote(fqdn)
+def _resolve(names: Sequence[str]) -> str:
     # glibc and musl both have `ahosts`, which asks what a program asks; `hosts` alone may answer by another family.
-    return f"echo '=' {name}; getent ahosts {name} 2>/dev/null || getent hosts {name} 2>/dev/null"
+    # Where no DNS server answers, glibc tries for 10 s and more: side by side, and for no longer than that helps.
+    asked = "\n".join(f"ask {shlex.quote(name)} &" for name in dict.fromkeys(names))
+    return f"""ask() {{
+  found=$(timeout {RESOLVE_SECONDS} getent ahosts "$1" 2>/dev/null)
+  case $? in
+    0) ;;
+    124 | 143) found={NO_DNS} ;;
+    *) found=$(timeout {RESOLVE_SECONDS} getent hosts "$1" 2>/dev/null) ;;
+  esac
+  printf '= %s\\n%s\\n' "$1" "$found"
+}}
+{asked}
+wait"""
 
 
 def read(settings: HostSettings, results: Mapping[str, CommandResult], asked: float, answered: float) -> HostFacts:

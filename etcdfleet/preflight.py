@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from etcdfleet.certs import parse_pem_bundle
 from etcdfleet.errors import CertificateError
-from etcdfleet.facts import RUNS_ON, HostFacts
+from etcdfleet.facts import NO_DNS, RESOLVE_SECONDS, RUNS_ON, HostFacts
 from etcdfleet.settings.models import HostSettings
 
 PEER_CLOCK_WARNING = 1.0
@@ -118,8 +118,19 @@ def name_problems(settings: HostSettings, facts: HostFacts) -> list[Trouble]:
     family do no harm: nothing of etcd listens there, and Go's connections go on to the next address.
     """
     found = []
+    silent = [member.fqdn for member in settings.members if NO_DNS in facts.resolves.get(member.fqdn, ())]
+    if silent:
+        found.append(
+            Trouble(
+                f"no DNS server answers this host within {RESOLVE_SECONDS} s, asked for {', '.join(silent)}",
+                "correct /etc/resolv.conf there, or let the host reach its DNS server (getent ahosts "
+                f"{silent[0]} shows when it does); or write all members into /etc/hosts of every host of the cluster",
+            )
+        )
     for member in settings.members:
         resolved = facts.resolves.get(member.fqdn, ())
+        if NO_DNS in resolved:
+            continue
         addresses = tuple(text for text in map(_plain_address, resolved) if text)
         family = [text for text in addresses if (":" in text) == (":" in member.address)]
         if family == [member.address]:
@@ -166,7 +177,7 @@ def service_name_warning(settings: HostSettings, facts: HostFacts) -> list[Troub
     if not name:
         return []
     resolved = facts.resolves.get(name, ())
-    addresses = tuple(filter(None, map(_plain_address, resolved)))
+    addresses = tuple(filter(None, map(_plain_address, set(resolved) - {NO_DNS})))
     members = {member.address for member in settings.members}
     missing = sorted(members.difference(addresses))
     if not addresses:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from etcdfleet import preflight, reach
+from etcdfleet import facts, preflight, reach
 from etcdfleet.etcd.client_files import ClientFiles
 from etcdfleet.etcd.ctl import PROXY_VARIABLES, etcdctl, past_proxies
 from etcdfleet.proxies import proxy_for
@@ -51,11 +51,29 @@ NAMES = {
     "link-local alone": (settings(1), ("fe80::1%eth0",), "resolves there to fe80::1%eth0"),
     "the name of the host at loop-back": (settings(1), ("127.0.1.1", ONE), "resolves there to 127.0.1.1"),
     "nothing": (settings(1), (), "does not resolve there"),
+    "no DNS server answers": (settings(1), (facts.NO_DNS,), "no DNS server answers this host within 5 s"),
     "IPv6": (six(settings(1), 1, 2, 3), ("fd00::1",), ""),
     "IPv6 and A": (six(settings(1), 1, 2, 3), ("fd00::1", ONE), ""),
     "another AAAA": (six(settings(1), 1, 2, 3), ("fd00::1", "fd00::99"), "resolves there to fd00::1, fd00::99"),
     "IPv6 written otherwise": (six(settings(1), 1, 2, 3), ("fd00:0:0::1",), ""),
 }
+
+
+def test_names_are_resolved_side_by_side_and_not_waited_for_for_ever(tmp_path: Path) -> None:
+    """A host whose DNS server is silent: glibc alone would try for 10 s and more, for each name and each way."""
+    getent = tmp_path / "getent"
+    getent.write_text(
+        "#!/bin/sh\ncase $1-$2 in\n"
+        "*-silent) exec sleep 30 ;;\n"
+        'ahosts-good) printf "192.0.2.1 STREAM good\\n192.0.2.1 DGRAM\\n" ;;\n'
+        'hosts-old) echo "192.0.2.2 old" ;;\n'
+        "*) exit 2 ;;\nesac\n"
+    )
+    getent.chmod(0o755)
+    script = facts._resolve(["good", "silent", "old", "silent", "none"])
+    script = f"PATH={tmp_path}:$PATH\n" + script.replace(f"timeout {facts.RESOLVE_SECONDS}", "timeout 0.5")
+    found = facts._resolved(LocalHost().run(script, timeout=20).stdout)
+    assert found == {"good": ("192.0.2.1",), "silent": (facts.NO_DNS,), "old": ("192.0.2.2",), "none": ()}
 
 
 @pytest.mark.parametrize(("host", "addresses", "says"), NAMES.values(), ids=NAMES.keys())
