@@ -132,7 +132,7 @@ def run_runbook(
     cluster's name and with the settings of its first member. With ``only_looks``, for a run that says what it saw in an
     end of its own (`Terminal.ending`), no line per step is printed, and a report is kept only where ``--report-dir``
     says so. ``body`` may raise FleetError
-    for what is wrong with the run as a whole; failures of hosts are recorded, not raised. Imports of tasks belong into
+    for what is wrong with the run as a whole; failures of hosts are recorded, not raised. Imports of tasks belong in
     ``body``, so that ``--help`` stays quick.
     """
     options = parse_options(build_parser(name, description, examples, add_arguments), argv)

@@ -142,7 +142,7 @@ def _closed(settings: HostSettings, ports: Sequence[int], reason: str, names: tu
     met = {
         TIME_OUT: "no answer, though SSH gets through: a firewall drops it",
         REFUSED: "refused, though something listens there: a firewall rejects it",
-    }.get(reason, f"{reason}: a firewall rejects it, or there is no way")
+    }.get(reason, f"{reason}: a firewall rejects it, or there is no route")
     what = f"TCP port{plural} {shown} of {settings.member.address} cannot be reached from {_list(names)}: {met}"
     remedy = (
         f"let TCP {shown} in on this host (ufw: ufw allow {','.join(map(str, ports))}/tcp), and see whether the others "

@@ -148,7 +148,7 @@ def _leader_answers(answers: ClusterAnswers, finding: Finding, expected: Sequenc
         return finding
     if _reads_work(answers):
         # Left out of the inventory, or not reached from here: other checks say so.
-        return replace(finding, evidence=f"{finding.evidence}, which was not heard here; reads through it work")
+        return replace(finding, evidence=f"{finding.evidence}, which did not answer here; reads through it work")
     return failed(
         finding.check,
         f"{finding.evidence}, which does not answer",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from etcdfleet.remote.dial import HostKeyRefusedError, Way
 
 _TURNED_AWAY = {
-    "Not allowed at this time": "after logins that failed it lets nobody in from here for a while "
+    "Not allowed at this time": "after failed logins it refuses logins from here for a while "
     "(PerSourcePenalties of sshd)",
     "Exceeded MaxStartups": "too many logins are under way there (MaxStartups of sshd)",
 }

@@ -90,7 +90,7 @@ def parse_batch(data: bytes, names: Sequence[str], host: str) -> dict[str, Comma
 
 
 def place_script(files: Sequence[RemoteFile], before: str, after: str) -> str:
-    """A script that puts files in place: each is whole, or the one of before is there."""
+    """A script that puts files in place: each is whole, or the previous one is there."""
     import base64
 
     lines = ["set -eu", "umask 077", "tmp=''", "trap '[ -z \"$tmp\" ] || rm -f $tmp' EXIT", before]

@@ -81,7 +81,7 @@ def _check_config_keys(path: Path, node: MappingNode, mistakes: list[Problem]) -
         for key, (line, _) in found.items():
             if key not in allowed:
                 what = f"unknown key {key}{did_you_mean(key, allowed)}"
-                remedy = f"allowed here: {', '.join(allowed)}; settings of etcd belong into the inventory"
+                remedy = f"allowed here: {', '.join(allowed)}; settings of etcd belong in the inventory"
                 mistakes.append(Problem(f"{shown(path)}:{line}", "", prefix + key, what, remedy))
         return found
 

@@ -33,7 +33,7 @@ _ANSIBLE: Mapping[str, str] = {
     "ansible_port": "write port",
     "ansible_user": "write username",
     "ansible_ssh_private_key_file": "write connection_options: {netmiko: {extras: {key_file: …}}}",
-    "ansible_become_password": "set ETCDFLEET_SUDO_PASSWORD in the environment; no secret belongs into these files",
+    "ansible_become_password": "set ETCDFLEET_SUDO_PASSWORD in the environment; no secret belongs in these files",
     "vars": "write data: in its place",
     "hosts": "write one entry per host into hosts.yaml, and name the group in the groups of each",
     "children": "write one entry per group into groups.yaml; a group names its parents in its groups",

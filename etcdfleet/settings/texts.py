@@ -108,7 +108,7 @@ def address_fault(text: str) -> Fault | None:
     """What is wrong with a text that is meant as an IP address, as far as that can be told; None for names too."""
     inner = text.strip("[]")
     if inner != text and is_address(inner):
-        return f"{text!r} has square brackets, which belong into URLs", f'write it without: "{inner}"'
+        return f"{text!r} has square brackets, which belong in URLs", f'write it without: "{inner}"'
     if re.fullmatch(r"\d+(\.\d+){3}", text) and not is_address(text):
         parts = [str(int(part)) for part in text.split(".")]
         plain = ".".join(parts)

@@ -204,7 +204,7 @@ def check_variable(value: object) -> object:
     text = _text(value)
     if text is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", text):
         refuse(
-            "is not the name of an environment variable (a password itself does not belong into the inventory)",
+            "is not the name of an environment variable (a password itself does not belong in the inventory)",
             "write the name of a variable that holds the password, such as ETCD_PASSWORD_ALICE",
         )
     return value

@@ -24,7 +24,7 @@ _KNOWN = {f"{_TAG}{name}" for name in ("str", "int", "float", "bool", "null", "t
 _COLLECTIONS = {f"{_TAG}{name}" for name in ("map", "seq", "set", "omap", "pairs")}
 TEMPLATE = "is a template ({{ … }}), as Ansible has them; Nornir fills in nothing"
 TEMPLATE_REMEDY = (
-    "write the value itself; one that several hosts share belongs into their group, and one for all into defaults.yaml"
+    "write the value itself; one that several hosts share belongs in their group, and one for all into defaults.yaml"
 )
 _JINJA = re.compile(r"\{\{|\{%")
 
@@ -175,7 +175,7 @@ def _reason(node: Node) -> tuple[str, str] | None:
     if tag.endswith("!vault"):
         return (
             "is encrypted by ansible-vault (!vault), which Nornir does not decrypt",
-            "no secret belongs into these files: log in with a key or the ssh-agent, give sudo's password by "
+            "no secret belongs in these files: log in with a key or the ssh-agent, give sudo's password by "
             "ETCDFLEET_SUDO_PASSWORD, and Vault's token by VAULT_TOKEN",
         )
     plain = isinstance(node, ScalarNode) and not node.style

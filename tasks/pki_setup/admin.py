@@ -84,7 +84,7 @@ def refuse_left(left: Sequence[str]) -> NoReturn:
     says, so the run does not end well."""
     count = "1 thing in Vault is" if len(left) == 1 else f"{len(left)} things in Vault are"
     raise VaultError(
-        f"{count} not as the inventory says, and left, since there is no terminal to ask at",
+        f"{count} not as the inventory says, and left alone: there is no terminal to ask at",
         remedy="look at it with --check --diff, then run again with --yes, which changes it, or at a terminal; or "
         "correct the inventory",
     )

@@ -97,7 +97,7 @@ def test_a_leader_that_is_gone_is_none() -> None:
 def test_a_leader_that_is_not_heard_here_lives_while_reads_work() -> None:
     found = {finding.check: finding for finding in cluster_checks(EXPECTED, answers("ab", leader=3))}
     assert set(bad(tuple(found.values()))) == {"members answer"}
-    assert found["one leader"].evidence == "all follow c, which was not heard here; reads through it work"
+    assert found["one leader"].evidence == "all follow c, which did not answer here; reads through it work"
 
 
 @pytest.mark.parametrize(

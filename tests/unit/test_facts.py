@@ -72,7 +72,7 @@ def data(*lines: str, rc: int = 0) -> facts.DataFacts:
 
 
 def wal(content: bytes) -> str:
-    return base64.encodebytes(gzip.compress(content)).decode()
+    return base64.encodebytes(gzip.compress(content, mtime=0)).decode()
 
 
 def test_data_directories() -> None:

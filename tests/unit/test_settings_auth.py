@@ -80,7 +80,7 @@ CASES = {
     "password itself": Case(
         user(password_env="s3cret!"),
         "auth.users.alice.password_env",
-        "a password itself does not belong into the inventory",
+        "a password itself does not belong in the inventory",
     ),
     "unknown role": Case(
         user(roles=["ap"]), "auth.users.alice.roles", "has role ap, which is not among", "one of: app, root"
