@@ -24,7 +24,7 @@ _KNOWN = {f"{_TAG}{name}" for name in ("str", "int", "float", "bool", "null", "t
 _COLLECTIONS = {f"{_TAG}{name}" for name in ("map", "seq", "set", "omap", "pairs")}
 TEMPLATE = "is a template ({{ … }}), as Ansible has them; Nornir fills in nothing"
 TEMPLATE_REMEDY = (
-    "write the value itself; one that several hosts share belongs in their group, and one for all into defaults.yaml"
+    "write the value itself; one that several hosts share belongs in their group, and one for all in defaults.yaml"
 )
 _JINJA = re.compile(r"\{\{|\{%")
 

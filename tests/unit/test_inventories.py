@@ -76,7 +76,7 @@ def defaults(old: str, new: str, key: str, what: str, remedy: str, line: str = "
 ROWS = {
     # Ansible's
     "template": groups(TOKEN, "token: {{ cluster_token }}", "cluster.token", "is a template", "write the value itself"),
-    "template in quotes": groups(TOKEN, 'token: "{{ token }}"', "cluster.token", "is a template", "into their group"),
+    "template in quotes": groups(TOKEN, 'token: "{{ token }}"', "cluster.token", "is a template", "in their group"),
     "template with more": groups(TOKEN, "token: {{ token }}-1", "token", "is a template", "write the value itself"),
     "template statement": groups(TOKEN, "token: {% if x %}", "token", "is a template", "write the value itself"),
     "template as hostname": hosts(HOSTNAME, "hostname: {{ ip }}", "hostname", "is a template", "write the value"),
