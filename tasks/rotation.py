@@ -310,7 +310,7 @@ def _put_back(
         site.forget()
         still = _prove(site, PROOF_SECONDS, without, already)
         well = "all is as it was" if already else "all is well"
-        end = f"with those of before: {told(still)}" if still else f"those of before are back, and {well}"
+        end = f"with the previous ones: {told(still)}" if still else f"the previous ones are back, and {well}"
         _tidy(site, after)
     except FleetError as error:
         end = f"and those of before could not be put back: {error.what}"

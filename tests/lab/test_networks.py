@@ -17,7 +17,7 @@ from tests.lab.conftest import LabHandle
 from tests.lab.deploy_helpers import TOPOLOGIES, deploy, inventory_variant, on_host, output, own_lab
 
 PROXY = "http://192.0.2.1:3128"
-"""Nobody is there: what is sent to this proxy is lost."""
+"""No proxy answers here: what is sent to it is lost."""
 RULES = """table inet f {{
 chain i {{
 type filter hook input priority 0; policy {policy};

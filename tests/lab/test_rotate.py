@@ -135,7 +135,7 @@ def test_certificates_that_do_not_prove_themselves_are_put_back(clusters: LabHan
         outcome = rotate(clusters, "--force", "--only", "server", "--limit", host)
     assert outcome.exit_code == 1, outcome.text
     assert "did not prove themselves" in outcome.error(host)
-    assert "those of before are back, and all is well" in outcome.error(host)
+    assert "the previous ones are back, and all is well" in outcome.error(host)
     assert serials(clusters, "t-rc")[host] == before
     assert served(clusters, host, 2379) == before[1]
 
@@ -176,7 +176,7 @@ def test_deploy_spoils_one_member_at_most(clusters: LabHandle, tmp_path: Path) -
     assert outcome.exit_code == 1, outcome.text
     (first,) = outcome.failed
     assert "did not prove themselves" in outcome.error(first)
-    assert "those of before are back, and all is well" in outcome.error(first)
+    assert "the previous ones are back, and all is well" in outcome.error(first)
     assert serials(clusters, "t-rc") == before
     assert unhealthy(clusters, "t-rc") == ""
     assert outcome.step(next(host for host in members(clusters, "t-rc") if host != first), "verify")["summary"] == (
