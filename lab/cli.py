@@ -18,6 +18,9 @@ After `up`, everything a user of the framework needs is in .lab/NAME/: config.ya
 `env` to be sourced. Exit codes: 0 done, 1 it failed, 2 wrong use; `exec` gives the command's own.
 """
 
+HOST_COMMAND_WAIT_SECONDS = 60.0
+"""A command about one host is soon done: another one waits for it. One about the whole lab is not waited for."""
+
 
 def _parser() -> argparse.ArgumentParser:
     shared = argparse.ArgumentParser(add_help=False)
@@ -98,7 +101,7 @@ def _dispatch(options: argparse.Namespace) -> int:
         if not options.argv:
             raise UsageError("no command given", where="exec", remedy="python -m lab exec HOST CMD…")
         return subprocess.run(hosts.enter_command(lab, host, options.argv), check=False).returncode
-    with life.lock(options.name):
+    with life.lock(options.name, HOST_COMMAND_WAIT_SECONDS):
         if options.command == "stop":
             hosts.stop(lab, host)
         elif options.command == "start":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -18,16 +19,24 @@ Say = Callable[[str], None]
 
 
 @contextmanager
-def lock(name: str) -> Iterator[None]:
-    """Hold the lab's own lock: one command at a time changes it. Raises LabError if another does already."""
+def lock(name: str, wait_seconds: float = 0) -> Iterator[None]:
+    """Hold the lab's own lock: one command at a time changes it.
+
+    Another command that holds it is waited for, ``wait_seconds`` at most; then raises LabError.
+    """
     machine.NOTES.mkdir(mode=0o755, exist_ok=True)
     with (machine.NOTES / f"{state.lab_id(state.lab_dir(name))}.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise LabError(
-                "another command is working on this lab", where=f"lab {name}", remedy="wait until it is done"
-            ) from None
+        until = time.monotonic() + wait_seconds
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= until:
+                    raise LabError(
+                        "another command is working on this lab", where=f"lab {name}", remedy="wait until it is done"
+                    ) from None
+            time.sleep(0.05)
         yield
 
 

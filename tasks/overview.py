@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -36,7 +36,7 @@ def show(run: Run) -> None:
     seen: dict[str, MemberView] = {}
     _also_failed(run, seen, run.step("look", look, seen=seen, list_on=_first_hosts(run), issuing=Issuing()))
     _without_lists(run, seen)
-    _look_again_at_data(run, seen)
+    _look_again(run, seen)
     found = overviews(run, _with_last_runs(run, seen))
     by_name = {cluster.name: cluster for cluster in found}
     if run.good_hosts:
@@ -87,7 +87,7 @@ def watch(run: Run, seconds: float) -> None:
             )
             _also_failed(run, seen, results)
             _without_lists(run, seen)
-            _look_again_at_data(run, seen)
+            _look_again(run, seen)
             if run.record.stopping:
                 return
             now = datetime.now(UTC)
@@ -144,23 +144,33 @@ def _without_lists(run: Run, seen: dict[str, MemberView]) -> None:
         chosen.run(list_members, on_failed=True, seen=seen)
 
 
-def _look_again_at_data(run: Run, seen: dict[str, MemberView]) -> None:
-    """Where members seem to hold different data, asks them again: one look may be wrong about that."""
-    for _ in range(CONFIRMATIONS):
-        hosts = frozenset(
-            host
-            for names in run.clusters.values()
-            if divergence(view.status for name in names if (view := seen.get(name)) and view.status)
-            for host in names
+def _look_again(run: Run, seen: dict[str, MemberView]) -> None:
+    """Asks members again where one look may be wrong: about a leader whose host gives no answer, and about data."""
+    from etcdfleet.etcd.overview import presumed_leader
+
+    def hosts_of(clusters: Callable[[list[MemberView]], bool]) -> frozenset[str]:
+        looked_at = {name: [seen[host] for host in hosts if host in seen] for name, hosts in run.clusters.items()}
+        return frozenset(
+            view.host for views in looked_at.values() if clusters(views) for view in views if view.machine is not None
         )
+
+    _ask_again(run, seen, hosts_of(presumed_leader))
+    for _ in range(CONFIRMATIONS):
+        hosts = hosts_of(lambda views: bool(divergence(view.status for view in views if view.status)))
         if not hosts:
             return
         time.sleep(PAUSE_SECONDS)
-        again: dict[str, MemberView] = {}
-        chosen = run.nornir.with_processors([]).filter(filter_func=lambda host, among=hosts: host.name in among)
-        chosen.run(look, on_failed=True, seen=again, list_on=(), tolerant=True)
-        for host, view in again.items():
-            seen[host] = replace(view, members=seen[host].members) if host in seen else view
+        _ask_again(run, seen, hosts)
+
+
+def _ask_again(run: Run, seen: dict[str, MemberView], hosts: Collection[str]) -> None:
+    if not hosts:
+        return
+    again: dict[str, MemberView] = {}
+    chosen = run.nornir.with_processors([]).filter(filter_func=lambda host: host.name in hosts)
+    chosen.run(look, on_failed=True, seen=again, list_on=(), tolerant=True)
+    for host, view in again.items():
+        seen[host] = replace(view, members=seen[host].members) if host in seen else view
 
 
 def _also_failed(run: Run, seen: dict[str, MemberView], results: AggregatedResult) -> None:

@@ -6,7 +6,7 @@ The judgement is in ``etcdfleet/etcd/``: ``cluster_checks``, ``tls_checks``, ``h
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -18,7 +18,14 @@ from etcdfleet import preflight
 from etcdfleet.certs import Certificate
 from etcdfleet.errors import FleetError, RemoteError, VerificationError
 from etcdfleet.etcd.checks import Finding, failed, skipped, warned
-from etcdfleet.etcd.cluster_checks import ClusterAnswers, answering, cluster_checks, probe_checks, settling
+from etcdfleet.etcd.cluster_checks import (
+    ClusterAnswers,
+    answering,
+    cluster_checks,
+    presumed_leader,
+    probe_checks,
+    settling,
+)
 from etcdfleet.etcd.consequences import causes_first
 from etcdfleet.etcd.expected import expected_members
 from etcdfleet.etcd.host_checks import (
@@ -140,14 +147,10 @@ def _look(
     the members that do not answer."""
     settings = site.settings
     expected = expected_members(settings)
-    began, first = time.monotonic(), ""
-    while True:
-        answers = _answers(site.remote.batch(cluster_commands(settings), parallel=True, timeout=120))
-        moving = settling(answers, len(expected))
-        if not moving or time.monotonic() - began > SETTLE_SECONDS:
-            break
-        first = first or moving
-        time.sleep(1)
+    began = time.monotonic()
+    answers, moving, first = settled(
+        lambda: _answers(site.remote.batch(cluster_commands(settings), parallel=True, timeout=120)), len(expected)
+    )
     seen = site.observe()
     findings = list(cluster_checks(expected, answers, quota_bytes=settings.cluster.quota_bytes))
     if first and not moving:
@@ -166,6 +169,22 @@ def _look(
     findings += _about_host(settings, tls_findings(site, seen, said, issuing))
     findings += _files(site, seen, said)
     return findings, status, tuple(member.name for member in expected if member.name not in there)
+
+
+def settled(ask: Callable[[], ClusterAnswers], count: int) -> tuple[ClusterAnswers, str, str]:
+    """Asks until nothing goes on among ``count`` members that is over soon, or `SETTLE_SECONDS` have passed.
+
+    Gives the last answers, what goes on in them, and what went on in the first ones; both are empty if nothing does.
+    """
+    began, first, presumed = time.monotonic(), "", 0
+    while True:
+        answers = ask()
+        moving, leader = settling(answers, count), presumed_leader(answers)
+        if (not moving and leader in (0, presumed)) or time.monotonic() - began > SETTLE_SECONDS:
+            return answers, moving, first
+        first = first or moving
+        presumed = 0 if moving else leader
+        time.sleep(1 if moving else 0)
 
 
 def _about_host(settings: HostSettings, findings: Sequence[Finding]) -> list[Finding]:

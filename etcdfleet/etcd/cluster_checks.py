@@ -121,10 +121,21 @@ def _leader_without_list(answers: ClusterAnswers, finding: Finding) -> Finding:
     return Finding(finding.check, True, "all that answer follow the same leader")
 
 
-def _unheard_leader(answers: ClusterAnswers) -> bool:
-    """Whether those that answer follow a leader that was not asked, or did not answer."""
+def presumed_leader(answers: ClusterAnswers) -> int:
+    """The member id of a leader that did not answer, though reads work; 0 if there is none.
+
+    Members name a lost leader until another one is elected, and the read that was asked beside may have been served by
+    that other one. So this leader is known to live only if it is still named when they are asked again, after the read.
+    """
+    return _unheard_leader(answers) if _reads_work(answers) else 0
+
+
+def _unheard_leader(answers: ClusterAnswers) -> int:
+    """The member id of the leader of those that answer, if it was not asked or did not answer; 0 otherwise."""
     leaders = {status.leader_id for status in answers.statuses} - {0}
-    return bool(leaders) and not leaders & {status.member_id for status in answers.statuses}
+    if leaders & {status.member_id for status in answers.statuses}:
+        return 0
+    return max(leaders, default=0)
 
 
 def _reads_work(answers: ClusterAnswers) -> bool:

@@ -73,13 +73,35 @@ def _gone(leader_id: int, views: Sequence[MemberView], members: MemberList | Non
     Until an election begins, the others name the old leader, and a read that waits for the new one may succeed in the
     end. Where the leader's host, or etcd on it, cannot be asked, quick reads through others prove that it lives.
     """
+    host = _silent_leader(leader_id, views, members)
+    return host.host if host and (_can_be_asked(host) or not _quick_reads(views)) else ""
+
+
+def presumed_leader(views: Sequence[MemberView]) -> bool:
+    """Whether the leader is said to live by nothing but quick reads through others, while its host cannot be asked.
+
+    The others name a lost leader until another one is elected, which may have served these reads. So members have to be
+    asked again: a leader that they still name after the reads does live.
+    """
+    leader_id, _ = _leader(views)
+    host = _silent_leader(leader_id, views, _member_list(views))
+    return host is not None and not _can_be_asked(host) and _quick_reads(views)
+
+
+def _silent_leader(leader_id: int, views: Sequence[MemberView], members: MemberList | None) -> MemberView | None:
+    """The host of the leader, if it is among those looked at and its member did not answer."""
     if not leader_id or any(view.status and view.status.member_id == leader_id for view in views):
-        return ""
+        return None
     name = _named(leader_id, views, members)
-    host = next((view for view in views if view.host == name), None)
-    quick = any(view.serves and view.health and view.health.took < SLOW_READ for view in views)
-    asked = host and host.machine and not unaskable(host.machine)
-    return name if host and (asked or not quick) else ""
+    return next((view for view in views if view.host == name), None)
+
+
+def _can_be_asked(view: MemberView) -> bool:
+    return view.machine is not None and not unaskable(view.machine)
+
+
+def _quick_reads(views: Sequence[MemberView]) -> bool:
+    return any(view.serves and view.health and view.health.took < SLOW_READ for view in views)
 
 
 def _margin(

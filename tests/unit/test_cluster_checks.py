@@ -9,6 +9,7 @@ import pytest
 from etcdfleet.etcd.checks import Finding
 from etcdfleet.etcd.cluster_checks import ClusterAnswers, answering, cluster_checks, probe_checks, settling
 from etcdfleet.etcd.view import EndpointHealth, EndpointStatus, ExpectedMember, HashKV, Member, MemberList
+from tasks.verify_deep import settled
 
 NAMES = ("a", "b", "c")
 IDS = {"a": 1, "b": 2, "c": 3}
@@ -114,6 +115,30 @@ def test_a_leader_that_is_not_heard_here_lives_while_reads_work() -> None:
 )
 def test_what_will_settle_by_itself(said: ClusterAnswers, words: str) -> None:
     assert settling(said, 3) == words
+
+
+@pytest.mark.parametrize(
+    ("said", "count", "words"),
+    [
+        # The followers named the lost leader, and the read that was asked beside waited for no election any more.
+        ([answers("ab", leader=3), answers("ab", leader=2)], 2, "all follow b"),
+        ([answers("ab", leader=3)] * 2, 2, "all follow c, which did not answer here; reads through it work"),
+        ([answers("ab", leader=3), waiting(answers("ab", leader=3)), answers("ab", leader=2)], 3, "all follow b"),
+        # Another one in each look has not been seen twice.
+        ([answers("bc"), answers("ab", leader=3), answers("ab", leader=3)], 3, "all follow c, which did not answer"),
+        ([answers("ab", leader=2)], 1, "all follow b"),
+    ],
+)
+def test_a_leader_that_is_silent_is_asked_about_again(
+    monkeypatch: pytest.MonkeyPatch, said: list[ClusterAnswers], count: int, words: str
+) -> None:
+    asked = iter(said)
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    found, moving, _ = settled(lambda: next(asked), 3)
+    assert len(said) - len(list(asked)) == count
+    assert moving == ""
+    evidence = {finding.check: finding.evidence for finding in cluster_checks(EXPECTED, found)}
+    assert evidence["one leader"].startswith(words)
 
 
 def test_two_leaders_and_a_laggard_will_settle() -> None:

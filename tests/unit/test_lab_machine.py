@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
 
-from lab import machine
+from lab import life, machine
+from lab.errors import LabError
 from lab.state import Lab
 
 
@@ -50,3 +52,21 @@ def test_what_is_enough_already_is_left_alone(kernel: Path) -> None:
     (kernel / "INOTIFY").write_text("9000\n")  # by another program, meanwhile
     machine.release(one.id)
     assert values(kernel) == [0, 9000]
+
+
+def test_commands_about_single_hosts_wait_for_each_other(kernel: Path) -> None:  # noqa: ARG001
+    """Two threads of a test cut two hosts off; `down` while `up` works is refused at once."""
+    with ThreadPoolExecutor() as pool:
+        with life.lock("one"):
+            waiting = pool.submit(held, 30.0)
+            with pytest.raises(LabError, match="another command is working"), life.lock("one"):
+                pass
+            with pytest.raises(LabError, match="another command is working"), life.lock("one", 0.1):
+                pass
+            assert not waiting.done()
+        assert waiting.result(timeout=20)
+
+
+def held(seconds: float) -> bool:
+    with life.lock("one", seconds):
+        return True

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from etcdfleet.etcd.overview import overview
+from etcdfleet.etcd.overview import overview, presumed_leader
 from etcdfleet.etcd.overview_data import ClusterOverview, Key, LastRun, Level, Life, Machine, MemberView
 from etcdfleet.etcd.overview_host import key_of, span_text, state_of
 from etcdfleet.etcd.view import EndpointHealth, EndpointStatus, ExpectedMember, Member, MemberList
@@ -101,6 +101,23 @@ def test_a_lost_leader_has_its_name_without_a_member_list(lost: MemberView, othe
     views = [replace(view, members=None) for view in (lost, *(member(name, **BEHIND) for name in others))]
     found = told(overview("k8s", views, expected("abcde"[:size])))
     assert any(f"leader just lost: {who} does not answer" in line for line in found) is bool(who)
+
+
+@pytest.mark.parametrize(
+    ("views", "presumed"),
+    [
+        ([down("a"), member("b"), member("c")], True),
+        ([refused("a"), member("b"), member("c")], True),
+        ([down("a"), member("b", took=1.5), member("c", took=1.5)], False),  # known to be lost: reads waited
+        ([down("a"), member("b", leader_id=ord("b")), member("c", leader_id=ord("b"))], False),
+        ([stopped("a"), member("b"), member("c")], False),  # known to be lost: its host says so
+        ([member("b"), member("c")], False),  # --limit: the leader was not looked at
+        ([member("a"), member("b"), down("c")], False),
+        ([down("a"), down("b"), down("c")], False),
+    ],
+)
+def test_a_leader_known_by_reads_alone_is_asked_about_again(views: list[MemberView], presumed: bool) -> None:
+    assert presumed_leader(views) is presumed
 
 
 def test_a_sound_cluster() -> None:
