@@ -35,7 +35,7 @@ from rich.text import Text
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from etcdfleet.report.words import PRETTY  # noqa: E402  found by the line above
+from etcdfleet.report.show.format import PRETTY  # noqa: E402  found by the line above
 
 # What a live display does before it draws itself anew: up a line, erase it, as often as it had lines.
 REDRAW = re.compile(r"(?:\r|\x1b\[1A|\x1b\[2K)*\x1b\[1A(?:\r|\x1b\[1A|\x1b\[2K)*")

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from etcdfleet.errors import UsageError
+from etcdfleet.host.storage import unit_of
 from etcdfleet.settings.units import go_duration
-from etcdfleet.storage import unit_of
 
 if TYPE_CHECKING:
     import jinja2
@@ -28,7 +28,7 @@ def environment(folder: Path = TEMPLATES) -> jinja2.Environment:
     """The environment for nornir-jinja2's tasks; one for all hosts, never changed after it is made."""
     import jinja2
 
-    from etcdfleet.report.bytecode import BesideSource
+    from etcdfleet.bytecode import BesideSource
 
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import _start  # type: ignore[import-not-found] # noqa: F401  sets the import path, finds the project's own Python
 
-from etcdfleet.cli import Run, run_runbook
+from etcdfleet.program.main import Run, run_runbook
 from etcdfleet.settings.units import go_duration, parse_duration
 
 STEPS = [("certificate", "Certificate")]
@@ -50,9 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def client_cert(run: Run) -> None:
     """Check what was asked for, then make the certificate."""
+    from etcdfleet.client_files import client_files
     from etcdfleet.errors import UsageError
-    from etcdfleet.etcd.client_files import client_files
-    from etcdfleet.options import PROJECT
+    from etcdfleet.program.options import PROJECT
     from etcdfleet.settings.auth import ROOT
     from tasks.client import ClientRequest, client_certificate, look_at_members
 

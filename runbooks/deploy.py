@@ -8,8 +8,8 @@ import sys
 
 import _start  # type: ignore[import-not-found] # noqa: F401  sets the import path, finds the project's own Python
 
-from etcdfleet.arguments import add_lock_argument
-from etcdfleet.cli import Run, run_runbook
+from etcdfleet.program.arguments import add_lock_argument
+from etcdfleet.program.main import Run, run_runbook
 
 STEPS = [
     ("preflight", "Preflight"),

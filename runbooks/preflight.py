@@ -9,7 +9,7 @@ import sys
 
 import _start  # type: ignore[import-not-found] # noqa: F401  sets the import path, finds the project's own Python
 
-from etcdfleet.cli import Run, run_runbook
+from etcdfleet.program.main import Run, run_runbook
 
 STEPS = [("preflight", "Preflight"), ("advice", "Advice")]
 
@@ -37,9 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def preflight(run: Run) -> None:
     """The preflight on all hosts at once, then advice for those that passed."""
-    from etcdfleet.report.checklist import advice_lines
-    from etcdfleet.report.terminal import reading_width
-    from etcdfleet.runners import RollingRunner
+    from etcdfleet.program.runners import RollingRunner
+    from etcdfleet.report.show.checklist import advice_lines
+    from etcdfleet.report.show.terminal import reading_width
     from tasks.advice import advise
     from tasks.preflight import preflight as look
     from tasks.reach import look_between

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import _start  # type: ignore[import-not-found] # noqa: F401  sets the import path, finds the project's own Python
 
-from etcdfleet.arguments import add_lock_argument
-from etcdfleet.cli import Run, run_runbook
+from etcdfleet.program.arguments import add_lock_argument
+from etcdfleet.program.main import Run, run_runbook
 
 STEPS = [
     ("decide", "Decide"),
@@ -86,7 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def rotate_certs(run: Run) -> None:
     """Decide on all hosts, then rotate cluster by cluster, then verify."""
-    from etcdfleet.report.metrics import write_at_end
+    from etcdfleet.report.export.metrics import write_at_end
     from tasks.rotate import revoke, rotate
     from tasks.verify import verify
 

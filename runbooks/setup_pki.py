@@ -11,7 +11,7 @@ from pathlib import Path
 
 import _start  # type: ignore[import-not-found] # noqa: F401  sets the import path, finds the project's own Python
 
-from etcdfleet.cli import Run, run_runbook
+from etcdfleet.program.main import Run, run_runbook
 
 STEPS = [
     ("checks", "Checks"),

@@ -10,7 +10,7 @@ import sys
 
 import _start  # type: ignore[import-not-found] # noqa: F401  sets the import path, finds the project's own Python
 
-from etcdfleet.cli import Run, run_runbook
+from etcdfleet.program.main import Run, run_runbook
 
 # One look throws little away, and searching for it takes a tenth of the time.
 gc.disable()

@@ -10,7 +10,7 @@ import sys
 
 import _start  # type: ignore[import-not-found] # noqa: F401  sets the import path, finds the project's own Python
 
-from etcdfleet.cli import Run, run_runbook
+from etcdfleet.program.main import Run, run_runbook
 
 STEPS = [("verify", "Verify")]
 
@@ -34,8 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def verify(run: Run) -> None:
     """One step on all hosts at once, then the list of checks."""
-    from etcdfleet.report.checklist import failed_lines, lines
-    from etcdfleet.report.terminal import reading_width
+    from etcdfleet.report.show.checklist import failed_lines, lines
+    from etcdfleet.report.show.terminal import reading_width
     from tasks.issuing import Issuing
     from tasks.verify_deep import verify_deep
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from nornir.core.task import Result, Task
 
-from etcdfleet.cli import Run
 from etcdfleet.etcd.auth import Proof
+from etcdfleet.program.main import Run
 from etcdfleet.settings.auth import ROOT
 from tasks.auth import Evidence, Proven, client_name, converge_auth, prove_access, read_access
 from tasks.observe import site_of

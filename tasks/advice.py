@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 from nornir.core.task import Result, Task
 
-from etcdfleet.advice import Measured, advice, read_round_trips
-from etcdfleet.preflight import percentile
-from etcdfleet.step import StepOutcome
+from etcdfleet.host.advice import Measured, advice, read_round_trips
+from etcdfleet.host.preflight import percentile
+from etcdfleet.outcome import StepOutcome
 from tasks.observe import site_of
 from tasks.preflight import sync_latencies
 

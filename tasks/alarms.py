@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from etcdfleet.checks.cluster import Finding
 from etcdfleet.errors import FleetError
 from etcdfleet.etcd.alarms import may_end
-from etcdfleet.etcd.checks import Finding
-from etcdfleet.etcd.ctl import all_endpoints, etcdctl, local_endpoint
-from etcdfleet.etcd.view import parse_status
+from etcdfleet.etcd.answers import parse_status
+from etcdfleet.etcd.etcdctl import all_endpoints, etcdctl, local_endpoint
 from tasks.observe import Site
 
 STANDS_FOR = frozenset({"alarms", "database size"})

@@ -10,12 +10,12 @@ from pathlib import Path
 import yaml
 
 from etcdfleet.certs import Certificate, MemberTrust, besides, parse_pem_bundle, readable, same_certificates, together
-from etcdfleet.paths import ANCHORS, CONFIG, HostPaths, mark_restart_pending
+from etcdfleet.drivers.certificates import Source, needed_sides
+from etcdfleet.host.paths import ANCHORS, CONFIG, HostPaths, mark_restart_pending
 from etcdfleet.remote import RemoteFile
 from etcdfleet.settings.base import ROLE_NAMES, Side, side_of
 from etcdfleet.settings.models import HostSettings
 from tasks.observe import Observed, Site
-from tasks.sources import Source, needed_sides
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TRANSPORT: dict[Side, str] = {"peer": "peer-transport-security", "client": "client-transport-security"}

@@ -25,11 +25,11 @@ from etcdfleet.etcd.auth import (
     plan_auth,
     wanted_auth,
 )
-from etcdfleet.etcd.auth_view import refusal
-from etcdfleet.report.secrets import REDACTOR
+from etcdfleet.etcd.auth_answers import refusal
+from etcdfleet.outcome import StepOutcome
+from etcdfleet.report.record.secrets import REDACTOR
 from etcdfleet.settings.auth import AuthSettings
 from etcdfleet.settings.models import HostSettings
-from etcdfleet.step import StepOutcome
 from tasks.auth_calls import CALL_SECONDS, WAY_OUT, ask, call, read_roles_of_users, read_state, run_operations
 from tasks.observe import Observed, Site, site_of
 

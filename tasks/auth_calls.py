@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 
 from etcdfleet.errors import VerificationError
 from etcdfleet.etcd.auth import AuthState, Operation, WantedAuth
-from etcdfleet.etcd.auth_view import NOBODY, read_enabled, read_names, read_password, read_role, read_user, refusal
-from etcdfleet.etcd.ctl import etcdctl, local_endpoint
+from etcdfleet.etcd.auth_answers import NOBODY, read_enabled, read_names, read_password, read_role, read_user, refusal
+from etcdfleet.etcd.etcdctl import etcdctl, local_endpoint
 from etcdfleet.remote import CommandResult
 from etcdfleet.settings.models import HostSettings
 from tasks.observe import Site

@@ -11,24 +11,24 @@ from datetime import UTC, datetime
 from nornir.core.task import Result, Task
 
 from etcdfleet.certs import Certificate, Keep, Renew, Want, parse_pem_bundle, public_key_fingerprint
+from etcdfleet.drivers.certificates import Obtained, Source, check_fit, needed_roles, source_of
 from etcdfleet.errors import FleetError
-from etcdfleet.facts import HostFacts
-from etcdfleet.paths import CERTIFICATES, SETS, HostPaths
+from etcdfleet.host.facts import HostFacts
+from etcdfleet.host.paths import CERTIFICATES, SETS, HostPaths
+from etcdfleet.outcome import StepOutcome
 from etcdfleet.remote import RemoteFile
 from etcdfleet.settings.base import RoleName
 from etcdfleet.settings.models import HostSettings
-from etcdfleet.step import StepOutcome
 from tasks.anchors import AnchorChange, anchor_changes, anchor_files, mark_if_read
 from tasks.crl import crl_files, crl_plans
 from tasks.keys import Request, discard, discarding, make_requests
 from tasks.observe import Site, site_of
-from tasks.sources import Obtained, Source, check_fit, needed_roles, source_of
 
 KEY_MODE, FOLDER_MODE = 0o600, 0o700
 REVOKED = "revoked"
 """The file in a set whose certificate was revoked."""
 KEY_OWNED = "600 etcd"
-"""Mode and owner of a private key, as the host's probe tells them (`etcdfleet.facts.PairFacts`)."""
+"""Mode and owner of a private key, as the host's probe tells them (`etcdfleet.host.facts.PairFacts`)."""
 
 
 @dataclass(frozen=True)

@@ -21,19 +21,19 @@ from etcdfleet.certs import (
 )
 from etcdfleet.certs.clients import ClientAnchors, client_anchors
 from etcdfleet.certs.local import key_pem, make_key, request_for
-from etcdfleet.cli import Run
+from etcdfleet.client_files import ClientFiles
+from etcdfleet.drivers.certificates import Source, source_of
+from etcdfleet.drivers.certificates.vault import vault_of
 from etcdfleet.errors import CertificateError, FleetError, UsageError
 from etcdfleet.etcd.auth import wanted_auth
-from etcdfleet.etcd.client_files import ClientFiles
+from etcdfleet.outcome import StepOutcome
+from etcdfleet.program.main import Run
 from etcdfleet.settings.models import HostSettings, client_url
 from etcdfleet.settings.problems import did_you_mean
 from etcdfleet.settings.units import go_duration
-from etcdfleet.step import StepOutcome
 from etcdfleet.vault import Vault
 from tasks.anchors import member_trust
 from tasks.observe import site_of
-from tasks.sources import Source, source_of
-from tasks.sources.vault import vault_of
 from tasks.status import CONNECT_SECONDS
 
 CUT = timedelta(minutes=5)

@@ -11,20 +11,20 @@ from nornir.core.task import Result, Task
 from nornir_jinja2.plugins.tasks import template_file
 
 from etcdfleet.certs import Certificate, readable
+from etcdfleet.drivers.certificates import needed_sides, source_of
+from etcdfleet.drivers.packages import Installed
 from etcdfleet.etcd.configuration import ClusterState, needs_restart, state_in
-from etcdfleet.etcd.ctl import PROXY_VARIABLES, client_names, past_proxies
+from etcdfleet.etcd.etcdctl import PROXY_VARIABLES, client_names, past_proxies
 from etcdfleet.etcd.tls_settings import check_suites, check_tls, tls_settings
-from etcdfleet.facts import FileFacts
-from etcdfleet.paths import CONFIG, DATA_MOUNT, ETCDCTL_ENVIRONMENT, HostPaths, mark_restart_pending
+from etcdfleet.host.facts import FileFacts
+from etcdfleet.host.paths import CONFIG, DATA_MOUNT, ETCDCTL_ENVIRONMENT, HostPaths, mark_restart_pending
+from etcdfleet.outcome import StepOutcome
 from etcdfleet.remote import RemoteFile
 from etcdfleet.rendering import environment, template_error
 from etcdfleet.settings.base import Side
 from etcdfleet.settings.models import client_url
-from etcdfleet.step import StepOutcome
 from tasks.anchors import AnchorChange, anchor_changes, anchor_files, stale_anchors
 from tasks.observe import Observed, Site, site_of
-from tasks.packages import Installed
-from tasks.sources import needed_sides, source_of
 
 
 def configure(

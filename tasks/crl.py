@@ -7,14 +7,14 @@ from datetime import UTC, datetime
 
 from etcdfleet.certs import Certificate, leads_to, readable
 from etcdfleet.certs.crl import CrlPlan, parse_crl, plan_crl, signed_by
+from etcdfleet.drivers.certificates import Source, needed_roles, needed_sides
 from etcdfleet.errors import CertificateError
-from etcdfleet.paths import HostPaths
+from etcdfleet.host.paths import HostPaths
 from etcdfleet.remote import RemoteFile
 from etcdfleet.settings.base import ROLE_NAMES, Side
 from etcdfleet.settings.models import HostSettings
 from tasks.anchors import trusted_text
 from tasks.observe import Observed, Site
-from tasks.sources import Source, needed_roles, needed_sides
 
 
 def crl_plans(site: Site, seen: Observed, source: Source) -> dict[str, CrlPlan]:

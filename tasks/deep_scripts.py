@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import shlex
 
-from etcdfleet.etcd.cluster_checks import PROBE_TTL_SECONDS, RESERVED_PREFIX
-from etcdfleet.etcd.ctl import all_endpoints, etcdctl, local_endpoint
-from etcdfleet.etcd.knocks import knocks
+from etcdfleet.checks.cluster_deep import PROBE_TTL_SECONDS, RESERVED_PREFIX
+from etcdfleet.checks.knocks import knocks
+from etcdfleet.drivers.certificates import needed_roles
+from etcdfleet.etcd.etcdctl import all_endpoints, etcdctl, local_endpoint
 from etcdfleet.etcd.versions import health_leaves_no_trace
-from etcdfleet.paths import HostPaths
+from etcdfleet.host.paths import HostPaths
 from etcdfleet.settings.models import HostSettings, client_url
 from tasks.anchors import named_anchors
 from tasks.knock_scripts import openssl_knock
 from tasks.observe import Observed, Site
-from tasks.sources import needed_roles
 from tasks.verify import commands
 
 CALL_SECONDS = 5.0

@@ -12,15 +12,16 @@ from typing import Any
 from nornir.core.task import Task
 
 from etcdfleet.certs import Certificate, readable
+from etcdfleet.checks.overview.data import Key, Life, Machine, MemberView
+from etcdfleet.checks.overview.host import key_of, life_of, state_of
+from etcdfleet.drivers.certificates import needed_roles
 from etcdfleet.errors import FleetError
+from etcdfleet.etcd.answers import parse_health, parse_member_list, parse_status, unanswered
 from etcdfleet.etcd.expected import expected_member
 from etcdfleet.etcd.ids import hex_id
-from etcdfleet.etcd.overview_data import Key, Life, Machine, MemberView
-from etcdfleet.etcd.overview_host import key_of, life_of, state_of
-from etcdfleet.etcd.view import parse_health, parse_member_list, parse_status, unanswered
-from etcdfleet.facts import HostFacts
-from etcdfleet.paths import CONFIG
-from etcdfleet.preflight_others import other_problems
+from etcdfleet.host.facts import HostFacts
+from etcdfleet.host.paths import CONFIG
+from etcdfleet.host.preflight_others import other_problems
 from etcdfleet.remote import CommandResult, last_lines
 from etcdfleet.settings.base import Side, side_of
 from etcdfleet.settings.models import HostSettings
@@ -30,7 +31,6 @@ from tasks.issuing import other_issuers
 from tasks.observe import Observed, Site
 from tasks.programs import restart_reasons
 from tasks.questions import NOBODY
-from tasks.sources import needed_roles
 
 
 def glance(

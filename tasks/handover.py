@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from etcdfleet.certs.clients import cut_off
-from etcdfleet.cli import Run
 from etcdfleet.errors import UsageError
+from etcdfleet.program.main import Run
 from tasks.trust import Clusters, states_of
 
 

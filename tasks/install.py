@@ -6,13 +6,13 @@ import shlex
 
 from nornir.core.task import Result, Task
 
+from etcdfleet.drivers.certificates import needed_roles
 from etcdfleet.etcd.versions import past_its_end
-from etcdfleet.paths import CERTIFICATES, SETS
+from etcdfleet.host.paths import CERTIFICATES, SETS
+from etcdfleet.outcome import StepOutcome
 from etcdfleet.settings.models import HostSettings
-from etcdfleet.step import StepOutcome
 from tasks.observe import Observed, Site, site_of
 from tasks.programs import hold, holding, program_due
-from tasks.sources import needed_roles
 
 # adduser of busybox and useradd of shadow are told apart by what is there.
 _USER = """getent group etcd >/dev/null 2>&1 || grep -q '^etcd:' /etc/group || {

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from etcdfleet.certs import Want, public_key_fingerprint, request_problems
 from etcdfleet.errors import CertificateError, FleetError
-from etcdfleet.paths import SETS
+from etcdfleet.host.paths import SETS
 from etcdfleet.settings.base import RoleName
 from etcdfleet.settings.pki import KeyType
 from tasks.observe import Site

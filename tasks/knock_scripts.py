@@ -1,13 +1,13 @@
 """Shell that shows a certificate to a port of the host's own member, for coreutils and for busybox.
 
-What it tells is judged by `etcdfleet.etcd.knocks`.
+What it tells is judged by `etcdfleet.checks.knocks`.
 """
 
 from __future__ import annotations
 
-from etcdfleet.etcd.ctl import anchor_file, etcdctl, local_endpoint
-from etcdfleet.etcd.knocks import PROPER
-from etcdfleet.paths import HostPaths
+from etcdfleet.checks.knocks import PROPER
+from etcdfleet.etcd.etcdctl import anchor_file, etcdctl, local_endpoint
+from etcdfleet.host.paths import HostPaths
 from etcdfleet.settings.base import RoleName, Side
 from etcdfleet.settings.models import HostSettings
 

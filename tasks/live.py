@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from nornir.core.task import Result, Task
 
 from etcdfleet.errors import FleetError, VerificationError
-from etcdfleet.etcd.ctl import all_endpoints, etcdctl, local_endpoint
-from etcdfleet.etcd.equal import CONFIRMATIONS, PAUSE_SECONDS, divergence
-from etcdfleet.etcd.view import (
+from etcdfleet.etcd.answers import (
     EndpointHealth,
     EndpointStatus,
     MemberList,
@@ -18,6 +16,8 @@ from etcdfleet.etcd.view import (
     parse_member_list,
     parse_status,
 )
+from etcdfleet.etcd.equal import CONFIRMATIONS, PAUSE_SECONDS, divergence
+from etcdfleet.etcd.etcdctl import all_endpoints, etcdctl, local_endpoint
 from etcdfleet.settings.models import client_url
 from tasks.observe import Site, site_of
 

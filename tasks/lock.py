@@ -9,10 +9,10 @@ from typing import Any
 
 from nornir.core.task import AggregatedResult, Result, Task
 
-from etcdfleet.atend import at_end
-from etcdfleet.cli import Run
 from etcdfleet.errors import FleetError, ProtectionError, UsageError
-from etcdfleet.lock import BEAT, BEAT_SECONDS, SILENCE_SECONDS, LockInfo, hold_script, read_answer
+from etcdfleet.host.lock import BEAT, BEAT_SECONDS, SILENCE_SECONDS, LockInfo, hold_script, read_answer
+from etcdfleet.program.main import Run
+from etcdfleet.program.session import at_end
 from etcdfleet.remote import Held, connect
 from tasks.observe import Observed
 

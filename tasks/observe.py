@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 from nornir.core.task import Task
 
-from etcdfleet import facts
+from etcdfleet.drivers.init import Service, ServiceState, service_for
+from etcdfleet.drivers.packages import Installed, Packages, packages_for
 from etcdfleet.errors import RemoteError
-from etcdfleet.facts import HostFacts
-from etcdfleet.paths import CONFIG, CRLS, ETCDCTL_ENVIRONMENT
+from etcdfleet.host import facts
+from etcdfleet.host.facts import HostFacts
+from etcdfleet.host.paths import CONFIG, CRLS, ETCDCTL_ENVIRONMENT
 from etcdfleet.remote import CommandResult, RemoteHost, connect
 from etcdfleet.settings import settings_of
 from etcdfleet.settings.models import HostSettings
-from tasks.packages import Installed, Packages, packages_for
-from tasks.services import Service, ServiceState, service_for
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ from nornir.core.task import AggregatedResult
 from rich.console import Console, Group
 from rich.text import Text
 
-from etcdfleet.cli import Run
+from etcdfleet.checks.overview.data import ClusterOverview, LastRun, MemberView
 from etcdfleet.errors import UsageError
 from etcdfleet.etcd.equal import CONFIRMATIONS, PAUSE_SECONDS, divergence
 from etcdfleet.etcd.expected import expected_member, expected_members
-from etcdfleet.etcd.overview_data import ClusterOverview, LastRun, MemberView
-from etcdfleet.report.model import deepest_cause, failure_of
-from etcdfleet.report.words import Marks, marks_for, seconds_text, wrapped
+from etcdfleet.program.main import Run
+from etcdfleet.report.record.model import deepest_cause, failure_of
+from etcdfleet.report.show.format import Marks, marks_for, seconds_text, wrapped
 from tasks.issuing import Issuing
 from tasks.status import CONNECT_SECONDS, judge, list_members, look
 
@@ -44,7 +44,7 @@ def show(run: Run) -> None:
     took = seconds_text(time.monotonic() - began)
 
     def ending(console: Console, marks: Marks, only_findings: bool) -> None:
-        from etcdfleet.report import overview as pages
+        from etcdfleet.report.show import overview as pages
 
         width = console.width if console.is_terminal else max(console.width, 80)
         shown = pages.findings(found, width) if only_findings else pages.lines(found, marks, width, datetime.now(UTC))
@@ -63,7 +63,7 @@ def watch(run: Run, seconds: float) -> None:
     """
     from rich.live import Live
 
-    from etcdfleet.report import overview as pages
+    from etcdfleet.report.show import overview as pages
 
     if run.options.json:
         raise UsageError("--watch shows pages to people", remedy="for programs, run it with --json - now and then")
@@ -105,7 +105,7 @@ def watch(run: Run, seconds: float) -> None:
 
 def overviews(run: Run, seen: Mapping[str, MemberView]) -> list[ClusterOverview]:
     """The chosen clusters as their hosts were seen."""
-    from etcdfleet.etcd.overview import overview
+    from etcdfleet.checks.overview.cluster import overview
 
     found = []
     for name, hosts in run.clusters.items():
@@ -146,7 +146,7 @@ def _without_lists(run: Run, seen: dict[str, MemberView]) -> None:
 
 def _look_again(run: Run, seen: dict[str, MemberView]) -> None:
     """Asks members again where one look may be wrong: about a leader whose host gives no answer, and about data."""
-    from etcdfleet.etcd.overview import presumed_leader
+    from etcdfleet.checks.overview.cluster import presumed_leader
 
     def hosts_of(clusters: Callable[[list[MemberView]], bool]) -> frozenset[str]:
         looked_at = {name: [seen[host] for host in hosts if host in seen] for name, hosts in run.clusters.items()}
@@ -185,7 +185,7 @@ def _also_failed(run: Run, seen: dict[str, MemberView], results: AggregatedResul
 
 
 def _with_last_runs(run: Run, seen: Mapping[str, MemberView]) -> dict[str, MemberView]:
-    from etcdfleet.report.history import last_runs
+    from etcdfleet.report.record.history import last_runs
 
     newest = last_runs(run.options.report_dir, tuple(seen), ignoring=ONLY_LOOK)
     found = dict(seen)

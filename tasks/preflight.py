@@ -8,18 +8,18 @@ from collections.abc import Sequence
 
 from nornir.core.task import Result, Task
 
-from etcdfleet import preflight as checks
+from etcdfleet.drivers.certificates import needed_roles, source_of
 from etcdfleet.errors import FleetError, PreflightError
 from etcdfleet.etcd.tls_settings import check_tls
-from etcdfleet.preflight import Trouble
-from etcdfleet.preflight_others import other_problems, other_warnings
-from etcdfleet.preflight_storage import place_problems, place_warnings
-from etcdfleet.step import StepOutcome
+from etcdfleet.host import preflight as checks
+from etcdfleet.host.preflight import Trouble
+from etcdfleet.host.preflight_others import other_problems, other_warnings
+from etcdfleet.host.preflight_storage import place_problems, place_warnings
+from etcdfleet.outcome import StepOutcome
 from tasks.configure import desired_files
 from tasks.install import needs_openssl
 from tasks.observe import Observed, Site, site_of
 from tasks.programs import offered, program_due
-from tasks.sources import needed_roles, source_of
 
 SYNC_WRITES = 100
 SYNC_SECONDS = 5

@@ -2,17 +2,17 @@
 
 A program is replaced within the rolling restart, behind its gate: a member that crashes or whose host reboots before
 its turn comes up with the program that it had. Whatever can be done before lies beside it by then
-(`tasks.packages.Packages.prepare`).
+(`etcdfleet.drivers.packages.Packages.prepare`).
 """
 
 from __future__ import annotations
 
 from nornir.core.task import Task
 
+from etcdfleet.drivers.packages import Packages, hold_change, packages_for
 from etcdfleet.settings.models import ArchiveInstall, HostSettings
 from tasks.configure import place_differing
 from tasks.observe import Observed, Site
-from tasks.packages import Packages, hold_change, packages_for
 
 REPLACED = "etcd runs a program that was replaced since its start"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from etcdfleet.etcd.ctl import etcdctl, local_endpoint
+from etcdfleet.etcd.etcdctl import etcdctl, local_endpoint
 from etcdfleet.settings.models import HostSettings
 
 ASK_SECONDS = 3.0

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from nornir.core.task import Result, Task
 
 from etcdfleet.errors import FleetError
-from etcdfleet.preflight import Trouble
-from etcdfleet.reach import (
+from etcdfleet.host.preflight import Trouble
+from etcdfleet.host.reach import (
     CONTROLLER,
     OPEN,
     REFUSED,
@@ -24,16 +24,16 @@ from etcdfleet.reach import (
     read_heard,
     read_routes,
 )
+from etcdfleet.outcome import StepOutcome
 from etcdfleet.remote import Held
 from etcdfleet.settings import settings_of
 from etcdfleet.settings.models import HostSettings
-from etcdfleet.step import StepOutcome
 from tasks import reach_scripts
 from tasks.observe import Site, site_of
 from tasks.preflight import refusal
 
 if TYPE_CHECKING:
-    from etcdfleet.cli import Run
+    from etcdfleet.program.main import Run
 
 _PATIENCE_SECONDS = 20
 """How long a host waits for the others of its cluster at one step."""
@@ -61,7 +61,7 @@ class Meeting:
 
 def look_between(run: Run, clusters: Mapping[str, Sequence[str]]) -> None:
     """Runs `reach` on the hosts of each cluster of which at least one has no member data yet."""
-    from etcdfleet.runners import TogetherRunner
+    from etcdfleet.program.runners import TogetherRunner
 
     hosts = {host.name: host for group in run.record.record.clusters.values() for host in group}
     groups: dict[str, tuple[str, ...]] = {}
@@ -81,7 +81,7 @@ def reach(task: Task, meetings: Mapping[str, Meeting]) -> Result:
 
     Where etcd does not run yet, the ports are opened for the moment: else a firewall that rejects would look like a
     port on which nobody listens. Must run on all hosts of a `Meeting` at the same time
-    (`etcdfleet.runners.TogetherRunner`). Result: ``result`` is a `StepOutcome`. Raises `RemoteError`, and
+    (`etcdfleet.program.runners.TogetherRunner`). Result: ``result`` is a `StepOutcome`. Raises `RemoteError`, and
     `PreflightError` with the host's ports that others cannot reach, and with addresses that cannot work.
     """
     site = site_of(task)

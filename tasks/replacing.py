@@ -13,14 +13,14 @@ from nornir.core.task import Result, Task
 
 from etcdfleet.certs import Renew
 from etcdfleet.certs.rotation import AllAtOnce, MemberPair, OneByOne, Refused, RotationPlan, plan_rotation
-from etcdfleet.cli import Run
-from etcdfleet.runners import RollingRunner, TogetherRunner
+from etcdfleet.drivers.certificates import needed_roles, needed_sides, source_of
+from etcdfleet.program.main import Run
+from etcdfleet.program.runners import RollingRunner, TogetherRunner
 from etcdfleet.settings.base import RoleName, side_of
 from tasks.anchors import is_live, named_anchors
 from tasks.certificates import certificates, renewals
 from tasks.observe import site_of
 from tasks.rotation import NOTHING_MORE, After, Decided, decide, left_out, replace_expired, rotate_member
-from tasks.sources import needed_roles, needed_sides, source_of
 
 STEP = "certificates"
 Clusters = Mapping[str, tuple[str, ...]]

@@ -14,18 +14,18 @@ from typing import cast
 from nornir.core.task import Result, Task
 
 from etcdfleet.certs import Certificate, readable
+from etcdfleet.drivers.certificates import Source, needed_roles, source_of
+from etcdfleet.drivers.certificates.vault import VaultSource
 from etcdfleet.errors import UsageError, VaultError, VerificationError
-from etcdfleet.etcd.ctl import etcdctl, local_endpoint
-from etcdfleet.paths import CERTIFICATES, ROLE_FOLDERS, SETS, HostPaths
+from etcdfleet.etcd.etcdctl import etcdctl, local_endpoint
+from etcdfleet.host.paths import CERTIFICATES, ROLE_FOLDERS, SETS, HostPaths
+from etcdfleet.outcome import StepOutcome
 from etcdfleet.remote import last_lines
 from etcdfleet.settings.base import RoleName, side_of
-from etcdfleet.step import StepOutcome
 from etcdfleet.vault import policy_for
 from tasks.certificates import REVOKED, tidy
 from tasks.crl import crl_files, crl_plans
 from tasks.observe import Site, site_of
-from tasks.sources import Source, needed_roles, source_of
-from tasks.sources.vault import VaultSource
 
 CALL_SECONDS = 5.0
 _SET = re.compile(r"^(?:by-hand-)?(peer|server|client)-")

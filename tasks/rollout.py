@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from nornir.core.task import AggregatedResult, Result, Task
 
-from etcdfleet.cli import Run
 from etcdfleet.errors import UsageError
+from etcdfleet.etcd.answers import MemberList
 from etcdfleet.etcd.configuration import data_dir_in, quota_in
 from etcdfleet.etcd.equal import CONFIRMATIONS, PAUSE_SECONDS, divergence
 from etcdfleet.etcd.expected import expected_members
@@ -21,11 +21,11 @@ from etcdfleet.etcd.ids import static_ids
 from etcdfleet.etcd.interruption import interruption
 from etcdfleet.etcd.plan import plan_start
 from etcdfleet.etcd.start_model import Bootstrap, Join, MemberState, Nothing, Plan, Refuse, Rolling
-from etcdfleet.etcd.view import MemberList
-from etcdfleet.paths import CONFIG
-from etcdfleet.runners import RollingRunner, TogetherRunner
+from etcdfleet.host.paths import CONFIG
+from etcdfleet.outcome import StepOutcome
+from etcdfleet.program.main import Run
+from etcdfleet.program.runners import RollingRunner, TogetherRunner
 from etcdfleet.settings.models import HostSettings
-from etcdfleet.step import StepOutcome
 from tasks.configure import desired_files, same
 from tasks.live import Live, look
 from tasks.observe import Observed, site_of

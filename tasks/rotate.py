@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from etcdfleet.certs.rotation import MemberPair, NothingDue, OneByOne, Refused, RotationPlan, plan_rotation
-from etcdfleet.cli import Run
+from etcdfleet.program.main import Run
 from tasks.handover import keep_clients
 from tasks.lock import take_locks
 from tasks.replacing import Clusters, Plans, Without, carry_out
@@ -106,7 +106,7 @@ def _decide(run: Run, clusters: Clusters) -> dict[str, MemberPair]:
         if isinstance(outcome, Decided) and outcome.member:
             members[host] = outcome.member
     if members and (run.options.check or run.options.verbose):
-        from etcdfleet.report.due import due_lines
+        from etcdfleet.report.show.rotation_table import due_lines
 
         found = {name: [members[host] for host in hosts if host in members] for name, hosts in clusters.items()}
         run.say("\n".join(["", *due_lines(found, run.terminal.width), ""]))

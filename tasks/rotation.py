@@ -20,15 +20,16 @@ from etcdfleet.certs.rotation import (
     sentence,
 )
 from etcdfleet.certs.want import utc
+from etcdfleet.checks.cluster import Finding, held_against
+from etcdfleet.checks.consequences import told
+from etcdfleet.drivers.certificates import Source, needed_roles, needed_sides, source_of
 from etcdfleet.errors import CertificateError, FleetError, ProtectionError, VerificationError
-from etcdfleet.etcd.checks import Finding, held_against
-from etcdfleet.etcd.consequences import told
 from etcdfleet.etcd.gates import caught_up
-from etcdfleet.paths import UNPROVEN, HostPaths, mark_restart_pending
-from etcdfleet.preflight import clock_problems
+from etcdfleet.host.paths import UNPROVEN, HostPaths, mark_restart_pending
+from etcdfleet.host.preflight import clock_problems
+from etcdfleet.outcome import StepOutcome
 from etcdfleet.remote import RemoteFile
 from etcdfleet.settings.base import RoleName
-from etcdfleet.step import StepOutcome
 from tasks.anchors import anchor_changes, named_anchors, trusted_text
 from tasks.certificates import KEY_OWNED, certificate_facts, obtain, place, swap, tidy
 from tasks.live import Live, ask_cluster, ask_member
@@ -36,7 +37,6 @@ from tasks.lock import still_ours
 from tasks.observe import Site, site_of
 from tasks.preflight import refusal
 from tasks.revocation import check_may_revoke
-from tasks.sources import Source, needed_roles, needed_sides, source_of
 from tasks.verify import check_all, placed_leaves
 
 PROOF_SECONDS = 30

@@ -13,19 +13,19 @@ from collections.abc import Mapping
 from nornir.core.task import Result, Task
 
 from etcdfleet.certs.authority import CA_ENDED
+from etcdfleet.checks.log import explain, last_words
 from etcdfleet.errors import FleetError, ProtectionError, VerificationError
 from etcdfleet.etcd.alarms import takes_part_script
+from etcdfleet.etcd.answers import MemberList
 from etcdfleet.etcd.configuration import ClusterState, state_in
-from etcdfleet.etcd.ctl import etcdctl, local_endpoint
+from etcdfleet.etcd.etcdctl import etcdctl, local_endpoint
 from etcdfleet.etcd.gates import caught_up, may_restart, move_leader_to
 from etcdfleet.etcd.ids import hex_id
 from etcdfleet.etcd.plan import marker
 from etcdfleet.etcd.start_model import Bootstrap, Join, Plan, Rolling
-from etcdfleet.etcd.symptoms import explain, last_words
-from etcdfleet.etcd.view import MemberList
-from etcdfleet.paths import CONFIG, ESTABLISHED, RESTART_PENDING
+from etcdfleet.host.paths import CONFIG, ESTABLISHED, RESTART_PENDING
+from etcdfleet.outcome import StepOutcome
 from etcdfleet.remote import RemoteFile, last_lines
-from etcdfleet.step import StepOutcome
 from tasks.configure import desired_files, stop_seconds
 from tasks.live import ClusterView, Live, ask_cluster, ask_member, ask_others
 from tasks.lock import still_ours
@@ -66,9 +66,9 @@ def start_member(task: Task, plans: Mapping[str, Plan] | None = None, programs: 
 
     ``plans`` by cluster say whether a member without data begins a new cluster (`Bootstrap`) or joins that of the
     others, and whether others can join only afterwards: these are not waited for. At a first start it must run on all
-    members of the cluster at the same time (`etcdfleet.runners.TogetherRunner`). With ``programs``, a program that is
-    due takes its place before. Result: ``result`` is a `StepOutcome`. Raises `VerificationError` with the last lines of
-    etcd's log when it does not become healthy in time.
+    members of the cluster at the same time (`etcdfleet.program.runners.TogetherRunner`). With ``programs``, a program
+    that is due takes its place before. Result: ``result`` is a `StepOutcome`. Raises `VerificationError` with the last
+    lines of etcd's log when it does not become healthy in time.
     """
     site = site_of(task)
     plan = (plans or {}).get(site.settings.cluster.name)
@@ -101,7 +101,7 @@ def restart_member(task: Task, programs: bool = False) -> Result:
     due takes its place now (`tasks.programs.swap_program`). A leader first hands its leadership to a follower. After:
     the member is healthy and has caught up. Result: ``result`` is a `StepOutcome`. Raises `ProtectionError` when the
     cluster is not fit to lose a member or the lock is lost, `VerificationError` when the member does not come back:
-    both stop the rolling restart of this cluster (`etcdfleet.runners.RollingRunner`).
+    both stop the rolling restart of this cluster (`etcdfleet.program.runners.RollingRunner`).
     """
     site = site_of(task)
     reasons = restart_reasons(site.settings, site.observe(), programs=programs)

@@ -10,12 +10,12 @@ from threading import Thread
 
 from nornir.core.task import Result, Task
 
+from etcdfleet.checks.overview.data import ClusterOverview, Level, MemberView
 from etcdfleet.errors import FleetError, RemoteError, VerificationError
+from etcdfleet.etcd.answers import parse_member_list
 from etcdfleet.etcd.expected import expected_member
-from etcdfleet.etcd.overview_data import ClusterOverview, Level, MemberView
-from etcdfleet.etcd.view import parse_member_list
+from etcdfleet.outcome import StepOutcome
 from etcdfleet.settings import settings_of
-from etcdfleet.step import StepOutcome
 from tasks.issuing import Issuing
 from tasks.observe import site_of
 from tasks.questions import questions

@@ -22,15 +22,15 @@ from etcdfleet.certs import (
     shown_by_all,
     still_shown,
 )
-from etcdfleet.cli import Run
+from etcdfleet.drivers.certificates import Source, needed_roles, needed_sides, source_of
 from etcdfleet.errors import FleetError, UsageError
-from etcdfleet.paths import CERTIFICATES
+from etcdfleet.host.paths import CERTIFICATES
+from etcdfleet.outcome import StepOutcome
+from etcdfleet.program.main import Run
 from etcdfleet.settings.base import SIDES, Side, side_of
-from etcdfleet.step import StepOutcome
 from tasks.anchors import anchor_changes, anchor_files, mark_if_read, member_trust, trusted_text, widened
 from tasks.observe import Site, site_of
 from tasks.rollout import bring_up, due_for_restart
-from tasks.sources import Source, needed_roles, needed_sides, source_of
 
 STEP = "trust"
 Clusters = Mapping[str, tuple[str, ...]]

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 
 from nornir.core.task import Result, Task
 
-from etcdfleet.cli import Run
 from etcdfleet.errors import FleetError
-from etcdfleet.etcd.ctl import PROXY_VARIABLES, local_endpoint
+from etcdfleet.etcd.answers import address
+from etcdfleet.etcd.etcdctl import PROXY_VARIABLES, local_endpoint
 from etcdfleet.etcd.upgrades import MemberVersion, patch_downgrades, refuse_programs
-from etcdfleet.etcd.view import address
-from etcdfleet.paths import HostPaths
+from etcdfleet.host.paths import HostPaths
+from etcdfleet.program.main import Run
 from etcdfleet.settings.models import HostSettings, client_url
 from tasks.live import ask_cluster, ask_member
 from tasks.observe import Observed, Site, site_of

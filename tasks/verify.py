@@ -9,15 +9,13 @@ from dataclasses import replace
 from nornir.core.task import Result, Task
 
 from etcdfleet.certs import Certificate, leads_to, parse_pem_bundle, readable
+from etcdfleet.checks.cluster import SERVED, Finding
+from etcdfleet.checks.cluster_deep import ClusterAnswers, cluster_checks
+from etcdfleet.checks.consequences import causes_first, remedies, told
+from etcdfleet.checks.knocks import Heard, heard_by_etcdctl, heard_by_openssl, proper_answered, refusal_finding
+from etcdfleet.drivers.certificates import needed_roles
 from etcdfleet.errors import CertificateError, FleetError, VerificationError
-from etcdfleet.etcd.checks import SERVED, Finding
-from etcdfleet.etcd.cluster_checks import ClusterAnswers, cluster_checks
-from etcdfleet.etcd.consequences import causes_first, remedies, told
-from etcdfleet.etcd.ctl import all_endpoints, etcdctl, local_endpoint
-from etcdfleet.etcd.expected import expected_members
-from etcdfleet.etcd.ids import hex_id
-from etcdfleet.etcd.knocks import Heard, heard_by_etcdctl, heard_by_openssl, proper_answered, refusal_finding
-from etcdfleet.etcd.view import (
+from etcdfleet.etcd.answers import (
     EndpointStatus,
     parse_hashkv,
     parse_health,
@@ -25,18 +23,20 @@ from etcdfleet.etcd.view import (
     parse_status,
     unanswered,
 )
-from etcdfleet.paths import UNPROVEN
+from etcdfleet.etcd.etcdctl import all_endpoints, etcdctl, local_endpoint
+from etcdfleet.etcd.expected import expected_members
+from etcdfleet.etcd.ids import hex_id
+from etcdfleet.host.paths import UNPROVEN
+from etcdfleet.host.tls_port import Served, look
+from etcdfleet.outcome import StepOutcome
 from etcdfleet.remote import CommandResult
-from etcdfleet.served import Served, look
 from etcdfleet.settings.base import RoleName, side_of
 from etcdfleet.settings.models import HostSettings, client_url
-from etcdfleet.step import StepOutcome
 from tasks.alarms import end_full_alarm, stands
 from tasks.anchors import trusted_text
 from tasks.certificates import certificate_facts
 from tasks.knock_scripts import etcdctl_attempt, openssl_knock
 from tasks.observe import Observed, Site, site_of
-from tasks.sources import needed_roles
 
 SETTLE_SECONDS = 20
 """An election, or a member that is a moment behind, gets this long before it counts as a failure."""

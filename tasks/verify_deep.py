@@ -14,11 +14,9 @@ from typing import Any
 import yaml
 from nornir.core.task import Result, Task
 
-from etcdfleet import preflight
 from etcdfleet.certs import Certificate
-from etcdfleet.errors import FleetError, RemoteError, VerificationError
-from etcdfleet.etcd.checks import Finding, failed, skipped, warned
-from etcdfleet.etcd.cluster_checks import (
+from etcdfleet.checks.cluster import Finding, failed, skipped, warned
+from etcdfleet.checks.cluster_deep import (
     ClusterAnswers,
     answering,
     cluster_checks,
@@ -26,9 +24,8 @@ from etcdfleet.etcd.cluster_checks import (
     probe_checks,
     settling,
 )
-from etcdfleet.etcd.consequences import causes_first
-from etcdfleet.etcd.expected import expected_members
-from etcdfleet.etcd.host_checks import (
+from etcdfleet.checks.consequences import causes_first
+from etcdfleet.checks.host import (
     clock_findings,
     data_finding,
     drift_findings,
@@ -39,8 +36,10 @@ from etcdfleet.etcd.host_checks import (
     set_findings,
     space_finding,
 )
-from etcdfleet.etcd.symptoms import sightings
-from etcdfleet.etcd.view import (
+from etcdfleet.checks.log import sightings
+from etcdfleet.drivers.certificates import needed_roles
+from etcdfleet.errors import FleetError, RemoteError, VerificationError
+from etcdfleet.etcd.answers import (
     EndpointStatus,
     address,
     parse_hashkv,
@@ -49,19 +48,20 @@ from etcdfleet.etcd.view import (
     parse_status,
     unanswered,
 )
-from etcdfleet.paths import CONFIG
+from etcdfleet.etcd.expected import expected_members
+from etcdfleet.host import preflight
+from etcdfleet.host.paths import CONFIG
+from etcdfleet.outcome import StepOutcome
 from etcdfleet.remote import CommandResult
-from etcdfleet.report.checklist import count_text
+from etcdfleet.report.show.checklist import count_text
 from etcdfleet.settings import settings_of
 from etcdfleet.settings.base import Side
 from etcdfleet.settings.models import HostSettings, client_url
-from etcdfleet.step import StepOutcome
 from tasks.configure import desired_files, same, unified_diff
 from tasks.deep_scripts import cluster_commands, host_commands, probe_script
 from tasks.issuing import Issuing
 from tasks.observe import Observed, Site, site_of
 from tasks.programs import restart_reasons
-from tasks.sources import needed_roles
 from tasks.verify import service_finding, status_facts
 from tasks.verify_tls import seen_from_here, tls_findings
 
@@ -121,7 +121,7 @@ def _result(
 
 def _unreachable(task: Task, error: RemoteError) -> Result:
     """SSH does not come through: whether etcd's ports answer from here tells what is wrong."""
-    from etcdfleet.served import answers
+    from etcdfleet.host.tls_port import answers
 
     settings = settings_of(task.host)
     found = Finding("ssh", False, error.what, error.remedy)

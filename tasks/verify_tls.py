@@ -6,18 +6,18 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from etcdfleet.certs import Certificate, leads_to, readable
-from etcdfleet.etcd.checks import Finding, skipped, warned
-from etcdfleet.etcd.knocks import health_finding, heard_by_openssl, knock_finding, knocks
-from etcdfleet.etcd.tls_checks import certificate_findings
+from etcdfleet.checks.cluster import Finding, skipped, warned
+from etcdfleet.checks.knocks import health_finding, heard_by_openssl, knock_finding, knocks
+from etcdfleet.checks.tls import certificate_findings
+from etcdfleet.drivers.certificates import needed_roles, needed_sides
 from etcdfleet.etcd.tls_settings import offer_finding
-from etcdfleet.offered import offered
+from etcdfleet.host.tls_greetings import offered
 from etcdfleet.remote import CommandResult
 from etcdfleet.settings.base import RoleName, Side, side_of
 from etcdfleet.settings.models import HostSettings
 from tasks.anchors import trusted_besides, trusted_text
 from tasks.issuing import other_issuers
 from tasks.observe import Observed, Site
-from tasks.sources import needed_roles, needed_sides
 from tasks.verify import (
     PEER_AS_CLIENT,
     peer_trusted_as_client,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from etcdfleet.report.model import (
+from etcdfleet.report.record.model import (
     Failure,
     HostInfo,
     HostRecord,

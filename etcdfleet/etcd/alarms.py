@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Sequence
 
-from etcdfleet.etcd.view import EndpointHealth, EndpointStatus
+from etcdfleet.etcd.answers import EndpointHealth, EndpointStatus
 
 ROOM_BYTES = 2 * 2**20
 """Below the quota by this much there is room for a write: the largest request that etcd takes has 1.5 MiB

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from etcdfleet.etcd.answers import EndpointStatus, ExpectedMember, Member, MemberList
 from etcdfleet.etcd.equal import DIVERGED, divergence
 from etcdfleet.etcd.ids import StaticIds, hex_id, static_ids
 from etcdfleet.etcd.limits import QUOTA_WARNING
 from etcdfleet.etcd.membership import PUT_BACK_URL, lacking, match, put_back, rename, same_urls
 from etcdfleet.etcd.start_model import MemberState, Refuse, hosts_of
-from etcdfleet.etcd.view import EndpointStatus, ExpectedMember, Member, MemberList
-from etcdfleet.storage import ABSENT_REMEDY
+from etcdfleet.host.storage import ABSENT_REMEDY
 
 REPLACE = (
     "do not re-initialise it: remove the member and add it again by hand, which deploy does not do (docs/hosts.md, A"

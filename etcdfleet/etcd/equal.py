@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from etcdfleet.etcd.view import EndpointStatus
+from etcdfleet.etcd.answers import EndpointStatus
 
 CONFIRMATIONS = 2
 """So many further looks must show a difference before it counts."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from etcdfleet.etcd.view import ExpectedMember
+from etcdfleet.etcd.answers import ExpectedMember
 from etcdfleet.settings.models import HostSettings, MemberSettings, client_url, peer_url
 
 

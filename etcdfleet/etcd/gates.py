@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 from etcdfleet.etcd.alarms import takes_part
+from etcdfleet.etcd.answers import EndpointHealth, EndpointStatus, Member, MemberList, address
 from etcdfleet.etcd.equal import divergence
 from etcdfleet.etcd.ids import hex_id
-from etcdfleet.etcd.view import EndpointHealth, EndpointStatus, Member, MemberList, address
 
 MAX_LAG = 1000
 """Entries that a member may be behind the most advanced one: far below the 5000 that a leader keeps for slow followers

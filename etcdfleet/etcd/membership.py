@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from etcdfleet.etcd.answers import ExpectedMember, Member
 from etcdfleet.etcd.ids import hex_id
-from etcdfleet.etcd.view import ExpectedMember, Member
 
 Kind = Literal["name", "missing", "unstarted", "learner", "peer URL", "client URL", "extra"]
 JOIN = (

@@ -53,10 +53,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from etcdfleet.etcd.answers import EndpointStatus, ExpectedMember, MemberList
 from etcdfleet.etcd.contradictions import RESTORE, contradiction, data_differ, data_lost, quota_too_small
 from etcdfleet.etcd.ids import StaticIds
 from etcdfleet.etcd.start_model import Bootstrap, Join, MemberState, Nothing, Plan, Refuse, Rolling, hosts_of
-from etcdfleet.etcd.view import EndpointStatus, ExpectedMember, MemberList
 
 
 def plan_start(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from etcdfleet.certs import Certificate
+from etcdfleet.checks.cluster import Finding, failed
 from etcdfleet.errors import VerificationError
-from etcdfleet.etcd.checks import Finding, failed
 from etcdfleet.etcd.versions import knows_tls_min_version
-from etcdfleet.offered import Offered
+from etcdfleet.host.tls_greetings import Offered
 from etcdfleet.settings.ciphers import without_fit
 from etcdfleet.settings.models import HostSettings
 

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any, cast
 
 from etcdfleet import __version__
-from etcdfleet.arguments import parser_of
 from etcdfleet.errors import UsageError
-from etcdfleet.options import Options
-from etcdfleet.report import history
-from etcdfleet.report.answer import ask_yes
-from etcdfleet.report.history import RunSummary
+from etcdfleet.program.arguments import parser_of
+from etcdfleet.program.options import Options
+from etcdfleet.report.record import history
+from etcdfleet.report.record.history import RunSummary
+from etcdfleet.report.show.answer import ask_yes
 
 _LISTED = 20
 
@@ -52,12 +52,12 @@ def main(description: str, examples: str, argv: Sequence[str] | None = None) -> 
     """Do what the command line asks for; the exit code. Nothing here needs an inventory or touches a host."""
     parser = _parser(description, examples)
     if argv is None and "_ARGCOMPLETE" in os.environ:
-        from etcdfleet.completion import complete
+        from etcdfleet.program.completion import complete
 
         complete(parser)
     asked = _asked(parser.parse_args(argv))
-    from etcdfleet.report.secrets import REDACTOR
-    from etcdfleet.report.terminal import refuse
+    from etcdfleet.report.record.secrets import REDACTOR
+    from etcdfleet.report.show.terminal import refuse
 
     REDACTOR.add_environment()
     try:
@@ -140,7 +140,7 @@ def _do(asked: Asked) -> int:
         return _list(asked)
     run = _chosen(asked, asked.run or "latest")
     if asked.junit:
-        from etcdfleet.report.junit import junit
+        from etcdfleet.report.export.junit import junit
 
         _write(asked.junit, junit(_document(run)), "--junit")
         return 0
@@ -148,7 +148,7 @@ def _do(asked: Asked) -> int:
 
 
 def _list(asked: Asked) -> int:
-    from etcdfleet.report.show import print_list
+    from etcdfleet.report.show.runs import print_list
 
     wanted = filter(_filter(asked), history.iterate(asked.report_dir))
     found = list(wanted if asked.all else islice(wanted, _LISTED))
@@ -168,9 +168,9 @@ def _list(asked: Asked) -> int:
 
 
 def _show(asked: Asked, run: RunSummary) -> int:
-    from etcdfleet.report.load import record_of
-    from etcdfleet.report.show import print_run
-    from etcdfleet.report.words import marks_for
+    from etcdfleet.report.record.load import record_of
+    from etcdfleet.report.show.format import marks_for
+    from etcdfleet.report.show.runs import print_run
 
     document = _document(run)
     if asked.json:
@@ -186,9 +186,9 @@ def _show(asked: Asked, run: RunSummary) -> int:
 
 
 def _compare(asked: Asked) -> int:
-    from etcdfleet.report.compare import differences
-    from etcdfleet.report.load import record_of
-    from etcdfleet.report.show import print_differences
+    from etcdfleet.report.record.compare import differences
+    from etcdfleet.report.record.load import record_of
+    from etcdfleet.report.show.runs import print_differences
 
     if asked.run is not None:
         raise UsageError("--compare takes exactly two runs", remedy="leave the third away")
@@ -205,7 +205,7 @@ def _compare(asked: Asked) -> int:
 
 
 def _page(asked: Asked, run: RunSummary) -> int:
-    from etcdfleet.report.page import render
+    from etcdfleet.report.export.page import render
 
     text = render(_document(run), run.state).encode("utf-8", "replace").decode()
     if asked.html == "-":
@@ -218,7 +218,7 @@ def _page(asked: Asked, run: RunSummary) -> int:
 
 
 def _prune(asked: Asked) -> int:
-    from etcdfleet.report.prune import old_runs, remove
+    from etcdfleet.report.record.prune import old_runs, remove
 
     runs = [run for run in history.iterate(asked.report_dir) if _filter(asked)(run)]
     old = old_runs(runs, datetime.now(UTC), days=asked.prune, keep=asked.keep)
@@ -240,13 +240,13 @@ def _prune(asked: Asked) -> int:
 
 
 def _filter(asked: Asked) -> Any:
-    from etcdfleet.report.choose import run_filter
+    from etcdfleet.report.record.select import run_filter
 
     return run_filter(runbook=asked.runbook, host=asked.host, failed=asked.failed)
 
 
 def _chosen(asked: Asked, word: str) -> RunSummary:
-    from etcdfleet.report.choose import chosen
+    from etcdfleet.report.record.select import chosen
 
     return chosen(asked.report_dir, word, _filter(asked))
 
@@ -260,7 +260,7 @@ def _document(run: RunSummary) -> dict[str, Any]:
 
 
 def _summary(run: RunSummary) -> dict[str, Any]:
-    from etcdfleet.report.model import utc_text
+    from etcdfleet.report.record.model import utc_text
 
     return {
         "id": run.id,
@@ -287,7 +287,7 @@ def _write_json(target: str, value: object) -> None:
 
 
 def _write(path: Path, text: str, option: str) -> None:
-    from etcdfleet.localfiles import write_whole
+    from etcdfleet.files import write_whole
 
     try:
         write_whole(path.expanduser(), text, 0o600)
@@ -297,8 +297,8 @@ def _write(path: Path, text: str, option: str) -> None:
 
 
 def _console() -> Any:
-    from etcdfleet.report.secrets import REDACTOR
-    from etcdfleet.report.terminal import console_on
+    from etcdfleet.report.record.secrets import REDACTOR
+    from etcdfleet.report.show.terminal import console_on
 
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from etcdfleet.settings.auth import AuthSettings, AuthUser, Permission
     from etcdfleet.settings.base import ROLE_NAMES, ROLE_USAGES, RoleName, Side, Usage
     from etcdfleet.settings.fleet import Fleet, load_fleet
+    from etcdfleet.settings.inventory_files import InventoryFiles
     from etcdfleet.settings.load import open_nornir, settings_of
     from etcdfleet.settings.models import (
         ApkInstall,
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     )
     from etcdfleet.settings.pki import PkiSettings, RoleSettings, RolesSettings, TrustAnchor
     from etcdfleet.settings.problems import Problem, SettingsError
-    from etcdfleet.settings.sources import InventoryFiles
     from etcdfleet.settings.units import RenewBefore, go_duration, parse_duration, parse_size, size_text
 
 _MODULES = {

@@ -9,12 +9,12 @@ from typing import Any
 from etcdfleet.settings.checks_auth import check_auth
 from etcdfleet.settings.checks_pki import SAME_IN_CLUSTER, check_pki
 from etcdfleet.settings.ciphers import WEAK, without_fit
-from etcdfleet.settings.drafts import Draft
+from etcdfleet.settings.inventory_files import Sources
 from etcdfleet.settings.models import ArchiveInstall, ClusterSettings
 from etcdfleet.settings.notes import Notes, key_path, must_exist
+from etcdfleet.settings.partial import Draft
 from etcdfleet.settings.places import REMEDY, unfit
 from etcdfleet.settings.problems import Problem
-from etcdfleet.settings.sources import Sources
 from etcdfleet.settings.units import go_duration, size_text
 
 _GIB = 2**30

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from etcdfleet.settings.auth import ROOT, AuthSettings, AuthUser, Permission
-from etcdfleet.settings.drafts import Draft
 from etcdfleet.settings.notes import Notes
+from etcdfleet.settings.partial import Draft
 from etcdfleet.settings.problems import did_you_mean
 
 LONGEST_COMMON_NAME = 64

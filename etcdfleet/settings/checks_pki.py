@@ -7,8 +7,8 @@ from datetime import timedelta
 from pathlib import Path
 
 from etcdfleet.settings.base import ROLE_NAMES, ROLE_USAGES, RoleName
-from etcdfleet.settings.drafts import Draft
 from etcdfleet.settings.notes import Notes, must_exist
+from etcdfleet.settings.partial import Draft
 from etcdfleet.settings.pki import PkiSettings
 from etcdfleet.settings.units import go_duration
 

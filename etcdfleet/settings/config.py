@@ -11,8 +11,8 @@ from typing import Any
 from ruamel.yaml.nodes import MappingNode, Node
 
 from etcdfleet.errors import UsageError
+from etcdfleet.settings.inventory_files import InventoryFiles
 from etcdfleet.settings.problems import Problem, SettingsError, did_you_mean, in_file_order
-from etcdfleet.settings.sources import InventoryFiles
 from etcdfleet.settings.yamlfile import SyntaxProblemError, compose, is_null, pairs, shown, unfit, values
 
 _CONFIG_KEYS: Mapping[str, tuple[str, ...] | None] = {

@@ -12,7 +12,15 @@ from pydantic import ValidationError
 from etcdfleet.settings.auth import AuthSettings
 from etcdfleet.settings.base import Section
 from etcdfleet.settings.checks import check_all
-from etcdfleet.settings.drafts import Draft
+from etcdfleet.settings.inventory_files import (
+    ATTRIBUTE,
+    ATTRIBUTES,
+    CONNECTION,
+    SECTIONS,
+    InventoryFiles,
+    Sources,
+    read_sources,
+)
 from etcdfleet.settings.merge import KeyPath, Layer, Merged, Origin, merge
 from etcdfleet.settings.messages import INSTALL_MODELS, explain, meant
 from etcdfleet.settings.models import (
@@ -24,17 +32,9 @@ from etcdfleet.settings.models import (
     PlatformSettings,
     PreflightSettings,
 )
+from etcdfleet.settings.partial import Draft
 from etcdfleet.settings.pki import PkiSettings
 from etcdfleet.settings.problems import Problem, SettingsError, did_you_mean, in_file_order
-from etcdfleet.settings.sources import (
-    ATTRIBUTE,
-    ATTRIBUTES,
-    CONNECTION,
-    SECTIONS,
-    InventoryFiles,
-    Sources,
-    read_sources,
-)
 from etcdfleet.settings.texts import attribute_faults, faults_in, option_faults, text_fault
 
 if TYPE_CHECKING:

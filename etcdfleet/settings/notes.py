@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from etcdfleet.settings.drafts import Draft
+from etcdfleet.settings.inventory_files import Sources
 from etcdfleet.settings.merge import KeyPath
+from etcdfleet.settings.partial import Draft
 from etcdfleet.settings.problems import Problem
-from etcdfleet.settings.sources import Sources
 
 
 class Notes:

@@ -3,9 +3,9 @@
 Nothing outside this package knows that there is a Vault, and nothing in here is imported from hvac before it is needed.
 """
 
-from etcdfleet.vault.access import AppRoleAuth, Secret, TokenAuth, VaultConnection
 from etcdfleet.vault.answers import Issued, RoleFacts, Status, TokenInfo
 from etcdfleet.vault.client import Vault, policy_for
+from etcdfleet.vault.connection import AppRoleAuth, Secret, TokenAuth, VaultConnection
 
 __all__ = [
     "AppRoleAuth",

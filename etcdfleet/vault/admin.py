@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from etcdfleet.errors import VaultError
-from etcdfleet.vault.access import Secret, VaultConnection
 from etcdfleet.vault.answers import duration, words
 from etcdfleet.vault.client import Vault, quoted
+from etcdfleet.vault.connection import Secret, VaultConnection
 from etcdfleet.vault.transport import Refusal, Transport
 
 

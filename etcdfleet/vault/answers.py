@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypeAlias
 
-from etcdfleet.vault.access import Secret
+from etcdfleet.vault.connection import Secret
 
 Usage: TypeAlias = Literal["server", "client"]
 

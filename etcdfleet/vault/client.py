@@ -10,10 +10,10 @@ from urllib.parse import quote
 
 from etcdfleet.certs.model import pem_blocks
 from etcdfleet.errors import VaultError
-from etcdfleet.vault import meaning
-from etcdfleet.vault.access import AppRoleAuth, VaultConnection
+from etcdfleet.vault import errors as meaning
 from etcdfleet.vault.answers import Issued, RoleFacts, Status, TokenInfo, words
-from etcdfleet.vault.meaning import policy_for
+from etcdfleet.vault.connection import AppRoleAuth, VaultConnection
+from etcdfleet.vault.errors import policy_for
 from etcdfleet.vault.transport import Broken, Method, Refusal, Transport
 
 __all__ = ["Vault", "policy_for"]

@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from typing import Any, Literal, TypeAlias
 
 from etcdfleet.errors import VaultError
-from etcdfleet.proxies import proxy_for
-from etcdfleet.vault.access import WAYS_IN, AppRoleAuth, Secret, VaultConnection
+from etcdfleet.host.proxies import proxy_for
+from etcdfleet.vault.connection import WAYS_IN, AppRoleAuth, Secret, VaultConnection
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 30.0

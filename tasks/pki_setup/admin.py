@@ -10,13 +10,14 @@ from typing import NoReturn
 
 from nornir.core.task import AggregatedResult, Result, Task
 
-from etcdfleet.atend import at_end
-from etcdfleet.cli import Run
 from etcdfleet.errors import UsageError, VaultError
-from etcdfleet.report.secrets import REDACTOR
+from etcdfleet.outcome import StepOutcome
+from etcdfleet.program.main import Run
+from etcdfleet.program.session import at_end
+from etcdfleet.report.record.secrets import REDACTOR
 from etcdfleet.settings.units import parse_duration
-from etcdfleet.step import StepOutcome
-from etcdfleet.vault import AppRoleAuth, Secret, TokenAuth, VaultConnection, wanted
+from etcdfleet.vault import AppRoleAuth, Secret, TokenAuth, VaultConnection
+from etcdfleet.vault import desired as wanted
 from etcdfleet.vault.admin import VaultAdmin
 from tasks.pki_setup.files import must_be_ours, read_credentials, write_credentials
 from tasks.pki_setup.steps import Checked

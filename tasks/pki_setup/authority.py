@@ -19,7 +19,7 @@ from etcdfleet.errors import CertificateError, FleetError, VaultError
 from etcdfleet.settings.pki import KeyType
 from etcdfleet.settings.units import go_duration
 from etcdfleet.vault.admin import check_pki
-from etcdfleet.vault.wanted import WantedMount
+from etcdfleet.vault.desired import WantedMount
 from tasks.pki_setup.files import public_text, write_request
 from tasks.pki_setup.work import Setup, Work, longest_life
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from etcdfleet.certs import public_key_fingerprint
 from etcdfleet.errors import CertificateError, UsageError
-from etcdfleet.localfiles import write_whole
+from etcdfleet.files import write_whole
 
 HEADING = "# Made by etcdfleet: how deploy logs in to Vault. Source it: . "
 

@@ -1,7 +1,7 @@
 """Mounts, roles, policy and AppRole: made, or brought to what the inventory says. The rows are clusters, not hosts.
 
-What must be there is in ``etcdfleet/vault/wanted.py``; the CAs of the mounts are in ``authority.py``. What somebody may
-have made by hand and is otherwise (mounts, roles) is changed only where that was agreed to.
+What must be there is in ``etcdfleet/vault/desired.py``; the CAs of the mounts are in ``authority.py``. Mounts and roles
+that differ, maybe made by hand, are changed only where that was agreed to.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any
 from nornir.core.task import Result, Task
 
 from etcdfleet.errors import VaultError
+from etcdfleet.outcome import StepOutcome
 from etcdfleet.settings.base import ROLE_NAMES
-from etcdfleet.step import StepOutcome
-from etcdfleet.vault import wanted
+from etcdfleet.vault import desired as wanted
 from etcdfleet.vault.admin import check_pki
 from etcdfleet.vault.answers import words
-from etcdfleet.vault.wanted import as_diff, differences
+from etcdfleet.vault.desired import as_diff, differences
 from tasks.pki_setup.authority import check_authorities, needs_authority
 from tasks.pki_setup.work import Setup, Work
 

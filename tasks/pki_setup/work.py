@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 from nornir.core.task import Result, Task
 
+from etcdfleet.outcome import StepOutcome
 from etcdfleet.settings.base import ROLE_NAMES
 from etcdfleet.settings.models import HostSettings
 from etcdfleet.settings.pki import PkiSettings
-from etcdfleet.step import StepOutcome
-from etcdfleet.vault import wanted
+from etcdfleet.vault import desired as wanted
 from etcdfleet.vault.admin import VaultAdmin
 from tasks.pki_setup.files import CsrFiles
 

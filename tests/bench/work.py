@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from etcdfleet.paths import CERTIFICATES, CONFIG, ETCDCTL_ENVIRONMENT, SETS, HostPaths
+from etcdfleet.drivers.certificates import needed_roles
+from etcdfleet.host.paths import CERTIFICATES, CONFIG, ETCDCTL_ENVIRONMENT, SETS, HostPaths
 from etcdfleet.rendering import TEMPLATES
 from tasks.configure import template_variables
 from tasks.observe import Observed, Site
-from tasks.sources import needed_roles
 from tasks.verify import commands, refused_as_client
 from tests.bench import plain
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from etcdfleet.report.metrics import NAMES
+from etcdfleet.report.export.metrics import NAMES
 from lab import images
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "rotation.md"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from etcdfleet.report.page import render
+from etcdfleet.report.export.page import render
 from tests import report_samples as samples
 from tests.lab.browser import Browser, browser
 

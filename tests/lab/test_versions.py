@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from etcdfleet.offered import Reply, greet, hello
+from etcdfleet.host.tls_greetings import Reply, greet, hello
 from lab import releases
 from tasks.configure import stop_seconds
 from tests.lab.conftest import LabHandle

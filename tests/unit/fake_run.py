@@ -15,9 +15,9 @@ from nornir.core.state import GlobalState
 from nornir.core.task import Result, Task
 from nornir.plugins.runners import SerialRunner, ThreadedRunner
 
-from etcdfleet.report.model import HostInfo, Step
-from etcdfleet.report.recorder import RunRecorder
-from etcdfleet.step import StepOutcome
+from etcdfleet.outcome import StepOutcome
+from etcdfleet.report.record.model import HostInfo, Step
+from etcdfleet.report.record.recorder import RunRecorder
 
 STEPS = (Step("preflight", "Preflight"), Step("install", "Install"), Step("verify", "Verify"))
 FLEET = {"az-1": "home", "az-2": "home", "edge-1": "edge"}

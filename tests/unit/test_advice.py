@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from etcdfleet.advice import Measured, advice, on_card, read_round_trips
+from etcdfleet.host.advice import Measured, advice, on_card, read_round_trips
 from tests.unit.site import settings
 
 OTHERS = {"az-2": "198.51.100.12", "az-3": "198.51.100.13"}

@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
+from etcdfleet.checks.cluster import Finding
+from etcdfleet.drivers.init.systemd import Systemd
+from etcdfleet.drivers.packages.apt import Apt
 from etcdfleet.etcd import alarms
-from etcdfleet.etcd.checks import Finding
-from etcdfleet.etcd.view import EndpointHealth, EndpointStatus
-from etcdfleet.facts import FileFacts
+from etcdfleet.etcd.answers import EndpointHealth, EndpointStatus
+from etcdfleet.host.facts import FileFacts
 from etcdfleet.remote import CommandResult
 from tasks.alarms import end_full_alarm, stands
 from tasks.glance import running_quota
 from tasks.observe import Site
-from tasks.packages.apt import Apt
-from tasks.services.systemd import Systemd
 from tests.unit.site import LocalHost, settings
 from tests.unit.test_preflight import GOOD
 

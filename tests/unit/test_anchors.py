@@ -6,13 +6,13 @@ from typing import Any, cast
 import pytest
 import yaml
 
-from etcdfleet.facts import FileFacts
-from etcdfleet.paths import CONFIG, ROOT_ANCHOR, SIDE_ANCHORS
+from etcdfleet.drivers.init import ServiceState
+from etcdfleet.host.facts import FileFacts
+from etcdfleet.host.paths import CONFIG, ROOT_ANCHOR, SIDE_ANCHORS
 from etcdfleet.settings.base import SIDES, Side
 from etcdfleet.settings.pki import PkiSettings
 from tasks import anchors
 from tasks.observe import Observed, Site
-from tasks.services import ServiceState
 from tests.unit import certs_ca
 from tests.unit import site as plain
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from tasks.packages.apk import apk_says
+from etcdfleet.drivers.packages.apk import apk_says
 
 # As apk-tools 3.0 says it; install tries with and without etcd-ctl, so nearly everything is said twice.
 LACKING = """ERROR: unable to select packages:

@@ -10,14 +10,14 @@ from typing import Any
 import jinja2
 import pytest
 
-from etcdfleet.paths import HostPaths
+from etcdfleet.drivers.init import ServiceState, service_for
+from etcdfleet.drivers.packages import Installed, packages_for
+from etcdfleet.host.paths import HostPaths
 from etcdfleet.rendering import TEMPLATES, environment
 from etcdfleet.settings.models import HostSettings
 from etcdfleet.settings.pki import PkiSettings
 from tasks.configure import template_variables
 from tasks.observe import Observed, Site
-from tasks.packages import Installed, packages_for
-from tasks.services import ServiceState, service_for
 from tests.bench import plain
 from tests.bench.work import host_work
 from tests.unit.site import LocalHost, settings

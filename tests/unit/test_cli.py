@@ -18,14 +18,14 @@ from typing import Any
 import pytest
 from nornir.core.task import Result, Task
 
-from etcdfleet import cli
-from etcdfleet.arguments import build_parser, parse_options
 from etcdfleet.errors import FleetError, ProtectionError, RemoteError, UsageError
-from etcdfleet.options import Options
-from etcdfleet.report.secrets import Redactor
+from etcdfleet.outcome import StepOutcome
+from etcdfleet.program import main as cli
+from etcdfleet.program.arguments import build_parser, parse_options
+from etcdfleet.program.options import Options
+from etcdfleet.report.record.secrets import Redactor
 from etcdfleet.settings import settings_of
 from etcdfleet.settings.problems import Problem, SettingsError
-from etcdfleet.step import StepOutcome
 from tests.unit.fake_run import FLEET, STEPS, fleet_of, nornir_of, raises, step, validated
 from tests.unit.settings_files import write_inventory
 
@@ -360,7 +360,7 @@ def test_help_tells_what_is_needed() -> None:
 
 def test_help_imports_nothing_heavy() -> None:
     code = (
-        "import sys\nfrom etcdfleet import cli, arguments\n"
+        "import sys\nfrom etcdfleet.program import main, arguments\n"
         "arguments.build_parser('deploy', 'd').format_help()\n"
         "print([name for name in ('nornir', 'rich', 'pydantic', 'netmiko', 'hvac') if name in sys.modules])"
     )
@@ -371,7 +371,7 @@ def test_help_imports_nothing_heavy() -> None:
 SLOW = """
     import sys, time
     sys.path.insert(0, {root!r})
-    from etcdfleet import cli
+    from etcdfleet.program import main as cli
     from tests.unit.fake_run import fleet_of, nornir_of, step
 
     def body(run):

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from etcdfleet import cli
-from etcdfleet.arguments import build_parser, near_option
 from etcdfleet.errors import FleetError, UsageError
+from etcdfleet.program import main as cli
+from etcdfleet.program.arguments import build_parser, near_option
 from tests.unit.fake_run import STEPS, fleet_of, nornir_of, step
 from tests.unit.settings_files import write_inventory
 

@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives import serialization
 
 from etcdfleet.certs import Want, public_key_fingerprint, request_problems, want_for
 from etcdfleet.certs.local import key_pem, make_key, request_for
+from etcdfleet.client_files import client_files
 from etcdfleet.errors import CertificateError, FleetError, UsageError
-from etcdfleet.etcd.client_files import client_files
 from etcdfleet.settings.auth import AuthSettings
 from tasks.client import must_fit, unknown_user
 from tests.unit import certs_ca

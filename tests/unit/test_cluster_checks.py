@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from etcdfleet.etcd.checks import Finding
-from etcdfleet.etcd.cluster_checks import ClusterAnswers, answering, cluster_checks, probe_checks, settling
-from etcdfleet.etcd.view import EndpointHealth, EndpointStatus, ExpectedMember, HashKV, Member, MemberList
+from etcdfleet.checks.cluster import Finding
+from etcdfleet.checks.cluster_deep import ClusterAnswers, answering, cluster_checks, probe_checks, settling
+from etcdfleet.etcd.answers import EndpointHealth, EndpointStatus, ExpectedMember, HashKV, Member, MemberList
 from tasks.verify_deep import settled
 
 NAMES = ("a", "b", "c")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from etcdfleet.completion import in_list, read_names, runs
+from etcdfleet.program.completion import in_list, read_names, runs
 from tests.unit.settings_files import write_inventory
 
 ROOT = Path(__file__).parents[2]
@@ -110,7 +110,7 @@ def test_any_python_will_do(tmp_path: Path) -> None:
 
 def test_a_tab_needs_neither_nornir_nor_pydantic(config: Path) -> None:
     code = (
-        "import sys\nfrom pathlib import Path\nfrom etcdfleet import cli, completion\n"
+        "import sys\nfrom pathlib import Path\nfrom etcdfleet.program import main, completion\n"
         f"assert completion.read_names(Path({str(config)!r})).hosts\n"
         "print([name for name in ('nornir', 'rich', 'pydantic', 'netmiko', 'hvac') if name in sys.modules])"
     )

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from etcdfleet.etcd.checks import verify
-from etcdfleet.etcd.cluster_checks import ClusterAnswers, settling
+from etcdfleet.checks.cluster import verify
+from etcdfleet.checks.cluster_deep import ClusterAnswers, settling
+from etcdfleet.checks.overview.cluster import overview
+from etcdfleet.checks.overview.data import Level, MemberView
+from etcdfleet.etcd.answers import EndpointHealth, EndpointStatus, ExpectedMember, HashKV, Member, MemberList
 from etcdfleet.etcd.equal import divergence
 from etcdfleet.etcd.gates import caught_up, may_restart
-from etcdfleet.etcd.overview import overview
-from etcdfleet.etcd.overview_data import Level, MemberView
-from etcdfleet.etcd.view import EndpointHealth, EndpointStatus, ExpectedMember, HashKV, Member, MemberList
 
 NAMES = "abcde"
 

@@ -22,7 +22,7 @@ from etcdfleet.etcd.auth import (
     plan_auth,
     wanted_auth,
 )
-from etcdfleet.etcd.auth_view import read_enabled, read_names, read_password, read_role, read_user, refusal
+from etcdfleet.etcd.auth_answers import read_enabled, read_names, read_password, read_role, read_user, refusal
 from etcdfleet.settings.auth import OPEN, AuthSettings, Permission, prefix_end
 
 FIXTURES = Path(__file__).parent / "fixtures"

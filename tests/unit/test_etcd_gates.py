@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from etcdfleet.etcd.answers import EndpointHealth, EndpointStatus, Member, MemberList
 from etcdfleet.etcd.gates import caught_up, may_restart, move_leader_to
-from etcdfleet.etcd.view import EndpointHealth, EndpointStatus, Member, MemberList
 
 NAMES = ("a", "b", "c")
 ID = {"a": 1, "b": 2, "c": 3}

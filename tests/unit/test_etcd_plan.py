@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from etcdfleet.etcd.answers import EndpointStatus, ExpectedMember, Member, MemberList
 from etcdfleet.etcd.contradictions import DEFAULTS
 from etcdfleet.etcd.ids import static_ids
 from etcdfleet.etcd.plan import marker, plan_start, restart_order
 from etcdfleet.etcd.start_model import Bootstrap, Join, MemberState, Nothing, Plan, Refuse, Rolling
-from etcdfleet.etcd.view import EndpointStatus, ExpectedMember, Member, MemberList
 from etcdfleet.etcd.wal import DataIds
 
 NAMES = ("a", "b", "c")

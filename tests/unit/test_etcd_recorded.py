@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 
+from etcdfleet.checks.cluster import Finding
+from etcdfleet.checks.cluster_deep import ClusterAnswers, cluster_checks
 from etcdfleet.errors import VerificationError
-from etcdfleet.etcd.checks import Finding
-from etcdfleet.etcd.cluster_checks import ClusterAnswers, cluster_checks
-from etcdfleet.etcd.ids import static_ids
-from etcdfleet.etcd.view import (
+from etcdfleet.etcd.answers import (
     ExpectedMember,
     by_host,
     parse_hashkv,
@@ -22,6 +21,7 @@ from etcdfleet.etcd.view import (
     seconds,
     unanswered,
 )
+from etcdfleet.etcd.ids import static_ids
 from etcdfleet.etcd.wal import read_ids
 
 FIXTURES = Path(__file__).parent / "fixtures"

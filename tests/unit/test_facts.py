@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from etcdfleet import facts
+from etcdfleet.host import facts
 from etcdfleet.remote import CommandResult
 from tests.unit.site import LocalHost, settings
 

@@ -9,7 +9,7 @@ import pytest
 
 from etcdfleet.certs import MemberTrust, parse_pem_bundle
 from etcdfleet.errors import UsageError
-from etcdfleet.report.model import ExitCode
+from etcdfleet.report.record.model import ExitCode
 from tasks import handover
 from tasks.trust import SideState
 from tests.unit import certs_ca

@@ -5,10 +5,10 @@ from typing import cast
 
 import pytest
 
-from etcdfleet.etcd.checks import SERVED, Finding, held_against, verify
-from etcdfleet.etcd.view import EndpointHealth, EndpointStatus, ExpectedMember, HashKV, Member, MemberList
+from etcdfleet.checks.cluster import SERVED, Finding, held_against, verify
+from etcdfleet.drivers.init import ServiceState
+from etcdfleet.etcd.answers import EndpointHealth, EndpointStatus, ExpectedMember, HashKV, Member, MemberList
 from tasks.observe import Observed
-from tasks.services import ServiceState
 from tasks.verify import service_finding
 
 FULL = Finding("alarms", False, "a: memberID:1 alarm:NOSPACE")

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from etcdfleet.etcd.checks import Finding, failed, skipped, warned
-from etcdfleet.etcd.host_checks import (
+from etcdfleet.checks.cluster import Finding, failed, skipped, warned
+from etcdfleet.checks.host import (
     clock_findings,
     data_finding,
     drift_findings,
@@ -19,13 +19,13 @@ from etcdfleet.etcd.host_checks import (
     set_findings,
     space_finding,
 )
-from etcdfleet.etcd.symptoms import sightings
+from etcdfleet.checks.log import sightings
 from etcdfleet.etcd.wal import DataIds
-from etcdfleet.facts import DataFacts
-from etcdfleet.preflight import Trouble
-from etcdfleet.report.checklist import advice_lines, count_text, failed_lines, lines
-from etcdfleet.report.model import HostInfo, HostRecord
-from etcdfleet.storage import DataPlace, Mount
+from etcdfleet.host.facts import DataFacts
+from etcdfleet.host.preflight import Trouble
+from etcdfleet.host.storage import DataPlace, Mount
+from etcdfleet.report.record.model import HostInfo, HostRecord
+from etcdfleet.report.show.checklist import advice_lines, count_text, failed_lines, lines
 from tests.unit.site import MEMBERS, settings
 
 FQDN = MEMBERS[0].fqdn

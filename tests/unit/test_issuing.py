@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from etcdfleet.certs import parse_pem_bundle
-from etcdfleet.etcd.overview_data import Level, Machine, MemberView
-from etcdfleet.etcd.overview_host import host_concerns
-from etcdfleet.etcd.view import ExpectedMember
+from etcdfleet.checks.overview.data import Level, Machine, MemberView
+from etcdfleet.checks.overview.host import host_concerns
+from etcdfleet.etcd.answers import ExpectedMember
 from etcdfleet.settings.models import HostSettings
 from etcdfleet.settings.pki import PkiSettings
 from tasks.issuing import Issuing, other_issuers

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from etcdfleet.etcd.knocks import (
+from etcdfleet.checks.knocks import (
     Heard,
     Kind,
     Knock,

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from etcdfleet import lock
 from etcdfleet.errors import ProtectionError
-from etcdfleet.lock import LockInfo, hold_script, read_answer
+from etcdfleet.host import lock
+from etcdfleet.host.lock import LockInfo, hold_script, read_answer
 from etcdfleet.remote import Held
 from tasks.lock import still_ours
 

@@ -13,14 +13,24 @@ from pathlib import Path
 import pytest
 import requests
 
-from etcdfleet import facts, preflight, reach
-from etcdfleet.etcd.client_files import ClientFiles
-from etcdfleet.etcd.ctl import PROXY_VARIABLES, etcdctl, past_proxies
-from etcdfleet.proxies import proxy_for
-from etcdfleet.reach import OPEN, REFUSED, TIME_OUT, Routes, address_problems, closed_ports, read_heard, read_routes
-from etcdfleet.served import look
+from etcdfleet.client_files import ClientFiles
+from etcdfleet.etcd.etcdctl import PROXY_VARIABLES, etcdctl, past_proxies
+from etcdfleet.host import facts, preflight, reach
+from etcdfleet.host.proxies import proxy_for
+from etcdfleet.host.reach import (
+    OPEN,
+    REFUSED,
+    TIME_OUT,
+    Routes,
+    address_problems,
+    closed_ports,
+    read_heard,
+    read_routes,
+)
+from etcdfleet.host.tls_port import look
 from etcdfleet.settings.models import HostSettings
-from etcdfleet.vault import VaultConnection, meaning
+from etcdfleet.vault import VaultConnection
+from etcdfleet.vault import errors as meaning
 from etcdfleet.vault.transport import Broken, Transport
 from tasks import reach_scripts
 from tests.unit.certs_ca import ca

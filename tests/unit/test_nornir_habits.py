@@ -16,8 +16,8 @@ from nornir.core.inventory import Defaults, Group, Groups, Host, Hosts, Inventor
 from nornir.core.plugins.inventory import InventoryPluginRegister, TransformFunctionRegister
 from nornir.core.task import Task
 
-from etcdfleet import cli
 from etcdfleet.errors import RemoteError, UsageError
+from etcdfleet.program import main as cli
 from etcdfleet.settings import SettingsError, open_nornir
 from tests.unit.fake_run import raises, step
 from tests.unit.settings_files import DEFAULTS, GROUPS, HOSTS, write_inventory

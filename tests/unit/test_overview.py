@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from etcdfleet.etcd.overview import overview, presumed_leader
-from etcdfleet.etcd.overview_data import ClusterOverview, Key, LastRun, Level, Life, Machine, MemberView
-from etcdfleet.etcd.overview_host import key_of, span_text, state_of
-from etcdfleet.etcd.view import EndpointHealth, EndpointStatus, ExpectedMember, Member, MemberList
+from etcdfleet.checks.overview.cluster import overview, presumed_leader
+from etcdfleet.checks.overview.data import ClusterOverview, Key, LastRun, Level, Life, Machine, MemberView
+from etcdfleet.checks.overview.host import key_of, span_text, state_of
+from etcdfleet.etcd.answers import EndpointHealth, EndpointStatus, ExpectedMember, Member, MemberList
 
 NAMES = ("a", "b", "c")
 NOW = datetime(2026, 11, 24, tzinfo=UTC)

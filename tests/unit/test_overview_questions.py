@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from etcdfleet.etcd.overview_data import Machine
-from etcdfleet.etcd.overview_host import state_of
+from etcdfleet.checks.overview.data import Machine
+from etcdfleet.checks.overview.host import state_of
 from etcdfleet.remote import CommandResult
 from tasks.glance import facts_of, member_view
 from tasks.questions import NOBODY, questions

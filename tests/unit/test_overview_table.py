@@ -13,11 +13,11 @@ from rich.console import Console
 from rich.text import Text
 
 from etcdfleet.certs import Certificate, parse_pem_bundle
-from etcdfleet.etcd.overview import overview
-from etcdfleet.etcd.overview_data import ClusterOverview, LastRun, Life
-from etcdfleet.etcd.overview_host import life_of
-from etcdfleet.report import overview as pages
-from etcdfleet.report.words import ASCII, PRETTY
+from etcdfleet.checks.overview.cluster import overview
+from etcdfleet.checks.overview.data import ClusterOverview, LastRun, Life
+from etcdfleet.checks.overview.host import life_of
+from etcdfleet.report.show import overview as pages
+from etcdfleet.report.show.format import ASCII, PRETTY
 from etcdfleet.settings.units import RenewBefore
 from tests.unit.certs_ca import DAY, PEERS, ROOT, ca, leaf
 from tests.unit.certs_ca import NOW as CERT_NOW

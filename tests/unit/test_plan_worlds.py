@@ -13,10 +13,10 @@ from typing import Literal
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
+from etcdfleet.etcd.answers import EndpointStatus, ExpectedMember, Member, MemberList
 from etcdfleet.etcd.ids import static_ids
 from etcdfleet.etcd.plan import marker, plan_start
 from etcdfleet.etcd.start_model import Bootstrap, Join, MemberState, Nothing, Plan, Refuse, Rolling
-from etcdfleet.etcd.view import EndpointStatus, ExpectedMember, Member, MemberList
 from etcdfleet.etcd.wal import DataIds
 
 Disk = Literal["empty", "hollow", "data", "restored", "led", "joined"]

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from etcdfleet import preflight
 from etcdfleet.etcd.wal import DataIds
-from etcdfleet.facts import DataFacts, HostFacts, Listener, PairFacts
-from etcdfleet.preflight import Trouble
+from etcdfleet.host import preflight
+from etcdfleet.host.facts import DataFacts, HostFacts, Listener, PairFacts
+from etcdfleet.host.preflight import Trouble
 from etcdfleet.settings.models import PlatformSettings, PreflightSettings
 from tests.unit import certs_ca
 from tests.unit.site import MEMBERS, settings

@@ -10,16 +10,16 @@ from typing import Any, cast
 
 import pytest
 
+from etcdfleet.drivers.init import ServiceState, programs
+from etcdfleet.drivers.packages import Installed, hold_change
+from etcdfleet.drivers.packages.apk import Apk
+from etcdfleet.drivers.packages.apt import Apt
+from etcdfleet.drivers.packages.archive import Archive, must_be_there
 from etcdfleet.errors import FleetError
 from etcdfleet.remote import CommandResult, RemoteHost
 from etcdfleet.settings.models import ApkInstall, AptInstall, ArchiveInstall, ArchiveSource
 from tasks.observe import Observed
-from tasks.packages import Installed, hold_change
-from tasks.packages.apk import Apk
-from tasks.packages.apt import Apt
-from tasks.packages.archive import Archive, must_be_there
 from tasks.programs import REPLACED, program_due, restart_reasons
-from tasks.services import ServiceState, programs
 from tests.unit.site import LocalHost, settings
 from tests.unit.test_preflight import GOOD
 

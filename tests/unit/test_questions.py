@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 from nornir.core.task import AggregatedResult, MultiResult, Result, Task
 
-from etcdfleet.cli import Run
 from etcdfleet.errors import UsageError
 from etcdfleet.etcd.interruption import interruption
-from etcdfleet.lock import LockInfo
+from etcdfleet.host.lock import LockInfo
+from etcdfleet.program.main import Run
 from tasks import lock
 from tasks.live import Live
 from tasks.rollout import Seen, _agreed
@@ -141,7 +141,7 @@ def test_only_what_the_other_run_holds_is_broken(monkeypatch: pytest.MonkeyPatch
 ASKING = """
     import sys
     sys.path.insert(0, {root!r})
-    from etcdfleet import cli
+    from etcdfleet.program import main as cli
     from tests.unit.fake_run import fleet_of, nornir_of, step
 
     def body(run):

@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from etcdfleet.etcd.cluster_checks import ClusterAnswers, cluster_checks
-from etcdfleet.etcd.consequences import causes_first, remedies, told
+from etcdfleet.checks.cluster_deep import ClusterAnswers, cluster_checks
+from etcdfleet.checks.consequences import causes_first, remedies, told
+from etcdfleet.checks.overview.cluster import overview
+from etcdfleet.checks.overview.data import Machine, MemberView
+from etcdfleet.etcd.answers import EndpointHealth, EndpointStatus, ExpectedMember, HashKV, Member, MemberList
 from etcdfleet.etcd.contradictions import contradiction
 from etcdfleet.etcd.ids import static_ids
-from etcdfleet.etcd.overview import overview
-from etcdfleet.etcd.overview_data import Machine, MemberView
 from etcdfleet.etcd.start_model import MemberState
-from etcdfleet.etcd.view import EndpointHealth, EndpointStatus, ExpectedMember, HashKV, Member, MemberList
 
 REFUSED = "dial tcp 192.0.2.3:2379: connect: connection refused"
 DROPPED = "context deadline exceeded"

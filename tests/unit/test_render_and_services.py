@@ -13,21 +13,21 @@ from nornir.core import Nornir
 from nornir.core.inventory import Defaults, Groups, Host, Hosts, Inventory
 from nornir.core.task import Result, Task
 
+from etcdfleet.drivers.init.openrc import OpenRC
+from etcdfleet.drivers.init.systemd import Systemd
+from etcdfleet.drivers.packages import Installed, pinned_reason, upstream_version
+from etcdfleet.drivers.packages.apk import Apk
+from etcdfleet.drivers.packages.apt import Apt
+from etcdfleet.drivers.packages.archive import Archive
 from etcdfleet.etcd.tls_settings import tls_settings
-from etcdfleet.facts import FileFacts
-from etcdfleet.paths import HostPaths
+from etcdfleet.host.facts import FileFacts
+from etcdfleet.host.paths import HostPaths
+from etcdfleet.program.runners import RollingRunner, TogetherRunner
 from etcdfleet.remote import CommandResult, RemoteFile
 from etcdfleet.rendering import environment
-from etcdfleet.report.recorder import RunInterruptedError
-from etcdfleet.runners import RollingRunner, TogetherRunner
+from etcdfleet.report.record.recorder import RunInterruptedError
 from etcdfleet.settings.pki import PkiSettings
 from tasks.configure import log_rotation, same, stop_seconds, unified_diff, unsupported_arch
-from tasks.packages import Installed, pinned_reason, upstream_version
-from tasks.packages.apk import Apk
-from tasks.packages.apt import Apt
-from tasks.packages.archive import Archive
-from tasks.services.openrc import OpenRC
-from tasks.services.systemd import Systemd
 from tests.unit.site import settings
 
 

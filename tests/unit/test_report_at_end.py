@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from etcdfleet.errors import RemoteError
-from etcdfleet.report import page
+from etcdfleet.report.export import page
 from tests.unit.fake_run import raises, step
 from tests.unit.test_cli import SECRET, Runner, _runbook, all_steps  # noqa: F401  the fixture "runbook"
 

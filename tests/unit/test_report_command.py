@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from etcdfleet.errors import UsageError
-from etcdfleet.report import history
-from etcdfleet.report.choose import chosen
 from etcdfleet.report.command import main
-from etcdfleet.report.compare import differences
-from etcdfleet.report.files import ReportFolder
-from etcdfleet.report.load import record_of
-from etcdfleet.report.prune import old_runs
-from etcdfleet.report.show import age_text
+from etcdfleet.report.record import history
+from etcdfleet.report.record.compare import differences
+from etcdfleet.report.record.files import ReportFolder
+from etcdfleet.report.record.load import record_of
+from etcdfleet.report.record.prune import old_runs
+from etcdfleet.report.record.select import chosen
+from etcdfleet.report.show.runs import age_text
 from tests import report_samples as samples
 
 ROOT = Path(__file__).parents[2]

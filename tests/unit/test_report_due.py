@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from etcdfleet.certs.decide import Keep, Renew
 from etcdfleet.certs.rotation import MemberPair
-from etcdfleet.report.due import due_lines
+from etcdfleet.report.show.rotation_table import due_lines
 from tests.unit.test_certs_rotation import GOOD
 
 CLOCK = datetime(2026, 6, 1, 12, tzinfo=UTC)

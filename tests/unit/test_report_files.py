@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from etcdfleet.errors import UsageError
-from etcdfleet.report.files import ReportFolder, logging_to
-from etcdfleet.report.secrets import Redactor
+from etcdfleet.report.record.files import ReportFolder, logging_to
+from etcdfleet.report.record.secrets import Redactor
 from tests.report_samples import failed_deploy
 
 MOMENT = datetime(2026, 11, 23, 17, 3, 55, tzinfo=UTC)

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from etcdfleet.report import history
-from etcdfleet.report.files import ReportFolder
+from etcdfleet.report.record import history
+from etcdfleet.report.record.files import ReportFolder
 from tests.unit.fake_run import nornir_of, raises, recorder_of, step
 
 NIGHT = datetime(2026, 11, 23, 1, 0, 0, tzinfo=UTC)

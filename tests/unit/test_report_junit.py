@@ -8,8 +8,8 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from etcdfleet.errors import RemoteError
-from etcdfleet.report.junit import junit
-from etcdfleet.report.secrets import Redactor
+from etcdfleet.report.export.junit import junit
+from etcdfleet.report.record.secrets import Redactor
 from tests import report_samples as samples
 from tests.unit.fake_run import nornir_of, raises, recorder_of, step
 

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from etcdfleet.errors import ProtectionError, RemoteError, UsageError
-from etcdfleet.report.load import record_of
-from etcdfleet.report.model import ExitCode
-from etcdfleet.report.recorder import RunRecorder
+from etcdfleet.report.record.load import record_of
+from etcdfleet.report.record.model import ExitCode
+from etcdfleet.report.record.recorder import RunRecorder
 from tests.unit.fake_run import nornir_of, raises, recorder_of, step, validated
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from etcdfleet.errors import RemoteError, UsageError
-from etcdfleet.report.metrics import metrics, write_metrics, write_refusal
-from etcdfleet.report.model import RunRecord
+from etcdfleet.report.export.metrics import metrics, write_metrics, write_refusal
+from etcdfleet.report.record.model import RunRecord
 from tests.unit.fake_run import nornir_of, raises, recorder_of, step
 
 END = datetime(2027, 6, 1, 12, tzinfo=UTC)

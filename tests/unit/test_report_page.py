@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from etcdfleet.bytecode import BesideSource
 from etcdfleet.errors import RemoteError
-from etcdfleet.report.bytecode import BesideSource
-from etcdfleet.report.expiry import expiries
-from etcdfleet.report.load import record_of
-from etcdfleet.report.page import Page, diff_lines, diff_size, render
-from etcdfleet.report.timeline import covered, lanes, length, ticks
+from etcdfleet.report.export.expiry import expiries
+from etcdfleet.report.export.page import Page, diff_lines, diff_size, render
+from etcdfleet.report.export.timeline import covered, lanes, length, ticks
+from etcdfleet.report.record.load import record_of
 from tests import report_samples as samples
 from tests.unit.fake_run import nornir_of, raises, recorder_of, step, validated
 

@@ -18,10 +18,10 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from etcdfleet.errors import RemoteError
-from etcdfleet.report.model import StepRecord
-from etcdfleet.report.progress import LiveView, PlainView
-from etcdfleet.report.words import ASCII, PRETTY
-from etcdfleet.step import StepOutcome
+from etcdfleet.outcome import StepOutcome
+from etcdfleet.report.record.model import StepRecord
+from etcdfleet.report.show.format import ASCII, PRETTY
+from etcdfleet.report.show.progress import LiveView, PlainView
 from tests.unit.fake_run import FLEET, nornir_of, raises, recorder_of, step
 
 ROOT = Path(__file__).parents[2]
@@ -200,7 +200,7 @@ def test_a_whole_run_fits_a_terminal_of_any_width(columns: int, tmp_path: Path) 
 RUN = """
     import sys, time
     sys.path.insert(0, {root!r})
-    from etcdfleet import cli
+    from etcdfleet.program import main as cli
     from etcdfleet.errors import RemoteError
     from tests.unit.fake_run import fleet_of, nornir_of, raises, step
 

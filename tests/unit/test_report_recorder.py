@@ -9,10 +9,10 @@ from nornir.core.exceptions import NornirSubTaskError
 from nornir.core.task import Result, Task
 
 from etcdfleet.errors import ProtectionError, RemoteError
-from etcdfleet.report.model import ExitCode, Status
-from etcdfleet.report.recorder import RunInterruptedError
-from etcdfleet.report.view import View
-from etcdfleet.step import StepOutcome
+from etcdfleet.outcome import StepOutcome
+from etcdfleet.report.record.model import ExitCode, Status
+from etcdfleet.report.record.recorder import RunInterruptedError
+from etcdfleet.report.show.view import View
 from tests.unit.fake_run import STEPS, nornir_of, raises, recorder_of, step, validated
 
 RUNNERS = pytest.mark.parametrize("threads", [0, 8], ids=["serial", "threaded"])

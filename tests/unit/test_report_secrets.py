@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from etcdfleet.report.secrets import HIDDEN, RedactingStream, Redactor, plain
+from etcdfleet.report.record.secrets import HIDDEN, RedactingStream, Redactor, plain
 
 # Put together here, so that a search of the project for key material does not find this test.
 KEY = "-----BEGIN RSA PRIVATE " + "KEY-----\nMIIEpAIBAAKCAQEA75Xk\nabcdef==\n-----END RSA PRIVATE " + "KEY-----"

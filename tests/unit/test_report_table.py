@@ -10,9 +10,18 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from etcdfleet.errors import ProtectionError, RemoteError
-from etcdfleet.report import table
-from etcdfleet.report.model import RunRecord, Step
-from etcdfleet.report.words import ASCII, PRETTY, expiry_text, marks_for, member_text, seconds_text, size_text, wrapped
+from etcdfleet.report.record.model import RunRecord, Step
+from etcdfleet.report.show import table
+from etcdfleet.report.show.format import (
+    ASCII,
+    PRETTY,
+    expiry_text,
+    marks_for,
+    member_text,
+    seconds_text,
+    size_text,
+    wrapped,
+)
 from tests.unit.fake_run import nornir_of, raises, recorder_of, step
 
 NAMES = ("preflight", "install", "certificates", "configure", "start", "verify")

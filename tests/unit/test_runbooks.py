@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from etcdfleet import cli
-from etcdfleet.arguments import COMMON_HELP, build_parser
+from etcdfleet.program import main as cli
+from etcdfleet.program.arguments import COMMON_HELP, build_parser
 from etcdfleet.report import command
 
 ROOT = Path(__file__).parents[2]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from etcdfleet.errors import UsageError
-from etcdfleet.selection import HostLabels, select
+from etcdfleet.program.selection import HostLabels, select
 
 HOSTS = {
     "az-1": HostLabels("home", frozenset({"home", "systemd"})),

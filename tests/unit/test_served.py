@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from etcdfleet.served import look
+from etcdfleet.host.tls_port import look
 from tests.unit import certs_ca
 
 NAME = "etcd.az1.k8s.home"

@@ -13,13 +13,13 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from etcdfleet.certs import Keep, Renew, check_bundle, parse_pem_bundle
+from etcdfleet.drivers.certificates import needed_roles
+from etcdfleet.drivers.certificates.files import FilesSource
 from etcdfleet.errors import CertificateError
-from etcdfleet.facts import PairFacts
+from etcdfleet.host.facts import PairFacts
 from etcdfleet.settings.auth import AuthSettings
 from etcdfleet.settings.models import HostSettings
 from etcdfleet.settings.pki import PkiSettings
-from tasks.sources import needed_roles
-from tasks.sources.files import FilesSource
 from tests.unit.certs_ca import DAY, YEAR, Made, ca, key, leaf, pem_of
 from tests.unit.site import MEMBERS, settings
 from tests.unit.test_preflight import GOOD

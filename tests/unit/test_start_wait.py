@@ -7,12 +7,12 @@ from typing import Any, cast
 
 import pytest
 
+from etcdfleet.checks.log import last_words
+from etcdfleet.drivers.init import Service
+from etcdfleet.drivers.packages.apt import Apt
 from etcdfleet.errors import VerificationError
-from etcdfleet.etcd.symptoms import last_words
 from etcdfleet.remote import CommandResult
 from tasks.observe import Site
-from tasks.packages.apt import Apt
-from tasks.services import Service
 from tasks.start import _run_and_wait
 from tests.unit.site import LocalHost, settings
 

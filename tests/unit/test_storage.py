@@ -11,19 +11,19 @@ from typing import cast
 
 import pytest
 
-from etcdfleet import facts, others, storage
-from etcdfleet.facts import FileFacts
-from etcdfleet.others import read_others
-from etcdfleet.paths import CONFIG, DATA_MOUNT, ETCDCTL_ENVIRONMENT, HostPaths
-from etcdfleet.preflight_others import other_problems, other_warnings
-from etcdfleet.preflight_storage import place_problems, place_warnings
+from etcdfleet.drivers.init import Service
+from etcdfleet.drivers.init.openrc import OpenRC
+from etcdfleet.drivers.init.systemd import Systemd
+from etcdfleet.host import facts, others, storage
+from etcdfleet.host.facts import FileFacts
+from etcdfleet.host.others import read_others
+from etcdfleet.host.paths import CONFIG, DATA_MOUNT, ETCDCTL_ENVIRONMENT, HostPaths
+from etcdfleet.host.preflight_others import other_problems, other_warnings
+from etcdfleet.host.preflight_storage import place_problems, place_warnings
 from etcdfleet.remote import RemoteFile
 from etcdfleet.settings.places import unfit
 from tasks.configure import _read_at_start
 from tasks.observe import Observed, Site
-from tasks.services import Service
-from tasks.services.openrc import OpenRC
-from tasks.services.systemd import Systemd
 from tests.unit.site import LocalHost, settings
 from tests.unit.test_render_and_services import render
 

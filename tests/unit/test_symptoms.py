@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from etcdfleet.etcd.symptoms import (
+from etcdfleet.checks.log import (
     Symptom,
     explain,
     known,

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from etcdfleet import paths
+from etcdfleet.host import paths
 from etcdfleet.settings.pki import PkiSettings
 from tasks import certificates
 from tasks.certificates import REVOKED, tidy

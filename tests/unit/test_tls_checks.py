@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from etcdfleet.certs import public_key_fingerprint
-from etcdfleet.etcd.checks import Finding
-from etcdfleet.etcd.tls_checks import certificate_findings
-from etcdfleet.facts import PairFacts
+from etcdfleet.checks.cluster import Finding
+from etcdfleet.checks.tls import certificate_findings
+from etcdfleet.host.facts import PairFacts
 from etcdfleet.settings.base import RoleName
 from tests.unit.certs_ca import DAY, NOW, PEERS, ROOT, Made, ca, leaf, pem_of
 from tests.unit.site import MEMBERS, settings

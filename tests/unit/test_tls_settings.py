@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 import yaml
 
-from etcdfleet import offered as module
 from etcdfleet.certs import parse_pem_bundle
+from etcdfleet.checks.log import known
 from etcdfleet.errors import VerificationError
-from etcdfleet.etcd.symptoms import known
 from etcdfleet.etcd.tls_settings import check_suites, check_tls, offer_finding, tls_settings
 from etcdfleet.etcd.versions import health_leaves_no_trace, knows_tls_min_version, parse
-from etcdfleet.offered import Offered, Reply, hello, offered, read_reply
+from etcdfleet.host import tls_greetings as module
+from etcdfleet.host.tls_greetings import Offered, Reply, hello, offered, read_reply
 from etcdfleet.rendering import environment
 from etcdfleet.settings.ciphers import GOOD, NUMBERS, WEAK, without_fit
 from etcdfleet.settings.models import AptInstall, ArchiveInstall

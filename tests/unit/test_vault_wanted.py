@@ -12,8 +12,8 @@ from etcdfleet.certs import Certificate, parse_pem_bundle
 from etcdfleet.certs.authority import authority_problems
 from etcdfleet.settings.models import HostSettings
 from etcdfleet.settings.pki import PkiSettings
-from etcdfleet.vault import wanted
-from etcdfleet.vault.wanted import as_diff, conflicts, differences
+from etcdfleet.vault import desired as wanted
+from etcdfleet.vault.desired import as_diff, conflicts, differences
 from tests.unit.certs_ca import NOW, PEERS, ROOT, ca
 from tests.unit.site import settings
 

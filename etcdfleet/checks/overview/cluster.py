@@ -1,0 +1,343 @@
+"""Clusters at a glance: what can be lost, who leads, and what is wrong or will be next. Pure functions.
+
+Each host was asked about its own member at about the same time; here the answers of a cluster are put together.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from etcdfleet.checks.overview.data import ClusterOverview, Concern, Level, MemberView
+from etcdfleet.checks.overview.host import host_concerns, mib, together, unaskable, unreached
+from etcdfleet.etcd.alarms import CORRUPT_FIRST, WAY_OUT, has_room, raised
+from etcdfleet.etcd.answers import SLOW_READ, ExpectedMember, MemberList
+from etcdfleet.etcd.equal import DIVERGED, divergence
+from etcdfleet.etcd.gates import MAX_LAG
+from etcdfleet.etcd.ids import hex_id
+from etcdfleet.etcd.limits import QUOTA_WARNING
+from etcdfleet.etcd.membership import mismatches
+from etcdfleet.etcd.versions import parse
+
+SOON_DAYS = 7.0
+"""Certificates with less left are mentioned, due for renewal or not."""
+
+
+def overview(
+    name: str,
+    views: Sequence[MemberView],
+    expected: Sequence[ExpectedMember],
+    *,
+    election_seconds: float = 5.0,
+    within_days: float = SOON_DAYS,
+) -> ClusterOverview:
+    """A cluster as its hosts were seen; ``expected`` are all members of the inventory, looked at or not."""
+    members = _member_list(views)
+    leader_id, term = _leader(views)
+    gone = _gone(leader_id, views, members)
+    leader_id = 0 if gone else leader_id
+    margin, can_lose, lost = _margin(views, expected, members, leader_id)
+    concerns = list(lost)
+    concerns += _leadership(views, members, expected, election_seconds, gone)
+    concerns += _identity(views)
+    concerns += _equal_data(views)
+    concerns += _alarms(views)
+    concerns += _members(views, expected, members)
+    concerns += _progress(views, electing=bool(gone))
+    concerns += _quota(views)
+    lives, unseen = any(view.serves for view in views), all(view.machine is None for view in views)
+    for view in views:
+        concerns += host_concerns(view, within_days, cluster_lives=lives, all_unseen=unseen)
+    leader = _named(leader_id, views, members) if leader_id else ""
+    names = {view.host: (view.host, *view.also) for view in views}
+    return ClusterOverview(name, tuple(views), margin, can_lose, leader, term, together(concerns, names))
+
+
+def _member_list(views: Sequence[MemberView]) -> MemberList | None:
+    """The list of a member that is in touch with the others, or else of any."""
+    lists = [view for view in views if view.members]
+    return next((view.members for view in sorted(lists, key=lambda view: not view.serves)), None)
+
+
+def _leader(views: Sequence[MemberView]) -> tuple[int, int]:
+    """Id of the leader, as those see it that reach a majority, and the term; zeros when nobody knows of one."""
+    said = Counter((v.status.leader_id, v.status.term) for v in views if v.status and v.serves and v.status.leader_id)
+    if said:
+        return max(said, key=lambda pair: (said[pair], pair[1]))
+    return 0, max((view.status.term for view in views if view.status), default=0)
+
+
+def _gone(leader_id: int, views: Sequence[MemberView], members: MemberList | None) -> str:
+    """The host of a leader that was lost while the others were asked; empty if there is none.
+
+    Until an election begins, the others name the old leader, and a read that waits for the new one may succeed in the
+    end. Where the leader's host, or etcd on it, cannot be asked, quick reads through others prove that it lives.
+    """
+    host = _silent_leader(leader_id, views, members)
+    return host.host if host and (_can_be_asked(host) or not _quick_reads(views)) else ""
+
+
+def presumed_leader(views: Sequence[MemberView]) -> bool:
+    """Whether the leader is said to live by nothing but quick reads through others, while its host cannot be asked.
+
+    The others name a lost leader until another one is elected, which may have served these reads. So members have to be
+    asked again: a leader that they still name after the reads does live.
+    """
+    leader_id, _ = _leader(views)
+    host = _silent_leader(leader_id, views, _member_list(views))
+    return host is not None and not _can_be_asked(host) and _quick_reads(views)
+
+
+def _silent_leader(leader_id: int, views: Sequence[MemberView], members: MemberList | None) -> MemberView | None:
+    """The host of the leader, if it is among those looked at and its member did not answer."""
+    if not leader_id or any(view.status and view.status.member_id == leader_id for view in views):
+        return None
+    name = _named(leader_id, views, members)
+    return next((view for view in views if view.host == name), None)
+
+
+def _can_be_asked(view: MemberView) -> bool:
+    return view.machine is not None and not unaskable(view.machine)
+
+
+def _quick_reads(views: Sequence[MemberView]) -> bool:
+    return any(view.serves and view.health and view.health.took < SLOW_READ for view in views)
+
+
+def _margin(
+    views: Sequence[MemberView], expected: Sequence[ExpectedMember], members: MemberList | None, leader_id: int
+) -> tuple[str, int | None, list[Concern]]:
+    """(margin in words, members that can be lost, concerns about it)."""
+    voters = sum(not member.learner for member in members.members) if members else len(expected)
+    quorum = voters // 2 + 1
+    asked = [view for view in views if not (view.status and view.status.learner)]
+    serving = sum(view.serves for view in asked)
+    answering = sum(view.status is not None for view in asked)
+    unasked = len(expected) - len(views)
+    unknown = tuple(view.host for view in views if view.machine is None)
+    hosts = tuple(view.host for view in views)
+    if serving:
+        # A leader that followers can read through lives, whether its own host could be asked or not.
+        unheard = leader_id and leader_id not in {view.status.member_id for view in views if view.status}
+        alive = serving + bool(unheard)
+        if unasked > 0:
+            return f"has a quorum; {unasked} of {voters} members not looked at", None, []
+        if alive < quorum:
+            return f"has a quorum, though only {alive} of {voters} members could be asked", None, []
+        margin = alive - quorum
+        text = f"{alive} of {voters} members serve, can lose {margin or 'none'}"
+        barred = sum(view.machine is None and not unreached(view.problem) for view in asked)
+        if barred and not unheard:
+            text = f"{alive} of {voters} members serve, {barred} could not be asked"
+            return f"{text}; can lose {margin or 'none'} of these", margin, []
+        if margin or voters <= 2:
+            return text, margin, []
+        what = f"one more lost member stops the cluster: {alive} of {voters} serve, and {quorum} are needed"
+        return text, 0, [Concern(Level.WRONG, what, _sick(asked) or hosts, "bring the others back first")]
+    if not any(view.machine and view.machine.deployed for view in views) and all(view.machine for view in views):
+        return "not deployed", None, []
+    if unasked > 0:
+        text = f"no quorum seen: none of {len(views)} members serves, {unasked} not looked at"
+        return text, None, []
+    if len(unknown) == len(views):
+        return "not known: no host could be asked from here", None, []
+    if answering < quorum <= answering + len(unknown):
+        text = f"not known: {len(unknown)} of {voters} hosts could not be asked from here"
+        what = f"no quorum seen: {answering} of {voters} members answer, {quorum} are needed, and {len(unknown)}"
+        what += " could not be asked from here"
+        return text, None, [Concern(Level.UNKNOWN, what, hosts, "see to the way to these hosts first, then look again")]
+    if answering < quorum:
+        text = f"no quorum: {answering} of {voters} answer"
+        what = f"no quorum: {answering} of {voters} members answer, and {quorum} are needed to read or write"
+        return text, None, [Concern(Level.BROKEN, what, hosts, "bring members back, whichever is easiest")]
+    return f"no leader: {answering} of {voters} answer, none serves", None, []
+
+
+def _sick(views: Sequence[MemberView]) -> tuple[str, ...]:
+    return tuple(view.host for view in views if not view.serves)
+
+
+def _leadership(
+    views: Sequence[MemberView],
+    members: MemberList | None,
+    expected: Sequence[ExpectedMember],
+    election_seconds: float,
+    gone: str,
+) -> Iterator[Concern]:
+    answered = {view.status.member_id: view for view in views if view.status}
+    quorum = len(expected) // 2 + 1
+    wait = f"look again in {2 * election_seconds:.0f} s; if it stays so, see network and clocks between the hosts"
+    if not any(view.serves for view in views):
+        followed = {view.status.leader_id for view in answered.values() if view.status} - {0}
+        lost = [leader for leader in followed if leader not in answered]
+        hosts = tuple(view.host for view in answered.values())
+        if len(answered) < quorum or not hosts:
+            return  # said by the margin
+        if lost:
+            silent = [view.host for view in views if not view.status]
+            # Without a list (the member that was asked for it is the one that was lost) it is who does not answer.
+            only = members is None and len(lost) == len(silent) == 1 and len(views) == len(expected)
+            who = silent[0] if only else " and ".join(_named(leader, views, members) for leader in lost)
+            what = f"leader just lost: {who} does not answer, an election is going on; no reads or writes meanwhile"
+        elif followed:
+            yield from (_reads_fail(view) for view in answered.values())
+            return
+        else:
+            what = "no leader: an election is going on; no reads or writes meanwhile"
+        yield Concern(Level.BROKEN, what, hosts, wait)
+        return
+    if gone:
+        what = f"leader just lost: {gone} does not answer, and the others waited for an election"
+        yield Concern(Level.WRONG, what, tuple(view.host for view in answered.values()), wait)
+        return
+    for view in answered.values():
+        if not view.serves and view.status:
+            why = (view.health.error if view.health else "") or "no answer"
+            if any("CORRUPT" in error for error in view.status.errors):
+                continue
+            cut = "knows of no leader" if not view.status.leader_id else "serves no reads"
+            what = f"{cut}, while others do ({why}): it does not reach the other members"
+            remedy = (
+                f"see whether the members reach each other on port {_peer_port(view)} (firewall), and etcd's log there"
+            )
+            yield Concern(Level.BROKEN, what, (view.host,), f"{remedy}; run verify")
+    said = {(v.status.leader_id, v.status.term) for v in answered.values() if v.status and v.serves}
+    if len(said) > 1:
+        told = ", ".join(sorted(f"{_named(leader, views, members)} in term {term}" for leader, term in said))
+        what = f"members follow different leaders ({told}): there was an election just now"
+        yield Concern(Level.SOON, what, tuple(view.host for view in answered.values()), wait)
+
+
+def _peer_port(view: MemberView) -> str:
+    return view.member.peer_url.rstrip("/").rpartition(":")[2]
+
+
+def _reads_fail(view: MemberView) -> Concern:
+    why = (view.health.error if view.health else "") or "no answer"
+    what = f"it answers and knows its leader, and a read through it fails ({why})"
+    return Concern(Level.BROKEN, what, (view.host,), "see etcd's log, disk and network of the host; run verify")
+
+
+def _identity(views: Sequence[MemberView]) -> Iterator[Concern]:
+    clusters = Counter(view.status.cluster_id for view in views if view.status)
+    if len(clusters) > 1:
+        rare = min(clusters.values())
+        hosts = tuple(v.host for v in views if v.status and clusters[v.status.cluster_id] == rare)
+        told = ", ".join(f"{v.host} {hex_id(v.status.cluster_id)}" for v in views if v.status)
+        yield Concern(
+            Level.BROKEN,
+            f"members belong to different clusters ({told})",
+            hosts,
+            "compare cluster.token, and etcdctl member list on each host: which of them has your data? Remove none "
+            "before you know; deploy never deletes data",
+        )
+
+
+def _equal_data(views: Sequence[MemberView]) -> Iterator[Concern]:
+    hosts = {view.status.member_id: view.host for view in views if view.status}
+    found = divergence(view.status for view in views if view.status)
+    if found:
+        told = found.told(lambda status: hosts[status.member_id])
+        wrong = tuple(hosts[status.member_id] for status in found.odd or found.differ)
+        yield Concern(Level.BROKEN, f"members do not hold the same data: {told}", wrong, DIVERGED)
+
+
+def _alarms(views: Sequence[MemberView]) -> Iterator[Concern]:
+    """All members know of every alarm; each is said of the member that raised it."""
+    by_id = {view.status.member_id: view for view in views if view.status}
+    kinds = raised(view.status for view in by_id.values() if view.status)
+    for alarm, ids in kinds.items():
+        known = [by_id[number] for number in ids if number in by_id]
+        hosts = tuple(view.host for view in known) or tuple(view.host for view in by_id.values())
+        who = "" if known else f" on {', '.join(map(hex_id, ids))}"
+        if alarm == "NOSPACE":
+            used = max(known or by_id.values(), key=lambda view: view.status.db_size if view.status else 0)
+            size = used.status.db_size if used.status else 0
+            what = f"database full (alarm NOSPACE{who}): the cluster takes no more writes"
+            what += f"; {mib(size)} of {mib(used.quota)} used"
+            remedy = CORRUPT_FIRST if "CORRUPT" in kinds else _room(views)
+            yield Concern(Level.BROKEN, what, hosts, remedy)
+        elif alarm == "CORRUPT":
+            what = f"data differ between members (alarm CORRUPT{who}): do not trust what this cluster says"
+            remedy = (
+                "take snapshots of all members, find the one that differs (run verify), replace it (docs/hosts.md, A "
+                "member with other data), then etcdctl alarm disarm"
+            )
+            yield Concern(Level.BROKEN, what, hosts, remedy)
+        else:
+            yield Concern(Level.BROKEN, f"alarm {alarm}{who}", hosts, "see etcdctl alarm list and etcd's log")
+
+
+def _room(views: Sequence[MemberView]) -> str:
+    """What to do about a full database: whether its members have room is a matter of the quota they run with."""
+    sizes = [(view, view.status.db_size) for view in views if view.status]
+    if any(not has_room(size, view.quota_bytes) for view, size in sizes):
+        return WAY_OUT
+    quotas = [view.machine.quota_bytes if view.machine else None for view, _ in sizes]
+    if all(quota and has_room(size, quota) for quota, (_, size) in zip(quotas, sizes, strict=True)):
+        return "there is room again: run deploy for the whole cluster, or etcdctl alarm disarm, which ends the alarm"
+    wanted = mib(max(view.quota_bytes for view in views))
+    return (
+        f"run deploy for the whole cluster: it restarts one member after the other with the quota of {wanted}, then "
+        "ends the alarm"
+    )
+
+
+def _members(
+    views: Sequence[MemberView], expected: Sequence[ExpectedMember], members: MemberList | None
+) -> Iterator[Concern]:
+    """The member list against the inventory."""
+    if members is None:
+        return
+    hosts = tuple(view.host for view in views if view.members)
+    host_of = {view.member.name: (view.host,) for view in views}
+    for found in mismatches(expected, members.members):
+        if found.kind != "client URL":  # a member that is restarted gives itself the new one
+            mine = host_of.get(found.member.name, hosts) if found.member else hosts
+            yield Concern(Level.WRONG, found.what, mine, found.remedy)
+
+
+def _progress(views: Sequence[MemberView], *, electing: bool) -> Iterator[Concern]:
+    for view in views:
+        if view.health and view.health.healthy and view.health.took >= SLOW_READ and not electing:
+            what = f"a read through it takes {view.health.took:.1f} s"
+            yield Concern(Level.SOON, what, (view.host,), "look at load, disk and network of the host; run preflight")
+    statuses = {view.host: view.status for view in views if view.status}
+    ahead = max((status.raft_index for status in statuses.values()), default=0)
+    for host, status in statuses.items():
+        if ahead - status.raft_applied > MAX_LAG:
+            what = f"is {ahead - status.raft_applied} entries behind the others"
+            yield Concern(Level.WRONG, what, (host,), "look again; one that stays behind has a slow disk or network")
+    versions = {status.version for status in statuses.values() if status.version}
+    if len(versions) > 1:
+        newest = max(versions, key=lambda text: parse(text) or (0, 0, 0))
+        behind = tuple(host for host, status in statuses.items() if status.version not in ("", newest))
+        what = f"members run different versions ({', '.join(sorted(versions))})"
+        remedy = (
+            f"run deploy to finish an upgrade; where the distribution of these hosts has no {newest}, ask for it "
+            "first by install.method: archive"
+        )
+        yield Concern(Level.SOON, what, behind, remedy, 500.0)
+
+
+def _quota(views: Sequence[MemberView]) -> Iterator[Concern]:
+    if "NOSPACE" in raised(view.status for view in views if view.status):
+        return
+    for view in views:
+        if view.status and view.status.db_size >= view.quota * QUOTA_WARNING:
+            used, share = view.status.db_size_in_use, view.status.db_size / view.quota
+            what = f"the database has {share:.0%} of its quota ({mib(view.status.db_size)} of {mib(view.quota)}, "
+            what += f"{mib(used)} in use): at 100 % the cluster takes no more writes"
+            remedy = "etcdctl compact and defrag, or raise cluster.quota_bytes and deploy"
+            yield Concern(Level.SOON, what, (view.host,), remedy)
+
+
+def _named(number: int, views: Sequence[MemberView], members: MemberList | None) -> str:
+    """A member by its host, or its name, or its id."""
+    for view in views:
+        if view.status and view.status.member_id == number:
+            return view.host
+    entry = next((member for member in members.members if member.id == number), None) if members else None
+    if entry is None or not entry.name:
+        return f"member {hex_id(number)}"
+    return next((view.host for view in views if view.member.name == entry.name), entry.name)

@@ -1,0 +1,293 @@
+"""What is to be said about one host: pure functions from what was seen to sentences."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+
+from etcdfleet.certs import Certificate, parse_pem_bundle
+from etcdfleet.certs.authority import CA_DAYS, CA_ENDED
+from etcdfleet.certs.chain import find_path
+from etcdfleet.certs.decide import Rule
+from etcdfleet.checks.overview.data import Concern, Key, Level, Life, Machine, MemberView
+from etcdfleet.errors import CertificateError
+from etcdfleet.host.preflight import PEER_CLOCK_WARNING
+from etcdfleet.host.storage import ABSENT_REMEDY
+from etcdfleet.report.show.alike import natural
+from etcdfleet.report.show.alike import together as alike_texts
+
+LOG_SEGMENT = 64 * 2**20
+"""Bytes that etcd allocates at once for the next file of its write-ahead log."""
+KEY_MODE = "600 etcd"
+"""Mode and owner of a private key, as `stat` writes them."""
+DEPLOY, ROTATE = "run deploy", "run rotate_certs"
+_FINISH = "run deploy: it finishes a first deploy, and leaves alone, with the reason, who lost its data or is to join"
+ROTATE_OR_DEPLOY = f"{ROTATE} (or deploy)"
+_DAY = 86400.0
+
+
+def life_of(role: str, pem: str | None, trusted: Sequence[Certificate], now: datetime, renew_before: Rule) -> Life:
+    """How long the pair of a role is good for; ``trusted`` are the CAs that the host trusts on its side."""
+    if pem is None:
+        return Life(role, problem="is missing")
+    try:
+        certificates = parse_pem_bundle(pem)
+    except CertificateError as error:
+        return Life(role, problem=f"cannot be read: {error.what}")
+    leaf = certificates[0]
+    path = find_path(certificates, trusted, at=now) if trusted else None
+    # One that was cut to the end of its CA is not to be helped by another one of that CA.
+    first = min(path or certificates, key=lambda certificate: (certificate.not_after, certificate == leaf))
+    life = Life(
+        role,
+        first.not_after,
+        (first.not_after - now).total_seconds() / _DAY,
+        "" if first == leaf else first.title,
+        first.not_after - now <= renew_before.threshold(leaf.not_after - leaf.not_before),
+        leaf.serial,
+    )
+    if now < leaf.not_before:
+        when = f"{leaf.not_before:%Y-%m-%d %H:%M:%S} UTC"
+        return Life(role, problem=f"is not valid before {when}, and the host's clock says it is earlier")
+    if trusted and path is None:
+        return Life(role, life.ends, life.days_left, problem="does not lead to a CA that the host trusts")
+    return life
+
+
+_EMPTY = hashlib.sha256(b"").hexdigest()
+
+
+def key_of(role: str, sha256: str, noted: str, mode: str) -> Key | None:
+    """What is wrong with the key of a pair: the digest of its file (empty: there is none), the one that was noted when
+    it was placed (empty: by hand), and mode and owner. None if nothing is."""
+    if not sha256:
+        return Key(role, "is missing", broken=True)
+    if sha256 == _EMPTY:
+        return Key(role, "is empty", broken=True)
+    if noted and sha256 != noted:
+        return Key(role, "is not the one that was placed with it", broken=True)
+    if noted and mode != KEY_MODE:
+        number, _, owner = mode.partition(" ")
+        return Key(role, f"has mode {number} and owner {owner}, instead of 600 and etcd")
+    return None
+
+
+def state_of(view: MemberView) -> str:
+    """The state of a member in a word or two, for the table and the report."""
+    machine = view.machine
+    if machine is None:
+        return "down" if unreached(view.problem) else "no access"
+    if not machine.deployed:
+        return "not deployed"
+    if not machine.running:
+        return "stopped"
+    if view.status is None:
+        return "silent"
+    if any("CORRUPT" in error for error in view.status.errors):
+        return "corrupt"
+    if not view.serves:
+        return "no reads" if view.status.leader_id else "no leader"
+    if any("NOSPACE" in error for error in view.status.errors):
+        return "full"
+    return "learner" if view.status.learner else "serves"
+
+
+def unreached(problem: str) -> bool:
+    """Whether a host gave no answer at all; else it refused who asked, which says nothing of its etcd."""
+    return any(words in problem for words in ("cannot be reached", "lost", "did not end", "does not resolve"))
+
+
+def host_concerns(
+    view: MemberView, within_days: float, *, cluster_lives: bool, all_unseen: bool = False
+) -> Iterator[Concern]:
+    """Everything about one host. Certificates with less than ``within_days`` left are mentioned, due or not.
+
+    With ``all_unseen`` no host of the cluster could be asked: what they have in common is the way from here.
+    """
+    machine = view.machine
+    if machine is None:
+        known = unreached(view.problem) and not all_unseen
+        yield Concern(Level.BROKEN if known else Level.UNKNOWN, view.problem, (view.host,), view.remedy)
+        return
+    if machine.other:
+        yield Concern(Level.WRONG, machine.other[0], (view.host,), machine.other[1])
+        return
+    if not machine.deployed:
+        yield Concern(Level.WRONG, "nothing is deployed there", (view.host,), _FINISH if cluster_lives else DEPLOY)
+        return
+    yield from _service(view, machine)
+    yield from _keys(view.host, machine)
+    yield from _clock(view, machine)
+    for life in machine.lives:
+        yield from _life(view.host, life, within_days, machine.running)
+    yield from _due_ca(view.host, machine)
+    yield from _changing(view.host, machine)
+    yield from _drift(view.host, machine)
+    yield from _space(view, machine)
+    run = view.last_run
+    if run and (run.failed or run.state in {"interrupted", "killed"}):
+        how = "failed there" if run.failed else f"was {run.state}"
+        what = f"the last run, {run.runbook} at {run.started:%Y-%m-%d %H:%M} UTC, {how}"
+        yield Concern(Level.SOON, what, (view.host,), f"run {run.runbook} again: it finishes what is missing")
+
+
+def _service(view: MemberView, machine: Machine) -> Iterator[Concern]:
+    here = (view.host,)
+    if machine.disk_absent and not machine.running:
+        what = f"etcd waits for the disk with its data: nothing is mounted on {machine.disk_absent}"
+        yield Concern(Level.BROKEN, what, here, ABSENT_REMEDY.format(point=machine.disk_absent))
+    elif not machine.running:
+        said = f" ({machine.service})" if machine.service else ""
+        yield Concern(Level.BROKEN, f"etcd does not run there{said}", here, "see its log on the host; deploy starts it")
+    elif view.status is None and (role := unaskable(machine)):
+        whom = "etcdctl on the host" if role == "client" else "it"
+        what = f"etcd runs and cannot be asked: {whom} has no {role} certificate and key that can be used"
+        broken = role == "client" or any(key.broken for key in machine.keys) or not machine.keys
+        remedy = ROTATE_OR_DEPLOY if broken else DEPLOY
+        if any(life.ca and life.days_left <= 0 for life in machine.lives):
+            remedy = CA_ENDED
+        yield Concern(Level.BROKEN, what, here, remedy)
+    elif view.status is None:
+        why = f": {view.silent}" if view.silent else ""
+        yield Concern(Level.BROKEN, f"etcd runs and does not answer{why}", here, "see its log on the host; run verify")
+    if machine.running and not machine.enabled:
+        yield Concern(Level.WRONG, "etcd is not enabled at boot: the next boot takes the member down", here, DEPLOY)
+
+
+def unaskable(machine: Machine) -> str:
+    """The role, of the client or the server, whose pair on the host is such that etcd there cannot be asked at all.
+
+    Empty if neither is. etcdctl runs as root, and can read a key of any owner.
+    """
+    ended = {life.role for life in machine.lives if life.problem or (life.ends is not None and life.days_left <= 0)}
+    ended |= {key.role for key in machine.keys if key.broken or key.role == "server"}
+    return next((role for role in ("client", "server") if role in ended), "")
+
+
+def _keys(host: str, machine: Machine) -> Iterator[Concern]:
+    for key in machine.keys:
+        what = f"the key of the {key.role} certificate {key.problem}"
+        if key.broken:
+            what += ": new connections with it fail"
+            yield Concern(Level.BROKEN, what, (host,), ROTATE_OR_DEPLOY if machine.running else DEPLOY)
+        else:
+            yield Concern(Level.WRONG, what, (host,), DEPLOY)
+
+
+def _clock(view: MemberView, machine: Machine) -> Iterator[Concern]:
+    offset = machine.clock_offset
+    if abs(offset) <= PEER_CLOCK_WARNING:
+        return
+    what = f"its clock is {span_text(abs(offset))} {'ahead of' if offset > 0 else 'behind'} this machine's"
+    remedy = "set whichever of the two is wrong, and keep it right with chrony, ntpd or systemd-timesyncd"
+    if abs(offset) > view.clock_tolerance:
+        yield Concern(Level.WRONG, f"{what}; the limit is {view.clock_tolerance} s", (view.host,), remedy)
+    else:
+        yield Concern(Level.SOON, what, (view.host,), remedy)
+
+
+def _life(host: str, life: Life, within_days: float, running: bool) -> Iterator[Concern]:
+    new = ROTATE_OR_DEPLOY if running else DEPLOY  # which starts etcd, too
+    if life.problem:
+        remedy = "compare the clocks" if "valid before" in life.problem else new
+        yield Concern(Level.BROKEN, f"the {life.role} certificate {life.problem}", (host,), remedy)
+        return
+    if life.ends is None:
+        return
+    what = f"the CA {life.ca!r} of the {life.role} certificate" if life.ca else f"the {life.role} certificate"
+    remedy = ROTATE
+    if life.ca:
+        remedy = "renew the CA where certificates come from, then run rotate_certs --ca"
+    if life.days_left <= 0:
+        ago = span_text(-life.days_left * _DAY)
+        remedy = CA_ENDED if life.ca else new
+        yield Concern(Level.BROKEN, f"{what} expired {ago} ago ({life.ends:%Y-%m-%d %H:%M} UTC)", (host,), remedy)
+    elif life.due or life.days_left < (max(within_days, CA_DAYS) if life.ca else within_days):
+        left = span_text(life.days_left * _DAY)
+        due = " and is due" if life.due else ""
+        text = f"{what} ends in {left}{due} ({life.ends:%Y-%m-%d})"
+        if not life.due and not life.ca:
+            remedy = "rotate_certs renews it once it is due (pki.renew_before), with --force at once"
+        yield Concern(Level.SOON, text, (host,), remedy, life.days_left)
+
+
+def _changing(host: str, machine: Machine) -> Iterator[Concern]:
+    sides: dict[str, list[str]] = {}
+    for side, names in machine.besides:
+        sides.setdefault(names, []).append(f"{side}s")
+    for names, where in sides.items():
+        what = (
+            f"{names} is trusted for {' and '.join(where)}, and no certificate on the host leads there: another CA "
+            "is to be used, or the previous one was left trusted"
+        )
+        yield Concern(
+            Level.SOON, what, (host,), "rotate_certs --ca goes on with it, and completes it with --yes", 1000.0
+        )
+
+
+def _due_ca(host: str, machine: Machine) -> Iterator[Concern]:
+    sides: dict[tuple[str, str], list[str]] = {}
+    for side, new, old in machine.due_ca:
+        sides.setdefault((new, old), []).append(f"{side}s")
+    for (new, old), where in sides.items():
+        what = f"Vault issues by {new!r} now for {' and '.join(where)}, and the certificates on the host are of {old!r}"
+        yield Concern(
+            Level.SOON, what, (host,), "a change of CA is due: rotate_certs --ca --check says what it will do", 999.0
+        )
+
+
+def _drift(host: str, machine: Machine) -> Iterator[Concern]:
+    if machine.drift:
+        noun = "differs" if len(machine.drift) == 1 else "differ"
+        what = f"{', '.join(machine.drift)} {noun} from what deploy would write"
+        yield Concern(Level.WRONG, what, (host,), "status --diff shows how; deploy writes it anew")
+    if machine.restart_pending and machine.running:
+        what = f"etcd is due for a restart ({'; '.join(dict.fromkeys(machine.restart_pending.splitlines()))})"
+        yield Concern(Level.WRONG, what, (host,), DEPLOY)
+
+
+def _space(view: MemberView, machine: Machine) -> Iterator[Concern]:
+    free = machine.free_bytes
+    if free is None:
+        return
+    remedy = "free some space on the host (df -h)"
+    if free < LOG_SEGMENT:
+        what = f"its disk has {mib(free)} left, and etcd's next log file takes {mib(LOG_SEGMENT)}"
+        yield Concern(Level.WRONG, what, (view.host,), remedy)
+    elif view.status and free < view.quota_bytes - view.status.db_size:
+        room = mib(view.quota_bytes - view.status.db_size)
+        what = f"its disk has {mib(free)} left, and the database may grow by {room} to its quota"
+        yield Concern(Level.SOON, what, (view.host,), f"{remedy}, or lower cluster.quota_bytes", 1000.0)
+
+
+def span_text(seconds: float) -> str:
+    """A duration for a sentence, in the unit that says most: ``3.0 days``, ``40 hours``, ``12 min``, ``2.1 s``."""
+    if seconds >= 2 * _DAY:
+        return f"{seconds / _DAY:.1f} days" if seconds < 10 * _DAY else f"{int(seconds / _DAY)} days"
+    if seconds >= 7200:
+        return f"{seconds / 3600:.0f} hours"
+    return f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:.1f} s"
+
+
+def together(concerns: Iterable[Concern], names: Mapping[str, Sequence[str]]) -> tuple[Concern, ...]:
+    """The concerns with the hosts of equal sentences joined, worst first and then what comes first.
+
+    ``names`` is what each host is called in sentences about it.
+    """
+    by_place = {f"{number}": concern for number, concern in enumerate(concerns)}
+    alike = alike_texts(
+        (place, names.get(one.hosts[0], ()) if len(one.hosts) == 1 else (), one.level, (one.what, one.remedy))
+        for place, one in by_place.items()
+    )
+    joined = []
+    for group in alike:
+        same = [by_place[place] for place in group.places]
+        hosts = natural(dict.fromkeys(host for one in same for host in one.hosts))
+        joined.append(Concern(group.kind, group.texts[0], hosts, group.texts[1], min(one.days for one in same)))
+    return tuple(sorted(joined, key=lambda concern: (concern.level, concern.days)))
+
+
+def mib(size: int) -> str:
+    """A number of bytes in MiB, for sentences that compare."""
+    return f"{size / 2**20:.0f} MiB" if size >= 10 * 2**20 else f"{size / 2**20:.1f} MiB"

@@ -1,0 +1,297 @@
+"""Certificates from the PKI of Vault: one connection for a run, and each question asked once."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from nornir.core.task import Task
+
+from etcdfleet.certs import (
+    Certificate,
+    Keep,
+    Renew,
+    Want,
+    accepts,
+    bundle,
+    chain_problems,
+    decide,
+    parse_pem_bundle,
+    want_for,
+    way_of,
+)
+from etcdfleet.certs.authority import ends_soon
+from etcdfleet.drivers.certificates import Answers, Obtained, observed
+from etcdfleet.errors import CertificateError, VaultError
+from etcdfleet.host.facts import HostFacts
+from etcdfleet.program.session import at_end
+from etcdfleet.report.record.secrets import REDACTOR
+from etcdfleet.settings.base import SIDES, RoleName, Side, side_of
+from etcdfleet.settings.models import HostSettings
+from etcdfleet.settings.pki import KeyType, PkiSettings
+from etcdfleet.vault import RoleFacts, TokenAuth, Vault, VaultConnection, policy_for
+from etcdfleet.vault.connection import SET_UP
+from etcdfleet.vault.names import name_problem
+
+_KEY = "etcdfleet_vaults"
+_lock = threading.Lock()
+
+
+class VaultSource:
+    """See `etcdfleet.drivers.certificates.Source`."""
+
+    def __init__(self, task: Task, settings: HostSettings) -> None:
+        self.settings: PkiSettings = settings.pki
+        self.vault = vault_of(task, settings.pki)
+        self.signs_requests = settings.pki.key_origin == "host"
+        self._answers = Answers()
+
+    def check(self, settings: HostSettings, facts: HostFacts, roles: tuple[RoleName, ...]) -> tuple[str, ...]:  # noqa: ARG002
+        """Vault answers, the token may have certificates of the roles, and these are for what is wanted."""
+        warnings = self._answers.once("check " + ",".join(roles), lambda: self._check(roles))
+        for role in roles:
+            self._check_names(settings, role)
+        return warnings
+
+    def anchors(self, side: Side) -> str:
+        """The CA of the side alone; with a single CA, the root for both."""
+        if self.settings.trust == "single":
+            return self.root()
+        return self._ca(side)
+
+    def root(self) -> str:
+        """The root CA, as PEM. Raises `VaultError` or `CertificateError`."""
+        return self._answers.once("root", self._root)
+
+    def issuers(self, side: Side) -> tuple[tuple[Certificate, ...], ...]:
+        """The CA of the mount, which alone issues."""
+        return (self.issuer(side),)
+
+    def issuer(self, side: Side) -> tuple[Certificate, ...]:
+        """The mount's CA, and its chain. Raises `FleetError`."""
+        mount = self.settings.mount_of(side)
+        chain = self._answers.once(f"chain {mount}", lambda: self.vault.ca_chain(mount))
+        found = [*parse_pem_bundle(self._ca(side)), *(c for pem in chain for c in parse_pem_bundle(pem))]
+        return tuple(dict.fromkeys(found))
+
+    def way(self, settings: HostSettings, role: RoleName) -> tuple[Certificate, ...]:  # noqa: ARG002  one CA for all
+        """The way up from the mount's CA that `bundle` takes, where that CA has several certificates."""
+        side = side_of(role)
+        return way_of(self.issuer(side), self._wanted(side), at=datetime.now(UTC))
+
+    def crl(self, side: Side) -> str:
+        """The list of the mount's CA. Asked each time: it may have been made anew in between."""
+        return self.vault.crl_pem(self.settings.mount_of(side))
+
+    def want(self, settings: HostSettings, role: RoleName) -> Want:
+        """Names and addresses as etcd uses them, from the CA that issues today."""
+        needed = want_for(
+            role,
+            fqdn=settings.member.fqdn,
+            address=settings.member.address,
+            usages=settings.pki.roles[role].usages,
+            trust_anchor=self.anchors(side_of(role)),
+            service_name=settings.cluster.service_name,
+            common_name=settings.pki.client_common_name if role == "client" else None,
+            issuing_ca=self._ca(side_of(role)),
+        )
+        # A key that Vault makes is as the role says.
+        return replace(needed, key_kind=settings.pki.key_type) if self.signs_requests else needed
+
+    def decide(self, settings: HostSettings, facts: HostFacts, want: Want) -> Keep | Renew:
+        """See `etcdfleet.certs.decide`."""
+        return decide(want, observed(facts, want), renew_before=settings.pki.renew_before)
+
+    def obtain(self, settings: HostSettings, want: Want, request: str | None) -> Obtained:
+        """Signs the request, or has Vault make a key as well."""
+        role, mount = settings.pki.roles[want.role], settings.pki.mount_for(want.role)
+        where = f"{settings.name}: role {role.name} of {mount}"
+        names = {
+            "common_name": want.common_name,
+            "alt_names": want.alt_names,
+            "ip_sans": want.ip_addresses,
+            "ttl": role.ttl,
+        }
+        if request is not None:
+            signed = self.vault.sign(mount, role.name, csr=request, **names)  # type: ignore[arg-type]
+            pem = bundle(signed.certificate, signed.chain, wanted=self._wanted(side_of(want.role)))
+            return Obtained(pem, None, signed.warnings, where)
+        issued = self.vault.issue(mount, role.name, **names)  # type: ignore[arg-type]
+        if issued.private_key is None:
+            raise CertificateError(
+                "Vault gave no private key", where=settings.name, remedy=f"check the role {role.name}"
+            )
+        pem = bundle(issued.certificate, issued.chain, wanted=self._wanted(side_of(want.role)))
+        return Obtained(pem, issued.private_key.reveal(), issued.warnings, where)
+
+    def _wanted(self, side: Side) -> tuple[tuple[Certificate, ...], ...]:
+        """Where chains are to lead: to what etcd is to trust, and to the root, by which clients may know members."""
+        return tuple(parse_pem_bundle(text) for text in (self.anchors(side), self.root()))
+
+    def _ca(self, side: Side) -> str:
+        mount = self.settings.mount_of(side)
+        return self._answers.once(f"ca {mount}", lambda: self._mount_ca(mount))
+
+    def _mount_ca(self, mount: str) -> str:
+        try:
+            return self.vault.ca_pem(mount)
+        except VaultError as error:
+            if self.settings.trust == "single":
+                raise
+            raise VaultError(
+                error.what,
+                where=error.where,
+                remedy=f"{error.remedy}; python runbooks/setup_pki.py makes what is missing, and pki.trust: single is "
+                "for one CA for everything (pki.mount)",
+            ) from error
+
+    def _root(self) -> str:
+        anchor = self.settings.trust_anchor
+        if anchor.mount is not None:
+            return self.vault.ca_pem(anchor.mount)
+        path = Path(anchor.file or "").expanduser()
+        try:
+            text = path.read_text()
+            parse_pem_bundle(text)
+        except (OSError, CertificateError) as error:
+            raise CertificateError(
+                f"the trust anchor cannot be read: {error}",
+                where=str(path),
+                remedy="correct pki.trust_anchor.file: a PEM file with the CA certificate",
+            ) from error
+        return text
+
+    def _check(self, roles: tuple[RoleName, ...]) -> tuple[str, ...]:
+        self.vault.check_ready()
+        warnings = list(self.vault.connection.warnings)
+        info = self.vault.token_info()
+        if info.is_root:
+            warnings.append(
+                "the token is Vault's root token, which may do everything: use one that may only issue from these roles"
+            )
+        verb = "sign" if self.signs_requests else "issue"
+        paths = {
+            f"{self.settings.mount_for(role)}/{verb}/{self.settings.roles[role].name}": ("update",) for role in roles
+        }
+        if self.settings.revoke:
+            paths |= {f"{self.settings.mount_for(role)}/revoke": ("update",) for role in roles}
+        try:
+            missing = self.vault.check_access(paths)
+        except VaultError as error:
+            missing = {}
+            warnings.append(f"whether the token may issue certificates cannot be asked beforehand: {error.what}")
+        if missing:
+            raise VaultError(
+                f"the token ({info.source}) may not write to {' or '.join(sorted(missing))}",
+                where=self.vault.connection.address,
+                remedy="look whether these mounts and roles are meant (pki.mounts or pki.mount, pki.roles): "
+                "where a token may do nothing, Vault does not say whether there is anything; then use another token, "
+                f"or give its policy:\n{policy_for(missing)}\n"
+                "python runbooks/setup_pki.py makes mounts, roles, policy and an AppRole as the inventory has them",
+            )
+        for role in roles:
+            self._check_role(role)
+        for side in SIDES:
+            if any(side_of(role) == side for role in roles):
+                self._check_chain(side)
+                warnings.append(ends_soon(self.issuer(side)[0], self.settings.mount_of(side), datetime.now(UTC)))
+        return tuple(warning for warning in dict.fromkeys(warnings) if warning)
+
+    def _role(self, role: RoleName) -> RoleFacts | None:
+        """The role as it is in Vault, None where the token may not read it."""
+        name, mount = self.settings.roles[role].name, self.settings.mount_for(role)
+        return self._answers.once(f"role {mount} {name}", lambda: self.vault.read_role(mount, name))
+
+    def _check_names(self, settings: HostSettings, role: RoleName) -> None:
+        """The role signs for what this host's certificate is to be valid for."""
+        facts = self._role(role)
+        if facts is None:
+            return
+        wanted = self.want(settings, role)
+        if problem := name_problem(facts, [wanted.common_name, *wanted.dns_names], wanted.ip_addresses):
+            raise VaultError(
+                problem,
+                where=f"role {facts.name} of {facts.mount}",
+                remedy=f"{SET_UP}; or correct member.fqdn, cluster.service_name or pki.client_common_name",
+            )
+
+    def _check_role(self, role: RoleName) -> None:
+        wanted, mount = self.settings.roles[role], self.settings.mount_for(role)
+        try:
+            facts = self._role(role)
+        except VaultError as error:
+            raise VaultError(error.what, where=error.where, remedy=error.remedy.replace("<role>", role)) from error
+        if facts is None:
+            return  # the token may not read roles: what comes back is checked before it is placed
+        where = f"role {wanted.name} of {mount}"
+        if facts.usages and facts.usages != frozenset(wanted.usages):
+            raise VaultError(
+                f"it issues certificates for {_usages(facts)}, and the {role} certificate needs "
+                f"{' and '.join(wanted.usages)}",
+                where=where,
+                remedy=f"{SET_UP}; or correct pki.roles.{role}.name (or its usages) in the inventory",
+            )
+        if facts.max_ttl is not None and facts.max_ttl < wanted.ttl:
+            raise VaultError(
+                f"it issues for at most {facts.max_ttl}, and pki.roles.{role}.ttl asks for {wanted.ttl}",
+                where=where,
+                remedy=f"lower pki.roles.{role}.ttl, or raise the role's max_ttl: {SET_UP}",
+            )
+        if self.signs_requests and (problem := key_problem(facts, self.settings.key_type)):
+            raise VaultError(
+                problem,
+                where=where,
+                remedy=f"{SET_UP}; or correct pki.key_type in the inventory",
+            )
+
+    def _check_chain(self, side: Side) -> None:
+        chain, anchors = self.issuer(side), parse_pem_bundle(self.root())
+        now = datetime.now(UTC)
+        way = way_of(chain, [anchors], at=now)
+        if accepts(way or chain[:1], anchors, at=now):
+            return
+        if problems := chain_problems(way or chain, anchors, at=now):
+            mount = self.settings.mount_of(side)
+            key = "pki.mount" if self.settings.trust == "single" else f"pki.mounts.{side}"
+            raise CertificateError(
+                f"what {mount} issues does not lead to the root CA: {problems[0]}",
+                where=self.vault.connection.address,
+                remedy=f"correct pki.trust_anchor (the mount or the file of the root CA), or {key}",
+            )
+
+
+def key_problem(facts: RoleFacts, wanted: KeyType) -> str:
+    """Why a role does not sign requests for keys of this type; empty when it does, as far as its settings say."""
+    kind, _, size = wanted.partition("-")
+    bits = int(size.lstrip("p"))
+    if facts.key_type in ("", "any"):
+        return ""
+    if facts.key_type != kind or (facts.key_bits and bits < facts.key_bits):
+        return f"it signs for {facts.key_type} keys of {facts.key_bits} bits, and pki.key_type is {wanted}"
+    return ""
+
+
+def _usages(facts: RoleFacts) -> str:
+    return " and ".join(sorted(facts.usages)) or "nothing"
+
+
+def vault_of(task: Task, settings: PkiSettings) -> Vault:
+    """The Vault of these settings and the environment, one for all tasks of a run. Raises `VaultError`."""
+    connection = VaultConnection.from_env(address=settings.address, namespace=settings.namespace)
+    shared: dict[VaultConnection, Vault] = task.nornir.config.user_defined.setdefault(_KEY, {})
+    with _lock:
+        if connection not in shared:
+            _hide(connection)
+            shared[connection] = made = Vault(connection)
+            at_end(task.nornir.config, made.close)
+        return shared[connection]
+
+
+def _hide(connection: VaultConnection) -> None:
+    """Whatever goes wrong later, the secret that logs in to Vault is in no log and no report."""
+    if isinstance(connection.auth, TokenAuth):
+        REDACTOR.add(connection.auth.token.reveal())
+    elif connection.auth is not None:
+        REDACTOR.add(connection.auth.secret_id.reveal())

@@ -1,0 +1,119 @@
+"""Init systems behind one small protocol; a third one is one new module and one line in `service_for`.
+
+Everything is a piece of POSIX shell, so that a task can put several of them into one round trip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from etcdfleet.remote import CommandResult
+
+
+@dataclass(frozen=True)
+class ServiceState:
+    """What the init system says of etcd. It proves little (a crash loop looks started): verification asks etcd itself.
+
+    ``pid`` is that of the etcd process, ``started`` its start in the init system's own words; ``loaded`` is where the
+    unit or script in force lies. ``program`` is the path that our unit or script starts, ``program_file`` the file that
+    this leads to now, ``runs`` the file of the running process, with " (deleted)" once another took its place.
+    """
+
+    running: bool
+    enabled: bool
+    pid: int | None = None
+    started: str = ""
+    loaded: str = ""
+    detail: str = ""
+    program: str = ""
+    program_file: str = ""
+    runs: str = ""
+
+    @property
+    def outdated(self) -> bool:
+        """Whether etcd runs another program than its next start would: it was replaced, and etcd not restarted."""
+        return bool(self.running and self.runs and self.program_file and self.runs != self.program_file)
+
+
+@dataclass(frozen=True)
+class ServiceFile:
+    """A file that the init system needs: which template makes it, where it lies, and its mode."""
+
+    template: str
+    path: str
+    mode: int = 0o644
+
+
+class Service(Protocol):
+    """etcd as a service of one init system."""
+
+    name: str
+    detect: str
+    """Shell: exits 0 if this init system runs the host."""
+    files: tuple[ServiceFile, ...]
+    probe: str
+    """Shell: prints what `read` needs."""
+    installed: str
+    """Shell: after the files of the service were placed or changed."""
+    prevent_autostart: str
+    """Shell: keeps a package's own service from starting until our files are in place."""
+    start: str
+    """Shell: starts etcd without waiting for it."""
+    restart: str
+    """Shell: stops etcd, waits for its end, and starts it without waiting for it."""
+    stop: str
+    """Shell: stops etcd and waits for its end."""
+    enable: str
+    """Shell: lets etcd start at boot."""
+    pid: str
+    """Shell: prints the process id of etcd, or nothing or 0 while it does not run."""
+    program: str
+    """Shell: prints the path of the program that our unit or script starts; nothing where there is none of ours."""
+    respawns: str
+    """Shell: prints how often etcd has ended since it was started, and the init system begun it anew."""
+    gave_up: str
+    """Shell: exits 0 if etcd does not run and the init system will not try again by itself."""
+
+    def read(self, result: CommandResult) -> ServiceState:
+        """The state that ``probe`` printed."""
+
+    def in_force(self, content: bytes) -> tuple[str, ...]:
+        """The lines of one of ``files`` that shape the process of etcd from its start to its end.
+
+        What remains (comments, order at boot, what is done before a start) takes effect without a restart.
+        """
+
+    def logs(self, lines: int) -> str:
+        """Shell: prints the last lines of etcd's log."""
+
+    def environment(self) -> Mapping[str, str]:
+        """Paths that the templates of this service need."""
+
+
+def programs(service_program: str) -> str:
+    """Shell, with the process id of etcd in ``$pid`` if it runs: prints what `ServiceState` knows of programs.
+
+    Under user-mode emulation the process' own program is the emulator. The program that it emulates is mapped into its
+    memory, as any program's is.
+    """
+    return f"""p=$({service_program} 2>/dev/null)
+[ -z "$p" ] || printf 'program=%s\\nprogram_file=%s\\n' "$p" "$(readlink -f "$p")"
+if [ -n "$pid" ]; then
+  x=$(readlink /proc/$pid/exe 2>/dev/null)
+  case "$x" in
+    */etcd | *'/etcd (deleted)') ;;
+    *) x=$(sed -n 's|^[^/]* \\(/.*/etcd\\( (deleted)\\)*\\)$|\\1|p' /proc/$pid/maps 2>/dev/null | head -n 1) ;;
+  esac
+  echo "runs=$x"
+fi"""
+
+
+def service_for(init: str) -> Service:
+    """The service of an init system's group. Raises `KeyError` for one that is not known."""
+    from etcdfleet.drivers.init.openrc import OpenRC
+    from etcdfleet.drivers.init.systemd import Systemd
+
+    known: dict[str, Callable[[], Service]] = {"systemd": Systemd, "openrc": OpenRC}
+    return known[init]()

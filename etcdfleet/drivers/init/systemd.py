@@ -1,0 +1,83 @@
+"""etcd under systemd: a hardened ``Type=notify`` unit of our own in ``/etc/systemd/system``, log in the journal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from etcdfleet.drivers.init import ServiceFile, ServiceState, programs
+from etcdfleet.remote import CommandResult
+
+_UNIT = "/etc/systemd/system/etcd.service"
+_PROGRAM = f"sed -n 's|^ExecStart=\\([^ ]*\\) .*|\\1|p' {_UNIT}"
+
+_OF_THE_MANAGER = frozenset(
+    {"ExecCondition", "ExecStartPre", "TimeoutStartSec", "TimeoutStopSec", "Restart", "RestartSec"}
+)
+
+
+class Systemd:
+    """See `etcdfleet.drivers.init.Service`."""
+
+    name = "systemd"
+    detect = "[ -d /run/systemd/system ]"
+    files: tuple[ServiceFile, ...] = (ServiceFile("etcd.service.j2", _UNIT),)
+    program = _PROGRAM
+    probe = (
+        "said=$(systemctl show etcd.service -p ActiveState,SubState,MainPID,UnitFileState,FragmentPath,NRestarts,"
+        "ExecMainStartTimestamp,NeedDaemonReload)\n"
+        'echo "$said"; pid=${said#*MainPID=}; pid=${pid%%[!0-9]*}; [ "$pid" != 0 ] || pid=\n' + programs(_PROGRAM)
+    )
+    installed = "systemctl daemon-reload"
+    # Masked, a package's maintainer script cannot start the unit, nor can a boot. Placing our unit later replaces
+    # the mask, since both are /etc/systemd/system/etcd.service.
+    prevent_autostart = f"[ -e {_UNIT} ] || [ -L {_UNIT} ] || systemctl mask --quiet etcd.service"
+    start = "systemctl reset-failed etcd.service 2>/dev/null || true\nsystemctl start --no-block etcd.service"
+    restart = (
+        "systemctl stop etcd.service\nsystemctl reset-failed etcd.service 2>/dev/null || true\n"
+        "systemctl start --no-block etcd.service"
+    )
+    stop = "systemctl stop etcd.service"
+    # reenable also renews the alias's link when the unit replaced the package's.
+    enable = "systemctl reenable --quiet etcd.service"
+    pid = "systemctl show etcd.service -p MainPID --value | grep -v '^0$'"
+    respawns = "systemctl show etcd.service -p NRestarts --value"
+    gave_up = 'case "$(systemctl is-active etcd.service)" in inactive|failed) true ;; *) false ;; esac'
+
+    def read(self, result: CommandResult) -> ServiceState:
+        """The state out of ``systemctl show``."""
+        said = dict(line.split("=", 1) for line in result.stdout.splitlines() if "=" in line)
+        pid = int(said.get("MainPID") or 0)
+        active = said.get("ActiveState", "")
+        return ServiceState(
+            running=active in {"active", "activating", "reloading"} and pid > 0,
+            enabled=said.get("UnitFileState") == "enabled",
+            pid=pid or None,
+            started=said.get("ExecMainStartTimestamp", ""),
+            loaded=said.get("FragmentPath", ""),
+            detail=f"{active} ({said.get('SubState', '?')}), {said.get('NRestarts', '0')} automatic restarts",
+            program=said.get("program", ""),
+            program_file=said.get("program_file", ""),
+            runs=said.get("runs", ""),
+        )
+
+    def in_force(self, content: bytes) -> tuple[str, ...]:
+        """Section [Service], without what systemd itself does before the start, after the end, or to stop it.
+
+        systemd takes those from the unit as it was loaded last (systemctl(1), daemon-reload).
+        """
+        found, section = [], ""
+        for line in content.decode("utf-8", "replace").splitlines():
+            section = line if line.startswith("[") else section
+            key = line.partition("=")[0]
+            if section == "[Service]" and line.strip() and line[0] not in "#;" and key not in _OF_THE_MANAGER:
+                # "-" lets the path be absent (systemd.exec(5)); where etcd runs, it is there.
+                found.append(line.replace("ReadWritePaths=-", "ReadWritePaths="))
+        return tuple(found)
+
+    def logs(self, lines: int) -> str:
+        """The journal of the unit."""
+        return f"journalctl --no-pager -q -o cat -u etcd.service -n {lines}"
+
+    def environment(self) -> Mapping[str, str]:
+        """Nothing that the unit's template needs to be told."""
+        return {}

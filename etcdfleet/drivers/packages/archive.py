@@ -1,0 +1,271 @@
+"""etcd from a release tarball, by address or from the controller's disk, checked by SHA-256.
+
+The controller fetches and checks the tarball once and sends only the two programs, since a Pi may have neither a way
+to the internet nor a program that speaks TLS. Each release lies in a folder of its own, and links in ``/usr/local/bin``
+say which one is in use. What was installed is noted on the host, so that the next run sees it without the tarball.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import shlex
+import tarfile
+import tempfile
+import threading
+from pathlib import Path
+
+from etcdfleet.drivers.packages import ARCHIVE_FOLDER, ARCHIVE_NOTE, INSTALL_TIMEOUT, LIBRARY, Installed
+from etcdfleet.errors import FleetError, RemoteError
+from etcdfleet.host.proxies import proxy_for
+from etcdfleet.remote import CommandResult, RemoteHost, last_lines
+from etcdfleet.settings.models import ArchiveInstall, ArchiveSource, HostSettings
+
+PROGRAMS = ("etcd", "etcdctl")
+_PROBE = " ".join(f"{ARCHIVE_FOLDER}/{program}" for program in PROGRAMS)
+_DOES_NOT_RUN, _OTHER_VERSION = 91, 92
+_lock = threading.Lock()
+
+
+class Archive:
+    """See `etcdfleet.drivers.packages.Packages`."""
+
+    title = "release archive"
+    adds = False
+    binary = f"{ARCHIVE_FOLDER}/etcd"
+    probe = f"cat {ARCHIVE_NOTE} 2>/dev/null && echo && stat -L -c '%n %s %Y' {_PROBE} 2>/dev/null; true"
+    retire = "true"  # a package's programs come later in every PATH, and may not be ours
+
+    def read(self, result: CommandResult) -> Installed:
+        """What the note says, if the programs are still those that were placed (same size and time)."""
+        first, _, rest = result.stdout.partition("\n")
+        try:
+            note = json.loads(first)
+            if sorted(note["files"]) == sorted(line for line in rest.splitlines() if line.strip()):
+                return Installed(note["version"], note["sha256"], self.binary)
+        except (ValueError, KeyError, TypeError):
+            pass  # no note, or one of another time: install anew
+        return Installed(None, binary=self.binary)
+
+    def reason(self, settings: HostSettings, installed: Installed, architecture: str) -> str:
+        """Missing, changed by hand, or another archive than the configured one."""
+        install = _install_of(settings)
+        source = _source(settings, install, architecture)
+        if installed.version is None:
+            return "etcd or etcdctl is not installed from a release archive, or was changed by hand"
+        if installed.package != source.sha256:
+            return f"version {installed.version} is installed from another archive, {install.version} is wanted"
+        return ""
+
+    def offer(self, remote: RemoteHost, settings: HostSettings, architecture: str) -> str:  # noqa: ARG002
+        """What the inventory says, once the archive was seen to be there; it is not downloaded for that."""
+        install = _install_of(settings)
+        must_be_there(_source(settings, install, architecture))
+        return install.version
+
+    def prepare(self, remote: RemoteHost, settings: HostSettings, architecture: str) -> None:
+        """Puts both programs into the release's folder, and tries whether they run and are of the version wanted."""
+        install = _install_of(settings)
+        source = _source(settings, install, architecture)
+        programs = programs_of(source)
+        sums = "".join(f"{_sha256(path)}  {name}\n" for name, path in programs.items())
+        folder = _folder(install, source)
+        have = f"cd {folder} 2>/dev/null && printf %s {shlex.quote(sums)} | sha256sum -c - >/dev/null 2>&1"
+        if remote.run(have, timeout=INSTALL_TIMEOUT).ok:
+            return
+        token = secrets.token_hex(6)
+        staged = {name: f"/tmp/etcdfleet-{token}-{name}" for name in programs}  # noqa: S108  a name nobody can guess
+        clean = "rm -f " + " ".join(staged.values())
+        try:
+            for name, path in programs.items():
+                remote.upload(path, staged[name])
+            new = f"{LIBRARY}/.new-{token}"
+            lines = ["set -e", f"trap '{clean}; rm -rf {new}' EXIT", "umask 022"]
+            # What a run left that was killed here; and releases that nothing leads to any more.
+            lines += [f"mkdir -p {LIBRARY}; rm -rf {LIBRARY}/.new-*", f"used=$(readlink {ARCHIVE_FOLDER}/etcd || true)"]
+            lines += [f'for f in {LIBRARY}/etcd-*/; do [ "$used" = "${{f}}etcd" ] || rm -rf "$f"; done', f"mkdir {new}"]
+            for name in programs:
+                lines += [f"cp {staged[name]} {new}/{name}; chown root:root {new}/{name}; chmod 755 {new}/{name}"]
+            lines += [
+                f"cd {new}; printf %s {shlex.quote(sums)} | sha256sum -c - >/dev/null",
+                f"said=$(ETCD_UNSUPPORTED_ARCH={architecture} ./etcd --version 2>&1) && ./etcdctl version >/dev/null "
+                f'|| {{ echo "$said" >&2; exit {_DOES_NOT_RUN}; }}',
+                f"printf '%s\\n' \"$said\" | grep -qx 'etcd Version: {install.version}' || "
+                f'{{ echo "$said" | head -n 1 >&2; exit {_OTHER_VERSION}; }}',
+                "sync etcd etcdctl",
+                f"cd /; rm -rf {folder}; mv {new} {folder}; sync {LIBRARY}",
+            ]
+            result = remote.run("\n".join(lines), timeout=INSTALL_TIMEOUT)
+        except FleetError:
+            remote.run(clean)
+            raise
+        if not result.ok:
+            raise _not_fit(remote, settings, architecture, result)
+
+    def install(self, remote: RemoteHost, settings: HostSettings, architecture: str, before: str) -> None:
+        """Lets the links lead to the release's folder; a link leads to the old program or to the new one."""
+        self.prepare(remote, settings, architecture)
+        install = _install_of(settings)
+        source = _source(settings, install, architecture)
+        folder = _folder(install, source)
+        note = json.dumps({"version": install.version, "sha256": source.sha256})[:-1]
+        lines = ["set -e", "umask 022", before, f"mkdir -p {ARCHIVE_FOLDER}"]
+        for name in PROGRAMS:
+            new = f"{ARCHIVE_FOLDER}/.{name}.new"
+            lines += [f"rm -f {new}; ln -s {folder}/{name} {new}; mv -f {new} {ARCHIVE_FOLDER}/{name}"]
+        lines += [
+            f'files=$(stat -L -c \'"%n %s %Y"\' {_PROBE} | tr "\\n" "," | sed "s/,$//")',
+            f'printf \'%s, "files": [%s]}}\' {shlex.quote(note)} "$files" > {ARCHIVE_NOTE}.new',
+            f"sync {ARCHIVE_NOTE}.new; mv -f {ARCHIVE_NOTE}.new {ARCHIVE_NOTE}",
+        ]
+        remote.run("\n".join(lines), timeout=INSTALL_TIMEOUT, check="installing the release archive")
+
+    def hold(self, remote: RemoteHost, installed: Installed, *, release: bool = False) -> None:
+        """Nothing: no package manager knows of it."""
+
+    def add(self, remote: RemoteHost, settings: HostSettings, name: str) -> None:  # noqa: ARG002
+        """Nothing but etcd comes from an archive."""
+        raise RemoteError(f"{name} is missing", where=remote.name, remedy=f"install {name} on the host")
+
+
+def _install_of(settings: HostSettings) -> ArchiveInstall:
+    assert isinstance(settings.install, ArchiveInstall)  # noqa: S101
+    return settings.install
+
+
+def _folder(install: ArchiveInstall, source: ArchiveSource) -> str:
+    return f"{LIBRARY}/etcd-{install.version}-{source.sha256[:12]}"
+
+
+def _not_fit(remote: RemoteHost, settings: HostSettings, architecture: str, result: CommandResult) -> RemoteError:
+    install, said = _install_of(settings), last_lines(result.stderr or result.stdout)
+    if result.rc == _DOES_NOT_RUN:
+        return RemoteError(
+            f"the programs of the release archive do not run on this host: {said}",
+            where=remote.name,
+            remedy=f"take an archive for {architecture} (install.source.{architecture}), with its sha256",
+        )
+    if result.rc == _OTHER_VERSION:
+        return RemoteError(
+            f"the release archive holds another version than {install.version}: {said}",
+            where=remote.name,
+            remedy=f"correct install.version, or install.source.{architecture} and its sha256",
+        )
+    return RemoteError(
+        f"preparing the release archive failed with exit code {result.rc}: {said}",
+        where=remote.name,
+        remedy="make room in /tmp and /usr/local on the host (df -h), and run again",
+    )
+
+
+def _source(settings: HostSettings, install: ArchiveInstall, architecture: str) -> ArchiveSource:
+    for name, source in install.source.items():
+        if name == architecture:
+            return source
+    raise FleetError(
+        f"install.source has no archive for the architecture {architecture}",
+        where=settings.name,
+        remedy=f"add install.source.{architecture} (url or file, and sha256), or install this host by its packages",
+    )
+
+
+def programs_of(source: ArchiveSource) -> dict[str, Path]:
+    """The programs of a release, unpacked in the controller's cache; fetched and checked first if they are not there.
+
+    Raises `FleetError` when the archive cannot be had, has another SHA-256, or lacks a program.
+    """
+    cache = _cache(source)
+    programs = {name: cache / name for name in PROGRAMS}
+    with _lock:  # one download for all hosts
+        if not all(path.is_file() for path in programs.values()):
+            _unpack(source, cache)
+    return programs
+
+
+def must_be_there(source: ArchiveSource) -> None:
+    """Raises `FleetError` when `programs_of` would fail for lack of the archive. What only a download tells is left."""
+    if all((_cache(source) / name).is_file() for name in PROGRAMS):
+        return
+    if source.file:
+        programs_of(source)
+        return
+    import requests
+
+    url = source.url or ""
+    try:
+        answer = requests.head(url, timeout=10, allow_redirects=True)
+        # A server need not know HEAD; then the download will tell.
+        if answer.status_code not in {405, 501}:
+            answer.raise_for_status()
+    except requests.RequestException as error:
+        raise _not_fetched(url, error) from error
+
+
+def _cache(source: ArchiveSource) -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "etcdfleet" / source.sha256
+
+
+def _unpack(source: ArchiveSource, cache: Path) -> None:
+    where = source.url or source.file or ""
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache.parent) as folder:
+        archive = Path(folder) / "archive.tar.gz"
+        if source.url:
+            _download(source.url, archive)
+        else:
+            archive = Path(where).expanduser()
+        try:
+            found = _sha256(archive)
+        except OSError as error:
+            raise FleetError(
+                f"cannot be read: {error.strerror}", where=where, remedy="correct install.source"
+            ) from error
+        if found != source.sha256:
+            raise FleetError(
+                f"has the SHA-256 {found}, not {source.sha256}",
+                where=where,
+                remedy="take the right file, or, if it was replaced on purpose, correct sha256 in the inventory",
+            )
+        unpacked = Path(folder) / "programs"
+        unpacked.mkdir()
+        try:
+            with tarfile.open(archive) as tar:
+                for member in tar:
+                    name = Path(member.name).name
+                    data = tar.extractfile(member) if member.isfile() and name in PROGRAMS else None
+                    if data is not None:
+                        (unpacked / name).write_bytes(data.read())
+        except tarfile.TarError as error:
+            raise FleetError(f"is not a tar archive: {error}", where=where, remedy="correct install.source") from error
+        missing = [name for name in PROGRAMS if not (unpacked / name).is_file()]
+        if missing:
+            raise FleetError(
+                f"holds no {' and no '.join(missing)}", where=where, remedy="take a release archive of etcd"
+            )
+        unpacked.replace(cache)
+
+
+def _download(url: str, target: Path) -> None:
+    import requests
+
+    try:
+        with requests.get(url, stream=True, timeout=(10, 60)) as answer, target.open("wb") as file:
+            answer.raise_for_status()
+            for chunk in answer.iter_content(1 << 20):
+                file.write(chunk)
+    except (requests.RequestException, OSError) as error:
+        raise _not_fetched(url, error) from error
+
+
+def _not_fetched(url: str, error: Exception) -> FleetError:
+    remedy = "check the address, or use `file:` with a local copy"
+    if proxy := proxy_for(url):
+        remedy += f"; it was asked for through {proxy}, and without it after {proxy.past}"
+    return FleetError(f"could not be fetched: {error}", where=url, remedy=remedy)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

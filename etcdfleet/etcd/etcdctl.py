@@ -1,0 +1,82 @@
+"""Command lines for etcdctl on a host, for etcdctl 3.4 and newer; `etcdfleet.etcd.answers` reads the outputs."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from etcdfleet.host.paths import ROOT_ANCHOR, SIDE_ANCHORS, HostPaths
+from etcdfleet.settings.base import RoleName, Side
+from etcdfleet.settings.models import HostSettings, client_url
+
+PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+"""What sends connections to a proxy: set for package managers, and read by etcd, etcdctl, wget and curl, too.
+
+Go's ``net/http.ProxyFromEnvironment``, which etcd's peers and etcdctl from 3.5 on use, knows those for http and https.
+"""
+_DIRECT = "NO_PROXY='*' no_proxy='*'"
+
+
+def past_proxies(names: Sequence[str]) -> str:
+    """Shell, to be sourced by a person's own shell: whatever proxy is set, connections to ``names`` do not go there."""
+    direct = ",".join(names)
+    # Whether a proxy is set is not asked: that may be done later, by another file.
+    return f"""# A proxy does not lead to the members.
+case ",${{NO_PROXY-}},${{no_proxy-}}," in
+*',*,'* | *',{direct},'*) ;;
+*)
+	NO_PROXY="${{NO_PROXY:-${{no_proxy-}}}}"
+	NO_PROXY="${{NO_PROXY:+$NO_PROXY,}}{direct}"
+	no_proxy="$NO_PROXY"
+	export NO_PROXY no_proxy
+	;;
+esac"""
+
+
+def client_names(settings: HostSettings) -> tuple[str, ...]:
+    """The names and addresses by which clients on a host may connect to members of its cluster."""
+    service = (settings.cluster.service_name,) if settings.cluster.service_name else ()
+    return ("localhost", "127.0.0.1", *(member.fqdn for member in settings.members), *service)
+
+
+def local_endpoint(settings: HostSettings, *, tls: bool | None = None) -> str:
+    """The member's own endpoint on the loop-back of its host; ``tls`` overrides what the settings say."""
+    secure = settings.cluster.client_tls if tls is None else tls
+    return f"{'https' if secure else 'http'}://127.0.0.1:{settings.cluster.client_port}"
+
+
+def all_endpoints(settings: HostSettings) -> tuple[str, ...]:
+    """The advertised client URLs of all members of the cluster, as the settings have them."""
+    return tuple(client_url(member, settings.cluster) for member in settings.members)
+
+
+def etcdctl(
+    settings: HostSettings,
+    arguments: str,
+    endpoints: Sequence[str],
+    *,
+    seconds: float = 5,
+    role: RoleName = "client",
+) -> str:
+    """Shell: etcdctl with the certificate pair of ``role``, past any proxy, bounded to ``seconds``.
+
+    The pair is given whenever the cluster has client TLS or any endpoint is https: during the switch from plain to TLS
+    clients, members of both kinds are asked in one call.
+    """
+    # A proxy that the host has for its packages does not lead to the members.
+    words = [_DIRECT, "ETCDCTL_API=3", "etcdctl", f"--endpoints={shlex.quote(','.join(endpoints))}"]
+    words += [f"--command-timeout={seconds:g}s", f"--dial-timeout={min(seconds, 3):g}s"]
+    if any(endpoint.startswith("https:") for endpoint in endpoints):
+        paths = HostPaths.of(settings)
+        words += [f"--cacert={anchor_file(paths)}", f"--cert={paths.certificate(role)}", f"--key={paths.key(role)}"]
+    return " ".join([*words, arguments])
+
+
+def anchor_file(paths: HostPaths, side: Side = "client") -> str:
+    """Shell: a side's trust anchors, from the file that is there.
+
+    A cluster that is to move between a single CA and separate ones still has the files of before.
+    """
+    wanted = paths.anchor(side)
+    other = ROOT_ANCHOR if paths.separate_trust else SIDE_ANCHORS[side]
+    return f"$([ -e {wanted} ] || [ ! -e {other} ] && echo {wanted} || echo {other})"

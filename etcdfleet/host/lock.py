@@ -1,0 +1,103 @@
+"""Who works on a cluster: what a lock on its hosts says, and the shell that holds one.
+
+A lock is a process on the host that holds ``flock`` on a file for as long as the controller's connection lasts and
+gives signs of life. When the controller ends, is killed or loses its power, the process ends too, at once or within
+`SILENCE_SECONDS`: a lock whose holder is dead frees itself, whatever the clocks say.
+"""
+
+from __future__ import annotations
+
+import base64
+import getpass
+import json
+import os
+import socket
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+
+from etcdfleet.host.paths import LOCK_COUNT, RUN_FOLDER
+
+FILE = f"{RUN_FOLDER}/lock"
+NOTE = f"{RUN_FOLDER}/lock.json"
+SILENCE_SECONDS = 45
+"""So long may the controller be silent before its lock ends: a link that comes and goes must not free it."""
+BEAT_SECONDS = 10
+BEAT = "."
+HELD, TAKEN, MISSING = "held", "taken", "missing"
+
+
+@dataclass(frozen=True)
+class LockInfo:
+    """Who holds a lock, with what, where and since when (UTC, ISO 8601)."""
+
+    who: str
+    runbook: str
+    controller: str
+    pid: int
+    since: str
+
+    @classmethod
+    def of_this_run(cls, runbook: str) -> LockInfo:
+        """For a lock that this process is about to take."""
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        return cls(_user(), runbook, socket.gethostname(), os.getpid(), since)
+
+    def __str__(self) -> str:
+        return f"{self.who} on {self.controller} ({self.runbook}, process {self.pid}), since {self.since}"
+
+
+def by_whom() -> str:
+    """Who runs this process, and on which machine: ``user@machine``."""
+    return f"{_user()}@{socket.gethostname()}"
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
+
+
+def hold_script(info: LockInfo, *, break_lock: bool = False) -> str:
+    """Shell: takes the lock and keeps it until its input ends or falls silent.
+
+    Its first line says `HELD` with the count of before, or `TAKEN` with the note of whoever has it. With ``break_lock``
+    whoever holds it is ended first.
+    """
+    note = base64.b64encode(json.dumps(asdict(info)).encode()).decode()
+    end_other = f"""if [ -s {NOTE}.pid ] && ! flock -n 9; then
+  kill -9 "$(cat {NOTE}.pid)" 2>/dev/null
+  n=0; while ! flock -n 9 && [ $n -lt 50 ]; do n=$((n+1)); sleep 0.1 2>/dev/null || sleep 1; done
+  echo $(( $(cat {LOCK_COUNT}) + 1 )) >{LOCK_COUNT}
+fi"""
+    # The file's descriptor is for this shell alone: a child that outlives it must not keep the lock.
+    return f"""command -v flock >/dev/null || {{ echo {MISSING}; exit 0; }}
+mkdir -p -m 0755 {RUN_FOLDER}
+exec 9>>{FILE}
+{end_other if break_lock else ""}
+if ! flock -n 9; then echo {TAKEN} $(base64 <{NOTE} 2>/dev/null | tr -d '\\n'); exit 0; fi
+echo {note} | base64 -d >{NOTE}; echo $$ >{NOTE}.pid
+n=$(cat {LOCK_COUNT} 2>/dev/null || echo 0); echo $((n+1)) >{LOCK_COUNT}
+echo {HELD} $n
+while [ "$(timeout {SILENCE_SECONDS} dd bs=1 count=1 2>/dev/null 9>&-)" = {BEAT} ]; do :; done
+rm -f {NOTE} {NOTE}.pid; echo $((n+2)) >{LOCK_COUNT}
+exit 0
+"""
+
+
+def read_answer(line: str) -> LockInfo | str:
+    """What the first line of `hold_script` says: who has the lock, or when it is ours, the count before it was taken.
+
+    Raises ValueError for anything else, such as a host without ``flock``.
+    """
+    words = line.split()
+    if len(words) == 2 and words[0] == HELD:
+        return words[1]
+    if words == [MISSING]:
+        raise ValueError("there is no flock on it (of util-linux or busybox)")
+    if not words or words[0] != TAKEN:
+        raise ValueError(f"{line!r} is no answer")
+    try:
+        return LockInfo(**json.loads(base64.b64decode("".join(words[1:]))))
+    except (ValueError, TypeError):
+        return LockInfo("somebody", "an unknown program", "an unknown machine", 0, "an unknown time")

@@ -1,0 +1,93 @@
+"""An etcd that is on a host before this project is: the distribution's own, or one that was set up by hand.
+
+Debian's package starts one as soon as it is installed: a cluster of one member at localhost, with its data in
+``/var/lib/etcd/default`` (``/lib/systemd/system/etcd.service`` of etcd-server). Nobody else's etcd is ever stopped, and
+nobody else's data are touched: what is there is named (``preflight_others.py``), with the ways to keep it and to be rid
+of it.
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from etcdfleet.host.paths import CONFIG, ESTABLISHED
+
+PACKAGE_DIR = "/var/lib/etcd/default"
+"""Where Debian's etcd-server keeps its data, if nothing else is set."""
+
+
+@dataclass(frozen=True)
+class OtherProcess:
+    """A process named etcd. ``data_dir`` is empty where it cannot be told; ``keys`` is None where it was not said."""
+
+    pid: int
+    unit: str = ""
+    data_dir: str = ""
+    keys: int | None = None
+
+
+@dataclass(frozen=True)
+class OtherData:
+    """A data directory with a member's log in it: the size of its database in bytes, and when that was last changed."""
+
+    path: str
+    size: int = 0
+    changed: datetime | None = None
+
+    @property
+    def told(self) -> str:
+        """What is known of it, in words."""
+        when = f", last changed on {self.changed:%Y-%m-%d}" if self.changed else ""
+        return f"{self.path} (a database of {self.size / 1024:.0f} KiB{when})"
+
+
+@dataclass(frozen=True)
+class Others:
+    """What there is of etcd on a host on which this project has placed nothing yet."""
+
+    processes: tuple[OtherProcess, ...] = ()
+    data: tuple[OtherData, ...] = ()
+
+
+NONE = Others()
+
+
+def probe(data_dir: str) -> str:
+    """Shell: prints the lines that `read_others` reads; at once nothing where this project has a member already."""
+    return f"""[ ! -e {ESTABLISHED} ] || exit 0
+dirs={shlex.quote(PACKAGE_DIR)}
+for f in /etc/default/etcd /etc/conf.d/etcd; do
+  [ ! -r $f ] || d=$(sed -n 's/^[a-z ]*ETCD_DATA_DIR=//p' $f | tr -d "\\"'" | tail -n 1)
+  dirs="$dirs $d"; d=
+done
+if [ ! -e {CONFIG} ]; then for p in /proc/[0-9]*; do
+  {{ read -r c <$p/comm; }} 2>/dev/null && [ "$c" = etcd ] || continue
+  d=$(tr '\\0' '\\n' <$p/environ | sed -n 's/^ETCD_DATA_DIR=//p')
+  [ -n "$d" ] || d=$(tr '\\0' '\\n' <$p/cmdline | sed -n '/^--*data-dir$/{{n;p;}}; s/^--*data-dir=//p' | tail -n 1)
+  k=$(ETCDCTL_API=3 timeout 3 etcdctl --endpoints=http://127.0.0.1:2379 get '' --prefix --keys-only --limit=1 \\
+    -w fields 2>/dev/null | sed -n 's/^"Count" : //p')
+  echo "process ${{p#/proc/}} $(sed -n 's|^.*/\\([^/]*\\.service\\)$|\\1|p' $p/cgroup | head -n 1)|$d|$k"
+  dirs="$dirs $d"
+done; fi
+for d in $dirs; do
+  [ "$d" != {shlex.quote(data_dir)} ] && [ -d "$d/member/wal" ] || continue
+  echo "data $(stat -c '%s %Y' "$d/member/snap/db" 2>/dev/null || echo 0 0) $d"
+done"""
+
+
+def read_others(text: str) -> Others:
+    """What `probe` printed."""
+    processes, data = list[OtherProcess](), dict[str, OtherData]()
+    for line in text.splitlines():
+        word, _, rest = line.partition(" ")
+        if word == "process":
+            pid, _, more = rest.partition(" ")
+            unit, path, keys = [*more.split("|"), "", ""][:3]
+            processes.append(OtherProcess(int(pid), unit, path, int(keys) if keys.isdigit() else None))
+        elif word == "data":
+            size, changed, path = rest.split(" ", 2)
+            at = datetime.fromtimestamp(int(changed), tz=UTC) if int(changed) else None
+            data[path] = OtherData(path, int(size), at)
+    return Others(tuple(processes), tuple(data.values()))

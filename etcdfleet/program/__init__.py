@@ -1,0 +1,1 @@
+"""What every runbook has in common: command line, choice of hosts, the run itself, and its end."""

@@ -1,0 +1,1 @@
+"""A run in the forms of other programs: events, metrics, JUnit, and the page for a browser."""

@@ -1,0 +1,111 @@
+"""When the certificates of a run end, as a picture: the soonest first. Pure; positions in percent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+from etcdfleet.report.export.timeline import Tick
+from etcdfleet.report.record.model import RunRecord
+from etcdfleet.report.show.format import SOON_DAYS
+
+Urgency = Literal["good", "due", "expired"]
+_TICK_DAYS = (1, 2, 5, 7, 14, 30, 60, 90, 180, 365, 730, 1825, 3650)
+_MOST_TICKS = 5
+_LEAST_DAYS = 90.0  # a scale that is shorter makes every certificate look far away
+_TIMES_THE_SOONEST = 4.0  # a scale that is longer makes the soonest a speck
+
+
+@dataclass(frozen=True)
+class Expiry:
+    """Certificates of one host that end together. ``days`` are left when the run looked; ``beyond`` the scale's end."""
+
+    host: str
+    cluster: str
+    roles: tuple[str, ...]
+    serials: tuple[str, ...]
+    not_after: datetime
+    days: float
+    urgency: Urgency
+    width: float = 0.0
+    beyond: bool = False
+
+    @property
+    def left(self) -> str:
+        """The life left in words."""
+        if self.days <= 0:
+            return "expired"
+        return f"{int(self.days)} days" if self.days >= 2 else f"{self.days * 24:.0f} hours"
+
+
+@dataclass(frozen=True)
+class Expiries:
+    """The rows, and their scale of ``days`` days."""
+
+    rows: tuple[Expiry, ...]
+    days: float
+
+    @property
+    def ticks(self) -> tuple[Tick, ...]:
+        """Round numbers of days on the scale."""
+        every = next((step for step in _TICK_DAYS if self.days / step <= _MOST_TICKS), _TICK_DAYS[-1])
+        marks = [number * every for number in range(int(self.days / every) + 1)]
+        return tuple(Tick(100 * mark / self.days, "run" if not mark else f"{mark} d") for mark in marks)
+
+    @property
+    def urgent(self) -> int:
+        """How many rows are due or expired."""
+        return sum(row.urgency != "good" for row in self.rows)
+
+
+def expiries(record: RunRecord) -> Expiries:
+    """All certificates that the run has seen, those of a host that end within a day of each other in one row."""
+    looked = record.finished or record.started
+    rows = [row for host in record.hosts.values() for row in _of_host(host.name, host.info.cluster, host.facts, looked)]
+    rows.sort(key=lambda row: row.days)
+    if not rows:
+        return Expiries((), _LEAST_DAYS)
+    soonest, latest = (max(row.days, 1.0) for row in (rows[0], rows[-1]))
+    scale = min(latest, max(soonest * _TIMES_THE_SOONEST, _LEAST_DAYS))
+    return Expiries(tuple(_placed(row, scale) for row in rows), scale)
+
+
+def _placed(row: Expiry, scale: float) -> Expiry:
+    width = 100 * min(max(row.days, 0.0) / scale, 1.0)
+    return Expiry(**{**vars(row), "width": width, "beyond": row.days > scale * 1.001})
+
+
+def _of_host(host: str, cluster: str, facts: Mapping[str, Any], looked: datetime) -> Iterator[Expiry]:
+    found: list[tuple[str, str, datetime, bool | None]] = sorted(_certificates(facts), key=lambda one: one[2])
+    while found:
+        first = found[0][2]
+        group = [one for one in found if one[2] - first < timedelta(days=1)]
+        found = found[len(group) :]
+        days = (first - looked) / timedelta(days=1)
+        due = any(one[3] for one in group) or (all(one[3] is None for one in group) and days < SOON_DAYS)
+        urgency: Urgency = "expired" if days <= 0 else "due" if due else "good"
+        yield Expiry(
+            host, cluster, tuple(one[0] for one in group), tuple(one[1] for one in group), first, days, urgency
+        )
+
+
+def _certificates(facts: Mapping[str, Any]) -> Iterator[tuple[str, str, datetime, bool | None]]:
+    """(role, serial, end, due) of each; due is None where the report does not say."""
+    by_role = facts.get("certificates")
+    known = dict(by_role) if isinstance(by_role, Mapping) else {}
+    if isinstance(facts.get("client_certificate"), Mapping):
+        known[str(facts["client_certificate"].get("common_name") or "client")] = facts["client_certificate"]
+    for role, one in known.items():
+        try:
+            end = datetime.fromisoformat(one["not_after"])
+        except (KeyError, TypeError, ValueError):
+            continue
+        due = one.get("due")
+        yield (
+            role,
+            str(one.get("serial", "")),
+            end if end.tzinfo else end.replace(tzinfo=UTC),
+            due if due is None else bool(due),
+        )

@@ -1,0 +1,138 @@
+"""A run as metrics in Prometheus' text format, for node_exporter's textfile collector."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from etcdfleet.errors import UsageError
+from etcdfleet.files import write_whole
+from etcdfleet.program.session import at_end
+from etcdfleet.report.record.model import RunRecord
+
+if TYPE_CHECKING:
+    from etcdfleet.program.main import Run
+
+_HELP = {
+    "etcdfleet_certificate_not_after_seconds": "When the certificate on the host ends, in seconds since 1970.",
+    "etcdfleet_host_failed": "1 if the last run failed on the host, else 0.",
+    "etcdfleet_run_exit_code": "Exit code of the last run: 0 well, 1 failed, 2 wrong use, 3 stopped for safety.",
+    "etcdfleet_run_finished_seconds": "When the last run ended, in seconds since 1970.",
+    "etcdfleet_run_changed_hosts": "Hosts that the last run changed.",
+}
+NAMES = tuple(_HELP)
+"""The names of all metrics."""
+OPTION = "textfile"
+"""The option of a runbook that names the file."""
+
+
+def metrics(record: RunRecord) -> str:
+    """The metrics of a run that has ended."""
+    run = {"runbook": record.runbook}
+    finished = record.finished or datetime.now(UTC)
+    found: dict[str, list[str]] = {
+        "etcdfleet_certificate_not_after_seconds": list(_ends(record)),
+        "etcdfleet_host_failed": [
+            _line("etcdfleet_host_failed", {**run, "host": host.name, "cluster": host.info.cluster}, failed)
+            for host in record.hosts.values()
+            for failed in (int(host.failed_step is not None),)
+        ],
+        "etcdfleet_run_exit_code": [_line("etcdfleet_run_exit_code", run, int(record.exit_code))],
+        "etcdfleet_run_finished_seconds": [_line("etcdfleet_run_finished_seconds", run, int(finished.timestamp()))],
+        "etcdfleet_run_changed_hosts": [
+            _line(
+                "etcdfleet_run_changed_hosts",
+                run,
+                sum(host.totals()["changed"] > 0 for host in record.hosts.values()),
+            )
+        ],
+    }
+    return _text(found)
+
+
+def metrics_of_refusal(runbook: str, code: int, before: str) -> str:
+    """The metrics of a run that could not begin: its exit code and when; and what ``before``, the file of the last run,
+    says of hosts and their certificates, which are as they were."""
+    run = {"runbook": runbook}
+    kept = {name: [line for line in before.splitlines() if line.startswith(f"{name}{{")] for name in _HELP}
+    return _text(
+        kept
+        | {
+            "etcdfleet_run_exit_code": [_line("etcdfleet_run_exit_code", run, code)],
+            "etcdfleet_run_finished_seconds": [
+                _line("etcdfleet_run_finished_seconds", run, int(datetime.now(UTC).timestamp()))
+            ],
+            "etcdfleet_run_changed_hosts": [_line("etcdfleet_run_changed_hosts", run, 0)],
+        }
+    )
+
+
+def _text(found: Mapping[str, Sequence[str]]) -> str:
+    lines: list[str] = []
+    for name, samples in found.items():
+        if samples:
+            lines += [f"# HELP {name} {_HELP[name]}", f"# TYPE {name} gauge", *samples]
+    return "\n".join(lines) + "\n"
+
+
+def write_metrics(path: Path, record: RunRecord) -> None:
+    """Writes the metrics of a run that has ended; a reader sees the old file or the new one.
+
+    Raises UsageError when the file cannot be written.
+    """
+    _write(path, metrics(record))
+
+
+def write_refusal(path: Path, runbook: str, code: int) -> None:
+    """Writes the metrics of a run that could not begin. Raises UsageError as `write_metrics`."""
+    try:
+        before = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        before = ""
+    _write(path, metrics_of_refusal(runbook, code, before))
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        write_whole(path, text, 0o644)  # the collector is another user
+    except OSError as error:
+        raise UsageError(
+            f"the metrics cannot be written: {error.strerror or error}",
+            where=str(path),
+            remedy="make the folder, and let this user write there",
+        ) from None
+
+
+def write_at_end(run: Run, path: Path) -> None:
+    """Has the metrics of a run written when it has ended; says so if that fails, which does not change its result."""
+
+    def write() -> None:
+        try:
+            write_metrics(path, run.record.record)
+        except UsageError as error:
+            run.terminal.complain(str(error))
+
+    at_end(run.nornir.config, write)
+
+
+def _ends(record: RunRecord) -> Iterator[str]:
+    for host in record.hosts.values():
+        certificates = host.facts.get("certificates")
+        if not isinstance(certificates, dict):
+            continue
+        for role, facts in certificates.items():
+            end = datetime.fromisoformat(facts["not_after"])
+            labels = {"host": host.name, "cluster": host.info.cluster, "role": role}
+            yield _line("etcdfleet_certificate_not_after_seconds", labels, int(end.timestamp()))
+
+
+def _line(name: str, labels: dict[str, str], value: int) -> str:
+    return f"{name}{{{','.join(_labels(labels.items()))}}} {value}"
+
+
+def _labels(labels: Iterable[tuple[str, str]]) -> Iterator[str]:
+    for key, value in labels:
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+        yield f'{key}="{escaped}"'

@@ -1,0 +1,310 @@
+"""report.html: a run as one page that needs nothing else, made from its report.json.
+
+The page has no script and may load nothing (its content security policy says so); every text in it is escaped, since
+texts come from hosts. Steps, hosts and evidence fold by ``<details>``.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from etcdfleet.report.export.expiry import Expiries, expiries
+from etcdfleet.report.export.timeline import Lane, Tick, lanes, length, ticks
+from etcdfleet.report.record.load import record_of
+from etcdfleet.report.record.model import ExitCode, Failure, HostRecord, RunRecord, RunStatus, Status, StepRecord
+from etcdfleet.report.show import format as words
+from etcdfleet.report.show.table import alike_failures, closing_line, skipped_everywhere, warnings_of
+
+if TYPE_CHECKING:
+    import jinja2
+
+_FOLDER = Path(__file__).resolve().parent / "html"
+_MANY = 24  # hosts from which on pictures begin folded
+_MARK_COLOURS = {"ok": "#1a7f37", "changed": "#9a6700", "failed": "#cf222e", "protected": "#cf222e"}
+_KNOWN_FACTS = {
+    "version": "etcd",
+    "member_id": "member id",
+    "cluster_id": "cluster id",
+    "leader": "leader",
+    "db_size_bytes": "database",
+    "revision": "revision",
+    "raft_term": "raft term",
+    "distribution": "system",
+    "architecture": "architecture",
+    "clock_offset_seconds": "clock offset",
+    "sync_p99_ms": "synced write (p99)",
+    "ssh_round_trips": "SSH round trips",
+}
+_SHOWN_ELSEWHERE = ("certificates", "checks", "decisions", "advice", "client_certificate")
+_URGENCY = ("failed", "warning", "skipped", "ok")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something the reader must know, with what to do about it. ``link`` leads to the evidence, if there is more."""
+
+    kind: str
+    place: str
+    what: str
+    where: str = ""
+    remedy: str = ""
+    link: str = ""
+
+
+@dataclass(frozen=True)
+class DiffLine:
+    """A line of a diff; ``kind`` is add, del, file, hunk or same."""
+
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Check:
+    """Something that was verified; ``status`` is ok, warning, failed or skipped."""
+
+    name: str
+    status: str
+    evidence: str
+    cause: str
+    remedy: str
+
+
+class Page:
+    """What the template shows of a run."""
+
+    def __init__(self, record: RunRecord, state: str | None = None) -> None:
+        self.record = record
+        self.state = state or record.status.value
+        self._ids = {name: f"h{number}" for number, name in enumerate(record.hosts)}
+        self._numbers = {name: number for number, (name, _) in enumerate(self.steps, 1)}
+
+    @cached_property
+    def steps(self) -> tuple[tuple[str, str], ...]:
+        """(name, title) of each step, those of the runbook first."""
+        known = {step.name: step.title for step in self.record.steps}
+        for host in self.record.hosts.values():
+            known.update({name: name for name in host.steps if name not in known})
+        return tuple(known.items())
+
+    @cached_property
+    def left_out(self) -> dict[str, str]:
+        """The steps that no host had to do, whose column in the matrix would say nothing, with why."""
+        skipped = skipped_everywhere(self.record)
+        return skipped if len(skipped) < len(self.steps) else {}
+
+    @property
+    def columns(self) -> tuple[tuple[str, str], ...]:
+        """(name, title) of the steps that are columns of the matrix."""
+        return tuple(step for step in self.steps if step[0] not in self.left_out)
+
+    @property
+    def verdict(self) -> str:
+        """The run in one sentence."""
+        return closing_line(self.record, self.state).plain
+
+    @property
+    def next_step(self) -> str:
+        """What to do now, if anything."""
+        if self.state == RunStatus.RUNNING:
+            return "The run was still at work when this was written."
+        if self.record.exit_code is ExitCode.USAGE:
+            return "Correct the command or the settings, then run it again."
+        if self.state == RunStatus.PROTECTED:
+            return "Nothing that could cost data was done. Do what is said below, then run the same command again."
+        if self.state in (RunStatus.FAILED, RunStatus.INTERRUPTED, "killed"):
+            begin = "Do what is said below, then run" if self.findings else "Run"
+            return f"{begin} the same command again: it looks at the hosts, and does what is missing."
+        changes = any(host.totals()["changed"] for host in self.record.hosts.values())
+        if self.record.check and changes:
+            return "Nothing was changed. Without --check, the same command does it."
+        return ""
+
+    @cached_property
+    def findings(self) -> tuple[Finding, ...]:
+        """Why the run stopped, and what failed."""
+        return tuple(self._findings())
+
+    @property
+    def warnings(self) -> Sequence[tuple[str, str]]:
+        """(places, text), equal texts joined."""
+        return warnings_of(self.record)
+
+    @property
+    def counts(self) -> tuple[tuple[str, int], ...]:
+        """How many steps ended how, over all hosts."""
+        totals = [host.totals() for host in self.record.hosts.values()]
+        return tuple((status.value, sum(total[status.value] for total in totals)) for status in Status)
+
+    @property
+    def many(self) -> bool:
+        """Whether there are so many hosts that pictures begin folded."""
+        return len(self.record.hosts) > _MANY
+
+    @cached_property
+    def lanes(self) -> dict[str, Lane]:
+        """The timeline, by host."""
+        return lanes(self.record, self._numbers)
+
+    @property
+    def timed(self) -> tuple[str, ...]:
+        """Names of the steps that the timeline shows."""
+        shown = {bar.name for lane in self.lanes.values() for bar in lane.bars}
+        return tuple(name for name, _ in self.steps if name in shown)
+
+    @property
+    def ticks(self) -> tuple[Tick, ...]:
+        """The timeline's scale."""
+        return ticks(length(self.record))
+
+    @cached_property
+    def expiries(self) -> Expiries:
+        """The certificates."""
+        return expiries(self.record)
+
+    @property
+    def options(self) -> tuple[tuple[str, str], ...]:
+        """What the command line asked for, as far as it asked for anything."""
+        given = {name: value for name, value in self.record.options.items() if value not in (None, False, [], "")}
+        return tuple((f"--{name.replace('_', '-')}", _value(value)) for name, value in given.items())
+
+    def id_of(self, host: HostRecord, step: str = "") -> str:
+        """The anchor of a host, or of one of its steps."""
+        return self._ids[host.name] + (f"-{self._numbers[step]}" if step else "")
+
+    def number(self, step: str) -> int:
+        """A step's number, from 1."""
+        return self._numbers[step]
+
+    def word(self, step: StepRecord | None) -> str:
+        """A step's status in words."""
+        if step is None:
+            return "not part of it"
+        if step.status is None and self.state == "killed":
+            return "not known" if step.started_offset is not None else "not begun"
+        if step.status is None and step.started_offset is None:
+            return "not begun"
+        return words.status_word(step.status, check=self.record.check)
+
+    def facts(self, host: HostRecord) -> tuple[tuple[str, str], ...]:
+        """What was read on a host, the well-known first."""
+        known = [(label, _fact(key, host.facts[key])) for key, label in _KNOWN_FACTS.items() if key in host.facts]
+        others = [
+            (key.replace("_", " "), _value(value))
+            for key, value in host.facts.items()
+            if key not in _KNOWN_FACTS and key not in _SHOWN_ELSEWHERE and value not in (None, "", [], {})
+        ]
+        return (*known, *others)
+
+    def checks(self, host: HostRecord) -> tuple[Check, ...]:
+        """What was verified on a host, what is not well first."""
+        found = host.facts.get("checks")
+        checks = [_check(one) for one in found if isinstance(one, Mapping)] if isinstance(found, list) else []
+        return tuple(sorted(checks, key=lambda check: _URGENCY.index(check.status)))
+
+    def said(self, host: HostRecord) -> tuple[str, ...]:
+        """What was decided about each certificate, and what was advised."""
+        lists = [host.facts.get(key) for key in ("decisions", "advice")]
+        return tuple(str(one) for found in lists if isinstance(found, list) for one in found)
+
+    def summary_facts(self, host: HostRecord) -> tuple[str, str]:
+        """Version, and life left of the certificate that ends first, for the matrix."""
+        return str(host.facts.get("version") or ""), words.expiry_text(host.facts)[0]
+
+    def _findings(self) -> Iterator[Finding]:
+        for found in self.record.protections:
+            yield Finding("stopped to protect", found.cluster, found.what, found.where, found.remedy)
+        if self.record.error and not any(found.what == self.record.error.what for found in self.record.protections):
+            yield self._failure(self.record.runbook, self.record.error)
+        for hosts, step, error in alike_failures(self.record):
+            link = self.id_of(self.record.hosts[hosts[0]], step)
+            yield self._failure(f"{', '.join(hosts)} · {step}", error, link)
+
+    def _failure(self, place: str, error: Failure, link: str = "") -> Finding:
+        return Finding("failed", place, error.what, error.where, error.remedy, link)
+
+
+def render(document: Mapping[str, Any], state: str | None = None) -> str:
+    """The page of a report.json, redacted as it is. ``state`` says what is known beyond it (`RunSummary.state`)."""
+    page = Page(record_of(document), state)
+    css = _text("report.css")
+    digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
+    rendered: str = (
+        _environment()
+        .get_template("report.html.j2")
+        .render(page=page, record=page.record, css=css, css_hash=digest, mark=_MARK_COLOURS.get(page.state, "#6e7781"))
+    )
+    return rendered
+
+
+def diff_lines(text: str) -> tuple[DiffLine, ...]:
+    """A unified diff line by line. Its lines say by their first sign what they are, colours or not."""
+    return tuple(DiffLine(_kind(line), line) for line in text.splitlines())
+
+
+def diff_size(text: str) -> str:
+    """How much a diff changes: ``2 files, +10 −3``."""
+    kinds = [_kind(line) for line in text.splitlines()]
+    files = sum(line.startswith("+++ ") for line in text.splitlines())
+    return f"{files} file{'' if files == 1 else 's'}, +{kinds.count('add')} −{kinds.count('del')}"
+
+
+def _kind(line: str) -> str:
+    if line.startswith(("--- ", "+++ ")):
+        return "file"
+    return {"+": "add", "-": "del", "@": "hunk"}.get(line[:1], "same")
+
+
+def _check(found: Mapping[str, Any]) -> Check:
+    status = str(found.get("status") or ("failed" if found.get("ok") is False else "ok"))
+    texts = [str(found.get(key) or "") for key in ("evidence", "cause", "remedy")]
+    return Check(str(found.get("check") or ""), status if status in _URGENCY else "failed", *texts)
+
+
+def _fact(key: str, value: object) -> str:
+    if key == "db_size_bytes" and isinstance(value, int):
+        return words.size_text(value)
+    if key == "leader":
+        return "yes" if value else "no"
+    if key == "clock_offset_seconds":
+        return f"{value} s"
+    return f"{value} ms" if key == "sync_p99_ms" else _value(value)
+
+
+def _value(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list) and all(isinstance(item, str | int | float) for item in value):
+        return ", ".join(str(item) for item in value)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+@cache
+def _text(name: str) -> str:
+    return (_FOLDER / name).read_text(encoding="utf-8")
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    import jinja2
+
+    from etcdfleet.bytecode import BesideSource
+
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_FOLDER),
+        bytecode_cache=BesideSource(_FOLDER),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters.update(seconds=words.seconds_text, diff_lines=diff_lines, diff_size=diff_size)
+    made.filters["percent"] = lambda number: f"{number:.2f}%"
+    return made

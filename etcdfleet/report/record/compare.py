@@ -1,0 +1,132 @@
+"""What differs between two runs: results, durations, and what was read on the hosts. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from etcdfleet.report.record.model import HostRecord, RunRecord, StepRecord
+from etcdfleet.report.show.format import seconds_text, size_text, status_word
+
+_FACTS = {
+    "version": "version",
+    "leader": "leader",
+    "member_id": "member id",
+    "cluster_id": "cluster id",
+    "revision": "revision",
+    "raft_term": "raft term",
+    "db_size_bytes": "database",
+    "distribution": "system",
+    "architecture": "architecture",
+}
+_SLOWER = 1.5  # times as long, and ...
+_AT_LEAST = 1.0  # ... seconds more or less, before a duration differs
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One thing that differs. ``place`` is a host, or empty for the run as a whole; an empty value: there is none."""
+
+    place: str
+    what: str
+    before: str
+    after: str
+
+    def as_json(self) -> dict[str, str]:
+        """The same for programs."""
+        return dict(vars(self))
+
+
+def differences(before: RunRecord, after: RunRecord) -> tuple[Difference, ...]:
+    """All that differs, the runs first, then host by host in inventory order."""
+    return tuple(_different(_pairs(before, after)))
+
+
+def _pairs(before: RunRecord, after: RunRecord) -> Iterator[Difference]:
+    yield Difference("", "runbook", _name(before), _name(after))
+    yield Difference("", "result", before.status.value, after.status.value)
+    yield Difference("", "program", before.tool_version, after.tool_version)
+    yield _duration("", "took", before.seconds, after.seconds)
+    for name in dict.fromkeys([*before.hosts, *after.hosts]):
+        one, other = before.hosts.get(name), after.hosts.get(name)
+        if one is None or other is None:
+            yield Difference(name, "takes part", "yes" if one else "no", "yes" if other else "no")
+            continue
+        yield Difference(name, "cluster", one.info.cluster, other.info.cluster)
+        yield Difference(name, "address", one.info.address, other.info.address)
+        yield from _of_steps(one, other, before.check, after.check)
+        yield from _of_facts(name, one.facts, other.facts)
+
+
+def _different(pairs: Iterator[Difference]) -> Iterator[Difference]:
+    return (pair for pair in pairs if pair.before != pair.after)
+
+
+def _of_steps(one: HostRecord, other: HostRecord, check: bool, other_check: bool) -> Iterator[Difference]:
+    for name in dict.fromkeys([*one.steps, *other.steps]):
+        first, second = one.steps.get(name), other.steps.get(name)
+        yield Difference(one.name, name, _status(first, check), _status(second, other_check))
+        if first and second and first.status is second.status:
+            yield _duration(one.name, f"{name} took", first.seconds, second.seconds)
+
+
+def _of_facts(name: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[Difference]:
+    for key, label in _FACTS.items():
+        if key in one and key in other:  # a runbook that did not look says nothing
+            yield Difference(name, label, _value(key, one[key]), _value(key, other[key]))
+    first, second = _certificates(one), _certificates(other)
+    if first and second:
+        for role in dict.fromkeys([*first, *second]):
+            yield Difference(name, f"{role} certificate", first.get(role, ""), second.get(role, ""))
+    was, now = _bad_checks(one), _bad_checks(other)
+    if was is not None and now is not None:
+        for check in dict.fromkeys([*was, *now]):
+            yield Difference(name, check, was.get(check, "well"), now.get(check, "well"))
+
+
+def _duration(place: str, what: str, before: float | None, after: float | None) -> Difference:
+    one, other = before or 0.0, after or 0.0
+    near = abs(one - other) < _AT_LEAST or max(one, other) < _SLOWER * min(one, other)
+    text = seconds_text(one)
+    return Difference(place, what, text, text if near else seconds_text(other))
+
+
+def _name(record: RunRecord) -> str:
+    return f"{record.runbook} --check" if record.check else record.runbook
+
+
+def _status(step: StepRecord | None, check: bool) -> str:
+    if step is None:
+        return ""
+    if step.error:
+        return f"failed: {step.error.what.splitlines()[0] if step.error.what else step.error.kind}"
+    return status_word(step.status, check=check)
+
+
+def _value(key: str, value: object) -> str:
+    if key == "db_size_bytes" and isinstance(value, int):
+        return size_text(value)
+    return ("yes" if value else "no") if isinstance(value, bool) else str(value)
+
+
+def _certificates(facts: Mapping[str, Any]) -> dict[str, str]:
+    found = facts.get("certificates")
+    if not isinstance(found, Mapping):
+        return {}
+    return {
+        str(role): f"{one.get('serial', '')}, until {str(one.get('not_after', ''))[:10]}"
+        for role, one in found.items()
+        if isinstance(one, Mapping)
+    }
+
+
+def _bad_checks(facts: Mapping[str, Any]) -> dict[str, str] | None:
+    found = facts.get("checks")
+    if not isinstance(found, list):
+        return None
+    return {
+        str(one.get("check")): f"{one.get('status') or 'failed'}: {one.get('evidence', '')}"
+        for one in found
+        if isinstance(one, Mapping) and (one.get("ok") is False or one.get("status") in ("warning", "failed"))
+    }

@@ -1,0 +1,206 @@
+"""What a run leaves on disk: ``reports/<UTC time>-<runbook>/`` with report.json, report.html and the log."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from etcdfleet.errors import UsageError
+from etcdfleet.files import write_whole
+from etcdfleet.report.record.secrets import Redactor, plain
+
+log = logging.getLogger("etcdfleet.run")
+
+# Of libraries only warnings: at lower levels they log what they send, and Nornir the arguments of tasks. What Nornir
+# says about a failed task, the recorder says better.
+_LEVELS = {
+    "nornir": logging.ERROR,
+    "nornir.core.task": logging.CRITICAL,
+    "paramiko": logging.WARNING,
+    "netmiko": logging.WARNING,
+    "urllib3": logging.WARNING,
+    "hvac": logging.WARNING,
+}
+_OURS = ("etcdfleet", "tasks", "runbooks")
+
+
+class ReportFolder:
+    """The folder of one run, mode 0700, made when the object is. Raises UsageError if that cannot be done.
+
+    It is locked for as long as the process lives: whoever reads an unfinished report can tell whether more will come.
+    """
+
+    def __init__(self, base: Path, runbook: str, started: datetime) -> None:
+        self.runbook = runbook
+        self.lost = False
+        """Whether what was last to be written is not in report.json."""
+        try:
+            base.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.path = _made(base, f"{started.astimezone(UTC):%Y%m%dT%H%M%SZ}-{runbook}")
+            self._lock = _Held(self.path)
+        except OSError as error:
+            raise UsageError(
+                f"cannot keep reports here: {error.strerror}",
+                where=str(base),
+                remedy="choose another folder with --report-dir",
+            ) from error
+
+    @property
+    def report(self) -> Path:
+        """report.json."""
+        return self.path / "report.json"
+
+    @property
+    def page(self) -> Path:
+        """report.html."""
+        return self.path / "report.html"
+
+    @property
+    def log(self) -> Path:
+        """The log of the run."""
+        return self.path / f"{self.runbook}.log"
+
+    def write(self, document: Mapping[str, Any], *, durable: bool = False) -> None:
+        """Write report.json, whole or not at all, mode 0600. ``document`` is redacted already. Raises OSError.
+
+        ``durable`` waits until it is on the disk, which is for the end of a run: on an SD card it takes its time.
+        """
+        temporary = self.path / ".report.json.new"
+        self.lost = True
+        try:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                json.dump(document, file, indent=2, ensure_ascii=False)
+                file.write("\n")
+                file.flush()
+                if durable:
+                    os.fsync(file.fileno())
+            temporary.replace(self.report)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+        self.lost = False
+
+    def write_page(self, document: Mapping[str, Any]) -> None:
+        """Write report.html of the same document, whole or not at all, mode 0600. Raises OSError."""
+        from etcdfleet.report.export.page import render
+
+        # What a host answered need not be text in any encoding.
+        write_whole(self.page, render(document).encode("utf-8", "replace").decode(), 0o600)
+
+
+class _Held:
+    """A lock on a folder until the object or the process ends. Best effort: not every file system has locks."""
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        with contextlib.suppress(OSError):
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def __del__(self) -> None:
+        with contextlib.suppress(AttributeError, OSError):
+            os.close(self._descriptor)
+
+
+class RedactingFormatter(logging.Formatter):
+    """One log record as text without secrets, tracebacks included, with UTC times."""
+
+    def __init__(self, redactor: Redactor) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+        self._redactor = redactor
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802, ARG002
+        """UTC with milliseconds, as in report.json."""
+        moment = datetime.fromtimestamp(record.created, UTC)
+        return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The whole text, redacted as one: a key does not become harmless by being in a traceback."""
+        return plain(self._redactor.text(super().format(record)))
+
+
+class _LogFile(logging.FileHandler):
+    """The log of a run. A full disk is said once, and is no reason to end the run or to show tracebacks."""
+
+    _full = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Say on standard error what is wrong, once."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self._full:
+            self._full = True
+            with contextlib.suppress(Exception):
+                sys.stderr.write(f"warning  {self.baseFilename}: the log is incomplete: {error.strerror}\n")
+
+    def close(self) -> None:
+        """Close the file, even if what is left over cannot be written."""
+        with contextlib.suppress(OSError):
+            super().close()
+
+
+class _ErrorsToTerminal(logging.Handler):
+    """Errors to whatever standard error is at that moment: the live display puts itself in its place."""
+
+    def __init__(self, redactor: Redactor) -> None:
+        super().__init__(logging.ERROR)
+        self.setFormatter(RedactingFormatter(redactor))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record."""
+        try:
+            sys.stderr.write(self.format(record) + "\n")
+        except Exception:
+            self.handleError(record)
+
+
+@contextlib.contextmanager
+def logging_to(path: Path, redactor: Redactor, *, debug: bool = False) -> Iterator[None]:
+    """While open, all logging goes to ``path`` (mode 0600): ours from INFO, others' from WARNING.
+
+    ``debug`` adds our DEBUG, and shows errors with their tracebacks on standard error too.
+    """
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
+    handler = _LogFile(path, encoding="utf-8")
+    handler.setFormatter(RedactingFormatter(redactor))
+    handlers: list[logging.Handler] = [handler]
+    if debug:
+        handlers.append(_ErrorsToTerminal(redactor))
+    root = logging.getLogger()
+    levels = {"": logging.WARNING, **_LEVELS, **dict.fromkeys(_OURS, logging.DEBUG if debug else logging.INFO)}
+    before = {name: logging.getLogger(name).level for name in levels}
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+    for one in handlers:
+        root.addHandler(one)
+    logging.captureWarnings(True)
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        for one in handlers:
+            root.removeHandler(one)
+            one.close()
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
+
+
+def _made(base: Path, name: str) -> Path:
+    number = 1
+    while True:
+        path = base / (name if number == 1 else f"{name}-{number}")
+        try:
+            path.mkdir(mode=0o700)
+        except FileExistsError:
+            number += 1
+        else:
+            return path

@@ -1,0 +1,258 @@
+"""Earlier runs: which reports there are, how each run ended, and which touched a host last.
+
+Reports may be whole, half-written or damaged, and of runs that were killed: nothing here fails because of one. A large
+folder costs little, since reports are read newest first, and only as far as somebody asks.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from etcdfleet.report.record.model import SCHEMA_VERSION, RunStatus
+
+REPORT = "report.json"
+KILLED = "killed"
+UNREADABLE = "unreadable"
+_NAME = re.compile(r"(?P<time>\d{8}T\d{6}Z)-(?P<runbook>[A-Za-z][\w.-]*?)(?:-(?P<number>\d+))?")
+_STATES = frozenset(RunStatus)
+_PATIENCE = 500  # reports read in search of a host, before it counts as one that nobody worked on
+
+
+@dataclass(frozen=True)
+class HostSummary:
+    """A host (or a cluster, of runs that touch no host) in an earlier run.
+
+    ``begun``, ``changed`` and ``failed`` count steps: those that were carried out, and of them those that changed
+    something (with ``--check``: would have) and that failed.
+    """
+
+    name: str
+    cluster: str
+    begun: int = 0
+    changed: int = 0
+    failed: int = 0
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """An earlier run. ``id`` is the name of its folder.
+
+    ``state`` is one of RunStatus's values, or ``killed`` (it says running, and nothing runs), or ``unreadable``, and
+    then ``problem`` says why. ``started`` is in UTC; ``seconds`` of a run that has not ended says how far its report
+    goes. ``error`` is the failure of the run itself, ``hosts`` are in inventory order.
+    """
+
+    id: str
+    folder: Path
+    runbook: str
+    started: datetime
+    state: str
+    seconds: float = 0.0
+    exit_code: int | None = None
+    check: bool = False
+    hosts: tuple[HostSummary, ...] = ()
+    error: str = ""
+    problem: str = ""
+
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """Names of the hosts that were changed, or with ``check`` would have been."""
+        return tuple(host.name for host in self.hosts if host.changed)
+
+    @property
+    def failed(self) -> tuple[str, ...]:
+        """Names of the hosts on which a step failed."""
+        return tuple(host.name for host in self.hosts if host.failed)
+
+    @property
+    def went_well(self) -> bool:
+        """Whether it ended, and nothing was wrong."""
+        return self.state == RunStatus.OK
+
+    def host(self, name: str) -> HostSummary | None:
+        """What the run was to a host; None if it did not take part."""
+        return next((host for host in self.hosts if host.name == name), None)
+
+
+class UnreadableError(Exception):
+    """A report.json cannot be read, or is none; the text says why."""
+
+
+def runs(report_dir: Path, limit: int | None = None) -> tuple[RunSummary, ...]:
+    """The runs kept in a folder, newest first; of ``limit`` the newest ones. Empty when there is no such folder."""
+    return tuple(islice(iterate(report_dir), limit))
+
+
+def iterate(report_dir: Path) -> Iterator[RunSummary]:
+    """The same one by one: a report is read when its turn comes."""
+    return (summary_of(folder) for folder in folders(report_dir))
+
+
+def last_runs(
+    report_dir: Path, hosts: Collection[str], *, ignoring: Collection[str] = (), checks: bool = False
+) -> dict[str, RunSummary]:
+    """By host the newest run that carried out a step on it. Hosts that no run touched are left out.
+
+    ``ignoring`` names runbooks that do not count, such as those that only look; ``checks`` counts runs that changed
+    nothing on purpose, too.
+    """
+    found: dict[str, RunSummary] = {}
+    wanted = set(hosts)
+    for folder in islice(folders(report_dir), _PATIENCE):
+        if not wanted:
+            break
+        if _parts(folder.name)[1] in ignoring:
+            continue
+        run = summary_of(folder)
+        if run.check and not checks:
+            continue
+        touched = {host.name for host in run.hosts if host.begun} & wanted
+        found.update(dict.fromkeys(touched, run))
+        wanted -= touched
+    return found
+
+
+def folders(report_dir: Path) -> list[Path]:
+    """The folders that are a run's by their name, newest first. Links are not followed."""
+    try:
+        with os.scandir(report_dir) as entries:
+            names = [entry.name for entry in entries if is_run_name(entry.name) and entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []
+    return [report_dir / name for name in sorted(names, key=_order, reverse=True)]
+
+
+def is_run_name(name: str) -> bool:
+    """Whether a folder of this name can be a run's."""
+    matched = _NAME.fullmatch(name)
+    if not matched:
+        return False
+    try:
+        _moment(matched["time"])
+    except ValueError:
+        return False
+    return True
+
+
+def summary_of(folder: Path) -> RunSummary:
+    """What one folder tells. Raises nothing: a report that cannot be read is a finding."""
+    started, runbook, _ = _parts(folder.name)
+    try:
+        return _summary(folder, load(folder), started, runbook)
+    except UnreadableError as error:
+        state = RunStatus.RUNNING.value if is_held(folder) else UNREADABLE
+        return RunSummary(folder.name, folder, runbook, started, state, problem=str(error))
+
+
+def load(folder: Path) -> dict[str, Any]:
+    """The document of a run, of a schema that is known here. Raises UnreadableError."""
+    try:
+        document = json.loads((folder / REPORT).read_bytes())
+    except FileNotFoundError:
+        raise UnreadableError("it has no report: killed as it began") from None
+    except OSError as error:
+        raise UnreadableError(f"its report cannot be read: {error.strerror or error}") from None
+    except (ValueError, RecursionError):
+        raise UnreadableError("its report is damaged: no JSON") from None
+    if not isinstance(document, dict) or not isinstance(document.get("hosts"), dict):
+        raise UnreadableError("its report is damaged: not a run's")
+    version = document.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise UnreadableError(f"its report has schema version {version}; this program reads {SCHEMA_VERSION}")
+    return document
+
+
+def is_held(folder: Path) -> bool:
+    """Whether the run that writes here is still at work: it holds a lock on its folder for as long as it lives."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False  # a file system without locks
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _summary(folder: Path, document: Mapping[str, Any], started: datetime, runbook: str) -> RunSummary:
+    state = document.get("status")
+    if not isinstance(state, str) or state not in _STATES:
+        raise UnreadableError("its report is damaged: no status")
+    if state == RunStatus.RUNNING and not is_held(folder):
+        state = KILLED
+    code = document.get("exit_code")
+    error = document.get("error")
+    return RunSummary(
+        id=folder.name,
+        folder=folder,
+        runbook=str(document.get("runbook") or runbook),
+        started=_time(document.get("started")) or started,
+        state=state,
+        seconds=_number(document.get("seconds")),
+        exit_code=code if isinstance(code, int) else None,
+        check=document.get("check") is True,
+        hosts=tuple(_host(name, host) for name, host in document["hosts"].items()),
+        error=str(error.get("what") or "") if isinstance(error, dict) else "",
+    )
+
+
+def _host(name: str, host: object) -> HostSummary:
+    if not isinstance(host, dict):
+        return HostSummary(name, "")
+    found = host.get("steps")
+    steps = [step for step in found if isinstance(step, dict)] if isinstance(found, list) else []
+    return HostSummary(
+        name,
+        str(host.get("cluster") or ""),
+        sum(step.get("started_offset") is not None for step in steps),
+        sum(step.get("status") == "changed" for step in steps),
+        sum(step.get("status") == "failed" for step in steps),
+    )
+
+
+def _order(name: str) -> tuple[datetime, int, str]:
+    started, runbook, number = _parts(name)
+    return started, number, runbook
+
+
+def _parts(name: str) -> tuple[datetime, str, int]:
+    """(when it started, runbook, number among those of the same second) from the name of a folder."""
+    matched = _NAME.fullmatch(name)
+    try:
+        if matched:
+            return _moment(matched["time"]), matched["runbook"], int(matched["number"] or 1)
+    except ValueError:
+        pass
+    return datetime.fromtimestamp(0, UTC), "", 1
+
+
+def _moment(text: str) -> datetime:
+    return datetime.strptime(text, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+
+
+def _time(text: object) -> datetime | None:
+    if not isinstance(text, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else None
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0.0

@@ -1,0 +1,112 @@
+"""The wording that progress, table and plain lines share: statuses, durations, sizes, life left."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from etcdfleet.report.record.model import Status
+
+STYLES = {Status.OK: "green", Status.CHANGED: "yellow", Status.FAILED: "bold red", Status.SKIPPED: "cyan"}
+SOON_DAYS = 30.0
+
+
+@dataclass(frozen=True)
+class Marks:
+    """The signs of a terminal: pretty ones, or ASCII where the encoding has no others."""
+
+    by_status: Mapping[Status, str]
+    spinner: str
+    waiting: str
+    cut: str
+    leader: str
+    more: str
+
+
+PRETTY = Marks(
+    {Status.OK: "✔", Status.CHANGED: "✔", Status.FAILED: "✘", Status.SKIPPED: "–"}, "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏", "·", "…", "★", "…"
+)
+ASCII = Marks(
+    {Status.OK: "+", Status.CHANGED: "+", Status.FAILED: "x", Status.SKIPPED: "-"}, "|/-\\", ".", "~", "*", "..."
+)
+
+
+def marks_for(encoding: str) -> Marks:
+    """Pretty signs where ``encoding`` has all of them."""
+    signs = "".join([*PRETTY.by_status.values(), PRETTY.spinner, PRETTY.cut, PRETTY.leader])
+    try:
+        signs.encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        return ASCII
+    return PRETTY
+
+
+def status_word(status: Status | None, *, check: bool) -> str:
+    """The status for people; with ``--check`` a change is one that would be."""
+    if status is None:
+        return "running"
+    return "would change" if check and status is Status.CHANGED else status.value
+
+
+def seconds_text(seconds: float | None) -> str:
+    """``0.04s``, ``1.2s``, ``34s``, ``2m05s``; empty for None."""
+    if seconds is None:
+        return ""
+    if seconds < 0.095:
+        return f"{seconds:.2f}s"
+    if seconds < 9.95:
+        return f"{seconds:.1f}s"
+    return clock_text(round(seconds))
+
+
+def clock_text(seconds: float) -> str:
+    """``0s``, ``34s``, ``2m05s``: whole seconds, for a display that counts."""
+    whole = int(seconds)
+    return f"{whole}s" if whole < 60 else f"{whole // 60}m{whole % 60:02d}s"
+
+
+def size_text(size: int) -> str:
+    """A number of bytes in binary units, with two or three digits that matter."""
+    amount = float(size)
+    for unit in ("B", "KiB", "MiB"):
+        if amount < 1000:
+            return f"{amount:.0f} {unit}" if unit == "B" or amount >= 10 else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} GiB"
+
+
+def member_text(facts: Mapping[str, Any]) -> str:
+    """The member's id in hexadecimal."""
+    member = facts.get("member_id", "")
+    return f"{member:x}" if isinstance(member, int) and not isinstance(member, bool) else str(member or "")
+
+
+def expiry_text(facts: Mapping[str, Any]) -> tuple[str, str]:
+    """(life left of the certificate that expires first, style). A certificate may say itself that it is ``due``."""
+    lives = {
+        role: certificate
+        for role, certificate in (facts.get("certificates") or {}).items()
+        if isinstance(certificate, Mapping) and isinstance(certificate.get("days_left"), int | float)
+    }
+    if not lives:
+        return "", ""
+    first = min(lives.values(), key=lambda certificate: float(certificate["days_left"]))
+    days = float(first["days_left"])
+    if days <= 0:
+        return "expired", "bold red"
+    text = f"{int(days)} d" if days >= 2 else f"{days * 24:.1f} h"
+    return text, "yellow" if first.get("due", days < SOON_DAYS) else "green"
+
+
+def wrapped(text: str, width: int, indent: int) -> str:
+    """``text`` wrapped with a hanging indent; lines that are indented already (commands) stay whole, to be copied."""
+    room = max(width - indent, 16)
+    lines: list[str] = []
+    for line in text.splitlines() or [""]:
+        if line.startswith((" ", "\t")):
+            lines.append(line)
+        else:
+            lines += textwrap.wrap(line, room, break_long_words=False, break_on_hyphens=False) or [""]
+    return ("\n" + " " * indent).join(lines)

@@ -1,0 +1,247 @@
+"""The end of a run for a reader: the table, the totals, the warnings, and each failure with its remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+from etcdfleet.report.record.model import ExitCode, Failure, HostRecord, RunRecord, Status, StepRecord
+from etcdfleet.report.show.alike import natural, together
+from etcdfleet.report.show.format import (
+    STYLES,
+    Marks,
+    expiry_text,
+    member_text,
+    seconds_text,
+    size_text,
+    status_word,
+    wrapped,
+)
+
+_ENDLESS = 10_000  # columns, when asking how wide a table would like to be
+_FACTS = ("version", "member id", "leader", "db size", "certs")
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table: its heading and its cell for a host."""
+
+    title: str
+    cell: Callable[[HostRecord], Text]
+
+
+def print_table(console: Console, record: RunRecord, marks: Marks) -> None:
+    """Steps and facts per host, in the widest layout that fits: one table, two, two with tall cells, or a list."""
+    facts = _fact_columns(record, marks)
+    _print_skipped(console, record)
+    flat, tall = _step_columns(record, "  "), _step_columns(record, "\n")
+    for layout in ([[*flat, *facts]], [flat, facts], [tall, facts]):
+        tables = [_table(record, columns) for columns in layout if columns]
+        if all(_width(console, table) <= console.width for table in tables):
+            for table in tables:
+                console.print(table)
+                console.print()
+            return
+    for cluster, hosts in record.clusters.items():
+        console.print(Text(cluster, "bold"), soft_wrap=True)
+        for host in hosts:
+            _print_list(console, record, host, facts)
+        console.print()
+
+
+def print_totals(console: Console, record: RunRecord) -> None:
+    """One line per host that a program can search: ``etcd-az-1 ok=6 changed=0 failed=0 skipped=0``."""
+    for host in record.hosts.values():
+        text = Text(host.name)
+        for status, count in host.totals().items():
+            text.append(f" {status}={count}", STYLES[Status(status)] if count else "dim")
+        console.print(text, soft_wrap=True)
+
+
+def print_findings(console: Console, record: RunRecord, *, width: int) -> None:
+    """Warnings, then every failure as a block, then what the run stopped for."""
+    for place, text in warnings_of(record):
+        console.print(Text.assemble(("warning  ", "yellow"), wrapped(f"{place}: {text}", width, 9)), soft_wrap=True)
+    for hosts, step, failure in alike_failures(record):
+        console.print()
+        _print_failure(console, ("FAILED", ", ".join(hosts), step), failure, width)
+    if record.error:
+        console.print()
+        _print_failure(console, ("FAILED", record.runbook), record.error, width)
+    for found in record.protections:
+        console.print()
+        reason = Failure("ProtectionError", found.what, found.where, found.remedy)
+        _print_failure(console, ("STOPPED to protect", found.cluster), reason, width)
+
+
+def alike_failures(record: RunRecord) -> list[tuple[tuple[str, ...], str, Failure]]:
+    """The failures with their hosts and step. What went wrong in the same words on several hosts is one of them."""
+    errors = {
+        (host.name, step.name): step.error
+        for host in record.hosts.values()
+        for step in host.steps.values()
+        if step.error
+    }
+    said = together(
+        (host, record.hosts[host].info.names, step, (error.what, error.remedy))
+        for (host, step), error in errors.items()
+    )
+    found = []
+    for one in said:
+        same = [errors[host, one.kind] for host in one.places]
+        places = [error.where for host, error in zip(one.places, same, strict=True) if error.where not in ("", host)]
+        where = ", ".join(natural(dict.fromkeys(places))) if len(same) > 1 else same[0].where
+        found.append((one.places, one.kind, replace(same[0], what=one.texts[0], remedy=one.texts[1], where=where)))
+    return found
+
+
+def warnings_of(record: RunRecord) -> list[tuple[str, str]]:
+    """The warnings as (places, text), those that are alike joined."""
+    said = together(
+        (notice.place, host.info.names if (host := record.hosts.get(notice.place)) else (), "", (notice.text,))
+        for notice in record.warnings
+    )
+    return [(", ".join(one.places), one.texts[0]) for one in said]
+
+
+def closing_line(record: RunRecord, state: str = "") -> Text:
+    """The run in one line. ``state`` says of a run without an end whether it was ``killed``."""
+    hosts, failed = len(record.hosts), len(record.failed_hosts)
+    changed = sum(host.totals()["changed"] > 0 for host in record.hosts.values())
+    name = f"{record.runbook} --check" if record.check else record.runbook
+    noun = record.noun
+    count = f"1 {noun}" if hosts == 1 else f"{hosts} {noun}s"
+    code = record.exit_code
+    if record.finished is None:
+        if state == "killed":
+            return Text(
+                f"{name}: killed after {seconds_text(record.seconds)} or later; run it again to finish", "bold red"
+            )
+        return Text(f"{name}: at work on {count} for {seconds_text(record.seconds)} or longer", "bold yellow")
+    if code is ExitCode.OK:
+        verb = "would change" if record.check else "changed"
+        what = f"{changed} of them {verb}" if changed else f"nothing {'would change' if record.check else 'changed'}"
+        return Text(f"{name}: all well on {count} in {seconds_text(record.seconds)}, {what}", "bold green")
+    end = f"after {seconds_text(record.seconds)}, exit code {int(code)}"
+    if code is ExitCode.INTERRUPTED:
+        return Text(f"{name}: interrupted {end}; run it again to finish", "bold red")
+    if code is ExitCode.PROTECTED:
+        names = ", ".join(dict.fromkeys(found.cluster for found in record.protections))
+        return Text(f"{name}: stopped to protect {names} {end}", "bold red")
+    what = f"failed on {failed} of {count}" if failed else "failed"
+    return Text(f"{name}: {what} {end}", "bold red")
+
+
+def _print_failure(console: Console, title: Sequence[str], failure: Failure, width: int) -> None:
+    console.print(Text("  ".join(title), "bold red"), soft_wrap=True)
+    for label, text in (("what", failure.what), ("where", failure.where), ("remedy", failure.remedy)):
+        if text:
+            console.print(Text.assemble((f"  {label:<7} ", "bold"), wrapped(text, width, 10)), soft_wrap=True)
+
+
+def _step_columns(record: RunRecord, between: str) -> list[Column]:
+    def column(name: str) -> Column:
+        return Column(name, lambda host: _step_cell(host.steps.get(name), record.check, between))
+
+    names = dict.fromkeys([step.name for step in record.steps])
+    for host in record.hosts.values():
+        names.update(dict.fromkeys(host.steps))
+    skipped = skipped_everywhere(record)
+    shown = [name for name in names if name not in skipped]
+    return [column(name) for name in shown]
+
+
+def skipped_everywhere(record: RunRecord) -> dict[str, str]:
+    """The steps that were done on no host, whose column would say nothing, with why; the first host's reason."""
+    found = {}
+    for name in dict.fromkeys(step.name for step in record.steps):
+        steps = [step for host in record.hosts.values() if (step := host.steps.get(name))]
+        if steps and all(step.status is Status.SKIPPED for step in steps):
+            found[name] = steps[0].summary
+    return found
+
+
+def _print_skipped(console: Console, record: RunRecord) -> None:
+    """Of a run that did not go well, the steps that it did not come to."""
+    skipped = skipped_everywhere(record)
+    if record.exit_code is not ExitCode.OK and skipped:
+        console.print(Text(f"not done on any host: {', '.join(skipped)}", "dim"), soft_wrap=True)
+        console.print()
+
+
+def _step_cell(step: StepRecord | None, check: bool, between: str) -> Text:
+    if step is None or step.status is None:
+        return Text()
+    words = status_word(step.status, check=check)
+    if between == "\n":
+        words = words.replace(" ", "\n")
+    text = Text(words, STYLES[step.status])
+    if step.status is not Status.SKIPPED:
+        text.append(between + seconds_text(step.seconds), "dim")
+    return text
+
+
+def _fact_columns(record: RunRecord, marks: Marks) -> list[Column]:
+    def leader(host: HostRecord) -> Text:
+        return Text(marks.leader if host.facts.get("leader") else "", "bold")
+
+    def size(host: HostRecord) -> Text:
+        found = host.facts.get("db_size_bytes")
+        return Text(size_text(found) if isinstance(found, int) else "")
+
+    cells: tuple[Callable[[HostRecord], Text], ...] = (
+        lambda host: Text(str(host.facts.get("version") or "")),
+        lambda host: Text(member_text(host.facts)),
+        leader,
+        size,
+        lambda host: Text(*expiry_text(host.facts)),
+    )
+    columns = [Column(title, cell) for title, cell in zip(_FACTS, cells, strict=True)]
+    return [column for column in columns if any(column.cell(host).plain for host in record.hosts.values())]
+
+
+def _table(record: RunRecord, columns: Sequence[Column]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", collapse_padding=False)
+    table.add_column(record.noun, no_wrap=True)
+    for column in columns:
+        table.add_column(column.title, no_wrap=True)
+    for cluster, hosts in record.clusters.items():
+        table.add_row(Text(cluster, "bold"))
+        for host in hosts:
+            table.add_row(Text(f"  {host.name}"), *(column.cell(host) for column in columns))
+    return table
+
+
+def _width(console: Console, table: Table) -> int:
+    return Measurement.get(console, console.options.update(width=_ENDLESS, max_width=_ENDLESS), table).maximum
+
+
+def _print_list(console: Console, record: RunRecord, host: HostRecord, facts: Sequence[Column]) -> None:
+    console.print(Text(f"  {host.name}", "bold"), soft_wrap=True)
+    skipped = skipped_everywhere(record)
+    names = max((len(name) for name in host.steps), default=0)
+    for step in (step for step in host.steps.values() if step.name not in skipped):
+        text = Text(f"    {step.name:<{names}}  ").append_text(_step_cell(step, record.check, " "))
+        console.print(text, soft_wrap=True)
+    for line in _fact_lines(host, facts, console.width):
+        console.print(line, soft_wrap=True)
+
+
+def _fact_lines(host: HostRecord, facts: Sequence[Column], width: int) -> Iterator[Text]:
+    line = Text()
+    for column in facts:
+        cell = column.cell(host)
+        if not cell.plain:
+            continue
+        part = Text(f"{column.title} ").append_text(cell)
+        if line.plain and line.cell_len + 2 + part.cell_len > width:
+            yield line
+            line = Text()
+        line = line.append("  " if line.plain else "    ").append_text(part)
+    if line.plain:
+        yield line

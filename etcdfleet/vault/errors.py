@@ -1,0 +1,186 @@
+"""What a failed request to Vault means to a person: what is wrong, where, and what to do about it. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from etcdfleet.errors import VaultError
+from etcdfleet.host.proxies import proxy_for
+from etcdfleet.vault.answers import Status
+from etcdfleet.vault.connection import SET_UP, WAYS_IN, AppRoleAuth, VaultConnection
+from etcdfleet.vault.transport import CONNECT_SECONDS, READ_SECONDS, RETRIES, Broken, Refusal
+
+
+def policy_for(needs: Mapping[str, Iterable[str]]) -> str:
+    """The lines of a Vault policy that grant ``needs`` (path to capabilities)."""
+    return "\n".join(_rule(path, capabilities) for path, capabilities in needs.items())
+
+
+def _rule(path: str, capabilities: Iterable[str]) -> str:
+    quoted = ", ".join(f'"{capability}"' for capability in sorted(set(capabilities)))
+    return f'path "{path}" {{ capabilities = [{quoted}] }}'
+
+
+def broken(failure: Broken, connection: VaultConnection) -> VaultError:
+    """There was no answer."""
+    proxy = proxy_for(connection.address)
+    trusted = "VAULT_CACERT names " + str(connection.verify) if isinstance(connection.verify, str) else "it is not set"
+    what, remedy = {
+        "refused": (
+            "Vault cannot be reached: nothing listens at this address",
+            "start Vault there, or correct VAULT_ADDR or pki.address",
+        ),
+        "name": (
+            "the name in Vault's address does not resolve on this machine",
+            "correct VAULT_ADDR or pki.address, or the name service of this machine",
+        ),
+        "tls": (
+            f"Vault's TLS connection is not trustworthy: {failure.detail}",
+            f"set VAULT_CACERT to the CA certificate that signed the one of Vault's listener ({trusted}), and reach "
+            "Vault by a name in that certificate",
+        ),
+        "connect-timeout": (
+            f"Vault does not answer: no connection within {CONNECT_SECONDS:.0f} s",
+            "see whether Vault is up, and whether a firewall is between it and this machine",
+        ),
+        "read-timeout": (
+            f"Vault took the request but did not answer within {READ_SECONDS:.0f} s",
+            "see Vault's own log: its storage may be slow or without a quorum",
+        ),
+        "dropped": (
+            f"Vault dropped the connection, {RETRIES + 1} times in a row",
+            "see Vault's own log, and what stands between it and this machine (a proxy, a load balancer)"
+            # A TLS listener may answer plain http with a few words or by hanging up, as the timing has it.
+            + ("; if it speaks TLS, begin its address with https://" if connection.address.startswith("http:") else ""),
+        ),
+        "proxy": (f"Vault cannot be reached through a proxy: {failure.detail}", "see to the proxy"),
+        "other": (f"Vault cannot be reached: {failure.detail}", "correct VAULT_ADDR or pki.address"),
+    }[failure.kind]
+    if proxy and failure.kind == "proxy":
+        what = f"Vault cannot be reached through {proxy}: {failure.detail}"
+        remedy = f"where Vault is in this network, go past the proxy: {proxy.past}; else correct {proxy.variable}"
+    elif proxy:
+        what, remedy = f"{what} (asked through {proxy})", f"{remedy}; or go past the proxy: {proxy.past}"
+    return VaultError(what, where=connection.address, remedy=remedy)
+
+
+def unready(status: Status, connection: VaultConnection) -> VaultError | None:
+    """Why this server cannot serve in its present state; None when it can."""
+    where = connection.address
+    if not status.initialised:
+        return VaultError(
+            "Vault is not initialised", where=where, remedy="run `vault operator init` (`bao operator init`)"
+        )
+    if status.sealed:
+        return VaultError(
+            "Vault is sealed",
+            where=where,
+            remedy="unseal it: `vault operator unseal` (`bao operator unseal`), then again",
+        )
+    return None
+
+
+def refused(refusal: Refusal, path: str, needs: Iterable[str], connection: VaultConnection) -> VaultError:
+    """Vault said no to a request for ``path`` that takes the capabilities ``needs``. 403 is for ``forbidden``."""
+    said, where = refusal.words, f"{connection.address}, {path}"
+    lower = said.lower()
+    if "http request to an https server" in lower:
+        return VaultError(
+            "Vault speaks TLS on this port", where=connection.address, remedy="begin its address with https://"
+        )
+    if "no handler for route" in lower or "unsupported path" in lower:
+        return VaultError(
+            f"Vault has no PKI mount that serves this path ({said})",
+            where=where,
+            remedy="correct pki.mounts, pki.mount or pki.trust_anchor.mount in the inventory (see `vault secrets "
+            "list`); python runbooks/setup_pki.py makes the mounts that are missing",
+        )
+    if "namespace not found" in lower:
+        return VaultError(
+            f"Vault has no namespace {connection.namespace!r}",
+            where=where,
+            remedy="correct VAULT_NAMESPACE or pki.namespace",
+        )
+    if "no default issuer" in lower or "could not fetch the ca certificate" in lower:
+        return no_ca(where)
+    if "active cluster node not found" in lower or refusal.status in (472, 473):
+        return VaultError(
+            "this Vault server is a standby, and its cluster has no leader at present",
+            where=where,
+            remedy="see to the other Vault servers (down or sealed?), then run again",
+        )
+    if refusal.status == 429:
+        return VaultError(
+            f"Vault limits the rate of requests: {said}", where=where, remedy="wait, or use fewer --forks"
+        )
+    for words, remedy in _ROLE_SAYS_NO.items():
+        if words in lower:
+            return VaultError(f"the role refuses what was asked for: {said}", where=where, remedy=f"{remedy}; {SET_UP}")
+    if refusal.status >= 500:
+        return VaultError(f"Vault failed: {said}", where=where, remedy="see Vault's own log")
+    return VaultError(
+        f"Vault refused: {said}", where=where, remedy=f"the request needs {', '.join(needs) or 'no rights'}"
+    )
+
+
+def no_ca(where: str) -> VaultError:
+    """The mount is there, but nobody has given it a CA."""
+    return VaultError(
+        "the PKI mount has no CA certificate yet",
+        where=where,
+        remedy="python runbooks/setup_pki.py makes it below the root CA; by hand: `vault write "
+        "<mount>/root/generate/internal …`, or set it (`…/intermediate/set-signed`)",
+    )
+
+
+_ROLE_SAYS_NO = {
+    "ip subject alternative name": "set allow_ip_sans=true on the role (for the client role: ask for no addresses)",
+    "allowed by this role": "add the name to the role's allowed_domains (with allow_bare_domains=true), or correct the "
+    "names in the inventory (member.fqdn, cluster.service_name)",
+    "expiration of the ca": "ask for a shorter life (pki.roles.<role>.ttl), or renew the CA of the mount",
+    "ttl": "correct pki.roles.<role>.ttl, or the role's max_ttl",
+    "common_name": "the role wants a common name; see its require_cn and allowed_domains",
+}
+
+
+def login_refused(refusal: Refusal, auth: AppRoleAuth, connection: VaultConnection) -> VaultError:
+    """The AppRole login failed."""
+    where = f"{connection.address}, auth/{auth.mount}/login"
+    if refusal.status == 400:
+        return VaultError(
+            f"Vault does not accept the AppRole: {refusal.words}",
+            where=where,
+            remedy=f"correct {auth.source}; a secret id may have expired or been used up: make a new one "
+            f"(`vault write -f auth/{auth.mount}/role/<role>/secret-id`)",
+        )
+    # Vault says just "permission denied" in both cases.
+    return VaultError(
+        f"Vault does not let the AppRole log in: {refusal.words}",
+        where=where,
+        remedy="after some logins with a wrong secret id Vault locks the AppRole: wait (15 minutes, by default), or "
+        f"unlock it (`vault write -f sys/locked-users/<accessor>/unlock/{auth.role_id}`, with the accessor that `vault "
+        f"auth list` shows for {auth.mount}/); if that list lacks {auth.mount}/: `vault auth enable -path={auth.mount} "
+        f"approle`; or log in another way: {WAYS_IN}",
+    )
+
+
+def bad_token(source: str, connection: VaultConnection) -> VaultError:
+    """Vault knows nothing of the token."""
+    return VaultError(
+        f"Vault does not accept the token from {source}: it is wrong, expired or revoked, or belongs to another Vault",
+        where=connection.address,
+        remedy=f"log in again (`vault login`), or {WAYS_IN}",
+    )
+
+
+def forbidden(path: str, needs: Iterable[str], source: str, connection: VaultConnection) -> VaultError:
+    """The token is good, but not for ``path``."""
+    wanted = tuple(needs)
+    named = " and ".join(f'"{need}"' for need in wanted)
+    return VaultError(
+        f"the token from {source} may not use this path; it needs the capability {named}",
+        where=f"{connection.address}, {path}",
+        remedy=f"add to a policy of the token: {policy_for({path: wanted})} (and see that the path is right: "
+        "pki.mount and pki.roles.<role>.name); python runbooks/setup_pki.py makes policy and AppRole as the inventory "
+        "has them",
+    )
