@@ -488,3 +488,8 @@ def test_a_row_for_each_cluster(tmp_path: Path, capsys: pytest.CaptureFixture[st
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert {event.get("host") for event in events} >= {"home"}
     assert ran("--cluster", "elsewhere") == 2
+
+
+def test_defaults_are_in_the_projects_own_folder() -> None:
+    assert (Options.config, Options.report_dir) == (ROOT / "config.yaml", ROOT / "reports")
+    assert Options.config.is_file()
