@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from etcdfleet.certs import parse_pem_bundle
+from etcdfleet.drivers.init import other_inits
 from etcdfleet.errors import CertificateError
 from etcdfleet.host.facts import NO_DNS, RESOLVE_SECONDS, RUNS_ON, HostFacts
 from etcdfleet.settings.models import HostSettings
@@ -33,11 +34,11 @@ def init_problem(settings: HostSettings, fits: bool) -> list[Trouble]:
     """The init system is the one of the host's group."""
     if fits:
         return []
-    other = "openrc" if settings.init == "systemd" else "systemd"
     return [
         Trouble(
             f"the inventory puts the host into the group {settings.init}, but it was not booted by {settings.init}",
-            f"move it to the group {other} if that is what it runs, or boot it with {settings.init}",
+            f"move it to the group {other_inits(settings.init)} if that is what it runs, or boot it with "
+            f"{settings.init}",
         )
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from etcdfleet.drivers.init import service_for
 from etcdfleet.host.others import OtherProcess, Others
 from etcdfleet.host.preflight import Trouble
 
@@ -18,10 +19,11 @@ def other_problems(data_dir: str, others: Others, init: str) -> list[Trouble]:
         return []
     told = ", ".join(_process_told(process) for process in found)
     unit = next((process.unit for process in found if process.unit), "")
+    stop = service_for(init).stop_other(unit)
     return [
         Trouble(
             f"an etcd runs there that this project has not set up: {told}",
-            f"if nobody needs what is in it: {_stop(unit, init)}, and run again; it is a cluster of its own, and cannot"
+            f"if nobody needs what is in it: {stop}, and run again; it is a cluster of its own, and cannot"
             f" become a member of this one; to keep its data: {_SECTION}",
         )
     ]
@@ -47,9 +49,3 @@ def _process_told(process: OtherProcess) -> str:
     if process.keys is not None:
         parts.append(f"{process.keys} {'key' if process.keys == 1 else 'keys'}")
     return ", ".join(parts)
-
-
-def _stop(unit: str, init: str) -> str:
-    if init == "systemd":
-        return f"systemctl disable --now {unit}" if unit else "stop and disable what starts it"
-    return "rc-service etcd stop; rc-update del etcd"

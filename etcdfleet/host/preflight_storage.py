@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from etcdfleet.host.preflight import Trouble
 from etcdfleet.host.storage import ABSENT_REMEDY, DataPlace
-from etcdfleet.settings.places import REMEDY, unfit
+from etcdfleet.settings.places import REMEDY, hidden, unfit
 
 MEMORY_KINDS = frozenset({"tmpfs", "ramfs", "devtmpfs", "zram"})
 OWNERLESS_KINDS = frozenset({"vfat", "msdos", "exfat", "ntfs", "ntfs3", "fuseblk", "hfsplus", "cifs", "smb3"})
@@ -81,7 +81,7 @@ def _leads_to_unfit(data_dir: str, place: DataPlace, init: str) -> Trouble | Non
         bind = (
             f"mount it at a place of its own instead of the link (mount --bind {place.path} {data_dir}, in /etc/fstab)"
         )
-        can_bind = "ProtectHome" in why
+        can_bind = bool(hidden(place.path, init))
         return Trouble(
             f"{data_dir} is a link to {place.path}, which {why}", f"{REMEDY}{'; or ' + bind if can_bind else ''}"
         )

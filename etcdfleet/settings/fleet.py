@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from pydantic import ValidationError
 
+from etcdfleet.drivers.table import INIT_SYSTEMS
 from etcdfleet.settings.auth import AuthSettings
 from etcdfleet.settings.base import Section
 from etcdfleet.settings.checks import check_all
@@ -27,7 +28,6 @@ from etcdfleet.settings.models import (
     ArchiveInstall,
     ClusterSettings,
     HostSettings,
-    Init,
     MemberSettings,
     PlatformSettings,
     PreflightSettings,
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from nornir.core.inventory import Group, Host, Inventory
 
 BOUND_KEY = "_etcdfleet"
-_INITS: tuple[Init, ...] = ("systemd", "openrc")
 _STAND_INS: Mapping[str, Mapping[str, Any]] = {
     "member": {"name": "unreadable", "fqdn": "unreadable.invalid", "address": "192.0.2.1"},
     "cluster": {"name": "unreadable", "token": "unreadable"},
@@ -144,18 +143,27 @@ def _draft(host: Host, sources: Sources, mistakes: list[Problem]) -> Draft:
     return draft
 
 
-def _init_of(host: Host, origin: Origin, sources: Sources, mistakes: list[Problem]) -> Init | None:
-    found = [init for init in _INITS if host.has_parent_group(init)]
+def _init_of(host: Host, origin: Origin, sources: Sources, mistakes: list[Problem]) -> str | None:
+    found = [init for init in INIT_SYSTEMS if host.has_parent_group(init)]
     if len(found) == 1:
         return found[0]
     if found:
-        what = "is in both groups systemd and openrc, directly or through other groups; a host has one init system"
+        groups = f"{'both' if len(found) == 2 else 'the'} groups {_and(found)}"
+        what = f"is in {groups}, directly or through other groups; a host has one init system"
         remedy = "keep the one whose init system runs on the host (ps -p 1 shows it)"
     else:
-        what = "is in neither of the groups systemd and openrc, which say how services are managed on it"
-        remedy = "add one of them to its groups: systemd for Debian and Raspberry Pi OS, openrc for Alpine"
+        none = "neither" if len(INIT_SYSTEMS) == 2 else "none"
+        what = f"is in {none} of the groups {_and(INIT_SYSTEMS)}, which say how services are managed on it"
+        remedy = (
+            f"add one of them to its groups: {', '.join(f'{n} for {row.hosts}' for n, row in INIT_SYSTEMS.items())}"
+        )
     mistakes.append(Problem(sources.where(origin), str(origin), "groups", what, remedy))
     return None
+
+
+def _and(names: Iterable[str]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def _cluster_group(host: Host, origin: Origin, sources: Sources, mistakes: list[Problem]) -> str | None:
@@ -214,7 +222,8 @@ class _SectionReader:
         if isinstance(method, str) and method in INSTALL_MODELS:
             return self.read("install", INSTALL_MODELS[method])
         if method is None:
-            what, remedy = "is missing", "one of: apt, apk, archive; groups systemd and openrc are good places for it"
+            groups = f"groups {_and(INIT_SYSTEMS)} are good places for it"
+            what, remedy = "is missing", f"one of: apt, apk, archive; {groups}"
         else:
             guess = did_you_mean(str(method), INSTALL_MODELS)
             what, remedy = f"{str(method)!r} is not allowed{guess}", "one of: apt, apk, archive"

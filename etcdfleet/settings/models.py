@@ -36,7 +36,6 @@ from etcdfleet.settings.values import (
     refuse,
 )
 
-Init = Literal["systemd", "openrc"]
 Architecture = Literal["amd64", "arm64", "arm"]
 
 DERIVED: Mapping[str, str] = {
@@ -163,12 +162,12 @@ def client_url(member: MemberSettings, cluster: ClusterSettings) -> str:
 class HostSettings:
     """Everything that is set for one host. ``hostname`` is where SSH goes; ``members`` are all members of its cluster.
 
-    ``members`` is in the order of the inventory and includes the host's own.
+    ``members`` is in the order of the inventory and includes the host's own. ``init`` is the name of its init system.
     """
 
     name: str
     hostname: str
-    init: Init
+    init: str
     member: MemberSettings
     cluster: ClusterSettings
     pki: PkiSettings

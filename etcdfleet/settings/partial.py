@@ -13,7 +13,6 @@ from etcdfleet.settings.models import (
     ArchiveInstall,
     ClusterSettings,
     HostSettings,
-    Init,
     MemberSettings,
     PlatformSettings,
     PreflightSettings,
@@ -32,7 +31,7 @@ class Draft:
     hostname: str
     port: int
     merged: Merged
-    init: Init | None = None
+    init: str | None = None
     cluster_group: str | None = None
     member: MemberSettings | None = None
     cluster: ClusterSettings | None = None
@@ -53,7 +52,7 @@ class Draft:
         return HostSettings(
             name=self.name,
             hostname=self.hostname,
-            init=cast(Init, self.init),
+            init=cast(str, self.init),
             member=cast(MemberSettings, self.member),
             cluster=cast(ClusterSettings, self.cluster),
             pki=cast(PkiSettings, self.pki),

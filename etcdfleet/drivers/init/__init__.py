@@ -1,15 +1,18 @@
-"""Init systems behind one small protocol; a third one is one new module and one line in `service_for`.
+"""Init systems behind one small protocol; another one is a module here, its templates, and a row in `drivers.table`.
 
 Everything is a piece of POSIX shell, so that a task can put several of them into one round trip.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from etcdfleet.remote import CommandResult
+from etcdfleet.drivers.table import INIT_SYSTEMS, load
+
+if TYPE_CHECKING:
+    from etcdfleet.remote import CommandResult
 
 
 @dataclass(frozen=True)
@@ -46,10 +49,21 @@ class ServiceFile:
     mode: int = 0o644
 
 
+@dataclass(frozen=True)
+class Hidden:
+    """Folders of the system that etcd does not see as a service; ``why`` is a clause, as in "which the unit hides"."""
+
+    folders: tuple[str, ...]
+    why: str
+
+
 class Service(Protocol):
     """etcd as a service of one init system."""
 
     name: str
+    """The name of its row in `etcdfleet.drivers.table.INIT_SYSTEMS`, and how messages call it."""
+    hides: tuple[Hidden, ...]
+    """Where a member's data cannot lie."""
     detect: str
     """Shell: exits 0 if this init system runs the host."""
     files: tuple[ServiceFile, ...]
@@ -91,6 +105,12 @@ class Service(Protocol):
     def environment(self) -> Mapping[str, str]:
         """Paths that the templates of this service need."""
 
+    def stop_other(self, unit: str) -> str:
+        """What a person runs on a host to stop and disable an etcd that this project has not set up.
+
+        ``unit`` is its unit of systemd, empty where it is none.
+        """
+
 
 def programs(service_program: str) -> str:
     """Shell, with the process id of etcd in ``$pid`` if it runs: prints what `ServiceState` knows of programs.
@@ -112,8 +132,10 @@ fi"""
 
 def service_for(init: str) -> Service:
     """The service of an init system's group. Raises `KeyError` for one that is not known."""
-    from etcdfleet.drivers.init.openrc import OpenRC
-    from etcdfleet.drivers.init.systemd import Systemd
+    service: Service = load(INIT_SYSTEMS[init].driver)()
+    return service
 
-    known: dict[str, Callable[[], Service]] = {"systemd": Systemd, "openrc": OpenRC}
-    return known[init]()
+
+def other_inits(init: str) -> str:
+    """The names of all other init systems, as alternatives within a sentence."""
+    return " or ".join(name for name in INIT_SYSTEMS if name != init)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from etcdfleet.drivers.init import ServiceFile, ServiceState, programs
-from etcdfleet.remote import CommandResult
+from etcdfleet.drivers.init import Hidden, ServiceFile, ServiceState, programs
+
+if TYPE_CHECKING:
+    from etcdfleet.remote import CommandResult
 
 _LOG = "/var/log/etcd/etcd.log"
 # The supervisor's child, not the supervisor: pgrep by full command line, in busybox and elsewhere.
@@ -19,6 +22,7 @@ class OpenRC:
     """See `etcdfleet.drivers.init.Service`."""
 
     name = "openrc"
+    hides: tuple[Hidden, ...] = ()
     detect = "[ -e /run/openrc/softlevel ]"
     files: tuple[ServiceFile, ...] = (
         ServiceFile("etcd.initd.j2", "/etc/init.d/etcd", 0o755),
@@ -83,3 +87,7 @@ class OpenRC:
     def environment(self) -> Mapping[str, str]:
         """Where the init script sends etcd's output."""
         return {"log_file": _LOG}
+
+    def stop_other(self, _: str) -> str:
+        """The service of Alpine's package."""
+        return "rc-service etcd stop; rc-update del etcd"

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from etcdfleet.drivers.init import ServiceFile, ServiceState, programs
-from etcdfleet.remote import CommandResult
+from etcdfleet.drivers.init import Hidden, ServiceFile, ServiceState, programs
+
+if TYPE_CHECKING:
+    from etcdfleet.remote import CommandResult
 
 _UNIT = "/etc/systemd/system/etcd.service"
 _PROGRAM = f"sed -n 's|^ExecStart=\\([^ ]*\\) .*|\\1|p' {_UNIT}"
@@ -19,6 +22,7 @@ class Systemd:
     """See `etcdfleet.drivers.init.Service`."""
 
     name = "systemd"
+    hides: tuple[Hidden, ...] = (Hidden(("/home", "/root"), "which the unit hides from etcd (ProtectHome=)"),)
     detect = "[ -d /run/systemd/system ]"
     files: tuple[ServiceFile, ...] = (ServiceFile("etcd.service.j2", _UNIT),)
     program = _PROGRAM
@@ -81,3 +85,7 @@ class Systemd:
     def environment(self) -> Mapping[str, str]:
         """Nothing that the unit's template needs to be told."""
         return {}
+
+    def stop_other(self, unit: str) -> str:
+        """Its unit, where it has one."""
+        return f"systemctl disable --now {unit}" if unit else "stop and disable what starts it"

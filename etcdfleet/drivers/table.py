@@ -1,0 +1,35 @@
+"""The drivers there are: one table for each kind, one row for each driver.
+
+All else that depends on which drivers there are (the inventory's groups and settings, their checks and messages) is
+derived from these tables and from what each driver says of itself. A row names classes by module, and they are
+imported when they are first needed: neither ``--help`` nor the completion of a command line loads any.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import import_module
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Row:
+    """A driver, as ``module:Class``. ``hosts`` says in words, for messages, where it is at home."""
+
+    driver: str
+    hosts: str = ""
+
+
+INIT_SYSTEMS: dict[str, Row] = {
+    "systemd": Row("etcdfleet.drivers.init.systemd:Systemd", hosts="Debian and Raspberry Pi OS"),
+    "openrc": Row("etcdfleet.drivers.init.openrc:OpenRC", hosts="Alpine"),
+}
+"""By the name of the group in which the inventory puts a host."""
+
+
+@lru_cache(maxsize=64)
+def load(reference: str) -> Any:
+    """What ``module:name`` stands for."""
+    module, _, name = reference.partition(":")
+    return getattr(import_module(module), name)
