@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Labs that are up side by side in `make test`: a test waits more than it computes.
 LABS ?= 2
+# Shell that is read by a linter; what runs on hosts runs in dash and in busybox.
+SHELL_FILES := $(wildcard etcdfleet/remote/scripts/*.sh lab/*.sh)
 export PYTHONUNBUFFERED = 1
 # Tests start the runbooks hundreds of times: compiled once, not each time, whatever the environment says.
 unexport PYTHONDONTWRITEBYTECODE
@@ -21,6 +23,9 @@ test: lint unit system browser
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	@sh lab/system.sh --lint
+	shellcheck $(SHELL_FILES) .ci/run runbooks/completion.bash
+	for file in $(SHELL_FILES); do busybox ash -n "$$file" || exit 1; done
 	$(BIN)/mypy
 
 unit: setup

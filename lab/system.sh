@@ -2,6 +2,7 @@
 # Makes sure that the system packages are there, and says so before it installs any.
 #   sh lab/system.sh               what the lab needs (quick when all is there)
 #   sh lab/system.sh --python PY   only that `PY -m venv` works
+#   sh lab/system.sh --lint        only what `make lint` checks shell with
 #   sh lab/system.sh --browser     only the browser that the tests look at reports with (80 MB to load, 0.5 GB on the disk)
 set -eu
 
@@ -41,6 +42,20 @@ if [ "${1:-}" = --python ]; then
         exit 1
         ;;
     esac
+    exit 0
+fi
+
+if [ "${1:-}" = --lint ]; then
+    missing=""
+    for program in shellcheck busybox; do
+        command -v "$program" >/dev/null || missing="$missing$program "
+    done
+    [ -n "$missing" ] || exit 0
+    if ! command -v apt-get >/dev/null; then
+        echo "make lint needs programs that are missing: ${missing% } (install them; there is no apt here)" >&2
+        exit 1
+    fi
+    install_or_say "make lint" "${missing% }"
     exit 0
 fi
 

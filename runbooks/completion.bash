@@ -34,6 +34,7 @@ _etcdfleet_complete() {
         compopt -o default -o bashdefault
         return
     fi
+    # shellcheck disable=SC2207  # split at IFS, which is \013 here
     COMPREPLY=($(COMP_LINE=$COMP_LINE COMP_POINT=$COMP_POINT COMP_TYPE=$COMP_TYPE \
         _etcdfleet_ask bash "$number" "$script"))
     case ${COMPREPLY[0]-} in
@@ -41,4 +42,5 @@ _etcdfleet_complete() {
         *=) compopt -o nospace ;;
     esac
 }
+# shellcheck disable=SC2046  # a name each
 complete -F _etcdfleet_complete python python3 $(cd "$_etcdfleet_folder" && printf '%s ' [a-z]*.py)

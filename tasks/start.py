@@ -26,6 +26,7 @@ from etcdfleet.etcd.start_model import Bootstrap, Join, Plan, Rolling
 from etcdfleet.host.paths import CONFIG, ESTABLISHED, RESTART_PENDING
 from etcdfleet.outcome import StepOutcome
 from etcdfleet.remote import RemoteFile, last_lines
+from etcdfleet.remote.scripts import script
 from tasks.configure import desired_files, stop_seconds
 from tasks.live import ClusterView, Live, ask_cluster, ask_member, ask_others
 from tasks.lock import still_ours
@@ -171,28 +172,25 @@ def _hand_over(site: Site, live: Live, view: ClusterView) -> str:
 def _run_and_wait(site: Site, action: str) -> None:
     """Starts or restarts etcd and waits on the host, in one round trip, until a request commits through it."""
     health = etcdctl(site.settings, "endpoint health", [local_endpoint(site.settings)], seconds=ASK_SECONDS_LOCAL)
-    # A restart with a larger quota is a way out of a full database, whose alarm stands until it is ended afterwards.
-    well = takes_part_script(health)
-    # /proc/uptime: a clock that may be set during the wait must not end or prolong it.
-    script = f"""{action}
-code=$?
-[ $code = 0 ] || exit {_NOT_STARTED}
-rm -f {RESTART_PENDING}
-end=$(( $(cut -d . -f 1 /proc/uptime) + {READY_SECONDS} ))
-gave_up=0 base=$({site.service.respawns})
-while :; do
-  {well} && exit 0
-  ends=$({site.service.respawns})
-  # A supervisor that was in a crash loop already goes on with its count: earlier ends do not count here.
-  [ "${{ends:-0}}" -ge "${{base:-0}}" ] || base=$ends
-  [ $((${{ends:-0}} - ${{base:-0}})) -lt {CRASHES} ] || exit {_CRASHES}
-  if {site.service.gave_up}; then gave_up=$((gave_up + 1)); else gave_up=0; fi
-  [ $gave_up -lt 3 ] || exit {_GAVE_UP}
-  [ "$(cut -d . -f 1 /proc/uptime)" -lt $end ] || exit {_TOO_LATE}
-  sleep 0.5 2>/dev/null || sleep 1
-done"""
+    waiting = script(
+        "start_and_wait",
+        functions={
+            "start": action,
+            # A restart with a larger quota is a way out of a full database. Its alarm stands until it is ended later.
+            "takes_part": takes_part_script(health),
+            "respawns": site.service.respawns,
+            "gave_up": site.service.gave_up,
+        },
+        ready_seconds=READY_SECONDS,
+        crashes_allowed=CRASHES,
+        restart_pending=RESTART_PENDING,
+        too_late=_TOO_LATE,
+        not_kept_up=_GAVE_UP,
+        crash_loop=_CRASHES,
+        not_started=_NOT_STARTED,
+    )
     try:
-        result = site.remote.run(script, timeout=stop_seconds(site.settings.cluster.election_ms) + READY_SECONDS + 60)
+        result = site.remote.run(waiting, timeout=stop_seconds(site.settings.cluster.election_ms) + READY_SECONDS + 60)
     finally:
         site.forget()
     if result.rc == _GAVE_UP:

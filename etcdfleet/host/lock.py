@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 from etcdfleet.host.paths import LOCK_COUNT, RUN_FOLDER
+from etcdfleet.remote.scripts import script
 
 FILE = f"{RUN_FOLDER}/lock"
 NOTE = f"{RUN_FOLDER}/lock.json"
@@ -64,25 +65,20 @@ def hold_script(info: LockInfo, *, break_lock: bool = False) -> str:
     Its first line says `HELD` with the count of before, or `TAKEN` with the note of whoever has it. With ``break_lock``
     whoever holds it is ended first.
     """
-    note = base64.b64encode(json.dumps(asdict(info)).encode()).decode()
-    end_other = f"""if [ -s {NOTE}.pid ] && ! flock -n 9; then
-  kill -9 "$(cat {NOTE}.pid)" 2>/dev/null
-  n=0; while ! flock -n 9 && [ $n -lt 50 ]; do n=$((n+1)); sleep 0.1 2>/dev/null || sleep 1; done
-  echo $(( $(cat {LOCK_COUNT}) + 1 )) >{LOCK_COUNT}
-fi"""
-    # The file's descriptor is for this shell alone: a child that outlives it must not keep the lock.
-    return f"""command -v flock >/dev/null || {{ echo {MISSING}; exit 0; }}
-mkdir -p -m 0755 {RUN_FOLDER}
-exec 9>>{FILE}
-{end_other if break_lock else ""}
-if ! flock -n 9; then echo {TAKEN} $(base64 <{NOTE} 2>/dev/null | tr -d '\\n'); exit 0; fi
-echo {note} | base64 -d >{NOTE}; echo $$ >{NOTE}.pid
-n=$(cat {LOCK_COUNT} 2>/dev/null || echo 0); echo $((n+1)) >{LOCK_COUNT}
-echo {HELD} $n
-while [ "$(timeout {SILENCE_SECONDS} dd bs=1 count=1 2>/dev/null 9>&-)" = {BEAT} ]; do :; done
-rm -f {NOTE} {NOTE}.pid; echo $((n+2)) >{LOCK_COUNT}
-exit 0
-"""
+    return script(
+        "hold_lock",
+        folder=RUN_FOLDER,
+        file=FILE,
+        note=NOTE,
+        count=LOCK_COUNT,
+        info=base64.b64encode(json.dumps(asdict(info)).encode()).decode(),
+        break_lock=break_lock,
+        silence=SILENCE_SECONDS,
+        beat=BEAT,
+        said_held=HELD,
+        said_taken=TAKEN,
+        said_missing=MISSING,
+    )
 
 
 def read_answer(line: str) -> LockInfo | str:

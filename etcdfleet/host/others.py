@@ -8,11 +8,11 @@ of it.
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from etcdfleet.host.paths import CONFIG, ESTABLISHED
+from etcdfleet.remote.scripts import script
 
 PACKAGE_DIR = "/var/lib/etcd/default"
 """Where Debian's etcd-server keeps its data, if nothing else is set."""
@@ -56,25 +56,7 @@ NONE = Others()
 
 def probe(data_dir: str) -> str:
     """Shell: prints the lines that `read_others` reads; at once nothing where this project has a member already."""
-    return f"""[ ! -e {ESTABLISHED} ] || exit 0
-dirs={shlex.quote(PACKAGE_DIR)}
-for f in /etc/default/etcd /etc/conf.d/etcd; do
-  [ ! -r $f ] || d=$(sed -n 's/^[a-z ]*ETCD_DATA_DIR=//p' $f | tr -d "\\"'" | tail -n 1)
-  dirs="$dirs $d"; d=
-done
-if [ ! -e {CONFIG} ]; then for p in /proc/[0-9]*; do
-  {{ read -r c <$p/comm; }} 2>/dev/null && [ "$c" = etcd ] || continue
-  d=$(tr '\\0' '\\n' <$p/environ | sed -n 's/^ETCD_DATA_DIR=//p')
-  [ -n "$d" ] || d=$(tr '\\0' '\\n' <$p/cmdline | sed -n '/^--*data-dir$/{{n;p;}}; s/^--*data-dir=//p' | tail -n 1)
-  k=$(ETCDCTL_API=3 timeout 3 etcdctl --endpoints=http://127.0.0.1:2379 get '' --prefix --keys-only --limit=1 \\
-    -w fields 2>/dev/null | sed -n 's/^"Count" : //p')
-  echo "process ${{p#/proc/}} $(sed -n 's|^.*/\\([^/]*\\.service\\)$|\\1|p' $p/cgroup | head -n 1)|$d|$k"
-  dirs="$dirs $d"
-done; fi
-for d in $dirs; do
-  [ "$d" != {shlex.quote(data_dir)} ] && [ -d "$d/member/wal" ] || continue
-  echo "data $(stat -c '%s %Y' "$d/member/snap/db" 2>/dev/null || echo 0 0) $d"
-done"""
+    return script("other_etcds", data_dir=data_dir, package_dir=PACKAGE_DIR, established=ESTABLISHED, config=CONFIG)
 
 
 def read_others(text: str) -> Others:

@@ -6,11 +6,11 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from etcdfleet.host.paths import DATA_MOUNT
+from etcdfleet.remote.scripts import script
 
 ABSENT_REMEDY = (
     "mount it (on the host, as root: mount {point}; see dmesg where that fails), and etcd starts by itself; if the data"
@@ -82,24 +82,7 @@ UNKNOWN = DataPlace()
 
 def probe(data_dir: str) -> str:
     """Shell: prints the lines that `read_place` reads."""
-    # Read by the shell itself, and only the lines that matter: a host with containers has hundreds of mounts.
-    return f"""d={shlex.quote(data_dir)}
-r=$(readlink -f "$d"); [ -n "$r" ] || r=$d
-echo "path $r"
-if [ -e "$d" ]; then [ -d "$d" ] || echo "file $d"
-elif [ -L "$d" ]; then echo "dangling $(readlink "$d")"; fi
-while read -r _ _ _ _ at options rest; do case $r/ in "${{at%/}}"/*) echo "mount $at $options ${{rest#*- }}" ;; esac
-done </proc/self/mountinfo
-[ ! -r /etc/fstab ] || while read -r device at kind options _ || [ -n "$device" ]; do
-  case $device in '' | '#'*) continue ;; esac
-  case $r/ in "${{at%/}}"/*) echo "fstab $at" ;; esac
-done </etc/fstab
-set --
-for p in "$r" "$d"; do while p=${{p%/*}}; [ -n "$p" ]; do set -- "$@" "$p"; done; done
-[ $# = 0 ] || stat -L -c 'folder %a %U %G %n' "$@" 2>/dev/null
-read -r line </proc/cmdline
-case " $line " in *' overlayroot=tmpfs'* | *' boot=overlay '*) echo memory ;; esac
-true"""
+    return script("data_place", data_dir=data_dir)
 
 
 def read_place(text: str, noted: str = "") -> DataPlace:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from etcdfleet.errors import RemoteError
 from etcdfleet.remote import root
-from etcdfleet.remote.scripts import (
+from etcdfleet.remote.commands import (
     CommandResult,
     RemoteFile,
     batch_script,

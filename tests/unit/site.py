@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 from typing import Any
 
 from etcdfleet.remote import CommandResult, RemoteHost
@@ -57,8 +58,20 @@ class LocalHost(RemoteHost):
     def __init__(self) -> None:
         super().__init__("local", None)  # type: ignore[arg-type]
         self._shell = "sh -s"
+        self._first = b""
 
     def _exec(self, command: str, stdin: bytes, timeout: float) -> CommandResult:
         self.round_trips += 1
+        stdin = stdin.replace(b" PATH=", b" PATH=" + self._first)
         done = subprocess.run(command.split(), input=stdin, capture_output=True, timeout=timeout, check=False)
         return CommandResult(done.returncode, done.stdout.decode("utf-8", "surrogateescape"), done.stderr.decode())
+
+
+class BusyBox(LocalHost):
+    """Runs it in busybox's shell, with busybox's programs where Debian's busybox has them, as on an Alpine host."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        subprocess.run(["busybox", "--install", "-s", folder], check=True)
+        self._shell = "busybox ash -s"
+        self._first = f"{folder}:".encode()

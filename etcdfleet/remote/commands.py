@@ -1,4 +1,4 @@
-"""The scripts that travel to a host, and what they give; pure."""
+"""Commands on a host: what one gave, several in one round trip, files put in place; pure."""
 
 from __future__ import annotations
 
