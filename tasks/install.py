@@ -31,9 +31,9 @@ def install(task: Task) -> Result:
     step ``start``, when it is this member's turn (`tasks.programs`).
     """
     site = site_of(task)
-    seen = site.observe()
-    due = program_due(site.packages, site.settings, seen)
-    missing = bool(site.packages.reason(site.settings, seen.installed, seen.facts.architecture))
+    seen, target = site.observe(), site.target
+    due = program_due(site.packages, seen)
+    missing = bool(site.packages.reason(seen.installed, seen.facts.architecture))
     later = "; to be exchanged when it is this member's turn" if seen.service.running else ""
     changes = [f"{site.packages.title}: {due}{later}"] if due else []
     held = holding(site)
@@ -43,13 +43,13 @@ def install(task: Task) -> Result:
     changes += folders_missing(seen, site)
     if changes and not task.is_dry_run():
         if missing and later:
-            site.packages.prepare(site.remote, site.settings, seen.facts.architecture)
+            site.packages.prepare(target)
         elif missing:
             before = site.service.prevent_autostart
-            site.packages.install(site.remote, site.settings, seen.facts.architecture, before)
+            site.packages.install(target, before)
             site.forget()
         if openssl:
-            site.packages.add(site.remote, site.settings, "openssl")
+            site.packages.add(target, "openssl")
         site.remote.run(_folders_script(site), check="making the user etcd and its folders")
         site.forget()
         hold(site)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from nornir.core.task import Task
 
 from etcdfleet.drivers.init import Service, ServiceState, service_for
-from etcdfleet.drivers.packages import Installed, Packages, packages_for
+from etcdfleet.drivers.packages import Installed, Packages, Target, packages_for
 from etcdfleet.errors import RemoteError
 from etcdfleet.host import facts
 from etcdfleet.host.facts import HostFacts
@@ -48,7 +49,7 @@ class Site:
     settings: HostSettings
     remote: RemoteHost
     service: Service
-    packages: Packages
+    packages: Packages[Any]
 
     def observe(self) -> Observed:
         """What is true of the host. Cached: whatever changes the host calls `forget`. Raises `RemoteError`."""
@@ -56,6 +57,11 @@ class Site:
         if not isinstance(known, Observed):
             known = self.remote.cache["observed"] = self._look()
         return known
+
+    @property
+    def target(self) -> Target:
+        """The host as its `packages` install on it. Raises `RemoteError`."""
+        return Target(self.remote, self.observe().facts.architecture)
 
     def forget(self) -> None:
         """Let the next `observe` look again."""
@@ -109,7 +115,7 @@ class Site:
         return seen, results
 
 
-def _version_of_another(service: Service, packages: Packages) -> str:
+def _version_of_another(service: Service, packages: Packages[Any]) -> str:
     """Shell: the version of the program that the service starts, unless it is the one that its packages bring."""
     return f"""p=$({service.program} 2>/dev/null)
 [ -z "$p" ] || [ "$p" = {packages.binary} ] || [ ! -x "$p" ] ||
@@ -124,5 +130,5 @@ def site_of(task: Task) -> Site:
         settings,
         connect(task.host, task.nornir.config),
         service_for(settings.init),
-        packages_for(settings.install.method),
+        packages_for(settings),
     )

@@ -40,8 +40,8 @@ def preflight(task: Task) -> Result:
     site = site_of(task)
     seen = site.observe()
     settings, facts = site.settings, seen.facts
-    due = bool(program_due(site.packages, settings, seen))
-    installs = bool(site.packages.reason(settings, seen.installed, facts.architecture))
+    due = bool(program_due(site.packages, seen))
+    installs = bool(site.packages.reason(seen.installed, facts.architecture))
     clock_problems, clock_warnings = checks.clock_problems(settings, facts)
     others = other_problems(settings.member.data_dir, facts.others, settings.init)
     troubles = [

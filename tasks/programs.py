@@ -7,19 +7,21 @@ its turn comes up with the program that it had. Whatever can be done before lies
 
 from __future__ import annotations
 
+from typing import Any
+
 from nornir.core.task import Task
 
 from etcdfleet.drivers.packages import Packages, hold_change, packages_for
-from etcdfleet.settings.models import ArchiveInstall, HostSettings
+from etcdfleet.settings.models import HostSettings
 from tasks.configure import place_differing
 from tasks.observe import Observed, Site
 
 REPLACED = "etcd runs a program that was replaced since its start"
 
 
-def program_due(packages: Packages, settings: HostSettings, seen: Observed) -> str:
+def program_due(packages: Packages[Any], seen: Observed) -> str:
     """Why another program must be installed, or started, than is; empty when it is as the settings want it."""
-    reason = packages.reason(settings, seen.installed, seen.facts.architecture)
+    reason = packages.reason(seen.installed, seen.facts.architecture)
     started = seen.service.program
     if not reason and started and started != seen.installed.binary:
         return f"{started} is what the service starts, {seen.installed.binary} is wanted"
@@ -34,7 +36,7 @@ def restart_reasons(settings: HostSettings, seen: Observed, *, programs: bool = 
     reasons = dict.fromkeys(seen.facts.restart_pending.splitlines())
     if seen.service.outdated:
         reasons[REPLACED] = None
-    if programs and (why := program_due(packages_for(settings.install.method), settings, seen)):
+    if programs and (why := program_due(packages_for(settings), seen)):
         reasons[why] = None
     return tuple(reasons) if seen.service.running else ()
 
@@ -46,12 +48,12 @@ def swap_program(task: Task, site: Site) -> str:
     running etcd is not touched. Raises `FleetError`, with the program in use still in its place, when it fails.
     """
     seen = site.observe()
-    due = program_due(site.packages, site.settings, seen)
+    due = program_due(site.packages, seen)
     if not due:
         return ""
-    if site.packages.reason(site.settings, seen.installed, seen.facts.architecture):
+    if site.packages.reason(seen.installed, seen.facts.architecture):
         before = site.service.prevent_autostart
-        site.packages.install(site.remote, site.settings, seen.facts.architecture, before)
+        site.packages.install(site.target, before)
         site.forget()
     hold(site)
     place_differing(task, site, site.observe().installed)
@@ -62,8 +64,10 @@ def hold(site: Site) -> str:
     """Holds packages whose version is pinned, releases those that no longer are; says what was done, or nothing."""
     text = holding(site)
     if text:
-        installed = site.observe().installed
-        site.packages.hold(site.remote, installed, release=_wanted_hold(site) == "release")
+        if _wanted_hold(site) == "release":
+            site.packages.release(site.target)
+        else:
+            site.packages.hold(site.target, site.observe().installed)
         site.forget()
     return text
 
@@ -81,8 +85,8 @@ def holding(site: Site) -> str:
 
 
 def _wanted_hold(site: Site) -> str:
-    install = site.settings.install
-    return "" if isinstance(install, ArchiveInstall) else hold_change(install.version, site.observe().installed)
+    wanted = site.settings.install.version
+    return hold_change(wanted, site.observe().installed) if site.packages.holds else ""
 
 
 def offered(site: Site, seen: Observed) -> str | None:
@@ -90,12 +94,12 @@ def offered(site: Site, seen: Observed) -> str | None:
 
     Asked once in a run. Raises `FleetError`, with its words, when the installation would fail.
     """
-    if not program_due(site.packages, site.settings, seen):
+    if not program_due(site.packages, seen):
         return None
-    if not site.packages.reason(site.settings, seen.installed, seen.facts.architecture):
+    if not site.packages.reason(seen.installed, seen.facts.architecture):
         return seen.installed.version or ""
     known = site.remote.cache.get("offered")
     if not isinstance(known, str):
-        known = site.packages.offer(site.remote, site.settings, seen.facts.architecture)
+        known = site.packages.offer(site.target)
         site.remote.cache["offered"] = known
     return known

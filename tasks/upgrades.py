@@ -77,7 +77,7 @@ def is_due(task: Task) -> Result:
     """
     site = site_of(task)
     seen = site.observe()
-    due = bool(program_due(site.packages, site.settings, seen))
+    due = bool(program_due(site.packages, seen))
     return Result(task.host, result=(due, seen.service.running or seen.facts.data.ids is not None))
 
 

@@ -15,9 +15,13 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Row:
-    """A driver, as ``module:Class``. ``hosts`` says in words, for messages, where it is at home."""
+    """A driver, and the model of its own settings where it has some, each as ``module:Class``.
+
+    ``hosts`` says in words, for messages, where it is at home.
+    """
 
     driver: str
+    settings: str = ""
     hosts: str = ""
 
 
@@ -26,6 +30,14 @@ INIT_SYSTEMS: dict[str, Row] = {
     "openrc": Row("etcdfleet.drivers.init.openrc:OpenRC", hosts="Alpine"),
 }
 """By the name of the group in which the inventory puts a host."""
+PACKAGE_MANAGERS: dict[str, Row] = {
+    "apt": Row("etcdfleet.drivers.packages.apt:Apt", settings="etcdfleet.drivers.packages.apt:AptInstall"),
+    "apk": Row("etcdfleet.drivers.packages.apk:Apk", settings="etcdfleet.drivers.packages.apk:ApkInstall"),
+    "archive": Row(
+        "etcdfleet.drivers.packages.archive:Archive", settings="etcdfleet.drivers.packages.archive:ArchiveInstall"
+    ),
+}
+"""By ``install.method``."""
 
 
 @lru_cache(maxsize=64)

@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from etcdfleet.drivers.packages import architecture_probe
 from etcdfleet.etcd.wal import HEAD_BYTES, DataIds, read_ids
 from etcdfleet.host.others import NONE, Others, read_others
 from etcdfleet.host.others import probe as others_probe
@@ -183,7 +184,7 @@ def probe(settings: HostSettings, files: Sequence[str]) -> dict[str, str]:
         archived += [paths.certificate(role), _note(paths, role)]
     names = " ".join(shlex.quote(path.lstrip("/")) for path in archived)
     return {
-        "machine": "uname -m; dpkg --print-architecture 2>/dev/null || apk --print-arch 2>/dev/null || true",
+        "machine": f"uname -m; {architecture_probe(settings.install.method)}",
         "clock": "date +%s",
         "listeners": "ss -Hltnp 2>/dev/null || netstat -ltnp 2>/dev/null || true",
         "free": _free([settings.member.data_dir, "/etc", "/usr"]),

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    from etcdfleet.settings.notes import Notes
+    from etcdfleet.settings.partial import Draft
 
 RoleName = Literal["peer", "server", "client"]
 Usage = Literal["server", "client"]
@@ -30,3 +35,17 @@ class Section(BaseModel):
     """Base of all sections: immutable, unknown keys refused, no value guessed from one of another type."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class InstallSettings(Section):
+    """The section ``install``, as far as all ways to install have it in common; each has a model of its own."""
+
+    method: str
+    version: str | None = None
+
+    def resolved(self, resolve: Callable[[str], Path]) -> Self:  # noqa: ARG002  here is no path
+        """The same with paths of the controller made absolute by ``resolve``."""
+        return self
+
+    def check(self, draft: Draft, notes: Notes) -> None:
+        """Notes what is wrong with it beside the host's other settings, or in files of the controller."""

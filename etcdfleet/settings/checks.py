@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
+from etcdfleet.drivers.packages import driver_of, fits
+from etcdfleet.drivers.table import PACKAGE_MANAGERS
 from etcdfleet.settings.checks_auth import check_auth
 from etcdfleet.settings.checks_pki import SAME_IN_CLUSTER, check_pki
 from etcdfleet.settings.ciphers import WEAK, without_fit
 from etcdfleet.settings.inventory_files import Sources
-from etcdfleet.settings.models import ArchiveInstall, ClusterSettings
-from etcdfleet.settings.notes import Notes, key_path, must_exist
+from etcdfleet.settings.models import ClusterSettings
+from etcdfleet.settings.notes import Notes, key_path
 from etcdfleet.settings.partial import Draft
 from etcdfleet.settings.places import REMEDY, unfit
 from etcdfleet.settings.problems import Problem
@@ -118,25 +120,12 @@ def _install(draft: Draft, notes: Notes) -> None:
     install = draft.install
     if install is None:
         return
-    wrong = {("apt", "openrc"): "systemd", ("apk", "systemd"): "openrc"}.get((install.method, draft.init or ""))
-    if wrong:
-        what = f"method {install.method} is for hosts of group {wrong}, but it is set for hosts of group {draft.init}"
-        other = "apk" if install.method == "apt" else "apt"
-        notes.mistake(
-            draft, "install.method", what, f"use {other} or archive there, or move the hosts to group {wrong}"
-        )
-    if not isinstance(install, ArchiveInstall):
-        return
-    architecture = draft.platform.architecture if draft.platform else None
-    if architecture and architecture not in install.source:
-        what = f"{draft.name} is {architecture} (platform.architecture), and there is no archive for that"
-        remedy = (
-            f"add install.source.{architecture} with url or file, and sha256; there is: {', '.join(install.source)}"
-        )
-        notes.mistake(draft, "install.source", what, remedy)
-    for name, source in install.source.items():
-        if source.file is not None:
-            must_exist(draft, f"install.source.{name}.file", source.file, notes)
+    init, groups = draft.init, " or ".join(driver_of(install.method).inits)
+    if init and not fits(install.method, init):
+        what = f"method {install.method} is for hosts of group {groups}, but it is set for hosts of group {init}"
+        others = " or ".join(method for method in PACKAGE_MANAGERS if fits(method, init))
+        notes.mistake(draft, "install.method", what, f"use {others} there, or move the hosts to group {groups}")
+    install.check(draft, notes)
 
 
 def _quota(draft: Draft, notes: Notes) -> None:

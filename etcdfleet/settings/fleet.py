@@ -11,8 +11,9 @@ from pydantic import ValidationError
 
 from etcdfleet.drivers.table import INIT_SYSTEMS
 from etcdfleet.settings.auth import AuthSettings
-from etcdfleet.settings.base import Section
+from etcdfleet.settings.base import InstallSettings, Section
 from etcdfleet.settings.checks import check_all
+from etcdfleet.settings.choices import CHOICES
 from etcdfleet.settings.inventory_files import (
     ATTRIBUTE,
     ATTRIBUTES,
@@ -23,9 +24,8 @@ from etcdfleet.settings.inventory_files import (
     read_sources,
 )
 from etcdfleet.settings.merge import KeyPath, Layer, Merged, Origin, merge
-from etcdfleet.settings.messages import INSTALL_MODELS, explain, meant
+from etcdfleet.settings.messages import explain, meant
 from etcdfleet.settings.models import (
-    ArchiveInstall,
     ClusterSettings,
     HostSettings,
     MemberSettings,
@@ -154,9 +154,8 @@ def _init_of(host: Host, origin: Origin, sources: Sources, mistakes: list[Proble
     else:
         none = "neither" if len(INIT_SYSTEMS) == 2 else "none"
         what = f"is in {none} of the groups {_and(INIT_SYSTEMS)}, which say how services are managed on it"
-        remedy = (
-            f"add one of them to its groups: {', '.join(f'{n} for {row.hosts}' for n, row in INIT_SYSTEMS.items())}"
-        )
+        homes = ", ".join(f"{name} for {row.hosts}" for name, row in INIT_SYSTEMS.items())
+        remedy = f"add one of them to its groups: {homes}"
     mistakes.append(Problem(sources.where(origin), str(origin), "groups", what, remedy))
     return None
 
@@ -211,22 +210,22 @@ class _SectionReader:
         except ValidationError:
             return None
 
-    def read_install(self) -> Any:
+    def read_install(self) -> InstallSettings | None:
+        choice = CHOICES["install"]
         given = self.merged.data.get("install", {})
         if not isinstance(given, Mapping):
-            return self.read("install", ArchiveInstall)
+            return self.read("install", InstallSettings)
         method = given.get("method")
         if isinstance(method, str) and text_fault(method):
             self._unfit("install", {"method": method})
             return None
-        if isinstance(method, str) and method in INSTALL_MODELS:
-            return self.read("install", INSTALL_MODELS[method])
+        if isinstance(method, str) and method in choice.rows:
+            return cast("InstallSettings | None", self.read("install", choice.model(method)))
+        remedy = f"one of: {', '.join(choice.rows)}"
         if method is None:
-            groups = f"groups {_and(INIT_SYSTEMS)} are good places for it"
-            what, remedy = "is missing", f"one of: apt, apk, archive; {groups}"
+            what, remedy = "is missing", f"{remedy}; groups {_and(INIT_SYSTEMS)} are good places for it"
         else:
-            guess = did_you_mean(str(method), INSTALL_MODELS)
-            what, remedy = f"{str(method)!r} is not allowed{guess}", "one of: apt, apk, archive"
+            what = f"{str(method)!r} is not allowed{did_you_mean(str(method), choice.rows)}"
         self._note(("install", "method"), what, remedy)
         return None
 
@@ -263,12 +262,8 @@ def _resolve_paths(draft: Draft, files: InventoryFiles) -> None:
         draft.pki = draft.pki.model_copy(update={"trust_anchor": anchor})
     if draft.pki is not None and draft.pki.folder is not None:
         draft.pki = draft.pki.model_copy(update={"folder": str(files.resolve(draft.pki.folder))})
-    if isinstance(draft.install, ArchiveInstall):
-        source = {
-            architecture: one if one.file is None else one.model_copy(update={"file": str(files.resolve(one.file))})
-            for architecture, one in draft.install.source.items()
-        }
-        draft.install = draft.install.model_copy(update={"source": source})
+    if draft.install is not None:
+        draft.install = draft.install.resolved(files.resolve)
 
 
 def _elements(inventory: Inventory) -> Iterable[tuple[Origin, Any]]:

@@ -9,16 +9,11 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from etcdfleet.settings.base import Section
+from etcdfleet.settings.choices import CHOICES
 from etcdfleet.settings.merge import KeyPath
-from etcdfleet.settings.models import ApkInstall, AptInstall, ArchiveInstall
 from etcdfleet.settings.problems import did_you_mean
 from etcdfleet.settings.units import size_text
 
-INSTALL_MODELS: Mapping[str, type[AptInstall | ApkInstall | ArchiveInstall]] = {
-    "apt": AptInstall,
-    "apk": ApkInstall,
-    "archive": ArchiveInstall,
-}
 _TYPES = {
     "string_type": ("text", "put the value in quotes"),
     "int_type": ("a whole number", "write digits alone, without quotes"),
@@ -102,12 +97,10 @@ def _unknown(model: type[Section], path: KeyPath) -> tuple[str, str]:
     allowed = tuple(fields_at(model, path[1:-1]))
     if key.lower() in ("token", "secret_id", "role_id", "password", "vault_token") and section == "pki":
         return f"unknown key {key}: secrets do not belong in the inventory", "set VAULT_TOKEN, or use a token file"
-    if section == "install" and len(path) == 2:
-        owners = [name for name, other in INSTALL_MODELS.items() if key in other.model_fields]
-        method = next(name for name, other in INSTALL_MODELS.items() if other is model)
-        if owners:
-            what = f"{key} belongs to the method {' or '.join(owners)}, but the method here is {method}"
-            return what, f"remove it, or change install.method; {method} knows: {', '.join(allowed)}"
+    if (choice := CHOICES.get(section)) and len(path) == 2 and (owners := choice.owners(key)):
+        here = choice.name_of(model)
+        what = f"{key} belongs to the {choice.key} {' or '.join(owners)}, but the {choice.key} here is {here}"
+        return what, f"remove it, or change {section}.{choice.key}; {here} knows: {', '.join(allowed)}"
     what = f"unknown key {key}{did_you_mean(key, allowed)}"
     return what, f"allowed in {'.'.join(path[:-1])}: {', '.join(allowed)}"
 

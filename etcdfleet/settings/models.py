@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field
 
 from etcdfleet.settings.auth import AuthSettings
-from etcdfleet.settings.base import Section
+from etcdfleet.settings.base import InstallSettings, Section
 from etcdfleet.settings.ciphers import GOOD
 from etcdfleet.settings.pki import PkiSettings
 from etcdfleet.settings.values import (
@@ -27,13 +27,7 @@ from etcdfleet.settings.values import (
     check_address,
     check_data_dir,
     check_member_name,
-    check_package_version,
-    check_release_version,
-    check_repository,
-    check_sha256,
     check_token,
-    check_url,
-    refuse,
 )
 
 Architecture = Literal["amd64", "arm64", "arm"]
@@ -85,48 +79,6 @@ class ClusterSettings(Section):
         return tuple(GOOD) if self.cipher_suites is None else self.cipher_suites
 
 
-class AptInstall(Section):
-    """Debian's packages; ``version`` pins one, ``None`` takes what the distribution has."""
-
-    method: Literal["apt"] = "apt"
-    version: Annotated[str, BeforeValidator(check_package_version)] | None = None
-
-
-class ApkInstall(Section):
-    """Alpine's packages, from ``repository`` besides the host's own ones when it is set."""
-
-    method: Literal["apk"] = "apk"
-    version: Annotated[str, BeforeValidator(check_package_version)] | None = None
-    repository: Annotated[str, BeforeValidator(check_repository)] | None = None
-    allow_untrusted: bool = False
-
-
-class ArchiveSource(Section):
-    """One release tarball: its address or its path on the controller (exactly one), and its SHA-256 in hexadecimal."""
-
-    url: Annotated[str, BeforeValidator(check_url)] | None = None
-    file: Annotated[str, Field(min_length=1)] | None = None
-    sha256: Annotated[str, BeforeValidator(check_sha256)]
-
-    @model_validator(mode="after")
-    def _one(self) -> ArchiveSource:
-        if (self.url is None) == (self.file is None):
-            what = "names both a url and a file" if self.url else "names neither a url nor a file"
-            refuse(what, "write either url: https://… or file: path, and sha256")
-        return self
-
-
-class ArchiveInstall(Section):
-    """A release tarball of etcd per architecture."""
-
-    method: Literal["archive"] = "archive"
-    version: Annotated[str, BeforeValidator(check_release_version)]
-    source: Annotated[Mapping[Architecture, ArchiveSource], Field(min_length=1)]
-
-
-InstallSettings = Annotated[AptInstall | ApkInstall | ArchiveInstall, Field(discriminator="method")]
-
-
 class PlatformSettings(Section):
     """What preflight expects of the host; empty or ``None`` expects nothing and takes what it finds."""
 
@@ -172,7 +124,7 @@ class HostSettings:
     cluster: ClusterSettings
     pki: PkiSettings
     auth: AuthSettings
-    install: AptInstall | ApkInstall | ArchiveInstall
+    install: InstallSettings
     platform: PlatformSettings
     preflight: PreflightSettings
     members: tuple[MemberSettings, ...]

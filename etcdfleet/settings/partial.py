@@ -6,11 +6,9 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from etcdfleet.settings.auth import AuthSettings
+from etcdfleet.settings.base import InstallSettings
 from etcdfleet.settings.merge import KeyPath, Merged
 from etcdfleet.settings.models import (
-    ApkInstall,
-    AptInstall,
-    ArchiveInstall,
     ClusterSettings,
     HostSettings,
     MemberSettings,
@@ -37,7 +35,7 @@ class Draft:
     cluster: ClusterSettings | None = None
     pki: PkiSettings | None = None
     auth: AuthSettings | None = None
-    install: AptInstall | ApkInstall | ArchiveInstall | None = None
+    install: InstallSettings | None = None
     platform: PlatformSettings | None = None
     preflight: PreflightSettings | None = None
     bad: set[KeyPath] = field(default_factory=set)
@@ -57,7 +55,7 @@ class Draft:
             cluster=cast(ClusterSettings, self.cluster),
             pki=cast(PkiSettings, self.pki),
             auth=cast(AuthSettings, self.auth),
-            install=cast("AptInstall | ApkInstall | ArchiveInstall", self.install),
+            install=cast(InstallSettings, self.install),
             platform=cast(PlatformSettings, self.platform),
             preflight=cast(PreflightSettings, self.preflight),
             members=members,

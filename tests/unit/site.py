@@ -6,13 +6,13 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from etcdfleet.drivers.packages.apt import Apt, AptInstall
 from etcdfleet.remote import CommandResult, RemoteHost
 from etcdfleet.settings.auth import AuthSettings
+from etcdfleet.settings.base import InstallSettings
 from etcdfleet.settings.models import (
-    AptInstall,
     ClusterSettings,
     HostSettings,
-    InstallSettings,
     MemberSettings,
     PlatformSettings,
     PreflightSettings,
@@ -50,6 +50,11 @@ def settings(
         preflight=preflight or PreflightSettings(),
         members=MEMBERS,
     )
+
+
+def apt(version: str | None = None) -> Apt:
+    """Debian's packages of the host az-1."""
+    return Apt(AptInstall(version=version), "az-1")
 
 
 class LocalHost(RemoteHost):

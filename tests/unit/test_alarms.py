@@ -10,7 +10,6 @@ import pytest
 
 from etcdfleet.checks.cluster import Finding
 from etcdfleet.drivers.init.systemd import Systemd
-from etcdfleet.drivers.packages.apt import Apt
 from etcdfleet.etcd import alarms
 from etcdfleet.etcd.answers import EndpointHealth, EndpointStatus
 from etcdfleet.host.facts import FileFacts
@@ -18,7 +17,7 @@ from etcdfleet.remote import CommandResult
 from tasks.alarms import end_full_alarm, stands
 from tasks.glance import running_quota
 from tasks.observe import Site
-from tests.unit.site import LocalHost, settings
+from tests.unit.site import LocalHost, apt, settings
 from tests.unit.test_preflight import GOOD
 
 MIB = 2**20
@@ -124,7 +123,7 @@ def test_a_deploy_ends_the_alarm_where_nothing_else_is_wrong(
     number: int, bad: list[Finding], answers: list[str], ends: bool
 ) -> None:
     host = Recorded(list(answers))
-    site = Site(settings(number, quota_bytes=128 * MIB), host, Systemd(), Apt())
+    site = Site(settings(number, quota_bytes=128 * MIB), host, Systemd(), apt())
     said = end_full_alarm(site, bad, 5)
     assert ("64 MiB of the quota of 128 MiB" in said) is ends
     assert any("alarm disarm" in script for script in host.asked) is ends

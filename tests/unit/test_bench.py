@@ -39,7 +39,7 @@ def look(host: HostSettings, architecture: str) -> tuple[Site, Observed]:
     machine = {"arm": "armv7l", "arm64": "aarch64"}.get(architecture, "x86_64")
     facts = replace(GOOD, machine=machine, package_architecture=architecture)
     seen = Observed(facts, ServiceState(True, True), Installed("3.4.23", binary="/usr/bin/etcd"), init_fits=True)
-    return Site(host, LocalHost(), service_for(host.init), packages_for(host.install.method)), seen
+    return Site(host, LocalHost(), service_for(host.init), packages_for(host)), seen
 
 
 def stock(source: str, variables: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from etcdfleet.settings.models import ArchiveInstall
+from etcdfleet.drivers.packages.archive import ArchiveInstall
 from lab import apkrepo, cli, faketime, names, pki, releases, topology, userfiles, vault
 from lab.errors import LabError, LabUsageError
 from lab.state import Init, Lab

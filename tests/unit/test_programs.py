@@ -11,19 +11,18 @@ from typing import Any, cast
 import pytest
 
 from etcdfleet.drivers.init import ServiceState, programs
-from etcdfleet.drivers.packages import Installed, hold_change
-from etcdfleet.drivers.packages.apk import Apk
-from etcdfleet.drivers.packages.apt import Apt
-from etcdfleet.drivers.packages.archive import Archive, must_be_there
+from etcdfleet.drivers.packages import Installed, Target, hold_change
+from etcdfleet.drivers.packages.apk import Apk, ApkInstall
+from etcdfleet.drivers.packages.apt import AptInstall
+from etcdfleet.drivers.packages.archive import Archive, ArchiveInstall, ArchiveSource, must_be_there
 from etcdfleet.errors import FleetError
 from etcdfleet.remote import CommandResult, RemoteHost
-from etcdfleet.settings.models import ApkInstall, AptInstall, ArchiveInstall, ArchiveSource
 from tasks.observe import Observed
 from tasks.programs import REPLACED, program_due, restart_reasons
-from tests.unit.site import LocalHost, settings
+from tests.unit.site import LocalHost, apt, settings
 from tests.unit.test_preflight import GOOD
 
-APT = settings(install=AptInstall())
+APT, APK = settings(install=AptInstall()), Apk(ApkInstall(), "az-1")
 USR, LOCAL = "/usr/bin/etcd", "/usr/local/bin/etcd"
 
 
@@ -51,7 +50,7 @@ OURS = Installed("3.4.23", "3.4.23-4")
     ],
 )
 def test_when_a_program_is_due(found: Observed, wanted: str | None, due: str) -> None:
-    said = program_due(Apt(), settings(install=AptInstall(version=wanted)), found)
+    said = program_due(apt(wanted), found)
     assert due in said
     assert bool(due) == bool(said)
 
@@ -111,12 +110,12 @@ def test_packages_are_held_while_their_version_is_pinned(wanted: str | None, ins
 def test_held_packages_are_installed_ones() -> None:
     """Before, a package that was held by hand counted as missing, and was installed at each run."""
     both = "hi  etcd-client 3.4.23-4+b4\nhi  etcd-server 3.4.23-4+b4\n"
-    assert Apt().read(CommandResult(0, both, "")) == Installed("3.4.23", "3.4.23-4+b4", held=True)
-    assert Apt().read(CommandResult(0, both + "held by us\n", "")).held_by_us
+    assert apt().read(CommandResult(0, both, "")) == Installed("3.4.23", "3.4.23-4+b4", held=True)
+    assert apt().read(CommandResult(0, both + "held by us\n", "")).held_by_us
     one = both.replace("hi", "ii", 1)
-    assert Apt().read(CommandResult(0, one, "")) == Installed("3.4.23", "3.4.23-4+b4")
+    assert apt().read(CommandResult(0, one, "")) == Installed("3.4.23", "3.4.23-4+b4")
     world = "etcd-3.5.1-r0\netcd-ctl-3.5.1-r0\netcdctl\nheld\nheld-by-us\n"
-    assert Apk().read(CommandResult(0, world, "")) == Installed("3.5.1", "3.5.1-r0", held=True, held_by_us=True)
+    assert APK.read(CommandResult(0, world, "")) == Installed("3.5.1", "3.5.1-r0", held=True, held_by_us=True)
 
 
 class Says:
@@ -145,7 +144,7 @@ def host(stdout: str, rc: int = 0, stderr: str = "") -> RemoteHost:
     ],
 )
 def test_what_apt_would_bring(said: str, version: str) -> None:
-    assert Apt().offer(host(said), APT, "amd64") == version
+    assert apt().offer(Target(host(said), "amd64")) == version
 
 
 @pytest.mark.parametrize(
@@ -158,14 +157,14 @@ def test_what_apt_would_bring(said: str, version: str) -> None:
     ],
 )
 def test_what_apk_would_bring(said: str, version: str) -> None:
-    assert Apk().offer(host(said), settings(install=ApkInstall()), "amd64") == version
+    assert APK.offer(Target(host(said), "amd64")) == version
 
 
 def test_what_cannot_be_installed_is_said_in_the_words_of_the_installation() -> None:
     with pytest.raises(
         FleetError, match=r"apt-get could not install .*: E: Version '9.9' for 'etcd-server' was not found"
     ):
-        Apt().offer(host("", 100, "E: Version '9.9' for 'etcd-server' was not found"), APT, "amd64")
+        apt().offer(Target(host("", 100, "E: Version '9.9' for 'etcd-server' was not found"), "amd64"))
 
 
 def test_an_archive_must_be_there_before_it_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,50 +207,51 @@ class Here(LocalHost):
         shutil.copy(local, remote)
 
 
-def release(version: str, folder: Path, *, holds: str = "") -> Any:
-    """Settings for a release archive; its programs are in the controller's cache already."""
+def release(version: str, folder: Path, *, holds: str = "") -> Archive:
+    """A release archive; its programs are in the controller's cache already."""
     sha256 = f"{version.replace('.', ''):0>64}"
     cache = folder / "etcdfleet" / sha256
     cache.mkdir(parents=True, exist_ok=True)
     for name in ("etcd", "etcdctl"):
         (cache / name).write_text(PROGRAM.format(holds or version))
     source = ArchiveSource(url="http://127.0.0.1:9/x", sha256=sha256)
-    return settings(install=ArchiveInstall(version=version, source={"amd64": source}))
+    return Archive(ArchiveInstall(version=version, source={"amd64": source}), "az-1")
 
 
-def state(here: Here) -> Installed:
-    return Archive().read(here.run(Archive.probe))
+def state(here: Here, archive: Archive) -> Installed:
+    return archive.read(here.run(Archive.probe))
 
 
 def test_releases_lie_side_by_side_until_one_takes_the_others_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    here, archive = Here(tmp_path), Archive()
+    here = Here(tmp_path)
+    target = Target(here, "amd64")
     # As a deploy of an older release of this project left it: plain files.
     (tmp_path / "bin").mkdir()
     for name in ("etcd", "etcdctl"):
         (tmp_path / "bin" / name).write_text("old")
     first, second = release("3.5.1", tmp_path / "cache"), release("3.5.2", tmp_path / "cache")
-    archive.prepare(here, first, "amd64")
+    first.prepare(target)
     assert (tmp_path / "bin" / "etcd").read_text() == "old"
-    archive.install(here, first, "amd64", "")
+    first.install(target, "")
     assert here.uploads == 2
     assert (tmp_path / "bin" / "etcd").is_symlink()
-    assert state(here).version == "3.5.1"
-    archive.prepare(here, second, "amd64")
-    assert state(here).version == "3.5.1"
+    assert state(here, first).version == "3.5.1"
+    second.prepare(target)
+    assert state(here, first).version == "3.5.1"
     assert "3.5.1" in (tmp_path / "bin" / "etcd").read_text()
     # Killed between the links: the next run sees that, and finishes.
     folder = next((tmp_path / "lib/etcdfleet").glob("etcd-3.5.2-*"))
     (tmp_path / "bin" / "etcd").unlink()
     (tmp_path / "bin" / "etcd").symlink_to(folder / "etcd")
     (tmp_path / "lib/etcdfleet/.new-killed").mkdir()
-    archive.install(here, second, "amd64", "")
-    assert state(here).version == "3.5.2"
+    second.install(target, "")
+    assert state(here, first).version == "3.5.2"
     assert "3.5.2" in (tmp_path / "bin" / "etcdctl").read_text()
     # What is not in use any more goes when the next one comes.
-    archive.prepare(here, release("3.5.3", tmp_path / "cache"), "amd64")
+    release("3.5.3", tmp_path / "cache").prepare(target)
     kept = sorted(path.name.split("-")[1] for path in (tmp_path / "lib/etcdfleet").glob("etcd-*"))
     assert kept == ["3.5.2", "3.5.3"]
     assert list((tmp_path / "lib/etcdfleet").glob(".new-*")) == []
@@ -261,11 +261,11 @@ def test_an_archive_that_does_not_fit_is_not_installed(tmp_path: Path, monkeypat
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     here = Here(tmp_path)
     with pytest.raises(FleetError, match=r"holds another version than 3\.5\.1: etcd Version: 3\.6\.0"):
-        Archive().install(here, release("3.5.1", tmp_path / "cache", holds="3.6.0"), "amd64", "")
+        release("3.5.1", tmp_path / "cache", holds="3.6.0").install(Target(here, "amd64"), "")
     wrong = release("3.5.2", tmp_path / "cache")
     next((tmp_path / "cache/etcdfleet").glob("*352/etcd")).write_text("\x7fELF of another machine")
     with pytest.raises(FleetError, match="do not run on this host"):
-        Archive().install(here, wrong, "amd64", "")
+        wrong.install(Target(here, "amd64"), "")
     assert list((tmp_path / "lib/etcdfleet").iterdir()) == []
     assert not (tmp_path / "bin").exists()
 

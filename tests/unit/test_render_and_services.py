@@ -16,9 +16,8 @@ from nornir.core.task import Result, Task
 from etcdfleet.drivers.init.openrc import OpenRC
 from etcdfleet.drivers.init.systemd import Systemd
 from etcdfleet.drivers.packages import Installed, pinned_reason, upstream_version
-from etcdfleet.drivers.packages.apk import Apk
-from etcdfleet.drivers.packages.apt import Apt
-from etcdfleet.drivers.packages.archive import Archive
+from etcdfleet.drivers.packages.apk import Apk, ApkInstall
+from etcdfleet.drivers.packages.archive import Archive, ArchiveInstall
 from etcdfleet.etcd.tls_settings import tls_settings
 from etcdfleet.host.facts import FileFacts
 from etcdfleet.host.paths import HostPaths
@@ -28,7 +27,7 @@ from etcdfleet.rendering import environment
 from etcdfleet.report.record.recorder import RunInterruptedError
 from etcdfleet.settings.pki import PkiSettings
 from tasks.configure import log_rotation, same, stop_seconds, unified_diff, unsupported_arch
-from tests.unit.site import settings
+from tests.unit.site import apt, settings
 
 
 def render(template: str, host: Any, **more: Any) -> str:
@@ -187,7 +186,7 @@ def test_what_openrc_says_counts_only_with_a_process() -> None:
     ],
 )
 def test_what_dpkg_says(text: str, version: str | None) -> None:
-    assert Apt().read(answer(text)).version == version
+    assert apt().read(answer(text)).version == version
 
 
 @pytest.mark.parametrize(
@@ -199,15 +198,16 @@ def test_what_dpkg_says(text: str, version: str | None) -> None:
     ],
 )
 def test_what_apk_says(text: str, version: str | None) -> None:
-    assert Apk().read(answer(text)).version == version
+    assert Apk(ApkInstall(), "az-1").read(answer(text)).version == version
 
 
 def test_an_archive_is_there_only_if_its_programs_are_the_noted_ones() -> None:
     note = '{"version": "3.5.1", "sha256": "ab", "files": ["/usr/local/bin/etcd 9 1", "/usr/local/bin/etcdctl 8 1"]}'
     stat = "/usr/local/bin/etcd 9 1\n/usr/local/bin/etcdctl 8 1\n"
-    assert Archive().read(answer(f"{note}\n{stat}")) == Installed("3.5.1", "ab", "/usr/local/bin/etcd")
-    assert Archive().read(answer(f"{note}\n{stat.replace(' 9 1', ' 9 2')}")).version is None
-    assert Archive().read(answer("")).version is None
+    archive = Archive(ArchiveInstall.model_construct(version="3.5.1"), "az-1")
+    assert archive.read(answer(f"{note}\n{stat}")) == Installed("3.5.1", "ab", "/usr/local/bin/etcd")
+    assert archive.read(answer(f"{note}\n{stat.replace(' 9 1', ' 9 2')}")).version is None
+    assert archive.read(answer("")).version is None
 
 
 def test_versions_and_pins() -> None:

@@ -11,10 +11,8 @@ from typing import Any, get_args, get_origin
 import pytest
 from pydantic_core import PydanticUndefined
 
+from etcdfleet.drivers.packages import driver_of
 from etcdfleet.settings import (
-    ApkInstall,
-    AptInstall,
-    ArchiveInstall,
     AuthSettings,
     ClusterSettings,
     MemberSettings,
@@ -26,6 +24,7 @@ from etcdfleet.settings import (
     size_text,
 )
 from etcdfleet.settings.base import Section
+from etcdfleet.settings.choices import CHOICES
 from etcdfleet.settings.models import DERIVED
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "settings.md").read_text()
@@ -37,7 +36,7 @@ SECTIONS: Mapping[str, type[Section]] = {
     "platform": PlatformSettings,
     "preflight": PreflightSettings,
 }
-METHODS: Mapping[str, type[Section]] = {"apt": AptInstall, "apk": ApkInstall, "archive": ArchiveInstall}
+METHODS = CHOICES["install"]
 
 
 def rows(text: str) -> dict[str, str]:
@@ -96,10 +95,10 @@ def test_section(section: str) -> None:
     assert dict(fields(SECTIONS[section], section, None)) == documented
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", METHODS.rows)
 def test_install_method(method: str) -> None:
     part = DOCUMENT.split(f"Method `{method}`:")[1].split("Method `")[0].split("## ")[0]
-    expected = dict(fields(METHODS[method], "install", None))
+    expected = dict(fields(METHODS.model(method), "install", None))
     del expected["install.method"]
 
     assert rows(part) == expected
@@ -109,3 +108,6 @@ def test_method_itself_is_documented_as_required() -> None:
     head = DOCUMENT.split("## `install`")[1].split("Method `")[0]
 
     assert rows(head) == {"install.method": "required"}
+    homes = {method: driver_of(method).inits for method in METHODS.rows}
+    said = (f"`{method}`" + (f" (only with `{inits[0]}`)" if inits else "") for method, inits in homes.items())
+    assert f"| {', '.join(said)} |" in head

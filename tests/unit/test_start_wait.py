@@ -9,12 +9,11 @@ import pytest
 
 from etcdfleet.checks.log import last_words
 from etcdfleet.drivers.init import Service
-from etcdfleet.drivers.packages.apt import Apt
 from etcdfleet.errors import VerificationError
 from etcdfleet.remote import CommandResult
 from tasks.observe import Site
 from tasks.start import _run_and_wait
-from tests.unit.site import LocalHost, settings
+from tests.unit.site import LocalHost, apt, settings
 
 FATAL = '{"level":"fatal","ts":"2026-11-25T21:36:08.975Z","msg":"failed","error":"mkdir /x: permission denied"'
 STACK = ',"stacktrace":"go.etcd.io/etcd/server/v3/\\n\\t\\"quoted\\" /tmp/x.go:358"}'
@@ -84,7 +83,7 @@ COUNTING = "date +%s"
     ],
 )
 def test_a_wait_that_cannot_end_well_ends_early(action: str, init: Any, what: str) -> None:
-    site = Site(settings(client_tls=False), Quiet(), cast(Service, init), Apt())
+    site = Site(settings(client_tls=False), Quiet(), cast(Service, init), apt())
     with pytest.raises(VerificationError) as caught:
         _run_and_wait(site, action)
     assert caught.value.what.startswith(what)

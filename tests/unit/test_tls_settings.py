@@ -15,6 +15,8 @@ import yaml
 
 from etcdfleet.certs import parse_pem_bundle
 from etcdfleet.checks.log import known
+from etcdfleet.drivers.packages.apt import AptInstall
+from etcdfleet.drivers.packages.archive import ArchiveInstall
 from etcdfleet.errors import VerificationError
 from etcdfleet.etcd.tls_settings import check_suites, check_tls, offer_finding, tls_settings
 from etcdfleet.etcd.versions import health_leaves_no_trace, knows_tls_min_version, parse
@@ -22,7 +24,6 @@ from etcdfleet.host import tls_greetings as module
 from etcdfleet.host.tls_greetings import Offered, Reply, hello, offered, read_reply
 from etcdfleet.rendering import environment
 from etcdfleet.settings.ciphers import GOOD, NUMBERS, WEAK, without_fit
-from etcdfleet.settings.models import AptInstall, ArchiveInstall
 from tests.unit.certs_ca import PEERS, leaf, pem_of
 from tests.unit.site import settings
 

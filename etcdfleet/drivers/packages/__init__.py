@@ -1,14 +1,20 @@
-"""Ways to install etcd behind one small protocol; another package manager is one new module and one line below."""
+"""Ways to install etcd behind one small interface; another one is a module here, and a row in `drivers.table`."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
-from etcdfleet.remote import CommandResult, RemoteHost
-from etcdfleet.settings.models import HostSettings
+from etcdfleet.drivers.table import PACKAGE_MANAGERS, load
+from etcdfleet.settings.base import InstallSettings
+
+if TYPE_CHECKING:
+    from etcdfleet.remote import CommandResult, RemoteHost
+    from etcdfleet.settings.models import HostSettings
+
+S = TypeVar("S", bound=InstallSettings)
 
 LIBRARY = "/usr/local/lib/etcdfleet"
 """On a host: the programs out of release archives, and notes on what was installed."""
@@ -40,63 +46,106 @@ class Installed:
     held_by_us: bool = False
 
 
-class Packages(Protocol):
-    """One way to install etcd and etcdctl."""
+@dataclass(frozen=True)
+class Target:
+    """A host that etcd is installed on: the connection to it, and the architecture of its programs as Go names it."""
 
-    title: str
-    adds: bool
+    remote: RemoteHost
+    architecture: str
+
+
+class Packages(ABC, Generic[S]):
+    """One way to install etcd and etcdctl. It knows its own settings and the name of its host, and no other."""
+
+    title: ClassVar[str]
+    """How messages call it."""
+    inits: ClassVar[tuple[str, ...]] = ()
+    """The init systems whose hosts it is for; none where it is for all."""
+    adds: ClassVar[bool] = True
     """Whether other packages can be installed as well."""
-    binary: str
+    holds: ClassVar[bool] = True
+    """Whether an upgrade of the system could replace what is installed, so that a pinned version must be held."""
+    binary: ClassVar[str] = "/usr/bin/etcd"
     """Where etcd lies once it is installed."""
-    probe: str
+    architecture: ClassVar[str] = ""
+    """Shell: prints for which architecture it installs, and fails where it is not there; empty where it cannot tell."""
+    probe: ClassVar[str]
     """Shell: prints what `read` needs."""
+    retire: ClassVar[str] = RETIRE_ARCHIVE
+    """Shell, once our service starts this way's program: removes another way's programs where they would be found
+    first."""
 
+    def __init__(self, install: S, host: str) -> None:
+        self.settings = install
+        self.host = host
+
+    @abstractmethod
     def read(self, result: CommandResult) -> Installed:
         """What the probe found."""
 
-    def reason(self, settings: HostSettings, installed: Installed, architecture: str) -> str:
-        """Why something must be installed, in words; empty when all is as the settings want it."""
+    def reason(self, installed: Installed, architecture: str) -> str:  # noqa: ARG002  archives differ by it
+        """Why something must be installed, in words; empty when all is as the settings want it. Raises `FleetError`."""
+        return pinned_reason(self.settings.version, installed)
 
-    def offer(self, remote: RemoteHost, settings: HostSettings, architecture: str) -> str:
+    @abstractmethod
+    def offer(self, target: Target) -> str:
         """The version of etcd that `install` would bring (etcd's own), found without changing anything.
 
         Empty if that cannot be told. Raises `FleetError`, with the words of `install`, when it would fail.
         """
 
-    def prepare(self, remote: RemoteHost, settings: HostSettings, architecture: str) -> None:
+    def prepare(self, target: Target) -> None:
         """Brings to the host what `install` needs, as far as it can lie beside what is in use. Raises `FleetError`."""
 
-    def install(self, remote: RemoteHost, settings: HostSettings, architecture: str, before: str) -> None:
+    @abstractmethod
+    def install(self, target: Target, before: str) -> None:
         """Installs; ``before`` is shell to be run first on the host. Raises `RemoteError` or another `FleetError`.
 
         A running etcd goes on with its old program; whatever starts it next starts the new one.
         """
 
-    def hold(self, remote: RemoteHost, installed: Installed, *, release: bool = False) -> None:
-        """Keeps upgrades of the system from replacing what is installed, or allows them again. Raises `RemoteError`.
+    def hold(self, target: Target, installed: Installed) -> None:
+        """Keeps upgrades of the system from replacing what is installed. Raises `RemoteError`.
 
-        Only called where `hold_change` says so.
+        Only called where ``holds`` is true and `hold_change` says so, as is `release`.
         """
 
-    retire: str
-    """Shell, once our service starts this way's program: removes another way's programs where they would be found
-    first."""
+    def release(self, target: Target) -> None:
+        """Allows upgrades of the system again. Raises `RemoteError`."""
 
-    def add(self, remote: RemoteHost, settings: HostSettings, name: str) -> None:
+    @abstractmethod
+    def add(self, target: Target, name: str) -> None:
         """Installs another package, as the distribution has it. Raises `RemoteError`.
 
         Only called where ``adds`` is true.
         """
 
 
-def packages_for(method: str) -> Packages:
-    """The packages of an install method. Raises `KeyError` for one that is not known."""
-    from etcdfleet.drivers.packages.apk import Apk
-    from etcdfleet.drivers.packages.apt import Apt
-    from etcdfleet.drivers.packages.archive import Archive
+def driver_of(method: str) -> type[Packages[Any]]:
+    """The driver of an install method. Raises `KeyError` for one that is not known."""
+    driver: type[Packages[Any]] = load(PACKAGE_MANAGERS[method].driver)
+    return driver
 
-    known: dict[str, Callable[[], Packages]] = {"apt": Apt, "apk": Apk, "archive": Archive}
-    return known[method]()
+
+def packages_for(settings: HostSettings) -> Packages[Any]:
+    """The way to install that a host's settings choose."""
+    return driver_of(settings.install.method)(settings.install, settings.name)
+
+
+def fits(method: str, init: str) -> bool:
+    """Whether an install method is for hosts with this init system."""
+    inits = driver_of(method).inits
+    return not inits or init in inits
+
+
+def architecture_probe(method: str) -> str:
+    """Shell: prints the architecture of the host's programs as a package manager names it, if there is one.
+
+    That of the install method is asked first: programs of release archives run beside those of whichever there is.
+    """
+    drivers = [driver_of(name) for name in (method, *(name for name in PACKAGE_MANAGERS if name != method))]
+    asked = [f"{driver.architecture} 2>/dev/null" for driver in drivers if driver.architecture]
+    return " || ".join([*asked, "true"])
 
 
 def upstream_version(package_version: str) -> str:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import re
 import shlex
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator
 
 from etcdfleet.drivers.packages import (
     HELD,
     INSTALL_TIMEOUT,
     LIBRARY,
-    RETIRE_ARCHIVE,
     Installed,
-    pinned_reason,
+    Packages,
+    Target,
     upstream_version,
 )
 from etcdfleet.errors import RemoteError
 from etcdfleet.remote import CommandResult, RemoteHost, last_lines
-from etcdfleet.settings.models import ApkInstall, HostSettings
+from etcdfleet.settings.base import InstallSettings
+from etcdfleet.settings.values import check_package_version, check_repository
 
 
 def apk_says(output: str) -> str:
@@ -31,17 +35,25 @@ def apk_says(output: str) -> str:
     return " | ".join(line.rstrip(":") for line in found) or last_lines(output)
 
 
-class Apk:
+class ApkInstall(InstallSettings):
+    """Alpine's packages, from ``repository`` besides the host's own ones when it is set."""
+
+    method: Literal["apk"] = "apk"
+    version: Annotated[str, BeforeValidator(check_package_version)] | None = None
+    repository: Annotated[str, BeforeValidator(check_repository)] | None = None
+    allow_untrusted: bool = False
+
+
+class Apk(Packages[ApkInstall]):
     """See `etcdfleet.drivers.packages.Packages`."""
 
     title = "apk"
-    adds = True
-    binary = "/usr/bin/etcd"
+    inits = ("openrc",)
+    architecture = "apk --print-arch"
     probe = (
         "apk info -v 2>/dev/null | grep '^etcd'; [ -x /usr/bin/etcdctl ] && echo etcdctl\n"
         f"grep -q '^etcd=' /etc/apk/world && echo held; [ ! -e {HELD} ] || echo held-by-us"
     )
-    retire = RETIRE_ARCHIVE
 
     def read(self, result: CommandResult) -> Installed:
         """The package ``etcd``, and etcdctl from whichever package has it (its own since 2022)."""
@@ -53,47 +65,44 @@ class Apk:
             )
         return Installed(None)
 
-    def reason(self, settings: HostSettings, installed: Installed, architecture: str) -> str:  # noqa: ARG002
-        """Missing, or another version than the pinned one."""
-        assert isinstance(settings.install, ApkInstall)  # noqa: S101
-        return pinned_reason(settings.install.version, installed)
-
-    def offer(self, remote: RemoteHost, settings: HostSettings, architecture: str) -> str:  # noqa: ARG002
+    def offer(self, target: Target) -> str:
         """As apk itself finds it out, from indexes that it reads for this once."""
-        text = self._add(remote, settings, "", ["--simulate", "--no-cache"])
+        text = self._add(target.remote, "", ["--simulate", "--no-cache"])
         found = re.search(r"^\(\d+/\d+\) \w+ etcd \((?:\S+ -> )?(\S+)\)", text, re.MULTILINE)
         return upstream_version(found.group(1)) if found else ""
 
-    def prepare(self, remote: RemoteHost, settings: HostSettings, architecture: str) -> None:
-        """Nothing: apk has no place for packages that wait, and replaces none before it has fetched all."""
+    # Nothing is prepared: apk has no place for packages that wait, and replaces none before it has fetched all.
 
-    def hold(self, remote: RemoteHost, installed: Installed, *, release: bool = False) -> None:
+    def hold(self, target: Target, installed: Installed) -> None:
         """By the version in ``/etc/apk/world``, as ``apk add etcd=VERSION`` writes it."""
-        script = f"apk add --no-progress --wait 300 etcd && rm -f {HELD}"
-        if not release:
-            pinned = shlex.quote(f"etcd={installed.package}")
-            script = f"mkdir -p {LIBRARY} && : > {HELD} && apk add --no-progress --wait 300 {pinned}"
-        remote.run(script, check="holding the packages", remedy=f"on the host, try: cat /etc/apk/world; {script}")
+        pinned = shlex.quote(f"etcd={installed.package}")
+        self._pin(target, f"mkdir -p {LIBRARY} && : > {HELD} && apk add --no-progress --wait 300 {pinned}")
 
-    def install(self, remote: RemoteHost, settings: HostSettings, architecture: str, before: str) -> None:  # noqa: ARG002
+    def release(self, target: Target) -> None:
+        """The same without a version."""
+        self._pin(target, f"apk add --no-progress --wait 300 etcd && rm -f {HELD}")
+
+    def _pin(self, target: Target, script: str) -> None:
+        remedy = f"on the host, try: cat /etc/apk/world; {script}"
+        target.remote.run(script, check="holding the packages", remedy=remedy)
+
+    def install(self, target: Target, before: str) -> None:
         """``apk add``, from the given repository besides the host's own."""
-        assert isinstance(settings.install, ApkInstall)  # noqa: S101
-        self._add(remote, settings, before, [])
-        if settings.install.version:
+        self._add(target.remote, before, [])
+        if self.settings.version:
             # apk itself holds what was asked for by version.
-            remote.run(f"mkdir -p {LIBRARY} && : > {HELD}", check="noting that the packages are held")
+            target.remote.run(f"mkdir -p {LIBRARY} && : > {HELD}", check="noting that the packages are held")
 
-    def _add(self, remote: RemoteHost, settings: HostSettings, before: str, more: list[str]) -> str:
+    def _add(self, remote: RemoteHost, before: str, more: list[str]) -> str:
         """Gives what apk said. Raises `RemoteError`."""
-        assert isinstance(settings.install, ApkInstall)  # noqa: S101
         options = ["--no-progress", "--wait", "300", *more]
-        if settings.install.repository:
+        if self.settings.repository:
             # Without a refresh apk would use an index as old as the last one who asked for it.
             options += [] if more else ["--update-cache"]
-            options += ["--repository", settings.install.repository]
-        if settings.install.allow_untrusted:
+            options += ["--repository", self.settings.repository]
+        if self.settings.allow_untrusted:
             options.append("--allow-untrusted")
-        pin = f"={settings.install.version}" if settings.install.version else ""
+        pin = f"={self.settings.version}" if self.settings.version else ""
         add = shlex.join(["apk", "add", *options])
         script = f"""{before}
 add() {{ {add} "$@"; }}
@@ -111,9 +120,9 @@ add {shlex.quote(f"etcd{pin}")} etcd-openrc && {"true" if more else "[ -x /usr/b
             )
         return result.stdout
 
-    def add(self, remote: RemoteHost, settings: HostSettings, name: str) -> None:  # noqa: ARG002
+    def add(self, target: Target, name: str) -> None:
         """``apk add``, from the host's own repositories."""
-        remote.run(
+        target.remote.run(
             shlex.join(["apk", "add", "--no-progress", "--wait", "300", name]),
             timeout=INSTALL_TIMEOUT,
             check=f"apk add {name}",

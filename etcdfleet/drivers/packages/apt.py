@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import re
 import shlex
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator
 
 from etcdfleet.drivers.packages import (
     HELD,
     INSTALL_TIMEOUT,
     LIBRARY,
-    RETIRE_ARCHIVE,
     Installed,
-    pinned_reason,
+    Packages,
+    Target,
     upstream_version,
 )
 from etcdfleet.errors import RemoteError
 from etcdfleet.remote import CommandResult, RemoteHost, last_lines
-from etcdfleet.settings.models import AptInstall, HostSettings
+from etcdfleet.settings.base import InstallSettings
+from etcdfleet.settings.values import check_package_version
 
 LOCK_TRIES = 150
 """Two seconds each: how often dpkg's lock is tried, beside apt's own waiting for it."""
@@ -56,17 +60,23 @@ chmod 755 {_POLICY}
 """
 
 
-class Apt:
+class AptInstall(InstallSettings):
+    """Debian's packages; ``version`` pins one, ``None`` takes what the distribution has."""
+
+    method: Literal["apt"] = "apt"
+    version: Annotated[str, BeforeValidator(check_package_version)] | None = None
+
+
+class Apt(Packages[AptInstall]):
     """See `etcdfleet.drivers.packages.Packages`."""
 
     title = "apt"
-    adds = True
-    binary = "/usr/bin/etcd"
+    inits = ("systemd",)
+    architecture = "dpkg --print-architecture"
     probe = (
         "dpkg-query -W -f '${db:Status-Abbrev} ${Package} ${Version}\\n' etcd-server etcd-client 2>/dev/null\n"
         f"[ ! -e {HELD} ] || echo held by us"
     )
-    retire = RETIRE_ARCHIVE
 
     def read(self, result: CommandResult) -> Installed:
         """Both packages must be installed (``ii``, or ``hi`` where they are held); the server's version counts."""
@@ -82,14 +92,9 @@ class Apt:
         package = found[_NAMES[0]]
         return Installed(upstream_version(package), package, held=states == {"hi"}, held_by_us="held by us" in lines)
 
-    def reason(self, settings: HostSettings, installed: Installed, architecture: str) -> str:  # noqa: ARG002
-        """Missing, or another version than the pinned one."""
-        assert isinstance(settings.install, AptInstall)  # noqa: S101
-        return pinned_reason(settings.install.version, installed)
-
-    def offer(self, remote: RemoteHost, settings: HostSettings, architecture: str) -> str:  # noqa: ARG002
+    def offer(self, target: Target) -> str:
         """As apt itself finds it out. Lists that are missing or too old are fetched into a folder of their own."""
-        names = _wanted(settings)
+        names, remote = self._names(), target.remote
         result = remote.run(_SIMULATE.format(apt=_APT, names=names), timeout=INSTALL_TIMEOUT)
         if not result.ok:
             raise _failed(remote, names, result)
@@ -98,9 +103,9 @@ class Apt:
         )
         return upstream_version(found.group(1)) if found else ""
 
-    def prepare(self, remote: RemoteHost, settings: HostSettings, architecture: str) -> None:  # noqa: ARG002
+    def prepare(self, target: Target) -> None:
         """Downloads the packages."""
-        names = _wanted(settings)
+        names, remote = self._names(), target.remote
         script = f"""export DEBIAN_FRONTEND=noninteractive
 get="{_APT} {_INSTALL} --download-only install {names}"
 $get || {{ {_APT} update && $get; }}"""
@@ -108,21 +113,29 @@ $get || {{ {_APT} update && $get; }}"""
         if not result.ok:
             raise _failed(remote, names, result)
 
-    def hold(self, remote: RemoteHost, installed: Installed, *, release: bool = False) -> None:  # noqa: ARG002
-        """``apt-mark hold`` and ``unhold``."""
-        names = " ".join(_NAMES)
-        script = f"apt-mark unhold {names} && rm -f {HELD}"
-        if not release:
-            script = f"mkdir -p {LIBRARY} && : > {HELD} && apt-mark hold {names}"
-        remote.run(script, check="holding the packages", remedy=f"on the host, try: apt-mark showhold; {script}")
+    def hold(self, target: Target, _: Installed) -> None:
+        """``apt-mark hold``."""
+        self._mark(target, f"mkdir -p {LIBRARY} && : > {HELD} && apt-mark hold {' '.join(_NAMES)}")
 
-    def install(self, remote: RemoteHost, settings: HostSettings, architecture: str, before: str) -> None:  # noqa: ARG002
+    def release(self, target: Target) -> None:
+        """``apt-mark unhold``."""
+        self._mark(target, f"apt-mark unhold {' '.join(_NAMES)} && rm -f {HELD}")
+
+    def install(self, target: Target, before: str) -> None:
         """``apt-get install``, after ``apt-get update`` if the packages are not known yet."""
-        self._install(remote, _wanted(settings), before)
+        self._install(target.remote, self._names(), before)
 
-    def add(self, remote: RemoteHost, settings: HostSettings, name: str) -> None:  # noqa: ARG002
+    def add(self, target: Target, name: str) -> None:
         """``apt-get install``."""
-        self._install(remote, shlex.quote(name), "")
+        self._install(target.remote, shlex.quote(name), "")
+
+    def _mark(self, target: Target, script: str) -> None:
+        remedy = f"on the host, try: apt-mark showhold; {script}"
+        target.remote.run(script, check="holding the packages", remedy=remedy)
+
+    def _names(self) -> str:
+        pin = f"={self.settings.version}" if self.settings.version else ""
+        return " ".join(shlex.quote(f"{name}{pin}") for name in _NAMES)
 
     def _install(self, remote: RemoteHost, names: str, before: str) -> None:
         script = f"""set -e
@@ -145,12 +158,6 @@ $install || {{ {_APT} update && $install; }}
         result = remote.run(script, timeout=INSTALL_TIMEOUT)
         if not result.ok:
             raise _failed(remote, names, result)
-
-
-def _wanted(settings: HostSettings) -> str:
-    assert isinstance(settings.install, AptInstall)  # noqa: S101
-    pin = f"={settings.install.version}" if settings.install.version else ""
-    return " ".join(shlex.quote(f"{name}{pin}") for name in _NAMES)
 
 
 def _failed(remote: RemoteHost, names: str, result: CommandResult) -> RemoteError:

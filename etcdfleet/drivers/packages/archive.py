@@ -15,13 +15,32 @@ import shlex
 import tarfile
 import tempfile
 import threading
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from etcdfleet.drivers.packages import ARCHIVE_FOLDER, ARCHIVE_NOTE, INSTALL_TIMEOUT, LIBRARY, Installed
+from pydantic import BeforeValidator, Field, model_validator
+
+from etcdfleet.drivers.packages import (
+    ARCHIVE_FOLDER,
+    ARCHIVE_NOTE,
+    INSTALL_TIMEOUT,
+    LIBRARY,
+    Installed,
+    Packages,
+    Target,
+)
 from etcdfleet.errors import FleetError, RemoteError
 from etcdfleet.host.proxies import proxy_for
-from etcdfleet.remote import CommandResult, RemoteHost, last_lines
-from etcdfleet.settings.models import ArchiveInstall, ArchiveSource, HostSettings
+from etcdfleet.remote import CommandResult, last_lines
+from etcdfleet.settings.base import InstallSettings, Section
+from etcdfleet.settings.models import Architecture
+from etcdfleet.settings.notes import must_exist
+from etcdfleet.settings.values import check_release_version, check_sha256, check_url, refuse
+
+if TYPE_CHECKING:
+    from etcdfleet.settings.notes import Notes
+    from etcdfleet.settings.partial import Draft
 
 PROGRAMS = ("etcd", "etcdctl")
 _PROBE = " ".join(f"{ARCHIVE_FOLDER}/{program}" for program in PROGRAMS)
@@ -29,11 +48,55 @@ _DOES_NOT_RUN, _OTHER_VERSION = 91, 92
 _lock = threading.Lock()
 
 
-class Archive:
+class ArchiveSource(Section):
+    """One release tarball: its address or its path on the controller (exactly one), and its SHA-256 in hexadecimal."""
+
+    url: Annotated[str, BeforeValidator(check_url)] | None = None
+    file: Annotated[str, Field(min_length=1)] | None = None
+    sha256: Annotated[str, BeforeValidator(check_sha256)]
+
+    @model_validator(mode="after")
+    def _one(self) -> ArchiveSource:
+        if (self.url is None) == (self.file is None):
+            what = "names both a url and a file" if self.url else "names neither a url nor a file"
+            refuse(what, "write either url: https://… or file: path, and sha256")
+        return self
+
+
+class ArchiveInstall(InstallSettings):
+    """A release tarball of etcd per architecture."""
+
+    method: Literal["archive"] = "archive"
+    version: Annotated[str, BeforeValidator(check_release_version)]
+    source: Annotated[Mapping[Architecture, ArchiveSource], Field(min_length=1)]
+
+    def resolved(self, resolve: Callable[[str], Path]) -> Self:
+        """With the paths of its archives made absolute."""
+        source = {
+            architecture: one if one.file is None else one.model_copy(update={"file": str(resolve(one.file))})
+            for architecture, one in self.source.items()
+        }
+        return self.model_copy(update={"source": source})
+
+    def check(self, draft: Draft, notes: Notes) -> None:
+        """There is an archive for the host, and the files are there."""
+        architecture = draft.platform.architecture if draft.platform else None
+        if architecture and architecture not in self.source:
+            what = f"{draft.name} is {architecture} (platform.architecture), and there is no archive for that"
+            there = ", ".join(self.source)
+            remedy = f"add install.source.{architecture} with url or file, and sha256; there is: {there}"
+            notes.mistake(draft, "install.source", what, remedy)
+        for name, source in self.source.items():
+            if source.file is not None:
+                must_exist(draft, f"install.source.{name}.file", source.file, notes)
+
+
+class Archive(Packages[ArchiveInstall]):
     """See `etcdfleet.drivers.packages.Packages`."""
 
     title = "release archive"
     adds = False
+    holds = False
     binary = f"{ARCHIVE_FOLDER}/etcd"
     probe = f"cat {ARCHIVE_NOTE} 2>/dev/null && echo && stat -L -c '%n %s %Y' {_PROBE} 2>/dev/null; true"
     retire = "true"  # a package's programs come later in every PATH, and may not be ours
@@ -49,29 +112,27 @@ class Archive:
             pass  # no note, or one of another time: install anew
         return Installed(None, binary=self.binary)
 
-    def reason(self, settings: HostSettings, installed: Installed, architecture: str) -> str:
+    def reason(self, installed: Installed, architecture: str) -> str:
         """Missing, changed by hand, or another archive than the configured one."""
-        install = _install_of(settings)
-        source = _source(settings, install, architecture)
+        source = self._source(architecture)
         if installed.version is None:
             return "etcd or etcdctl is not installed from a release archive, or was changed by hand"
         if installed.package != source.sha256:
-            return f"version {installed.version} is installed from another archive, {install.version} is wanted"
+            return f"version {installed.version} is installed from another archive, {self.settings.version} is wanted"
         return ""
 
-    def offer(self, remote: RemoteHost, settings: HostSettings, architecture: str) -> str:  # noqa: ARG002
+    def offer(self, target: Target) -> str:
         """What the inventory says, once the archive was seen to be there; it is not downloaded for that."""
-        install = _install_of(settings)
-        must_be_there(_source(settings, install, architecture))
-        return install.version
+        must_be_there(self._source(target.architecture))
+        return self.settings.version
 
-    def prepare(self, remote: RemoteHost, settings: HostSettings, architecture: str) -> None:
+    def prepare(self, target: Target) -> None:
         """Puts both programs into the release's folder, and tries whether they run and are of the version wanted."""
-        install = _install_of(settings)
-        source = _source(settings, install, architecture)
+        remote, version, architecture = target.remote, self.settings.version, target.architecture
+        source = self._source(architecture)
         programs = programs_of(source)
         sums = "".join(f"{_sha256(path)}  {name}\n" for name, path in programs.items())
-        folder = _folder(install, source)
+        folder = self._folder(source)
         have = f"cd {folder} 2>/dev/null && printf %s {shlex.quote(sums)} | sha256sum -c - >/dev/null 2>&1"
         if remote.run(have, timeout=INSTALL_TIMEOUT).ok:
             return
@@ -92,7 +153,7 @@ class Archive:
                 f"cd {new}; printf %s {shlex.quote(sums)} | sha256sum -c - >/dev/null",
                 f"said=$(ETCD_UNSUPPORTED_ARCH={architecture} ./etcd --version 2>&1) && ./etcdctl version >/dev/null "
                 f'|| {{ echo "$said" >&2; exit {_DOES_NOT_RUN}; }}',
-                f"printf '%s\\n' \"$said\" | grep -qx 'etcd Version: {install.version}' || "
+                f"printf '%s\\n' \"$said\" | grep -qx 'etcd Version: {version}' || "
                 f'{{ echo "$said" | head -n 1 >&2; exit {_OTHER_VERSION}; }}',
                 "sync etcd etcdctl",
                 f"cd /; rm -rf {folder}; mv {new} {folder}; sync {LIBRARY}",
@@ -102,15 +163,14 @@ class Archive:
             remote.run(clean)
             raise
         if not result.ok:
-            raise _not_fit(remote, settings, architecture, result)
+            raise self._not_fit(target, result)
 
-    def install(self, remote: RemoteHost, settings: HostSettings, architecture: str, before: str) -> None:
+    def install(self, target: Target, before: str) -> None:
         """Lets the links lead to the release's folder; a link leads to the old program or to the new one."""
-        self.prepare(remote, settings, architecture)
-        install = _install_of(settings)
-        source = _source(settings, install, architecture)
-        folder = _folder(install, source)
-        note = json.dumps({"version": install.version, "sha256": source.sha256})[:-1]
+        self.prepare(target)
+        source = self._source(target.architecture)
+        folder = self._folder(source)
+        note = json.dumps({"version": self.settings.version, "sha256": source.sha256})[:-1]
         lines = ["set -e", "umask 022", before, f"mkdir -p {ARCHIVE_FOLDER}"]
         for name in PROGRAMS:
             new = f"{ARCHIVE_FOLDER}/.{name}.new"
@@ -120,55 +180,45 @@ class Archive:
             f'printf \'%s, "files": [%s]}}\' {shlex.quote(note)} "$files" > {ARCHIVE_NOTE}.new',
             f"sync {ARCHIVE_NOTE}.new; mv -f {ARCHIVE_NOTE}.new {ARCHIVE_NOTE}",
         ]
-        remote.run("\n".join(lines), timeout=INSTALL_TIMEOUT, check="installing the release archive")
+        target.remote.run("\n".join(lines), timeout=INSTALL_TIMEOUT, check="installing the release archive")
 
-    def hold(self, remote: RemoteHost, installed: Installed, *, release: bool = False) -> None:
-        """Nothing: no package manager knows of it."""
-
-    def add(self, remote: RemoteHost, settings: HostSettings, name: str) -> None:  # noqa: ARG002
+    def add(self, target: Target, name: str) -> None:
         """Nothing but etcd comes from an archive."""
-        raise RemoteError(f"{name} is missing", where=remote.name, remedy=f"install {name} on the host")
+        raise RemoteError(f"{name} is missing", where=target.remote.name, remedy=f"install {name} on the host")
 
+    def _folder(self, source: ArchiveSource) -> str:
+        return f"{LIBRARY}/etcd-{self.settings.version}-{source.sha256[:12]}"
 
-def _install_of(settings: HostSettings) -> ArchiveInstall:
-    assert isinstance(settings.install, ArchiveInstall)  # noqa: S101
-    return settings.install
-
-
-def _folder(install: ArchiveInstall, source: ArchiveSource) -> str:
-    return f"{LIBRARY}/etcd-{install.version}-{source.sha256[:12]}"
-
-
-def _not_fit(remote: RemoteHost, settings: HostSettings, architecture: str, result: CommandResult) -> RemoteError:
-    install, said = _install_of(settings), last_lines(result.stderr or result.stdout)
-    if result.rc == _DOES_NOT_RUN:
+    def _not_fit(self, target: Target, result: CommandResult) -> RemoteError:
+        remote, architecture = target.remote, target.architecture
+        said = last_lines(result.stderr or result.stdout)
+        if result.rc == _DOES_NOT_RUN:
+            return RemoteError(
+                f"the programs of the release archive do not run on this host: {said}",
+                where=remote.name,
+                remedy=f"take an archive for {architecture} (install.source.{architecture}), with its sha256",
+            )
+        if result.rc == _OTHER_VERSION:
+            return RemoteError(
+                f"the release archive holds another version than {self.settings.version}: {said}",
+                where=remote.name,
+                remedy=f"correct install.version, or install.source.{architecture} and its sha256",
+            )
         return RemoteError(
-            f"the programs of the release archive do not run on this host: {said}",
+            f"preparing the release archive failed with exit code {result.rc}: {said}",
             where=remote.name,
-            remedy=f"take an archive for {architecture} (install.source.{architecture}), with its sha256",
+            remedy="make room in /tmp and /usr/local on the host (df -h), and run again",
         )
-    if result.rc == _OTHER_VERSION:
-        return RemoteError(
-            f"the release archive holds another version than {install.version}: {said}",
-            where=remote.name,
-            remedy=f"correct install.version, or install.source.{architecture} and its sha256",
+
+    def _source(self, architecture: str) -> ArchiveSource:
+        for name, source in self.settings.source.items():
+            if name == architecture:
+                return source
+        raise FleetError(
+            f"install.source has no archive for the architecture {architecture}",
+            where=self.host,
+            remedy=f"add install.source.{architecture} (url or file, and sha256), or install this host by its packages",
         )
-    return RemoteError(
-        f"preparing the release archive failed with exit code {result.rc}: {said}",
-        where=remote.name,
-        remedy="make room in /tmp and /usr/local on the host (df -h), and run again",
-    )
-
-
-def _source(settings: HostSettings, install: ArchiveInstall, architecture: str) -> ArchiveSource:
-    for name, source in install.source.items():
-        if name == architecture:
-            return source
-    raise FleetError(
-        f"install.source has no archive for the architecture {architecture}",
-        where=settings.name,
-        remedy=f"add install.source.{architecture} (url or file, and sha256), or install this host by its packages",
-    )
 
 
 def programs_of(source: ArchiveSource) -> dict[str, Path]:
