@@ -2,7 +2,7 @@
 
 Whatever a template writes or asks becomes a number, and the values are noted while the product's own environment
 renders the template for a host. So another tool's Jinja2 makes the same text, whichever names, methods and filters a
-template uses; nothing here knows any of them. ``tests/unit/test_bench.py`` compares the bytes.
+template uses; nothing here knows any of them. ``tests/unit/bench/test_plain.py`` compares the bytes.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Networks as they are outside of a lab: firewalls, several addresses, mixed families, proxies, long names.
 
-What is judged from what hosts answer is in ``tests/unit/test_networks.py``; here, that they answer so.
+What is judged from what hosts answer is in ``tests/unit/host/test_networks.py``; here, that they answer so.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import sys
 from lab.state import PROJECT
 from tests.lab.conftest import LabHandle
 from tests.lab.deploy_helpers import deploy, output, unhealthy, wait_for
-from tests.unit.test_tasks_docs import readme_script
+from tests.unit.docs.test_tasks import readme_script
 
 LOOKS = """
 from pathlib import Path

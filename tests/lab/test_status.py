@@ -30,7 +30,7 @@ from tests.lab.deploy_helpers import (
     wait_for,
 )
 from tests.lab.fault_helpers import traces
-from tests.unit.fake_run import SCHEMA
+from tests.unit.support.fake_run import SCHEMA
 
 NO_VAULT = {"VAULT_ADDR": None, "VAULT_TOKEN": None, "VAULT_CACERT": None}
 SD, RC = "s-sd", "s-rc"

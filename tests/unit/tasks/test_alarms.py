@@ -1,0 +1,162 @@
+"""What the alarm of a full database excuses, where it may be ended, and how that is found out on a host."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from etcdfleet.checks.cluster import Finding
+from etcdfleet.drivers.init.systemd import Systemd
+from etcdfleet.etcd import alarms
+from etcdfleet.etcd.answers import EndpointHealth, EndpointStatus
+from etcdfleet.host.facts import FileFacts
+from etcdfleet.remote import CommandResult
+from tasks.alarms import end_full_alarm, stands
+from tasks.glance import running_quota
+from tasks.observe import Site
+from tests.unit.host.test_preflight import GOOD
+from tests.unit.support.site import LocalHost, apt, settings
+
+MIB = 2**20
+ENDPOINTS = [f"https://etcd.az{number}.k8s.home:2379" for number in (1, 2, 3)]
+FULL = "memberID:1 alarm:NOSPACE "
+HEALTHS = {
+    "": (True, True),
+    "Active Alarm(s): NOSPACE ": (False, True),
+    "Active Alarm(s): NOSPACE": (False, True),
+    "Active Alarm(s): NOSPACE NOSPACE NOSPACE ": (False, True),
+    "Active Alarm(s): CORRUPT ": (False, False),
+    "Active Alarm(s): NOSPACE CORRUPT ": (False, False),
+    "Active Alarm(s): CORRUPT NOSPACE ": (False, False),
+    "Active Alarm(s): NOSPACE NOSPACE CORRUPT NOSPACE ": (False, False),
+    "Active Alarm(s): ": (False, False),
+    "Unable to fetch the alarm list": (False, False),
+    "context deadline exceeded": (False, False),
+    "context deadline exceeded: Active Alarm(s): NOSPACE NOSPACEX": (False, False),
+}
+
+
+@pytest.mark.parametrize(("error", "fit"), [(error, fit) for error, (_, fit) in HEALTHS.items()])
+def test_who_takes_part(error: str, fit: bool) -> None:
+    health = EndpointHealth(ENDPOINTS[0], not error, 0.1, error)
+    assert alarms.takes_part(health) is fit
+    assert alarms.only_full(health) is (fit and bool(error))
+
+
+@pytest.mark.parametrize(("error", "fit"), [(error, fit) for error, (_, fit) in HEALTHS.items()])
+def test_a_host_judges_as_the_controller_does(error: str, fit: bool) -> None:
+    line = f"127.0.0.1:2379 is unhealthy: failed to commit proposal: {error}" if error else "127.0.0.1:2379 is healthy"
+    call = f"f() {{ echo '{line}' >&2; echo 'Error: unhealthy cluster' >&2; return {1 if error else 0}; }}\n"
+    script = f"{call}{alarms.takes_part_script('f')} && exit 0\nexit 7"
+    assert subprocess.run(["sh", "-c", script], check=False).returncode == (0 if fit else 7)
+
+
+def statuses(*sizes: float, errors: tuple[str, ...] = (FULL,)) -> list[EndpointStatus]:
+    return [
+        EndpointStatus(url, number, 7, "3.5.1", int(size * MIB), 1, 1, 4, 50, 50, 9, errors=errors)
+        for number, (url, size) in enumerate(zip(ENDPOINTS, sizes, strict=False), 1)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("found", "why"),
+    [
+        (statuses(64, 64, 64), ""),
+        (statuses(126, 126, 126), ""),
+        (statuses(64, 126.1, 64), "126.1 MiB of its quota of 128 MiB"),
+        (statuses(130, 64, 64), "130.0 MiB of its quota of 128 MiB"),
+        (statuses(64, 64), f"no answer from {ENDPOINTS[2]}"),
+        (statuses(64, 64, 64, errors=(FULL, "memberID:2 alarm:NOSPACE ")), ""),
+        (statuses(64, 64, 64, errors=(FULL, "memberID:2 alarm:CORRUPT ")), "another alarm is raised: CORRUPT"),
+        (statuses(64, 64, 64, errors=("memberID:2 alarm:CORRUPT ",)), "it is not raised"),
+        (statuses(64, 64, 64, errors=()), "it is not raised"),
+        ([], "it is not raised"),
+    ],
+)
+def test_when_the_alarm_may_be_ended(found: list[EndpointStatus], why: str) -> None:
+    reason = alarms.may_end(found, ENDPOINTS, 128 * MIB)
+    assert why in reason
+    assert bool(reason) == bool(why)
+
+
+class Recorded(LocalHost):
+    """Answers as etcdctl would, and notes what it was asked to do."""
+
+    def __init__(self, answers: list[str]) -> None:
+        super().__init__()
+        self.answers, self.asked = answers, list[str]()
+
+    def run(self, script: str, **_: Any) -> CommandResult:
+        self.asked.append(script)
+        return CommandResult(0, self.answers.pop(0), "")
+
+
+STATUS = """[{"Endpoint":"https://etcd.az%d.k8s.home:2379","Status":{"header":{"member_id":%d},"dbSize":%d,
+"errors":["memberID:1 alarm:NOSPACE "]}}]"""
+ALARM, SIZE = Finding("alarms", False, "NOSPACE"), Finding("database size", False, "large")
+
+
+def answer(*sizes: int) -> str:
+    entries = [STATUS % (number, number, size) for number, size in enumerate(sizes, 1)]
+    return "[" + ",".join(entry[1:-1] for entry in entries) + "]"
+
+
+@pytest.mark.parametrize(
+    ("number", "bad", "answers", "ends"),
+    [
+        (1, [ALARM], [answer(64 * MIB, 64 * MIB, 64 * MIB), ""], True),
+        (1, [ALARM, SIZE], [answer(64 * MIB, 64 * MIB, 64 * MIB), ""], True),
+        (1, [ALARM], [answer(64 * MIB, 64 * MIB, 127 * MIB)], False),
+        (1, [ALARM], [answer(64 * MIB, 64 * MIB)], False),
+        (1, [ALARM], ["no JSON at all"], False),
+        (2, [ALARM], [], False),  # the first member's host does it
+        (1, [], [], False),
+        (1, [SIZE], [], False),
+        (1, [ALARM, Finding("equal data", False, "")], [], False),
+        (1, [ALARM, Finding("health", False, "")], [], False),
+    ],
+)
+def test_a_deploy_ends_the_alarm_where_nothing_else_is_wrong(
+    number: int, bad: list[Finding], answers: list[str], ends: bool
+) -> None:
+    host = Recorded(list(answers))
+    site = Site(settings(number, quota_bytes=128 * MIB), host, Systemd(), apt())
+    said = end_full_alarm(site, bad, 5)
+    assert ("64 MiB of the quota of 128 MiB" in said) is ends
+    assert any("alarm disarm" in script for script in host.asked) is ends
+    assert host.answers == [], "each answer was asked for"
+
+
+@pytest.mark.parametrize(
+    ("bad", "so"),
+    [
+        ([], False),
+        ([ALARM], True),
+        ([SIZE], True),
+        ([ALARM, SIZE], True),
+        ([ALARM, Finding("one leader", False, "")], False),
+        ([Finding("health", False, "")], False),
+    ],
+)
+def test_what_is_not_waited_for(bad: list[Finding], so: bool) -> None:
+    assert stands(bad) is so
+
+
+@pytest.mark.parametrize(
+    ("text", "pending", "quota"),
+    [
+        (b"quota-backend-bytes: 67108864\n", "", 67108864),
+        (b"name: a\nquota-backend-bytes: 1\nlogger: zap\n", "", 1),
+        (b"quota-backend-bytes: 67108864\n", "changed: /etc/etcd/conf.yml", None),
+        (b"# quota-backend-bytes: 5\n", "", None),
+        (None, "", None),
+    ],
+)
+def test_the_running_quota_is_the_file_s_unless_a_restart_is_due(
+    text: bytes | None, pending: str, quota: int | None
+) -> None:
+    files = {"/etc/etcd/conf.yml": FileFacts(text, 0o644, "root", "root")} if text is not None else {}
+    assert running_quota(replace(GOOD, files=files, restart_pending=pending)) == quota
