@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import yaml
 
@@ -97,12 +96,8 @@ def trusted_besides(site: Site, seen: Observed) -> dict[Side, tuple[Certificate,
 
 def _in_files(settings: HostSettings, side: Side) -> tuple[Certificate, ...]:
     """The CAs that are to be trusted on a side, as far as files on this machine tell."""
-    pki = settings.pki
-    if pki.source == "files":
-        path = Path(pki.folder or ".") / ("ca.pem" if pki.trust == "single" else f"{side}-ca.pem")
-    elif pki.trust == "single" and pki.trust_anchor.file:
-        path = Path(pki.trust_anchor.file).expanduser()
-    else:
+    path = settings.pki.anchor_file(side)
+    if path is None:
         return ()
     try:
         return readable(path.read_text())

@@ -116,7 +116,7 @@ def obtain(site: Site, source: Source, wants: Sequence[Want], facts: HostFacts) 
     pairs, warnings = [], list[str]()
     try:
         if wants and source.signs_requests:
-            requests = make_requests(site, wants, site.settings.pki.key_type)
+            requests = make_requests(site, wants, source.key_type)
         for want in wants:
             request = requests.get(want.role)
             made = source.obtain(site.settings, want, request.csr if request else None)

@@ -12,7 +12,6 @@ from etcdfleet.certs import (
     Certificate,
     MemberTrust,
     Want,
-    bundle,
     check_bundle,
     must_trust_first,
     parse_pem_bundle,
@@ -22,16 +21,14 @@ from etcdfleet.certs import (
 from etcdfleet.certs.clients import ClientAnchors, client_anchors
 from etcdfleet.certs.local import key_pem, make_key, request_for
 from etcdfleet.client_files import ClientFiles
-from etcdfleet.drivers.certificates import Source, source_of
-from etcdfleet.drivers.certificates.vault import vault_of
-from etcdfleet.errors import CertificateError, FleetError, UsageError
+from etcdfleet.drivers.certificates import Obtained, Source, source_of
+from etcdfleet.errors import CertificateError, FleetError
 from etcdfleet.etcd.auth import wanted_auth
 from etcdfleet.outcome import StepOutcome
 from etcdfleet.program.main import Run
 from etcdfleet.settings.models import HostSettings, client_url
 from etcdfleet.settings.problems import did_you_mean
 from etcdfleet.settings.units import go_duration
-from etcdfleet.vault import Vault
 from tasks.anchors import member_trust
 from tasks.observe import site_of
 from tasks.status import CONNECT_SECONDS
@@ -105,32 +102,24 @@ def client_certificate(
         outcome = StepOutcome("ca.pem alone", (trusts,), tuple(warnings), {"files": str(files.folder)})
         return Result(task.host, result=outcome, changed=True)
     must_be_trusted(settings, source, seen)
-    vault = vault_of(task, settings.pki)
-    must_be_allowed(settings, vault, request.ttl)
+    source.check_client_life(request.ttl)
     warnings += unknown_user(settings, request.name)
     if task.is_dry_run():
         change = f"{files.certificate} and its key are made, for {go_duration(request.ttl)}"
         outcome = StepOutcome("would be made", (change, trusts), tuple(warnings))
         return Result(task.host, result=outcome, changed=True)
     want = want_client(settings, source, request.name)
-    key = make_key(settings.pki.key_type)
+    key = make_key(source.key_type)
     csr = request_for(key, request.name)
-    if problems := request_problems(want, csr, settings.pki.key_type):
+    if problems := request_problems(want, csr, source.key_type):
         raise CertificateError(f"the request is not what was meant: {'; '.join(problems)}", where=request.name)
-    signed = vault.sign(
-        settings.pki.mount_for("client"),
-        settings.pki.roles.client.name,
-        csr=csr,
-        common_name=request.name,
-        ttl=request.ttl,
-    )
-    pem = bundle(signed.certificate, signed.chain, wanted=[parse_pem_bundle(source.anchors("client"))])
-    leaf = must_fit(settings, want, pem, key_pem(key), request.ttl, signed.warnings)
+    signed = source.obtain_client(request.name, request.ttl, csr)
+    leaf = must_fit(want, signed, key_pem(key), request.ttl, source.title)
     endpoints = [client_url(member, settings.cluster) for member in settings.members]
     end = f"{leaf.not_after:%Y-%m-%d %H:%M} UTC"
     files.write(
         key=key_pem(key),
-        certificate=pem,
+        certificate=signed.pem,
         ca=anchors.pem,
         endpoints=endpoints,
         about=f"etcdctl as {request.name} on cluster {settings.cluster.name}, until {end}\n{trusts}",
@@ -210,34 +199,19 @@ def want_client(settings: HostSettings, source: Source, name: str) -> Want:
     )
 
 
-def must_be_allowed(settings: HostSettings, vault: Vault, ttl: timedelta) -> None:
-    """Raises `UsageError` for a life beyond that of the role in Vault, which would cut it short."""
-    mount, role = settings.pki.mount_for("client"), settings.pki.roles.client
-    facts = vault.read_role(mount, role.name)  # None when the token may not read it
-    limit = facts.max_ttl if facts else role.max_ttl
-    if limit is not None and ttl > limit:
-        raise UsageError(
-            f"{go_duration(ttl)} is longer than {go_duration(limit)}, max_ttl of role {role.name} in Vault",
-            where="--ttl, or auth.certificate_ttl",
-            remedy="ask for less, or raise the role's limit",
-        )
-
-
-def must_fit(
-    settings: HostSettings, want: Want, pem: str, key: str, ttl: timedelta, said: tuple[str, ...]
-) -> Certificate:
-    """The leaf of what Vault signed. Raises `CertificateError` when it is not what was asked for."""
+def must_fit(want: Want, signed: Obtained, key: str, ttl: timedelta, signer: str) -> Certificate:
+    """The leaf of what ``signer`` signed. Raises `CertificateError` when it is not what was asked for."""
     now = datetime.now(UTC)
-    problems = list(check_bundle(want, pem, key, now=now, clock_of_host=now))
-    leaf = parse_pem_bundle(pem)[0]
+    problems = list(check_bundle(want, signed.pem, key, now=now, clock_of_host=now))
+    leaf = parse_pem_bundle(signed.pem)[0]
     if leaf.not_after < now + ttl - CUT:
         problems.append(f"it ends at {leaf.not_after:%Y-%m-%d %H:%M} UTC, and {go_duration(ttl)} were asked for")
     if problems:
-        heard = f" (Vault says: {'; '.join(said)})" if said else ""
+        heard = f" ({signer} says: {'; '.join(signed.warnings)})" if signed.warnings else ""
         raise CertificateError(
-            f"the certificate that Vault signed is not fit, and was not written: {'; '.join(problems)}{heard}",
-            where=f"role {settings.pki.roles.client.name} of {settings.pki.mount_for('client')}",
-            remedy="correct the role in Vault (python runbooks/setup_pki.py does), or ask for less with --ttl",
+            f"the certificate that {signer} signed is not fit, and was not written: {'; '.join(problems)}{heard}",
+            where=signed.where,
+            remedy=signed.remedy,
         )
     return leaf
 

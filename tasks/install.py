@@ -65,8 +65,7 @@ def install(task: Task) -> Result:
 
 def needs_openssl(settings: HostSettings) -> bool:
     """Whether private keys are made on the host."""
-    pki = settings.pki
-    return pki.source == "vault" and pki.key_origin == "host" and bool(needed_roles(settings))
+    return settings.pki.signs_requests and bool(needed_roles(settings))
 
 
 def folders_missing(seen: Observed, site: Site) -> list[str]:

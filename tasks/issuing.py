@@ -1,7 +1,7 @@
-"""Which CA issues in Vault today, asked without a token and without waiting long: for runs that only look at clusters.
+"""Which CA issues today, asked without a secret and without waiting long: for runs that only look at clusters.
 
-Such runs need no Vault. Where it answers, they say that members show certificates of another CA than it issues with
-now: a change of CA that nothing on the hosts shows yet.
+Such runs need no Vault. Where it answers (or another source that tells), they say that members show certificates of
+another CA than it issues with now: a change of CA that nothing on the hosts shows yet.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from etcdfleet.certs.trust import readable
-from etcdfleet.settings.base import ROLE_NAMES, SIDES, Side, side_of
+from etcdfleet.settings.base import ROLE_NAMES, Side, side_of
 
 if TYPE_CHECKING:
     from etcdfleet.certs import Certificate
@@ -20,31 +20,29 @@ if TYPE_CHECKING:
     from etcdfleet.settings.pki import PkiSettings
     from tasks.observe import Observed
 
-TIMEOUT = (1.0, 2.0)
-"""Seconds for a connection to Vault and for its answer."""
 PATIENCE_SECONDS = 1.5
 """So long after the first question, an answer that is still missing counts as none."""
 
 
 class Issuing:
-    """Asks Vault once for each PKI, beside whatever else is going on; safe for all threads of a run."""
+    """Asks the source once for each PKI, beside whatever else is going on; safe for all threads of a run."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._asked: dict[str, tuple[threading.Thread, float]] = {}
-        self._found: dict[str, dict[Side, Certificate]] = {}
+        self._found: dict[str, Mapping[Side, Certificate]] = {}
 
     def ask(self, settings: HostSettings) -> None:
         """Begins to ask, if nothing has asked for these settings yet."""
         key = settings.pki.model_dump_json()
         with self._lock:
-            if key not in self._asked and settings.pki.source == "vault":
+            if key not in self._asked and settings.pki.tells_issuers:
                 thread = threading.Thread(target=self._look, args=(key, settings.pki), daemon=True)
                 self._asked[key] = thread, time.monotonic()
                 thread.start()
 
     def of(self, settings: HostSettings) -> Mapping[Side, Certificate]:
-        """The CA that issues, by side; empty where Vault is not the source, or does not say it within a moment."""
+        """The CA that issues, by side; empty where the source does not say it within a moment."""
         self.ask(settings)
         key = settings.pki.model_dump_json()
         if key not in self._asked:
@@ -54,20 +52,11 @@ class Issuing:
         return self._found.get(key, {})
 
     def _look(self, key: str, pki: PkiSettings) -> None:
-        from dataclasses import replace
-
-        from etcdfleet.certs import parse_pem_bundle
+        from etcdfleet.drivers.certificates import driver_of
         from etcdfleet.errors import FleetError
-        from etcdfleet.vault import Vault, VaultConnection
-        from etcdfleet.vault.transport import Transport
 
         try:
-            connection = replace(VaultConnection.from_env(address=pki.address, namespace=pki.namespace), auth=None)
-            vault = Vault(connection, transport=Transport(connection, timeout=TIMEOUT, retries=0))
-            mounts = {side: pki.mount_of(side) for side in SIDES}
-            texts = {mount: vault.ca_pem(mount) for mount in dict.fromkeys(mounts.values())}
-            self._found[key] = {side: parse_pem_bundle(texts[mount])[0] for side, mount in mounts.items()}
-            vault.close()
+            self._found[key] = driver_of(pki.source).issuing(pki)
         except (FleetError, ValueError):
             return  # nothing is known then
 

@@ -15,14 +15,12 @@ from nornir.core.task import Result, Task
 
 from etcdfleet.certs import Certificate, readable
 from etcdfleet.drivers.certificates import Source, needed_roles, source_of
-from etcdfleet.drivers.certificates.vault import VaultSource
-from etcdfleet.errors import UsageError, VaultError, VerificationError
+from etcdfleet.errors import FleetError, UsageError, VerificationError
 from etcdfleet.etcd.etcdctl import etcdctl, local_endpoint
 from etcdfleet.host.paths import CERTIFICATES, ROLE_FOLDERS, SETS, HostPaths
 from etcdfleet.outcome import StepOutcome
 from etcdfleet.remote import last_lines
-from etcdfleet.settings.base import RoleName, side_of
-from etcdfleet.vault import policy_for
+from etcdfleet.settings.base import RoleName
 from tasks.certificates import REVOKED, tidy
 from tasks.crl import crl_files, crl_plans
 from tasks.observe import Site, site_of
@@ -48,25 +46,14 @@ class Revoked(StepOutcome):
 
 
 def check_may_revoke(site: Site, source: Source) -> None:
-    """Raises `UsageError` or `VaultError` when certificates of this host cannot be revoked, before anything is done."""
-    if not isinstance(source, VaultSource):
+    """Raises `FleetError` when certificates of this host cannot be revoked, before anything is done."""
+    if not site.settings.pki.can_revoke:
         raise UsageError(
-            "certificates from files cannot be revoked from here",
+            f"certificates from {source.title} cannot be revoked from here",
             where=site.settings.name,
             remedy="run without --revoke, and revoke with the tool of that CA",
         )
-    mounts = dict.fromkeys(site.settings.pki.mount_for(role) for role in needed_roles(site.settings))
-    try:
-        missing = source.vault.check_access({f"{mount}/revoke": ("update",) for mount in mounts})
-    except VaultError:
-        return  # it cannot be asked beforehand
-    if missing:
-        raise VaultError(
-            f"the token may not write to {' or '.join(sorted(missing))}",
-            where=source.vault.connection.address,
-            remedy="write pki.revoke: true into the inventory and run setup_pki.py, which gives this right to the "
-            f"AppRole, or use a token with\n{policy_for(missing)}",
-        )
+    source.check_revocation(needed_roles(site.settings))
 
 
 def revoke_replaced(task: Task) -> Result:
@@ -84,7 +71,7 @@ def revoke_replaced(task: Task) -> Result:
     changes = tuple(f"{each.role} certificate {each.leaf.serial} is revoked" for each in sets)
     if task.is_dry_run():
         return Result(task.host, result=Revoked("would be revoked", changes), changed=True)
-    done, elsewhere, failed = _revoke(cast(VaultSource, source), site, sets)
+    done, elsewhere, failed = _revoke(source, sets)
     if done or elsewhere:
         marks = " ".join(f"{SETS}/{each.name}/{REVOKED}" for each in [*done, *elsewhere])
         site.remote.run(f"touch {marks} && sync {SETS}", check="noting what was revoked")
@@ -163,27 +150,17 @@ done""",
     return found
 
 
-def _revoke(
-    source: VaultSource, site: Site, sets: Sequence[ReplacedSet]
-) -> tuple[list[ReplacedSet], list[ReplacedSet], list[str]]:
-    """What was revoked, what is of another CA than those of the mount, and what went wrong with the rest."""
+def _revoke(source: Source, sets: Sequence[ReplacedSet]) -> tuple[list[ReplacedSet], list[ReplacedSet], list[str]]:
+    """What was revoked, what is of another CA than the source's, and what went wrong with the rest."""
     done, elsewhere, failed = list[ReplacedSet](), list[ReplacedSet](), list[str]()
     for each in sets:
-        mount = site.settings.pki.mount_for(each.role)
         if each.leaf.not_after < datetime.now(UTC):
             done.append(each)
             continue
         try:
-            source.vault.revoke(mount, each.leaf.serial)
-        except VaultError as error:
-            issuers = source.issuer(side_of(each.role))
-            ours = any(issuer.subject == each.leaf.issuer for issuer in issuers)
-            if "not found" in error.what and not ours:
-                elsewhere.append(each)
-            else:
-                failed.append(f"{each.role} certificate {each.leaf.serial} was not revoked: {error.what}")
-        else:
-            done.append(each)
+            (done if source.revoke(each.role, each.leaf) else elsewhere).append(each)
+        except FleetError as error:
+            failed.append(f"{each.role} certificate {each.leaf.serial} was not revoked: {error.what}")
     return done, elsewhere, failed
 
 

@@ -48,7 +48,7 @@ def certificate_findings(
 
 
 def _want(settings: HostSettings, role: RoleName, anchor: str) -> Want:
-    elsewhere = settings.pki.source == "files"
+    elsewhere = settings.pki.made_elsewhere
     return want_for(
         role,
         fqdn=settings.member.fqdn,

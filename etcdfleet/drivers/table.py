@@ -38,6 +38,13 @@ PACKAGE_MANAGERS: dict[str, Row] = {
     ),
 }
 """By ``install.method``."""
+CERTIFICATE_SOURCES: dict[str, Row] = {
+    "vault": Row("etcdfleet.drivers.certificates.vault:VaultSource", settings="etcdfleet.settings.vault:VaultPki"),
+    "files": Row(
+        "etcdfleet.drivers.certificates.files:FilesSource", settings="etcdfleet.drivers.certificates.files:FilesPki"
+    ),
+}
+"""By ``pki.source``. Settings are read by all runbooks: a driver that imports much has its model in another module."""
 
 
 @lru_cache(maxsize=64)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         client_url,
         peer_url,
     )
-    from etcdfleet.settings.pki import PkiSettings, RoleSettings, RolesSettings, TrustAnchor
+    from etcdfleet.settings.pki import PkiSettings, RoleSettings, RolesSettings
     from etcdfleet.settings.problems import Problem, SettingsError
     from etcdfleet.settings.units import RenewBefore, go_duration, parse_duration, parse_size, size_text
 
@@ -42,7 +42,7 @@ _MODULES = {
         "client_url",
         "peer_url",
     ),
-    "pki": ("PkiSettings", "RoleSettings", "RolesSettings", "TrustAnchor"),
+    "pki": ("PkiSettings", "RoleSettings", "RolesSettings"),
     "problems": ("Problem", "SettingsError"),
     "sources": ("InventoryFiles",),
     "units": ("RenewBefore", "go_duration", "parse_duration", "parse_size", "size_text"),
@@ -80,7 +80,6 @@ __all__ = [
     "RolesSettings",
     "SettingsError",
     "Side",
-    "TrustAnchor",
     "Usage",
     "client_url",
     "go_duration",

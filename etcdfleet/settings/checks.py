@@ -9,7 +9,7 @@ from typing import Any
 from etcdfleet.drivers.packages import driver_of, fits
 from etcdfleet.drivers.table import PACKAGE_MANAGERS
 from etcdfleet.settings.checks_auth import check_auth
-from etcdfleet.settings.checks_pki import SAME_IN_CLUSTER, check_pki
+from etcdfleet.settings.checks_pki import check_pki
 from etcdfleet.settings.ciphers import WEAK, without_fit
 from etcdfleet.settings.inventory_files import Sources
 from etcdfleet.settings.models import ClusterSettings
@@ -102,12 +102,11 @@ def _cipher_suites(draft: Draft, notes: Notes) -> None:
         what = "has no effect with tls_min_version: TLS1.3, whose suites nobody can choose; etcd refuses to have both"
         notes.mistake(draft, key, what, "remove one of the two lines")
         return
-    pki = draft.pki
-    known = pki is not None and pki.source == "vault" and draft.sound("pki.key_type")
-    if pki is not None and known and without_fit(cluster.cipher_suites, pki.key_type):
-        kind = "ECDSA" if pki.key_type.startswith("ec") else "RSA"
+    key_type = draft.pki.known_key_type if draft.pki is not None and draft.sound("pki.key_type") else None
+    if key_type and without_fit(cluster.cipher_suites, key_type):
+        kind = "ECDSA" if key_type.startswith("ec") else "RSA"
         what = (
-            f"none of these suites works with the keys of this cluster (pki.key_type: {pki.key_type}): by TLS 1.2 "
+            f"none of these suites works with the keys of this cluster (pki.key_type: {key_type}): by TLS 1.2 "
             "nobody could connect, nor could the members connect to each other"
         )
         notes.mistake(draft, key, what, f"add TLS_ECDHE_{kind}_WITH_AES_128_GCM_SHA256, or remove the line")
@@ -201,8 +200,10 @@ def _same_in_cluster(cluster: str, members: Sequence[Draft], notes: Notes) -> No
             continue
         _same(cluster, readable, f"cluster.{key}", lambda draft, key=key: getattr(draft.cluster, key), notes)  # type: ignore[misc]
     with_pki = [draft for draft in members if draft.pki is not None]
-    for key in SAME_IN_CLUSTER:
-        _same(cluster, with_pki, f"pki.{key}", lambda draft, key=key: getattr(draft.pki, key), notes)  # type: ignore[misc]
+    for key in dict.fromkeys(key for draft in with_pki if draft.pki for key in draft.pki.same_in_cluster):
+        # A key that only some sources have is none in which the others differ: the sources do.
+        having = [draft for draft in with_pki if draft.pki and key in draft.pki.same_in_cluster]
+        _same(cluster, having, f"pki.{key}", lambda draft, key=key: getattr(draft.pki, key), notes)  # type: ignore[misc]
     with_auth = [draft for draft in members if draft.auth is not None]
     # By its text: a mapping is no key of a mapping.
     _same(cluster, with_auth, "auth", lambda draft: draft.auth.model_dump_json() if draft.auth else None, notes)

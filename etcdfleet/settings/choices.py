@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from etcdfleet.drivers.table import PACKAGE_MANAGERS, Row, load
-from etcdfleet.settings.base import Section
+from etcdfleet.drivers.table import CERTIFICATE_SOURCES, PACKAGE_MANAGERS, Row, load
+
+if TYPE_CHECKING:
+    from etcdfleet.settings.base import Section
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The key that chooses a driver, such as ``method``, and the drivers there are."""
+    """The key that chooses a driver, such as ``method``, the drivers there are, and which one is meant without it."""
 
     key: str
     rows: Mapping[str, Row]
+    default: str = ""
+
+    def chosen(self, section: Mapping[str, Any]) -> str:
+        """The driver that a section names; empty for none, and for what is no driver."""
+        name = section.get(self.key, self.default)
+        return name if isinstance(name, str) and name in self.rows else ""
 
     def model(self, name: str) -> type[Section]:
         """The model of the section with this driver. Raises `KeyError` for one that is not known."""
@@ -30,5 +39,8 @@ class Choice:
         return next(name for name in self.rows if self.model(name) is model)
 
 
-CHOICES: Mapping[str, Choice] = {"install": Choice("method", PACKAGE_MANAGERS)}
+CHOICES: Mapping[str, Choice] = {
+    "install": Choice("method", PACKAGE_MANAGERS),
+    "pki": Choice("source", CERTIFICATE_SOURCES, default="vault"),
+}
 """By section."""

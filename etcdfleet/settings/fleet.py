@@ -129,7 +129,7 @@ def _draft(host: Host, sources: Sources, mistakes: list[Problem]) -> Draft:
         given = merged.data.get("cluster")
         name = given.get("name", draft.cluster_group) if isinstance(given, Mapping) else draft.cluster_group
         draft.cluster = reader.read("cluster", ClusterSettings, {**derived, "token": name})
-    draft.pki = reader.read("pki", PkiSettings)
+    draft.pki = cast("PkiSettings | None", reader.read_chosen("pki"))
     if draft.pki is not None and draft.cluster is not None:
         draft.pki = draft.pki.for_cluster(draft.cluster.name)
     draft.auth = reader.read("auth", AuthSettings)
@@ -138,7 +138,8 @@ def _draft(host: Host, sources: Sources, mistakes: list[Problem]) -> Draft:
     if draft.init is None and "install" not in merged.data:
         draft.bad.add(("install",))  # it comes with the group of the init system, which is what is missing
     else:
-        draft.install = reader.read_install()
+        where = f"groups {_and(INIT_SYSTEMS)} are good places for it"
+        draft.install = cast("InstallSettings | None", reader.read_chosen("install", where))
     _resolve_paths(draft, sources.files)
     return draft
 
@@ -210,23 +211,25 @@ class _SectionReader:
         except ValidationError:
             return None
 
-    def read_install(self) -> InstallSettings | None:
-        choice = CHOICES["install"]
-        given = self.merged.data.get("install", {})
+    def read_chosen(self, section: str, where: str = "") -> Section | None:
+        """Reads a section into the model of the driver that it names; ``where`` a missing name is best written."""
+        choice = CHOICES[section]
+        given = self.merged.data.get(section, {})
         if not isinstance(given, Mapping):
-            return self.read("install", InstallSettings)
-        method = given.get("method")
-        if isinstance(method, str) and text_fault(method):
-            self._unfit("install", {"method": method})
+            return self.read(section, Section)
+        name = given.get(choice.key, choice.default or None)
+        if isinstance(name, str) and text_fault(name):
+            self._unfit(section, {choice.key: name})
             return None
-        if isinstance(method, str) and method in choice.rows:
-            return cast("InstallSettings | None", self.read("install", choice.model(method)))
+        if chosen := choice.chosen(given):
+            return self.read(section, choice.model(chosen))
         remedy = f"one of: {', '.join(choice.rows)}"
-        if method is None:
-            what, remedy = "is missing", f"{remedy}; groups {_and(INIT_SYSTEMS)} are good places for it"
+        if name is None:
+            what, remedy = "is missing", f"{remedy}; {where}" if where else remedy
         else:
-            what = f"{str(method)!r} is not allowed{did_you_mean(str(method), choice.rows)}"
-        self._note(("install", "method"), what, remedy)
+            what = f"{str(name)!r} is not allowed{did_you_mean(str(name), choice.rows)}"
+        self._note((section, choice.key), what, remedy)
+        self.bad.add((section, choice.key))
         return None
 
     def _unfit(self, section: str, given: Mapping[str, Any]) -> list[tuple[KeyPath, str, str]]:
@@ -257,11 +260,8 @@ def _without(values: Mapping[str, Any], bad: set[KeyPath], path: KeyPath) -> dic
 
 def _resolve_paths(draft: Draft, files: InventoryFiles) -> None:
     """Makes paths of the controller absolute, so that nothing depends on the folder a runbook is started in."""
-    if draft.pki is not None and draft.pki.trust_anchor.file is not None:
-        anchor = draft.pki.trust_anchor.model_copy(update={"file": str(files.resolve(draft.pki.trust_anchor.file))})
-        draft.pki = draft.pki.model_copy(update={"trust_anchor": anchor})
-    if draft.pki is not None and draft.pki.folder is not None:
-        draft.pki = draft.pki.model_copy(update={"folder": str(files.resolve(draft.pki.folder))})
+    if draft.pki is not None:
+        draft.pki = draft.pki.resolved(files.resolve)
     if draft.install is not None:
         draft.install = draft.install.resolved(files.resolve)
 

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from etcdfleet.settings.choices import CHOICES
+
 KeyPath = tuple[str, ...]
 
 
@@ -54,6 +56,7 @@ def merge(layers: Iterable[Layer], host: Origin) -> Merged:
 
     A section without a value (``cluster:``) counts as an empty one. What only makes sense together is replaced
     together: the trust anchor, an archive's source, and the install section when a nearer layer chooses another method.
+    Where one chooses another source of certificates, only the former source's own keys go.
     """
     data: dict[str, Any] = {}
     origins: dict[KeyPath, Origin] = {}
@@ -75,6 +78,11 @@ def _lay_over(
             for known in [known for known in origins if known[: len(here)] == here]:
                 del origins[known]
             old = None
+        if isinstance(value, Mapping) and isinstance(old, dict) and len(here) == 1:
+            for other in _of_the_former(here[0], value, old):
+                del old[other]
+                for known in [known for known in origins if known[:2] == (*here, other)]:
+                    del origins[known]
         origins[here] = origin
         if isinstance(value, Mapping):
             target: dict[str, Any] = old if old is not None else {}
@@ -82,6 +90,18 @@ def _lay_over(
             _lay_over(target, value, origin, origins, here)
         else:
             below[key] = value
+
+
+def _of_the_former(section: str, above: Mapping[str, Any], below: Mapping[str, Any]) -> list[str]:
+    """The keys of the driver that a further layer chose, where a nearer one chooses another that does not have them."""
+    choice = CHOICES.get(section)
+    if choice is None or choice.key not in above:
+        return []
+    new, former = choice.chosen(above), choice.chosen(below)
+    if not new or not former or new == former:
+        return []
+    own, others = choice.model(new).model_fields, choice.model(former).model_fields
+    return [key for key in below if key in others and key not in own]
 
 
 def _replaces(path: KeyPath, above: Mapping[str, Any], below: Mapping[str, Any]) -> bool:

@@ -1,28 +1,27 @@
-"""The section ``pki``: where certificates come from, whom etcd trusts, and what ``setup_pki.py`` makes in Vault."""
+"""The section ``pki``: where certificates come from, and whom etcd trusts."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, InstanceOf, PlainSerializer, model_validator
 
-from etcdfleet.settings.base import ROLE_NAMES, ROLE_USAGES, RoleName, Section, Side, Usage, side_of
+from etcdfleet.settings.base import ROLE_NAMES, ROLE_USAGES, RoleName, Section, Side, Usage
 from etcdfleet.settings.units import RenewBefore
 from etcdfleet.settings.values import (
     Duration,
-    Networks,
-    Words,
     check_common_name,
-    check_mount,
     check_renew_before,
     check_role_name,
-    check_url,
-    check_vault_address,
     list_to_tuple,
-    refuse,
 )
+
+if TYPE_CHECKING:
+    from etcdfleet.settings.notes import Notes
+    from etcdfleet.settings.partial import Draft
 
 KeyType = Literal["rsa-2048", "rsa-3072", "rsa-4096", "ec-p256", "ec-p384"]
 
@@ -59,73 +58,22 @@ class RolesSettings(Section):
         return {"peer": self.peer, "server": self.server, "client": self.client}[role]
 
 
-class TrustAnchor(Section):
-    """Where ``rootCA.pem`` comes from: a PKI mount of Vault, or a PEM file of the controller. Exactly one is set."""
-
-    mount: Annotated[str, BeforeValidator(check_mount)] | None = None
-    file: Annotated[str, Field(min_length=1)] | None = None
-
-    @model_validator(mode="after")
-    def _one(self) -> TrustAnchor:
-        if (self.mount is None) == (self.file is None):
-            what = "names both a mount and a file" if self.mount else "names neither a mount nor a file"
-            refuse(what, "write either {mount: pki_root} or {file: ca.pem}")
-        return self
-
-
-class SideMounts(Section):
-    """With separate trust: the PKI mount that issues for each side. Absent ones are named after the cluster."""
-
-    peer: Annotated[str, BeforeValidator(check_mount)] | None = None
-    client: Annotated[str, BeforeValidator(check_mount)] | None = None
-
-
-class SubjectSettings(Section):
-    """Subject fields of what the roles issue, beside the common name."""
-
-    country: Words = ()
-    province: Words = ()
-    locality: Words = ()
-    organization: Words = ()
-    ou: Words = ()
-
-
-class AppRoleSettings(Section):
-    """The AppRole that deploy and the other runbooks log in with. A ``secret_id_ttl`` or ``_uses`` of 0 is no limit."""
-
-    name: Annotated[str, BeforeValidator(check_role_name)] = "etcdfleet"
-    mount: Annotated[str, BeforeValidator(check_mount)] = "approle"
-    token_ttl: Duration = timedelta(minutes=20)
-    token_max_ttl: Duration = timedelta(hours=2)
-    token_cidrs: Networks = ()
-    secret_id_ttl: Duration = timedelta(0)
-    secret_id_uses: Annotated[int, Field(ge=0)] = 0
-    secret_id_cidrs: Networks = ()
-
-
-class SetupSettings(Section):
-    """What ``runbooks/setup_pki.py`` makes. ``urls`` is the base of AIA and CRL addresses, by default Vault's own."""
-
-    ca_ttl: Duration = timedelta(hours=131400)
-    ca_key_type: KeyType = "ec-p256"
-    urls: Annotated[str, BeforeValidator(check_url)] | None = None
-    subject: SubjectSettings = SubjectSettings()
-    approle: AppRoleSettings = AppRoleSettings()
-
-
 class PkiSettings(Section):
-    """Where certificates come from. ``address`` may be absent when ``VAULT_ADDR`` says it; ``VAULT_ADDR`` wins."""
+    """What all sources of certificates have in common. Each has a model of its own, which says what it can do."""
 
-    source: Literal["vault", "files"] = "vault"
+    can_revoke: ClassVar[bool] = False
+    """Whether certificates can be revoked from here."""
+    makes_clients: ClassVar[bool] = False
+    """Whether certificates can be made for people and programs (``client_cert.py``)."""
+    tells_issuers: ClassVar[bool] = False
+    """Whether runs that only look at clusters can ask, without a secret, which CAs issue today."""
+    made_elsewhere: ClassVar[bool] = False
+    """Whether somebody else chooses the names in certificates: more of them, and another common name."""
+    same_in_cluster: ClassVar[tuple[str, ...]] = ("trust", "source", "client_common_name", "revoke", "crl")
+    """Keys that all members of a cluster must have in common."""
+
+    source: str
     trust: Literal["separate", "single"] = "separate"
-    key_origin: Literal["host", "vault"] = "host"
-    key_type: KeyType = "rsa-2048"
-    address: Annotated[str, BeforeValidator(check_vault_address)] | None = None
-    namespace: Annotated[str, Field(min_length=1)] | None = None
-    mount: Annotated[str, BeforeValidator(check_mount)] = "pki_intermediate_ca"
-    mounts: SideMounts = SideMounts()
-    trust_anchor: TrustAnchor = TrustAnchor(mount="pki_root")
-    folder: Annotated[str, Field(min_length=1)] | None = None
     renew_before: Annotated[InstanceOf[RenewBefore], BeforeValidator(check_renew_before), PlainSerializer(str)] = (
         RenewBefore.parse("1/3")
     )
@@ -134,21 +82,32 @@ class PkiSettings(Section):
     crl: bool = False
     client_common_name: Annotated[str, BeforeValidator(check_common_name)] = "root"
     roles: RolesSettings = Field(default_factory=lambda: RolesSettings.model_validate({}))
-    setup: SetupSettings = SetupSettings()
 
-    def mount_of(self, side: Side) -> str:
-        """The PKI mount that issues for a side."""
-        if self.trust == "single":
-            return self.mount
-        return (self.mounts.peer if side == "peer" else self.mounts.client) or f"pki_etcd_{side}"
+    @property
+    def signs_requests(self) -> bool:
+        """Whether keys are made on the hosts, and only requests are handed over."""
+        return False
 
-    def mount_for(self, role: RoleName) -> str:
-        """The PKI mount that issues for a role."""
-        return self.mount_of(side_of(role))
+    @property
+    def known_key_type(self) -> KeyType | None:
+        """The kind of key that certificates will have; None where only they tell."""
+        return None
 
-    def for_cluster(self, name: str) -> PkiSettings:
-        """With the mounts that nobody named named after the cluster, so that no cluster trusts another's."""
-        mounts = SideMounts(
-            peer=self.mounts.peer or f"pki_etcd_{name}_peer", client=self.mounts.client or f"pki_etcd_{name}_client"
-        )
-        return self.model_copy(update={"mounts": mounts})
+    def anchor_file(self, side: Side) -> Path | None:  # noqa: ARG002  sources without files have none
+        """The file of this machine with the CAs that are to be trusted on a side; None where there is none."""
+        return None
+
+    def for_cluster(self, name: str) -> Self:  # noqa: ARG002  a source may have names that depend on it
+        """With the defaults that come from the cluster's name."""
+        return self
+
+    def resolved(self, resolve: Callable[[str], Path]) -> Self:  # noqa: ARG002  here is no path
+        """The same with paths of the controller made absolute by ``resolve``."""
+        return self
+
+    def check(self, draft: Draft, notes: Notes, environ: Mapping[str, str]) -> None:
+        """Notes what is wrong with it beside other settings, in files of the controller, or in ``environ``."""
+
+    def allowing(self, role: RoleName, usages: str) -> str:
+        """What a person does so that certificates of a role allow ``usages``, as the end of a remedy."""
+        return f"make the {role} certificate with a profile that allows {usages}"

@@ -15,8 +15,9 @@ from typing import Any
 from etcdfleet.certs.want import LONGEST_COMMON_NAME, has_common_name
 from etcdfleet.settings.base import ROLE_NAMES, SIDES, RoleName
 from etcdfleet.settings.models import HostSettings
-from etcdfleet.settings.pki import AppRoleSettings, KeyType, PkiSettings
+from etcdfleet.settings.pki import KeyType
 from etcdfleet.settings.units import go_duration
+from etcdfleet.settings.vault import AppRoleSettings, VaultPki, uses_vault, vault_pki
 from etcdfleet.vault.answers import duration, words
 
 Members = Sequence[HostSettings]
@@ -59,7 +60,7 @@ class Difference:
 
 def mounts(members: Members, vault_address: str = "", namespace: str | None = None) -> tuple[WantedMount, ...]:
     """The mounts that issue for a cluster. ``vault_address`` is the base of AIA and CRL addresses unless one is set."""
-    first, pki = members[0], members[0].pki
+    first, pki = members[0], vault_pki(members[0])
     found = []
     for path in dict.fromkeys(pki.mount_of(side) for side in SIDES):
         side = "" if pki.trust == "single" else next(side for side in SIDES if pki.mount_of(side) == path)
@@ -78,7 +79,7 @@ def _ca_name(cluster: str, side: str) -> str:
     return f"etcd {cluster[:36]}-{digest} {side} CA"
 
 
-def urls(pki: PkiSettings, mount: str, vault_address: str, namespace: str | None = None) -> dict[str, list[str]]:
+def urls(pki: VaultPki, mount: str, vault_address: str, namespace: str | None = None) -> dict[str, list[str]]:
     """Where certificates say that their issuer and its revocation list can be had."""
     base = (pki.setup.urls or vault_address).rstrip("/")
     place = f"{base}/v1/{namespace}/{mount}" if namespace else f"{base}/v1/{mount}"
@@ -90,7 +91,7 @@ def urls(pki: PkiSettings, mount: str, vault_address: str, namespace: str | None
 
 def roles(members: Members, sharing: Iterable[Members] = ()) -> tuple[WantedRole, ...]:
     """The roles of a cluster. ``sharing`` are the other clusters of the inventory: one may name the same role."""
-    pki = members[0].pki
+    pki = vault_pki(members[0])
     found = []
     for role in ROLE_NAMES:
         mount, name = pki.mount_for(role), pki.roles[role].name
@@ -103,7 +104,7 @@ def roles(members: Members, sharing: Iterable[Members] = ()) -> tuple[WantedRole
     return tuple(found)
 
 
-def role_parameters(pki: PkiSettings, role: RoleName, domains: Sequence[str]) -> dict[str, Any]:
+def role_parameters(pki: VaultPki, role: RoleName, domains: Sequence[str]) -> dict[str, Any]:
     """The parameters of document A for a role that issues for ``domains`` (a pure client may have any name)."""
     settings = pki.roles[role]
     any_name = role == "client"
@@ -145,17 +146,18 @@ def conflicts(clusters: Sequence[Members]) -> tuple[str, ...]:
 
 
 def _shared(members: Members, clusters: Sequence[Members]) -> Iterable[tuple[str, Mapping[str, Any]]]:
-    settings = members[0].pki.setup.approle
+    pki = vault_pki(members[0])
+    settings = pki.setup.approle
     yield f"AppRole {settings.name} at {settings.mount}", approle_parameters(settings, ())
     for mount in mounts(members):
-        yield f"mount {mount.path}", {**mount.urls, "trust_anchor": mount.root or members[0].pki.trust_anchor.file}
+        yield f"mount {mount.path}", {**mount.urls, "trust_anchor": mount.root or pki.trust_anchor.file}
     for role in roles(members, [other for other in clusters if other is not members]):
         yield f"role {role.name} of {role.mount}", role.parameters
 
 
 def policy_name(members: Members) -> str:
     """The policy of a cluster."""
-    return f"{members[0].pki.setup.approle.name}-{members[0].cluster.name}"
+    return f"{vault_pki(members[0]).setup.approle.name}-{members[0].cluster.name}"
 
 
 def policy(members: Members) -> str:
@@ -163,7 +165,7 @@ def policy(members: Members) -> str:
 
     The last three are for the token itself: what it may do, how long it lives, and its end.
     """
-    pki = members[0].pki
+    pki = vault_pki(members[0])
     rules: dict[str, str] = {}
     for role in ROLE_NAMES:
         mount, name = pki.mount_for(role), pki.roles[role].name
@@ -227,8 +229,10 @@ def _names(members: Members, role: RoleName) -> list[str]:
 
 
 def _same_role(members: Members, role: RoleName, mount: str, name: str) -> bool:
-    pki = members[0].pki
-    return pki.source == "vault" and (pki.mount_for(role), pki.roles[role].name) == (mount, name)
+    if not uses_vault(members[0]):
+        return False
+    pki = vault_pki(members[0])
+    return (pki.mount_for(role), pki.roles[role].name) == (mount, name)
 
 
 def _seconds(value: timedelta) -> int:

@@ -16,6 +16,7 @@ from etcdfleet.program.main import Run
 from etcdfleet.program.session import at_end
 from etcdfleet.report.record.secrets import REDACTOR
 from etcdfleet.settings.units import parse_duration
+from etcdfleet.settings.vault import vault_pki
 from etcdfleet.vault import AppRoleAuth, Secret, TokenAuth, VaultConnection
 from etcdfleet.vault import desired as wanted
 from etcdfleet.vault.admin import VaultAdmin
@@ -36,9 +37,9 @@ def vaults_of(run: Run) -> Mapping[str, VaultAdmin]:
     found: dict[str, VaultAdmin] = {}
     chosen = sorted(run.fleet.clusters, key=lambda name: name not in run.clusters)
     for name in chosen:
-        pki = run.fleet.clusters[name][0].pki
         if no_need(run.fleet.clusters[name]):
             continue
+        pki = vault_pki(run.fleet.clusters[name][0])
         connection = VaultConnection.from_env(address=pki.address, namespace=pki.namespace)
         key = (connection.address, connection.namespace)
         if key not in shared:
@@ -110,7 +111,7 @@ def who_gets_credentials(run: Run, setup: Setup, path: Path) -> str:
     Raises `UsageError` when the chosen clusters have more than one AppRole, or there is another file of that name.
     """
     rows = [name for name in setup.vaults if name in run.clusters]
-    apps = {name: setup.fleet[name][0].pki.setup.approle for name in rows}
+    apps = {name: vault_pki(setup.fleet[name][0]).setup.approle for name in rows}
     different = {(id(setup.vaults[name]), app.mount, app.name) for name, app in apps.items()}
     if len(different) != 1:
         raise UsageError(
@@ -144,7 +145,7 @@ def credentials(task: Task, setup: Setup, path: Path, wrap: int) -> Result:
     what = f"a {'wrapped ' if wrap else ''}secret id is made, in {path}"
     if task.is_dry_run():
         return Result(task.host, result=StepOutcome(changes=(what,)), changed=True)
-    admin, app = setup.vaults[task.host.name], setup.fleet[task.host.name][0].pki.setup.approle
+    admin, app = setup.vaults[task.host.name], vault_pki(setup.fleet[task.host.name][0]).setup.approle
     role = admin.read(f"auth/{app.mount}/role/{app.name}/role-id") or {}
     secret = admin.new_secret_id(app.mount, app.name, wrap)
     REDACTOR.add(secret.reveal())

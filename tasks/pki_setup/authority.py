@@ -18,6 +18,7 @@ from etcdfleet.certs.chain import chain_problems, find_path
 from etcdfleet.errors import CertificateError, FleetError, VaultError
 from etcdfleet.settings.pki import KeyType
 from etcdfleet.settings.units import go_duration
+from etcdfleet.settings.vault import vault_pki
 from etcdfleet.vault.admin import check_pki
 from etcdfleet.vault.desired import WantedMount
 from tasks.pki_setup.files import public_text, write_request
@@ -120,7 +121,7 @@ def _make_root(work: Work, there: Mounts) -> tuple[Certificate, ...]:
     if not work.make(f"{mount} gets the root CA {ROOT_NAME!r}"):
         return ()
     # The root outlives what it signs.
-    lives = [members[0].pki.setup.ca_ttl for members in work.setup.sharing(work.members[0].cluster.name)]
+    lives = [vault_pki(members[0]).setup.ca_ttl for members in work.setup.sharing(work.members[0].cluster.name)]
     life = int(max(lives).total_seconds() * 1.5)
     if work.admin.longest(mount) < life:
         work.admin.tune(mount, life)

@@ -15,6 +15,7 @@ from nornir.core.task import Result, Task
 from etcdfleet.errors import VaultError
 from etcdfleet.outcome import StepOutcome
 from etcdfleet.settings.base import ROLE_NAMES
+from etcdfleet.settings.vault import vault_pki
 from etcdfleet.vault import desired as wanted
 from etcdfleet.vault.admin import check_pki
 from etcdfleet.vault.answers import words
@@ -178,7 +179,7 @@ def _approle(work: Work, _there: Mounts) -> None:
     sharing = [
         wanted.policy_name(members)
         for members in work.setup.sharing(work.members[0].cluster.name)
-        if (app := members[0].pki.setup.approle).name == settings.name and app.mount == settings.mount
+        if (app := vault_pki(members[0]).setup.approle).name == settings.name and app.mount == settings.mount
     ]
     enabled = admin.auth_mounts().get(settings.mount)
     if enabled is not None and enabled.get("type") != "approle":

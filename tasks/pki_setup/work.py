@@ -10,7 +10,7 @@ from nornir.core.task import Result, Task
 from etcdfleet.outcome import StepOutcome
 from etcdfleet.settings.base import ROLE_NAMES
 from etcdfleet.settings.models import HostSettings
-from etcdfleet.settings.pki import PkiSettings
+from etcdfleet.settings.vault import VaultPki, uses_vault, vault_pki
 from etcdfleet.vault import desired as wanted
 from etcdfleet.vault.admin import VaultAdmin
 from tasks.pki_setup.files import CsrFiles
@@ -63,9 +63,9 @@ class Work:
         return self.setup.vaults[self.members[0].cluster.name]
 
     @property
-    def pki(self) -> PkiSettings:
+    def pki(self) -> VaultPki:
         """The cluster's settings; they are the same for all its members."""
-        return self.members[0].pki
+        return vault_pki(self.members[0])
 
     @property
     def mounts(self) -> tuple[wanted.WantedMount, ...]:
@@ -118,12 +118,12 @@ class Work:
 
 def no_need(members: Members) -> str:
     """Why a cluster needs nothing of Vault; empty if it does."""
-    if members[0].pki.source != "vault":
-        return "its certificates come from files"
+    if not uses_vault(members[0]):
+        return f"its certificates come from {members[0].pki.source}"
     cluster = members[0].cluster
     return "" if cluster.peer_tls or cluster.client_tls else "it has no TLS"
 
 
-def longest_life(pki: PkiSettings) -> float:
+def longest_life(pki: VaultPki) -> float:
     """The longest life that is asked for certificates, in seconds."""
     return max(pki.roles[role].ttl.total_seconds() for role in ROLE_NAMES)

@@ -1,21 +1,27 @@
-"""Where certificates come from, behind one small protocol; another source is one new module and one line below."""
+"""Where certificates come from, behind one interface; another source is a module here, and a row in `drivers.table`."""
 
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any, Protocol, TypeVar
-
-from nornir.core.task import Task
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar
 
 from etcdfleet.certs import Certificate, Keep, Observed, Renew, Want, check_bundle
+from etcdfleet.drivers.table import CERTIFICATE_SOURCES, load
 from etcdfleet.errors import CertificateError, FleetError
-from etcdfleet.host.facts import HostFacts
 from etcdfleet.settings.base import RoleName, Side
-from etcdfleet.settings.models import HostSettings
+from etcdfleet.settings.pki import KeyType, PkiSettings
 
+if TYPE_CHECKING:
+    from nornir.core.task import Task
+
+    from etcdfleet.host.facts import HostFacts
+    from etcdfleet.settings.models import HostSettings
+
+P = TypeVar("P", bound=PkiSettings)
 T = TypeVar("T")
 _KEY = "etcdfleet_sources"
 _lock = threading.Lock()
@@ -34,43 +40,6 @@ class Obtained:
     warnings: tuple[str, ...] = ()
     where: str = ""
     remedy: str = ""
-
-
-class Source(Protocol):
-    """Where the certificates of a cluster come from. Shared by its hosts, and safe for all threads of a run."""
-
-    signs_requests: bool
-    """Whether `obtain` wants a certificate request for a key that was made on the host, or brings a key itself."""
-
-    def check(self, settings: HostSettings, facts: HostFacts, roles: tuple[RoleName, ...]) -> tuple[str, ...]:
-        """Everything that will be asked is possible; gives warnings, raises `FleetError` for what is not."""
-
-    def anchors(self, side: Side) -> str:
-        """What etcd is to trust on a side, as PEM. Raises `FleetError`."""
-
-    def issuers(self, side: Side) -> tuple[tuple[Certificate, ...], ...]:
-        """The CAs that may issue for a side today, each with those above it as far as known. Raises `FleetError`."""
-
-    def way(self, settings: HostSettings, role: RoleName) -> tuple[Certificate, ...]:
-        """What a new leaf of a role is placed with: the CA that issues, its issuer and so on. Raises `FleetError`."""
-
-    def root(self) -> str:
-        """The root CA above what clients are to know members by, as PEM. Raises `FleetError`."""
-
-    def crl(self, side: Side) -> str:
-        """The revocation list of the CA that issues for a side today, as PEM. Raises `FleetError`."""
-
-    def want(self, settings: HostSettings, role: RoleName) -> Want:
-        """What the certificate of a role must be on a host. Raises `FleetError`."""
-
-    def decide(self, settings: HostSettings, facts: HostFacts, want: Want) -> Keep | Renew:
-        """Whether the pair on the host can stay, by the host's own clock. Raises `FleetError`."""
-
-    def obtain(self, settings: HostSettings, want: Want, request: str | None) -> Obtained:
-        """The certificate for ``want``; ``request`` is a CSR as PEM. What comes is not checked yet.
-
-        Raises `FleetError`.
-        """
 
 
 class Answers:
@@ -97,17 +66,115 @@ class Answers:
         return found
 
 
+class SourceOf(ABC, Generic[P]):
+    """Where the certificates of a cluster come from. Shared by its hosts, and safe for all threads of a run.
+
+    It knows its own section of the settings; of a host, what a certificate is for. What it can do is said by the model
+    of that section (`etcdfleet.settings.pki.PkiSettings`), so that it can be asked without a source being made.
+    """
+
+    title: ClassVar[str]
+    """How messages call it."""
+
+    def __init__(self, pki: P, task: Task) -> None:  # noqa: ARG002  for sources that share something within a run
+        self.settings = pki
+        self._answers = Answers()
+
+    @property
+    def signs_requests(self) -> bool:
+        """Whether `obtain` wants a certificate request for a key that was made on the host, or brings a key itself."""
+        return self.settings.signs_requests
+
+    @property
+    def key_type(self) -> KeyType:
+        """The kind of key that is made for a request."""
+        return self.settings.known_key_type or "rsa-2048"
+
+    @abstractmethod
+    def check(self, settings: HostSettings, facts: HostFacts, roles: tuple[RoleName, ...]) -> tuple[str, ...]:
+        """Everything that will be asked is possible; gives warnings, raises `FleetError` for what is not."""
+
+    @abstractmethod
+    def anchors(self, side: Side) -> str:
+        """What etcd is to trust on a side, as PEM. Raises `FleetError`."""
+
+    @abstractmethod
+    def issuers(self, side: Side) -> tuple[tuple[Certificate, ...], ...]:
+        """The CAs that may issue for a side today, each with those above it as far as known. Raises `FleetError`."""
+
+    @abstractmethod
+    def way(self, settings: HostSettings, role: RoleName) -> tuple[Certificate, ...]:
+        """What a new leaf of a role is placed with: the CA that issues, its issuer and so on. Raises `FleetError`."""
+
+    @abstractmethod
+    def root(self) -> str:
+        """The root CA above what clients are to know members by, as PEM. Raises `FleetError`."""
+
+    @abstractmethod
+    def crl(self, side: Side) -> str:
+        """The revocation list of the CA that issues for a side today, as PEM. Raises `FleetError`."""
+
+    @abstractmethod
+    def want(self, settings: HostSettings, role: RoleName) -> Want:
+        """What the certificate of a role must be on a host. Raises `FleetError`."""
+
+    @abstractmethod
+    def decide(self, settings: HostSettings, facts: HostFacts, want: Want) -> Keep | Renew:
+        """Whether the pair on the host can stay, by the host's own clock. Raises `FleetError`."""
+
+    @abstractmethod
+    def obtain(self, settings: HostSettings, want: Want, request: str | None) -> Obtained:
+        """The certificate for ``want``; ``request`` is a CSR as PEM. What comes is not checked yet.
+
+        Raises `FleetError`.
+        """
+
+    def check_revocation(self, roles: tuple[RoleName, ...]) -> None:
+        """Raises `FleetError` when certificates of these roles may not be revoked, as far as that can be asked.
+
+        Only called where ``can_revoke`` is true, as is `revoke`.
+        """
+
+    def revoke(self, role: RoleName, leaf: Certificate) -> bool:
+        """Revokes a certificate; false when it is of another CA. Raises `FleetError`."""
+        raise NotImplementedError(self.title, role, leaf)
+
+    def check_client_life(self, ttl: timedelta) -> None:
+        """Raises `UsageError` for a life that would not be given to a client's certificate.
+
+        Only called where ``makes_clients`` is true, as is `obtain_client`.
+        """
+
+    def obtain_client(self, name: str, ttl: timedelta, request: str) -> Obtained:
+        """The certificate of a client, for a request as PEM. What comes is not checked yet. Raises `FleetError`."""
+        raise NotImplementedError(self.title, name, ttl, request)
+
+    @classmethod
+    def issuing(cls, pki: P) -> Mapping[Side, Certificate]:
+        """The CAs that issue today, by side, asked without a secret and without waiting long.
+
+        Only called where ``tells_issuers`` is true. Raises `FleetError` or `ValueError` where that cannot be told.
+        """
+        raise NotImplementedError(cls.title, pki)
+
+
+Source: TypeAlias = SourceOf[Any]
+"""A source, whichever it is."""
+
+
+def driver_of(source: str) -> type[Source]:
+    """The driver of a source. Raises `KeyError` for one that is not known."""
+    driver: type[Source] = load(CERTIFICATE_SOURCES[source].driver)
+    return driver
+
+
 def source_of(task: Task, settings: HostSettings) -> Source:
     """The source of a host's certificates, shared by all hosts with the same settings. Raises `FleetError`."""
-    from etcdfleet.drivers.certificates.files import FilesSource
-    from etcdfleet.drivers.certificates.vault import VaultSource
-
-    known: Mapping[str, Callable[[Task, HostSettings], Source]] = {"vault": VaultSource, "files": FilesSource}
     shared = task.nornir.config.user_defined.setdefault(_KEY, {})
     key = settings.pki.model_dump_json()
     with _making:
         if key not in shared:
-            shared[key] = known[settings.pki.source](task, settings)
+            shared[key] = driver_of(settings.pki.source)(settings.pki, task)
         found: Source = shared[key]
     return found
 

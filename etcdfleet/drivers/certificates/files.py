@@ -7,13 +7,13 @@ clients see and ``client.pem`` for etcdctl, or ``<host>-server.pem`` and ``<host
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-from nornir.core.task import Task
+from pydantic import Field
 
 from etcdfleet.certs import Certificate, Keep, Renew, Want, decide, parse_pem_bundle, readable, want_for
 from etcdfleet.certs.cfssl import remedy
@@ -21,29 +21,65 @@ from etcdfleet.certs.chain import find_path
 from etcdfleet.certs.crl import parse_crl
 from etcdfleet.certs.model import pem_blocks
 from etcdfleet.certs.want import LOOPBACK, utc
-from etcdfleet.drivers.certificates import Answers, Obtained, check_fit, observed
+from etcdfleet.drivers.certificates import Obtained, SourceOf, check_fit, observed
 from etcdfleet.errors import CertificateError
-from etcdfleet.host.facts import HostFacts
 from etcdfleet.settings.base import RoleName, Side, side_of
-from etcdfleet.settings.models import HostSettings
+from etcdfleet.settings.pki import PkiSettings
 from etcdfleet.settings.units import RenewBefore
+
+if TYPE_CHECKING:
+    from nornir.core.task import Task
+
+    from etcdfleet.host.facts import HostFacts
+    from etcdfleet.settings.models import HostSettings
+    from etcdfleet.settings.notes import Notes
+    from etcdfleet.settings.partial import Draft
 
 _NEVER = RenewBefore.parse("0s")
 _KEYS = ("PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY")
 
 
-class FilesSource:
+class FilesPki(PkiSettings):
+    """Certificates from files in ``folder``, a folder on the controller that somebody else fills."""
+
+    made_elsewhere: ClassVar[bool] = True
+    same_in_cluster: ClassVar[tuple[str, ...]] = (*PkiSettings.same_in_cluster, "folder")
+
+    source: Literal["files"] = "files"
+    folder: Annotated[str, Field(min_length=1)] | None = None
+
+    def anchor_file(self, side: Side) -> Path:
+        """``ca.pem``, or with separate trust ``peer-ca.pem`` and ``client-ca.pem``."""
+        return Path(self.folder or ".") / ("ca.pem" if self.trust == "single" else f"{side}-ca.pem")
+
+    def resolved(self, resolve: Callable[[str], Path]) -> Self:
+        """With the path of the folder made absolute."""
+        return self if self.folder is None else self.model_copy(update={"folder": str(resolve(self.folder))})
+
+    def check(self, draft: Draft, notes: Notes, _: Mapping[str, str]) -> None:
+        """The folder is there."""
+        if not draft.sound("pki.folder"):
+            return
+        if self.folder is None:
+            what = "is missing: with source: files, certificates are taken from a folder on this machine"
+            notes.mistake(draft, "pki.folder", what, "write its path; docs/settings.md says how the files are named")
+        elif not Path(self.folder).is_dir():
+            what = f"there is no folder {self.folder} on this machine"
+            remedy = "correct the path: a relative one starts at the folder of config.yaml"
+            notes.mistake(draft, "pki.folder", what, remedy)
+
+
+class FilesSource(SourceOf[FilesPki]):
     """See `etcdfleet.drivers.certificates.Source`. Nothing is made here: a file that runs out is only warned of.
 
     Each file is read once in a run, so that what was checked is what is placed.
     """
 
-    signs_requests = False
+    title = "files"
 
-    def __init__(self, task: Task, settings: HostSettings) -> None:  # noqa: ARG002
-        self.settings = settings.pki
-        self.folder = Path(settings.pki.folder or ".")
-        self._answers = Answers()
+    def __init__(self, pki: FilesPki, task: Task) -> None:
+        super().__init__(pki, task)
+        self.folder = Path(pki.folder or ".")
 
     def check(self, settings: HostSettings, facts: HostFacts, roles: tuple[RoleName, ...]) -> tuple[str, ...]:
         """Everything that would be placed is there and fit, whether or not it lies on the host already."""
@@ -61,7 +97,7 @@ class FilesSource:
 
     def anchors(self, side: Side) -> str:
         """The certificates of the CA file of the side, and nothing else that may be in it."""
-        path = self._anchor_file(side)
+        path = self.settings.anchor_file(side)
         return self._answers.once(str(path), lambda: self._anchors(path))
 
     def issuers(self, side: Side) -> tuple[tuple[Certificate, ...], ...]:
@@ -80,7 +116,7 @@ class FilesSource:
 
     def crl(self, side: Side) -> str:
         """The list beside the CA's file: ``ca.crl``, or ``peer-ca.crl`` and ``client-ca.crl``."""
-        path = self._anchor_file(side).with_suffix(".crl")
+        path = self.settings.anchor_file(side).with_suffix(".crl")
         return self._answers.once(str(path), lambda: parse_crl(self._text(path), where=str(path)).pem)
 
     def want(self, settings: HostSettings, role: RoleName) -> Want:
@@ -89,7 +125,7 @@ class FilesSource:
             role,
             fqdn=settings.member.fqdn,
             address=settings.member.address,
-            usages=settings.pki.roles[role].usages,
+            usages=self.settings.roles[role].usages,
             trust_anchor=self.anchors(side_of(role)),
             service_name=settings.cluster.service_name,
         )
@@ -104,14 +140,14 @@ class FilesSource:
             return Renew((f"another certificate is in {made.where}",), decision.certificate)
         return decision
 
-    def obtain(self, settings: HostSettings, want: Want, request: str | None) -> Obtained:  # noqa: ARG002
+    def obtain(self, settings: HostSettings, want: Want, _: str | None) -> Obtained:
         """The pair of the files."""
         path = self._certificate(settings, want.role)
         pem, key = self._text(path), self._key(_key_file(path))
         try:
             certificates = parse_pem_bundle(pem)
             shared = replace(want, **_of_all_members(settings)) if path.name == "server.pem" else want
-            advice = remedy(shared, pem, key, stem=path.stem, ca=self._anchor_file(side_of(want.role)).name)
+            advice = remedy(shared, pem, key, stem=path.stem, ca=self.settings.anchor_file(side_of(want.role)).name)
         except CertificateError as error:
             raise _no_certificate(path, pem, error) from None
         return Obtained("".join(c.pem for c in certificates), key, where=str(path), remedy=advice)
@@ -122,7 +158,7 @@ class FilesSource:
         check_fit(settings, want, made, facts)
         certificates, path = parse_pem_bundle(made.pem), Path(made.where)
         leaf = certificates[0]
-        name = settings.pki.client_common_name
+        name = self.settings.client_common_name
         if role == "client" and settings.auth.enabled and leaf.common_name != name:
             raise CertificateError(
                 f"its common name is {leaf.common_name!r}: with auth.enabled, etcdctl on the hosts would act as that "
@@ -131,11 +167,8 @@ class FilesSource:
                 remedy=f'write "CN": "{name}" in {path.stem}.json and make it again, or make '
                 f"pki.client_common_name: {leaf.common_name}",
             )
-        ends = _ends(settings, facts, want, certificates, path, self._anchor_file(side_of(role)))
+        ends = _ends(self.settings, facts, want, certificates, path, self.settings.anchor_file(side_of(role)))
         return [*_readable_by_others(_key_file(path)), *ends]
-
-    def _anchor_file(self, side: Side) -> Path:
-        return self.folder / ("ca.pem" if self.settings.trust == "single" else f"{side}-ca.pem")
 
     def _anchors(self, path: Path) -> str:
         if not path.exists() and self.settings.trust == "separate" and (self.folder / "ca.pem").exists():
@@ -233,7 +266,7 @@ def _readable_by_others(key: Path) -> list[str]:
 
 
 def _ends(
-    settings: HostSettings,
+    pki: FilesPki,
     facts: HostFacts,
     want: Want,
     certificates: Sequence[Certificate],
@@ -251,7 +284,7 @@ def _ends(
             "cfssl's default is 5 years"
         )
     left = last.not_after - facts.clock_now
-    if left <= settings.pki.renew_before.threshold(leaf.not_after - leaf.not_before):
+    if left <= pki.renew_before.threshold(leaf.not_after - leaf.not_before):
         whose = "expires" if last == leaf else f"ends with its CA {last.title!r}"
         said.append(
             f"{path} {whose} at {utc(last.not_after)}, in {left.days} days: make a new one, put it there, and deploy"

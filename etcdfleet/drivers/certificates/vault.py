@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from nornir.core.task import Task
@@ -23,32 +24,37 @@ from etcdfleet.certs import (
     way_of,
 )
 from etcdfleet.certs.authority import ends_soon
-from etcdfleet.drivers.certificates import Answers, Obtained, observed
-from etcdfleet.errors import CertificateError, VaultError
+from etcdfleet.drivers.certificates import Obtained, SourceOf, observed
+from etcdfleet.errors import CertificateError, UsageError, VaultError
 from etcdfleet.host.facts import HostFacts
 from etcdfleet.program.session import at_end
 from etcdfleet.report.record.secrets import REDACTOR
 from etcdfleet.settings.base import SIDES, RoleName, Side, side_of
 from etcdfleet.settings.models import HostSettings
-from etcdfleet.settings.pki import KeyType, PkiSettings
+from etcdfleet.settings.pki import KeyType
+from etcdfleet.settings.units import go_duration
+from etcdfleet.settings.vault import VaultPki
 from etcdfleet.vault import RoleFacts, TokenAuth, Vault, VaultConnection, policy_for
 from etcdfleet.vault.connection import SET_UP
 from etcdfleet.vault.names import name_problem
+from etcdfleet.vault.transport import Transport
 
 _KEY = "etcdfleet_vaults"
+GLANCE_SECONDS = (1.0, 2.0)
+"""For a connection to Vault and for its answer, where a run goes on without it."""
 _lock = threading.Lock()
 
 
-class VaultSource:
+class VaultSource(SourceOf[VaultPki]):
     """See `etcdfleet.drivers.certificates.Source`."""
 
-    def __init__(self, task: Task, settings: HostSettings) -> None:
-        self.settings: PkiSettings = settings.pki
-        self.vault = vault_of(task, settings.pki)
-        self.signs_requests = settings.pki.key_origin == "host"
-        self._answers = Answers()
+    title = "Vault"
 
-    def check(self, settings: HostSettings, facts: HostFacts, roles: tuple[RoleName, ...]) -> tuple[str, ...]:  # noqa: ARG002
+    def __init__(self, pki: VaultPki, task: Task) -> None:
+        super().__init__(pki, task)
+        self.vault = vault_of(task, pki)
+
+    def check(self, settings: HostSettings, _: HostFacts, roles: tuple[RoleName, ...]) -> tuple[str, ...]:
         """Vault answers, the token may have certificates of the roles, and these are for what is wanted."""
         warnings = self._answers.once("check " + ",".join(roles), lambda: self._check(roles))
         for role in roles:
@@ -76,7 +82,7 @@ class VaultSource:
         found = [*parse_pem_bundle(self._ca(side)), *(c for pem in chain for c in parse_pem_bundle(pem))]
         return tuple(dict.fromkeys(found))
 
-    def way(self, settings: HostSettings, role: RoleName) -> tuple[Certificate, ...]:  # noqa: ARG002  one CA for all
+    def way(self, _: HostSettings, role: RoleName) -> tuple[Certificate, ...]:
         """The way up from the mount's CA that `bundle` takes, where that CA has several certificates."""
         side = side_of(role)
         return way_of(self.issuer(side), self._wanted(side), at=datetime.now(UTC))
@@ -91,22 +97,22 @@ class VaultSource:
             role,
             fqdn=settings.member.fqdn,
             address=settings.member.address,
-            usages=settings.pki.roles[role].usages,
+            usages=self.settings.roles[role].usages,
             trust_anchor=self.anchors(side_of(role)),
             service_name=settings.cluster.service_name,
-            common_name=settings.pki.client_common_name if role == "client" else None,
+            common_name=self.settings.client_common_name if role == "client" else None,
             issuing_ca=self._ca(side_of(role)),
         )
         # A key that Vault makes is as the role says.
-        return replace(needed, key_kind=settings.pki.key_type) if self.signs_requests else needed
+        return replace(needed, key_kind=self.settings.key_type) if self.signs_requests else needed
 
-    def decide(self, settings: HostSettings, facts: HostFacts, want: Want) -> Keep | Renew:
+    def decide(self, _: HostSettings, facts: HostFacts, want: Want) -> Keep | Renew:
         """See `etcdfleet.certs.decide`."""
-        return decide(want, observed(facts, want), renew_before=settings.pki.renew_before)
+        return decide(want, observed(facts, want), renew_before=self.settings.renew_before)
 
     def obtain(self, settings: HostSettings, want: Want, request: str | None) -> Obtained:
         """Signs the request, or has Vault make a key as well."""
-        role, mount = settings.pki.roles[want.role], settings.pki.mount_for(want.role)
+        role, mount = self.settings.roles[want.role], self.settings.mount_for(want.role)
         where = f"{settings.name}: role {role.name} of {mount}"
         names = {
             "common_name": want.common_name,
@@ -125,6 +131,62 @@ class VaultSource:
             )
         pem = bundle(issued.certificate, issued.chain, wanted=self._wanted(side_of(want.role)))
         return Obtained(pem, issued.private_key.reveal(), issued.warnings, where)
+
+    def check_revocation(self, roles: tuple[RoleName, ...]) -> None:
+        """The token may revoke at the mounts of these roles."""
+        mounts = dict.fromkeys(self.settings.mount_for(role) for role in roles)
+        try:
+            missing = self.vault.check_access({f"{mount}/revoke": ("update",) for mount in mounts})
+        except VaultError:
+            return  # it cannot be asked beforehand
+        if missing:
+            raise VaultError(
+                f"the token may not write to {' or '.join(sorted(missing))}",
+                where=self.vault.connection.address,
+                remedy="write pki.revoke: true into the inventory and run setup_pki.py, which gives this right to the "
+                f"AppRole, or use a token with\n{policy_for(missing)}",
+            )
+
+    def revoke(self, role: RoleName, leaf: Certificate) -> bool:
+        """By its serial number at the role's mount, which knows none that another CA has issued."""
+        try:
+            self.vault.revoke(self.settings.mount_for(role), leaf.serial)
+        except VaultError as error:
+            ours = any(issuer.subject == leaf.issuer for issuer in self.issuer(side_of(role)))
+            if "not found" in error.what and not ours:
+                return False
+            raise
+        return True
+
+    def check_client_life(self, ttl: timedelta) -> None:
+        """The role in Vault would cut a longer one short."""
+        mount, role = self.settings.mount_for("client"), self.settings.roles.client
+        facts = self.vault.read_role(mount, role.name)  # None when the token may not read it
+        limit = facts.max_ttl if facts else role.max_ttl
+        if limit is not None and ttl > limit:
+            raise UsageError(
+                f"{go_duration(ttl)} is longer than {go_duration(limit)}, max_ttl of role {role.name} in Vault",
+                where="--ttl, or auth.certificate_ttl",
+                remedy="ask for less, or raise the role's limit",
+            )
+
+    def obtain_client(self, name: str, ttl: timedelta, request: str) -> Obtained:
+        """Signed by the clients' role."""
+        mount, role = self.settings.mount_for("client"), self.settings.roles.client
+        signed = self.vault.sign(mount, role.name, csr=request, common_name=name, ttl=ttl)
+        pem = bundle(signed.certificate, signed.chain, wanted=[parse_pem_bundle(self.anchors("client"))])
+        remedy = "correct the role in Vault (python runbooks/setup_pki.py does), or ask for less with --ttl"
+        return Obtained(pem, None, signed.warnings, f"role {role.name} of {mount}", remedy)
+
+    @classmethod
+    def issuing(cls, pki: VaultPki) -> Mapping[Side, Certificate]:
+        """The CAs of the mounts, which Vault gives to anyone."""
+        connection = replace(VaultConnection.from_env(address=pki.address, namespace=pki.namespace), auth=None)
+        vault = Vault(connection, transport=Transport(connection, timeout=GLANCE_SECONDS, retries=0))
+        mounts = {side: pki.mount_of(side) for side in SIDES}
+        texts = {mount: vault.ca_pem(mount) for mount in dict.fromkeys(mounts.values())}
+        vault.close()
+        return {side: parse_pem_bundle(texts[mount])[0] for side, mount in mounts.items()}
 
     def _wanted(self, side: Side) -> tuple[tuple[Certificate, ...], ...]:
         """Where chains are to lead: to what etcd is to trust, and to the root, by which clients may know members."""
@@ -277,7 +339,7 @@ def _usages(facts: RoleFacts) -> str:
     return " and ".join(sorted(facts.usages)) or "nothing"
 
 
-def vault_of(task: Task, settings: PkiSettings) -> Vault:
+def vault_of(task: Task, settings: VaultPki) -> Vault:
     """The Vault of these settings and the environment, one for all tasks of a run. Raises `VaultError`."""
     connection = VaultConnection.from_env(address=settings.address, namespace=settings.namespace)
     shared: dict[VaultConnection, Vault] = task.nornir.config.user_defined.setdefault(_KEY, {})

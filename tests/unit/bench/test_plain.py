@@ -15,7 +15,7 @@ from etcdfleet.drivers.packages import Installed, packages_for
 from etcdfleet.host.paths import HostPaths
 from etcdfleet.rendering import TEMPLATES, environment
 from etcdfleet.settings.models import HostSettings
-from etcdfleet.settings.pki import PkiSettings
+from etcdfleet.settings.vault import VaultPki
 from tasks.configure import template_variables
 from tasks.observe import Observed, Site
 from tests.bench import plain
@@ -29,8 +29,8 @@ HOSTS = {
     "OpenRC": settings(2, init="openrc"),
     "clients without TLS": settings(client_tls=False),
     "no TLS at all": settings(client_tls=False, peer_tls=False),
-    "one CA": settings(3, pki=PkiSettings(trust="single")),
-    "revocation lists": settings(pki=PkiSettings(crl=True)),
+    "one CA": settings(3, pki=VaultPki(trust="single")),
+    "revocation lists": settings(pki=VaultPki(crl=True)),
     "gateway": settings(gateway=True),
 }
 

@@ -17,7 +17,7 @@ from etcdfleet.checks.knocks import (
     refusal_finding,
 )
 from etcdfleet.settings.base import RoleName
-from etcdfleet.settings.pki import PkiSettings
+from etcdfleet.settings.vault import VaultPki
 from tests.unit.support.site import settings
 
 ROLES: tuple[RoleName, ...] = ("peer", "server", "client")
@@ -27,7 +27,7 @@ def test_who_is_let_in() -> None:
     found = knocks(settings(), ROLES)
     assert len(found) == 8
     assert {(knock.port, knock.shown) for knock in found if knock.let_in} == {(2379, "client"), (2380, "peer")}
-    both = PkiSettings.model_validate({"roles": {"server": {"usages": ["server", "client"]}}})
+    both = VaultPki.model_validate({"roles": {"server": {"usages": ["server", "client"]}}})
     assert (2379, "server") in {(k.port, k.shown) for k in knocks(settings(pki=both), ROLES) if k.let_in}
     assert {knock.port for knock in knocks(settings(client_tls=False), ("peer",))} == {2380}
 

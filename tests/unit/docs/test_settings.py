@@ -15,7 +15,6 @@ from etcdfleet.settings import (
     AuthSettings,
     ClusterSettings,
     MemberSettings,
-    PkiSettings,
     PlatformSettings,
     PreflightSettings,
     RenewBefore,
@@ -31,12 +30,11 @@ DOCUMENT = (ROOT / "docs" / "settings.md").read_text()
 SECTIONS: Mapping[str, type[Section]] = {
     "member": MemberSettings,
     "cluster": ClusterSettings,
-    "pki": PkiSettings,
     "auth": AuthSettings,
     "platform": PlatformSettings,
     "preflight": PreflightSettings,
 }
-METHODS = CHOICES["install"]
+METHODS, SOURCES = CHOICES["install"], CHOICES["pki"]
 
 
 def rows(text: str) -> dict[str, str]:
@@ -93,6 +91,17 @@ def test_section(section: str) -> None:
     documented = {key: default for key, default in rows(DOCUMENT).items() if key.startswith(f"{section}.")}
 
     assert dict(fields(SECTIONS[section], section, None)) == documented
+
+
+@pytest.mark.parametrize("source", SOURCES.rows)
+def test_certificate_source(source: str) -> None:
+    """What all sources have in common is in the first table, what only one has in its own."""
+    common, *_ = DOCUMENT.split("## `pki`")[1].split("Source `")
+    own = DOCUMENT.split(f"Source `{source}`:")[1].split("Source `")[0].split("## ")[0]
+    expected = dict(fields(SOURCES.model(source), "pki", None))
+
+    assert {**rows(common), **rows(own)} == expected | {"pki.source": f"`{SOURCES.default}`"}
+    assert not rows(common).keys() & rows(own).keys()
 
 
 @pytest.mark.parametrize("method", METHODS.rows)

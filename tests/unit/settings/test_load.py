@@ -11,6 +11,7 @@ from nornir.core.inventory import Defaults, Group, Groups, Host, Hosts, Inventor
 
 from etcdfleet.errors import FleetError, UsageError
 from etcdfleet.settings import SettingsError, load_fleet, open_nornir, settings_of
+from etcdfleet.settings.vault import vault_pki
 from tests.unit.support.paths import ROOT
 from tests.unit.support.settings_files import DROP, write_inventory
 
@@ -82,7 +83,7 @@ def test_paths_of_the_settings_start_at_config_yaml(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").touch()
     _, fleet = open_nornir(write_inventory(tmp_path, {"defaults/data/pki/trust_anchor": {"file": "ca.pem"}}))
 
-    assert fleet.hosts["a"].pki.trust_anchor.file == str(tmp_path / "ca.pem")
+    assert vault_pki(fleet.hosts["a"]).trust_anchor.file == str(tmp_path / "ca.pem")
 
 
 def test_logging_of_nornir_stays_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -263,6 +263,36 @@ CASES = {
         "either set gateway: false (only the JSON API below /v3/ is lost, which Patroni and other JSON clients need; "
         "/health stays), or give pki.roles.server usages: [server, client] and run python runbooks/setup_pki.py",
     ),
+    "source unknown": at("defaults/data/pki/source", "valt", "defaults", "pki.source", "did you mean vault?", "files"),
+    "key of another source": at(
+        "defaults/data/pki/folder",
+        "certs",
+        "defaults",
+        "pki.folder",
+        "folder belongs to the source files, but the source here is vault",
+        "remove it, or change pki.source; vault knows: source, trust,",
+    ),
+    "files from no folder": at(
+        "groups/home/data/pki",
+        {"source": "files"},
+        "group home",
+        "pki.folder",
+        "is missing: with source: files, certificates are taken from a folder",
+    ),
+    "key of Vault beside files": at(
+        "groups/home/data/pki",
+        {"source": "files", "folder": ".", "key_type": "ec-p256"},
+        "group home",
+        "pki.key_type",
+        "key_type belongs to the source vault, but the source here is files",
+    ),
+    "files cannot be revoked": at(
+        "groups/home/data/pki",
+        {"source": "files", "folder": ".", "revoke": True},
+        "group home",
+        "pki.revoke",
+        "what comes from files cannot be revoked from here",
+    ),
     # install
     "apk on systemd": at(
         "groups/systemd/data/install/method",

@@ -18,6 +18,7 @@ from etcdfleet.settings.models import (
     PreflightSettings,
 )
 from etcdfleet.settings.pki import PkiSettings
+from etcdfleet.settings.vault import VaultPki
 
 MEMBERS = tuple(
     MemberSettings(name=f"az-{number}", fqdn=f"etcd.az{number}.k8s.home", address=f"198.51.100.{10 + number}")
@@ -43,7 +44,7 @@ def settings(
         init=init,
         member=MEMBERS[number - 1],
         cluster=ClusterSettings.model_validate({"name": "k8s-home", "token": "k8s-home", **cluster}),
-        pki=pki or PkiSettings(),
+        pki=pki or VaultPki(),
         auth=auth or AuthSettings(),
         install=install or AptInstall(),
         platform=platform or PlatformSettings(),

@@ -10,7 +10,7 @@ from etcdfleet.drivers.init import ServiceState
 from etcdfleet.host.facts import FileFacts
 from etcdfleet.host.paths import CONFIG, ROOT_ANCHOR, SIDE_ANCHORS
 from etcdfleet.settings.base import SIDES, Side
-from etcdfleet.settings.pki import PkiSettings
+from etcdfleet.settings.vault import VaultPki
 from tasks import anchors
 from tasks.observe import Observed, Site
 from tests.unit.support import certs_ca
@@ -53,7 +53,7 @@ def seen(named: dict[Side, str], there: dict[str, str], *, running: bool = True)
 
 
 def site(trust: Any = "separate") -> Site:
-    return Site(plain.settings(1, pki=PkiSettings(trust=trust)), plain.LocalHost(), cast(Any, None), cast(Any, None))
+    return Site(plain.settings(1, pki=VaultPki(trust=trust)), plain.LocalHost(), cast(Any, None), cast(Any, None))
 
 
 BOTH: dict[Side, str] = {"peer": PEER_FILE, "client": CLIENT_FILE}

@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from etcdfleet.host import paths
-from etcdfleet.settings.pki import PkiSettings
+from etcdfleet.settings.vault import VaultPki
 from tasks import certificates
 from tasks.certificates import REVOKED, tidy
 from tasks.observe import Site
@@ -35,6 +35,6 @@ def test_sets_that_are_still_to_be_revoked_stay(
             (sets / name / REVOKED).touch()
         os.utime(sets / name, (1000 - age, 1000 - age))
     (tmp_path / "etcdctl").symlink_to(f"sets/{USED}")
-    settings = plain.settings(1, pki=PkiSettings(kept_sets=1, revoke=revoke))
+    settings = plain.settings(1, pki=VaultPki(kept_sets=1, revoke=revoke))
     tidy(Site(settings, plain.LocalHost(), cast(Any, None), cast(Any, None)))
     assert {path.name for path in sets.iterdir()} == left

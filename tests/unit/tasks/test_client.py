@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives import serialization
 from etcdfleet.certs import Want, public_key_fingerprint, request_problems, want_for
 from etcdfleet.certs.local import key_pem, make_key, request_for
 from etcdfleet.client_files import client_files
+from etcdfleet.drivers.certificates import Obtained
 from etcdfleet.errors import CertificateError, FleetError, UsageError
 from etcdfleet.settings.auth import AuthSettings
 from tasks.client import must_fit, unknown_user
@@ -121,9 +122,10 @@ def _now(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_what_comes_back_is_looked_at(how: dict[str, object], ttl: int, problem: str) -> None:
     pem, key, anchor = signed(**how)
+    made = Obtained(pem, warnings=("Vault cut it",))
 
     def fit() -> str:
-        return must_fit(settings(), want_client(anchor=anchor), pem, key, timedelta(days=ttl), ("Vault cut it",)).pem
+        return must_fit(want_client(anchor=anchor), made, key, timedelta(days=ttl), "Vault").pem
 
     if not problem:
         assert fit() == pem

@@ -11,9 +11,10 @@ import pytest
 from etcdfleet.certs import parse_pem_bundle
 from etcdfleet.checks.overview.data import Level, Machine, MemberView
 from etcdfleet.checks.overview.host import host_concerns
+from etcdfleet.drivers.certificates.files import FilesPki
 from etcdfleet.etcd.answers import ExpectedMember
 from etcdfleet.settings.models import HostSettings
-from etcdfleet.settings.pki import PkiSettings
+from etcdfleet.settings.vault import VaultPki
 from tasks.issuing import Issuing, other_issuers
 from tasks.verify_tls import _issuers
 from tests.unit.support import vault_server
@@ -37,9 +38,8 @@ def no_token(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def site(address: str, mount: str = MOUNT, source: str = "vault") -> HostSettings:
-    pki = PkiSettings.model_validate({"source": source, "trust": "single", "mount": mount, "address": address})
-    return settings(pki=pki)
+def site(address: str, mount: str = MOUNT) -> HostSettings:
+    return settings(pki=VaultPki(trust="single", mount=mount, address=address))
 
 
 def test_the_ca_of_a_mount_is_read_without_a_token(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +68,7 @@ def test_a_vault_that_hangs_is_asked_once_and_not_waited_for() -> None:
 
 
 def test_where_certificates_come_from_files_nobody_is_asked() -> None:
-    assert Issuing().of(site("https://vault.invalid:8200", source="files")) == {}
+    assert Issuing().of(settings(pki=FilesPki(folder="certs"))) == {}
 
 
 def shown(**pems: str) -> Any:

@@ -11,7 +11,7 @@ import pytest
 from etcdfleet.certs import Certificate, parse_pem_bundle
 from etcdfleet.certs.authority import authority_problems
 from etcdfleet.settings.models import HostSettings
-from etcdfleet.settings.pki import PkiSettings
+from etcdfleet.settings.vault import VaultPki
 from etcdfleet.vault import desired as wanted
 from etcdfleet.vault.desired import as_diff, conflicts, differences
 from tests.unit.support.certs_ca import NOW, PEERS, ROOT, ca
@@ -23,7 +23,7 @@ NAMES = ["etcd.az1.k8s.home", "etcd.az2.k8s.home", "etcd.az3.k8s.home"]
 
 def cluster(name: str = "k8s-home", *, service: str | None = None, **pki: Any) -> tuple[HostSettings, ...]:
     """The members of a cluster."""
-    chosen = PkiSettings.model_validate(pki).for_cluster(name)
+    chosen = VaultPki.model_validate(pki).for_cluster(name)
     return tuple(settings(number, pki=chosen, name=name, service_name=service) for number in (1, 2, 3))
 
 

@@ -7,19 +7,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from cryptography.hazmat.primitives import serialization
 
 from etcdfleet.certs import Keep, Renew, check_bundle, parse_pem_bundle
 from etcdfleet.drivers.certificates import needed_roles
-from etcdfleet.drivers.certificates.files import FilesSource
+from etcdfleet.drivers.certificates.files import FilesPki, FilesSource
 from etcdfleet.errors import CertificateError
 from etcdfleet.host.facts import PairFacts
 from etcdfleet.settings.auth import AuthSettings
 from etcdfleet.settings.models import HostSettings
-from etcdfleet.settings.pki import PkiSettings
 from tests.unit.host.test_preflight import GOOD
 from tests.unit.support.certs_ca import DAY, YEAR, Made, ca, key, leaf, pem_of
 from tests.unit.support.site import MEMBERS, settings
@@ -66,13 +65,11 @@ def folder(tmp_path: Path) -> Path:
 def of(folder: Path, number: int = 1, *, auth: bool | None = None, **pki: Any) -> HostSettings:
     given = {"source": "files", "folder": str(folder), "trust": "single", "renew_before": "30d", **pki}
     given.setdefault("roles", {"server": {"usages": list(BOTH)}})
-    return settings(
-        number, pki=PkiSettings.model_validate(given), gateway=auth is None, auth=AuthSettings(enabled=auth)
-    )
+    return settings(number, pki=FilesPki.model_validate(given), gateway=auth is None, auth=AuthSettings(enabled=auth))
 
 
 def source(host: HostSettings) -> FilesSource:
-    return FilesSource(None, host)  # type: ignore[arg-type]
+    return FilesSource(cast(FilesPki, host.pki), cast(Any, None))
 
 
 def check(host: HostSettings) -> tuple[str, ...]:

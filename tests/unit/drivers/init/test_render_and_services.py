@@ -25,7 +25,7 @@ from etcdfleet.program.runners import RollingRunner, TogetherRunner
 from etcdfleet.remote import CommandResult, RemoteFile
 from etcdfleet.rendering import environment
 from etcdfleet.report.record.recorder import RunInterruptedError
-from etcdfleet.settings.pki import PkiSettings
+from etcdfleet.settings.vault import VaultPki
 from tasks.configure import log_rotation, same, stop_seconds, unified_diff, unsupported_arch
 from tests.unit.support.site import apt, settings
 
@@ -51,7 +51,7 @@ def render(template: str, host: Any, **more: Any) -> str:
 
 
 def test_the_configuration_is_yaml_with_what_document_a_has() -> None:
-    found = yaml.safe_load(render("conf.yml.j2", settings(2, pki=PkiSettings(trust="single"))))
+    found = yaml.safe_load(render("conf.yml.j2", settings(2, pki=VaultPki(trust="single"))))
     assert found["name"] == "az-2"
     assert found["listen-peer-urls"] == "https://198.51.100.12:2380"
     assert found["listen-client-urls"] == "https://198.51.100.12:2379,https://127.0.0.1:2379"
