@@ -43,8 +43,8 @@ class InstallSettings(Section):
     method: str
     version: str | None = None
 
-    def resolved(self, resolve: Callable[[str], Path]) -> Self:  # noqa: ARG002  here is no path
-        """The same with paths of the controller made absolute by ``resolve``."""
+    def resolved(self, _: Callable[[str], Path]) -> Self:
+        """The same with paths of the controller made absolute by the given function."""
         return self
 
     def check(self, draft: Draft, notes: Notes) -> None:

@@ -93,16 +93,16 @@ class PkiSettings(Section):
         """The kind of key that certificates will have; None where only they tell."""
         return None
 
-    def anchor_file(self, side: Side) -> Path | None:  # noqa: ARG002  sources without files have none
+    def anchor_file(self, _: Side) -> Path | None:
         """The file of this machine with the CAs that are to be trusted on a side; None where there is none."""
         return None
 
-    def for_cluster(self, name: str) -> Self:  # noqa: ARG002  a source may have names that depend on it
+    def for_cluster(self, _: str) -> Self:
         """With the defaults that come from the cluster's name."""
         return self
 
-    def resolved(self, resolve: Callable[[str], Path]) -> Self:  # noqa: ARG002  here is no path
-        """The same with paths of the controller made absolute by ``resolve``."""
+    def resolved(self, _: Callable[[str], Path]) -> Self:
+        """The same with paths of the controller made absolute by the given function."""
         return self
 
     def check(self, draft: Draft, notes: Notes, environ: Mapping[str, str]) -> None:

@@ -112,7 +112,7 @@ class VaultPki(PkiSettings):
         """As the roles allow it."""
         return self.key_type
 
-    def anchor_file(self, side: Side) -> Path | None:  # noqa: ARG002  one for both
+    def anchor_file(self, _: Side) -> Path | None:
         """The root's, where it is the one CA and not taken from a mount."""
         if self.trust == "single" and self.trust_anchor.file:
             return Path(self.trust_anchor.file).expanduser()

@@ -76,7 +76,7 @@ class SourceOf(ABC, Generic[P]):
     title: ClassVar[str]
     """How messages call it."""
 
-    def __init__(self, pki: P, task: Task) -> None:  # noqa: ARG002  for sources that share something within a run
+    def __init__(self, pki: P, _: Task) -> None:  # the task is for sources that share something within a run
         self.settings = pki
         self._answers = Answers()
 

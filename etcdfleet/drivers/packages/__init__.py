@@ -83,8 +83,11 @@ class Packages(ABC, Generic[S]):
     def read(self, result: CommandResult) -> Installed:
         """What the probe found."""
 
-    def reason(self, installed: Installed, architecture: str) -> str:  # noqa: ARG002  archives differ by it
-        """Why something must be installed, in words; empty when all is as the settings want it. Raises `FleetError`."""
+    def reason(self, installed: Installed, _: str) -> str:
+        """Why something must be installed, in words; empty when all is as the settings want it. Raises `FleetError`.
+
+        The second argument is the architecture of the host's programs, by which archives differ.
+        """
         return pinned_reason(self.settings.version, installed)
 
     @abstractmethod

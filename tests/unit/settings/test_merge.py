@@ -37,6 +37,18 @@ def merged(*layers: tuple[Origin, dict[str, Any]]) -> dict[str, Any]:
             id="the same method merges",
         ),
         pytest.param(
+            {"pki": {"source": "files", "folder": "f"}},
+            {"pki": {"address": "a", "mounts": {"peer": "p"}, "renew_before": "1/4"}},
+            {"pki": {"source": "files", "folder": "f", "renew_before": "1/4"}},
+            id="keys of the former source go",
+        ),
+        pytest.param(
+            {"pki": {"source": "files"}},
+            {"pki": {"folder": "f", "address": "a"}},
+            {"pki": {"source": "files", "folder": "f"}},
+            id="keys of the chosen source stay",
+        ),
+        pytest.param(
             {"pki": {"trust_anchor": {"file": "f"}}},
             {"pki": {"trust_anchor": {"mount": "m"}, "mount": "p"}},
             {"pki": {"trust_anchor": {"file": "f"}, "mount": "p"}},
