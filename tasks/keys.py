@@ -55,7 +55,7 @@ export OPENSSL_CONF=/dev/null
         script,
         timeout=SECONDS,
         check="making private keys with openssl",
-        remedy="see what openssl says; pki.key_origin: vault has Vault make the keys instead",
+        remedy=f"see what openssl says{site.settings.pki.keys_without_openssl}",
     )
     found: dict[RoleName, Request] = {}
     for want in wants:

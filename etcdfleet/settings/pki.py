@@ -69,6 +69,8 @@ class PkiSettings(Section):
     """Whether runs that only look at clusters can ask, without a secret, which CAs issue today."""
     made_elsewhere: ClassVar[bool] = False
     """Whether somebody else chooses the names in certificates: more of them, and another common name."""
+    keys_without_openssl: ClassVar[str] = ""
+    """Where keys are made on the hosts: what does without that, as the end of a remedy; empty for nothing."""
     same_in_cluster: ClassVar[tuple[str, ...]] = ("trust", "source", "client_common_name", "revoke", "crl")
     """Keys that all members of a cluster must have in common."""
 

@@ -90,6 +90,7 @@ class VaultPki(PkiSettings):
     can_revoke: ClassVar[bool] = True
     makes_clients: ClassVar[bool] = True
     tells_issuers: ClassVar[bool] = True
+    keys_without_openssl: ClassVar[str] = "; pki.key_origin: vault has Vault make the keys instead"
     same_in_cluster: ClassVar[tuple[str, ...]] = (*PkiSettings.same_in_cluster, "trust_anchor", "mount", "mounts")
 
     source: Literal["vault"] = "vault"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BeforeValidator
 
@@ -18,13 +18,17 @@ from etcdfleet.drivers.packages import (
     upstream_version,
 )
 from etcdfleet.errors import RemoteError
-from etcdfleet.remote import CommandResult, RemoteHost, last_lines
 from etcdfleet.settings.base import InstallSettings
 from etcdfleet.settings.values import check_package_version, check_repository
+
+if TYPE_CHECKING:
+    from etcdfleet.remote import CommandResult, RemoteHost
 
 
 def apk_says(output: str) -> str:
     """What apk complained about, once each: why a repository was not used stands far above what is lacking for it."""
+    from etcdfleet.remote import last_lines
+
     lines = dict.fromkeys(line.strip() for line in output.splitlines())
     found = [
         line

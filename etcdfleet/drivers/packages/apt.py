@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BeforeValidator
 
@@ -18,9 +18,11 @@ from etcdfleet.drivers.packages import (
     upstream_version,
 )
 from etcdfleet.errors import RemoteError
-from etcdfleet.remote import CommandResult, RemoteHost, last_lines
 from etcdfleet.settings.base import InstallSettings
 from etcdfleet.settings.values import check_package_version
+
+if TYPE_CHECKING:
+    from etcdfleet.remote import CommandResult, RemoteHost
 
 LOCK_TRIES = 150
 """Two seconds each: how often dpkg's lock is tried, beside apt's own waiting for it."""
@@ -161,6 +163,8 @@ $install || {{ {_APT} update && $install; }}
 
 
 def _failed(remote: RemoteHost, names: str, result: CommandResult) -> RemoteError:
+    from etcdfleet.remote import last_lines
+
     return RemoteError(
         f"apt-get could not install {names}: {last_lines(result.stderr or result.stdout)}",
         where=remote.name,

@@ -32,13 +32,13 @@ from etcdfleet.drivers.packages import (
 )
 from etcdfleet.errors import FleetError, RemoteError
 from etcdfleet.host.proxies import proxy_for
-from etcdfleet.remote import CommandResult, last_lines
 from etcdfleet.settings.base import InstallSettings, Section
 from etcdfleet.settings.models import Architecture
 from etcdfleet.settings.notes import must_exist
 from etcdfleet.settings.values import check_release_version, check_sha256, check_url, refuse
 
 if TYPE_CHECKING:
+    from etcdfleet.remote import CommandResult
     from etcdfleet.settings.notes import Notes
     from etcdfleet.settings.partial import Draft
 
@@ -190,6 +190,8 @@ class Archive(Packages[ArchiveInstall]):
         return f"{LIBRARY}/etcd-{self.settings.version}-{source.sha256[:12]}"
 
     def _not_fit(self, target: Target, result: CommandResult) -> RemoteError:
+        from etcdfleet.remote import last_lines
+
         remote, architecture = target.remote, target.architecture
         said = last_lines(result.stderr or result.stdout)
         if result.rc == _DOES_NOT_RUN:
