@@ -11,8 +11,9 @@ from pathlib import Path
 
 import _start  # type: ignore[import-not-found] # noqa: F401  sets the import path, finds the project's own Python
 
-from etcdfleet.program.main import Run, run_runbook
-from etcdfleet.settings.units import go_duration, parse_duration
+from etcdfleet.program.main import Program, run_runbook
+from etcdfleet.settings.units import parse_duration
+from plays.options import ClientOptions
 
 STEPS = [("certificate", "Certificate")]
 
@@ -48,57 +49,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def client_cert(run: Run) -> None:
+def client_cert(program: Program[ClientOptions]) -> None:
     """Check what was asked for, then make the certificate."""
-    from etcdfleet.client_files import client_files
-    from etcdfleet.errors import UsageError
-    from etcdfleet.program.options import PROJECT
-    from etcdfleet.settings.auth import ROOT
-    from tasks.client import ClientRequest, client_certificate, look_at_members
+    from plays.client_cert import client_cert as make
 
-    if len(run.clusters) != 1:
-        raise UsageError("a certificate is for one cluster", remedy=f"add --cluster: {', '.join(run.clusters)}")
-    cluster = next(iter(run.clusters))
-    settings = run.fleet.clusters[cluster][0]
-    name = run.options.extra["name"]
-    files = client_files(run.options.extra["out"] or PROJECT / "clients" / cluster / name, name)
-    if not settings.cluster.client_tls:
-        raise UsageError(
-            f"cluster {cluster} has no TLS for clients, so nobody can show a certificate", where="cluster.client_tls"
-        )
-    if settings.pki.source != "vault":
-        raise UsageError(
-            "this makes certificates by Vault, and the ones of this cluster come from files",
-            where="pki.source",
-            remedy="make it where those files are made: cfssl gencert with the CA's key, a profile for clients, and "
-            f"CN {name}",
-        )
-    powerful = {ROOT, settings.pki.client_common_name}
-    ca_only = run.options.extra["ca_only"]
-    if name in powerful and not run.options.yes and not ca_only:
-        raise UsageError(
-            f"{name} may do everything in etcd", where="NAME", remedy="add --yes if a certificate for that is meant"
-        )
-    if files.existing and not run.options.yes and not run.options.check and not ca_only:
-        raise UsageError(
-            f"{files.existing[0]} is there already",
-            remedy="add --yes to replace it, or choose another folder with --out",
-        )
-    ttl: timedelta = run.options.extra["ttl"] or settings.auth.certificate_ttl
-    if ttl > settings.auth.certificate_max_ttl:
-        raise UsageError(
-            f"{go_duration(ttl)} is longer than {go_duration(settings.auth.certificate_max_ttl)}, the longest allowed",
-            where="--ttl",
-            remedy="ask for less, or raise auth.certificate_max_ttl in the inventory",
-        )
-    row, request = run.clusters[cluster][0], ClientRequest(name, ttl, files)
-    seen = look_at_members(run, cluster)
-    run.step(
-        "certificate", client_certificate, only=[row], settings=settings, request=request, seen=seen, ca_only=ca_only
-    )
-    if row in run.good_hosts and not run.options.check:
-        changes = run.record.record.hosts[row].steps["certificate"].changes
-        run.say(changes[-1] if ca_only else files.environment.read_text().strip())
+    make(program)
 
 
 def _duration(text: str) -> timedelta:
@@ -118,6 +73,7 @@ if __name__ == "__main__":
             client_cert,
             description=DESCRIPTION,
             steps=STEPS,
+            own=ClientOptions,
             examples=EXAMPLES,
             add_arguments=add_arguments,
             rows="clusters",

@@ -9,7 +9,8 @@ import sys
 
 import _start  # type: ignore[import-not-found] # noqa: F401  sets the import path, finds the project's own Python
 
-from etcdfleet.program.main import Run, run_runbook
+from etcdfleet.program.main import Program, run_runbook
+from plays.options import PreflightOptions
 
 STEPS = [("preflight", "Preflight"), ("advice", "Advice")]
 
@@ -35,28 +36,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def preflight(run: Run) -> None:
-    """The preflight on all hosts at once, then advice for those that passed."""
-    from etcdfleet.program.runners import RollingRunner
+def preflight(program: Program[PreflightOptions]) -> None:
+    """The preflight of all hosts, then advice for those that passed."""
     from etcdfleet.report.show.checklist import advice_lines
     from etcdfleet.report.show.terminal import reading_width
-    from tasks.advice import advise
-    from tasks.preflight import preflight as look
-    from tasks.reach import look_between
+    from plays.preflight import check, give_advice
 
-    run.step("preflight", look)
-    look_between(run, run.clusters)
-    hosts = {host.name: host for group in run.record.record.clusters.values() for host in group}
-    live = [name for name in run.good_hosts if hosts[name].facts.get("has_member_data")]
-    disk = bool(run.options.extra["disk"] and live and not run.options.check)
-    if disk and not run.confirm(DISK_QUESTION.format(hosts=f"{len(live)} host{'s' if len(live) > 1 else ''}")):
-        disk = False
-    if run.good_hosts:
-        # One member of a cluster after the other: a quorum keeps its own pace.
-        runner = RollingRunner(run.clusters, num_workers=run.workers)
-        run.step("advice", advise, only=run.good_hosts, runner=runner if disk else None, disk=disk)
-    if found := advice_lines(run.record.record.clusters, reading_width(run.terminal.console)):
-        run.say("\n".join(found))
+    found = program.play(check)
+    live = sum(bool(outcome.facts.get("has_member_data")) for hosts in found.values() for outcome in hosts.values())
+    disk = program.own.disk and live > 0 and not program.options.check
+    if disk:
+        disk = program.confirm(DISK_QUESTION.format(hosts=f"{live} host{'s' if live > 1 else ''}"))
+    program.play(give_advice, disk=disk)
+    if lines := advice_lines(program.record.record.clusters, reading_width(program.terminal.console)):
+        program.say("\n".join(lines))
 
 
 if __name__ == "__main__":
@@ -66,6 +59,7 @@ if __name__ == "__main__":
             preflight,
             description=DESCRIPTION,
             steps=STEPS,
+            own=PreflightOptions,
             examples=EXAMPLES,
             add_arguments=add_arguments,
         )

@@ -8,7 +8,7 @@ import sys
 
 import _start  # type: ignore[import-not-found] # noqa: F401  sets the import path, finds the project's own Python
 
-from etcdfleet.report.command import main
+from plays.report import main
 
 DESCRIPTION = """\
 Lists the runs whose reports are kept, newest first; with a RUN, shows it as it was shown at its end. Needs no inventory

@@ -11,7 +11,8 @@ from pathlib import Path
 import _start  # type: ignore[import-not-found] # noqa: F401  sets the import path, finds the project's own Python
 
 from etcdfleet.program.arguments import add_lock_argument
-from etcdfleet.program.main import Run, run_runbook
+from etcdfleet.program.main import Program, run_runbook
+from plays.options import RotateOptions
 
 STEPS = [
     ("decide", "Decide"),
@@ -84,19 +85,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def rotate_certs(run: Run) -> None:
-    """Decide on all hosts, then rotate cluster by cluster, then verify."""
+def rotate_certs(program: Program[RotateOptions]) -> None:
+    """Each cluster by itself, through all steps; with --check, what is due everywhere as one table."""
     from etcdfleet.report.export.metrics import write_at_end
-    from tasks.rotate import revoke, rotate
-    from tasks.verify import verify
+    from etcdfleet.report.show.rotation_table import due_lines
+    from plays.rotate import Members, rotate
 
-    if run.options.extra["textfile"]:
-        write_at_end(run, run.options.extra["textfile"])
-    rotated, without = rotate(run)
-    hosts = [host for host in rotated if host in run.good_hosts]
-    if hosts and not run.options.check:
-        run.step("verify", verify, only=hosts, without=without)
-    revoke(run)
+    if program.own.textfile:
+        write_at_end(program.nornir.config, program.record.record, program.own.textfile, program.terminal.complain)
+    decided: dict[str, Members] = {}
+    try:
+        program.play(rotate, decided)
+    finally:
+        found = {name: list(decided[name].values()) for name in program.clusters if decided.get(name)}
+        if found and (program.options.check or program.options.verbose):
+            program.say("\n".join(["", *due_lines(found, program.terminal.width), ""]))
 
 
 if __name__ == "__main__":
@@ -106,6 +109,7 @@ if __name__ == "__main__":
             rotate_certs,
             description=DESCRIPTION,
             steps=STEPS,
+            own=RotateOptions,
             examples=EXAMPLES,
             add_arguments=add_arguments,
         )

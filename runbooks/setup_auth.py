@@ -10,9 +10,10 @@ import sys
 import _start  # type: ignore[import-not-found] # noqa: F401  sets the import path, finds the project's own Python
 
 from etcdfleet.program.arguments import add_lock_argument
-from etcdfleet.program.main import Run, run_runbook
+from etcdfleet.program.main import Program, run_runbook
+from plays.options import AuthOptions
 
-STEPS = [("look", "Look"), ("auth", "Roles and users"), ("verify", "Verify")]
+STEPS = [("access", "Access"), ("auth", "Roles and users"), ("verify", "Verify")]
 
 DESCRIPTION = """\
 Makes roles with their permissions and users with their roles as the section auth of each cluster's inventory says, and
@@ -32,33 +33,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prune", action="store_true", help="remove users and roles that the inventory does not know")
 
 
-def setup_auth(run: Run) -> None:
-    """The steps, in order; one member of each cluster makes the changes."""
+def setup_auth(program: Program[AuthOptions]) -> None:
+    """Each cluster by itself; one member makes the changes. Raises UsageError when there is nothing to set up."""
     from etcdfleet.errors import UsageError
-    from tasks.access import converge, managed
-    from tasks.lock import take_locks
-    from tasks.verify import verify
+    from plays import access
 
-    clusters = {name: hosts for name, hosts in run.clusters.items() if managed(run, name)}
-    for name, hosts in run.clusters.items():
-        if name not in clusters:
-            run.record.skip_rest(hosts, "the inventory has no section auth for this cluster")
-    if not clusters:
+    if not any(program.fleet.clusters[name][0].auth.managed for name in program.clusters):
         raise UsageError(
             "no chosen cluster has roles, users or authentication in the inventory",
             where="section auth",
             remedy="write a section auth into the cluster's group: docs/auth.md",
         )
-    clusters = dict(take_locks(run, clusters))
-    converge(run, clusters, prune=run.options.extra["prune"])
-    changed = {
-        host for hosts in clusters.values() for host in hosts if run.record.record.hosts[host].steps["auth"].changes
-    }
-    if run.options.check and changed:
-        run.record.skip(run.hosts, "verify", "something would change")
-    good = [host for hosts in clusters.values() for host in hosts if host in run.good_hosts]
-    if good and not (run.options.check and changed):
-        run.step("verify", verify, only=good)
+    program.play(access.setup_auth)
 
 
 if __name__ == "__main__":
@@ -68,6 +54,7 @@ if __name__ == "__main__":
             setup_auth,
             description=DESCRIPTION,
             steps=STEPS,
+            own=AuthOptions,
             examples=EXAMPLES,
             add_arguments=add_arguments,
         )

@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import _start  # type: ignore[import-not-found] # noqa: F401  sets the import path, finds the project's own Python
 
-from etcdfleet.program.main import Run, run_runbook
+from etcdfleet.program.main import Program, run_runbook
+from plays.options import PkiOptions
 
 STEPS = [
     ("checks", "Checks"),
@@ -66,75 +66,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def setup_pki(run: Run) -> None:
+def setup_pki(program: Program[PkiOptions]) -> None:
     """The steps, cluster by cluster: clusters share mounts and the AppRole."""
-    from nornir.plugins.runners import SerialRunner
+    from plays.setup_pki import setup_pki as set_up
 
-    from etcdfleet.errors import UsageError
-    from tasks import pki_setup
-    from tasks.pki_setup import admin
-    from tasks.pki_setup.files import CsrFiles
-    from tasks.pki_setup.work import Setup, no_need
-
-    extra = run.options.extra
-    wrap = admin.wrap_seconds(extra["wrap"])
-    if wrap and not extra["secret_id"]:
-        raise UsageError("there is nothing to wrap", where="--wrap", remedy="add --secret-id FILE")
-    for name in run.clusters:
-        if reason := no_need(run.fleet.clusters[name]):
-            run.record.skip_rest(name, reason)
-    setup = Setup(
-        run.fleet.clusters,
-        admin.vaults_of(run),
-        CsrFiles(extra["csr_dir"], extra["signed_dir"] or extra["csr_dir"]),
-        extra["create_root"],
-    )
-    chosen = [name for name in run.clusters if name in setup.vaults]
-    if not chosen:
-        return
-    admin.refuse_conflicts(setup)
-    holder = admin.who_gets_credentials(run, setup, extra["secret_id"]) if extra["secret_id"] else None
-
-    def good() -> list[str]:
-        return [name for name in chosen if name in run.good_hosts]
-
-    # One after the other, in this thread.
-    found = admin.differing(run.step("checks", pki_setup.checks, only=chosen, runner=SerialRunner(), setup=setup))
-    agreed, unasked = _agreed(run, found)
-    setup = replace(setup, agreed=agreed)
-    for name in ("mounts", "roles", "policy", "approle", "authorities"):
-        if good():
-            run.step(name, getattr(pki_setup, name), only=good(), runner=SerialRunner(), setup=setup)
-    if holder is not None:
-        admin.give_credentials(run, setup, holder, complete=len(good()) == len(chosen))
-    if unasked:
-        admin.refuse_left(found)
-
-
-def _agreed(run: Run, found: list[str]) -> tuple[frozenset[str] | None, bool]:
-    """Which differences may be changed, None for all; and whether they are left since nobody could be asked."""
-    from etcdfleet.errors import UsageError
-
-    if run.options.check or run.options.yes:
-        return None, False
-    if not found:
-        return frozenset(), False
-    for text in found:
-        run.say(f"differs: {text}")
-    try:
-        yes = run.confirm("Change this in Vault to what the inventory says?")
-    except UsageError:  # no terminal: it is left as it is, with a warning, and the run does not end well
-        return frozenset(), True
-    return (frozenset(found) if yes else frozenset()), False
+    set_up(program)
 
 
 def unwrap(path: Path) -> int:
     """Only that: no inventory is read, and no report is written."""
     from etcdfleet.errors import FleetError
-    from tasks.pki_setup import admin
+    from tasks.pki_setup import credentials
 
     try:
-        print(admin.unwrap(path))
+        print(credentials.unwrap(path))
     except FleetError as error:
         print(f"setup_pki: {error}", file=sys.stderr)
         return 1
@@ -152,6 +97,7 @@ if __name__ == "__main__":
             setup_pki,
             description=DESCRIPTION,
             steps=STEPS,
+            own=PkiOptions,
             examples=EXAMPLES,
             add_arguments=add_arguments,
             rows="clusters",

@@ -10,7 +10,8 @@ import sys
 
 import _start  # type: ignore[import-not-found] # noqa: F401  sets the import path, finds the project's own Python
 
-from etcdfleet.program.main import Run, run_runbook
+from etcdfleet.program.main import Program, run_runbook
+from plays.options import StatusOptions
 
 # One look throws little away, and searching for it takes a tenth of the time.
 gc.disable()
@@ -50,16 +51,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def status(run: Run) -> None:
-    """Look at all hosts side by side, then judge cluster by cluster."""
-    from tasks.overview import show, watch
+def status(program: Program[StatusOptions]) -> None:
+    """Look at all clusters side by side, then judge each."""
+    from plays.status import show, watch
 
-    if run.options.extra["watch"]:
+    if program.own.watch:
         gc.freeze()
         gc.enable()
-        watch(run, run.options.extra["watch"])
+        watch(program, program.own.watch)
     else:
-        show(run)
+        show(program)
 
 
 def _interval(text: str) -> float:
@@ -89,6 +90,7 @@ if __name__ == "__main__":
         status,
         description=DESCRIPTION,
         steps=STEPS,
+        own=StatusOptions,
         examples=EXAMPLES,
         add_arguments=add_arguments,
         only_looks=True,

@@ -10,7 +10,8 @@ import sys
 
 import _start  # type: ignore[import-not-found] # noqa: F401  sets the import path, finds the project's own Python
 
-from etcdfleet.program.main import Run, run_runbook
+from etcdfleet.program.main import Program, run_runbook
+from plays.options import VerifyOptions
 
 STEPS = [("verify", "Verify")]
 
@@ -32,21 +33,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-write", action="store_true", help="leave out the key that is written, read and deleted")
 
 
-def verify(run: Run) -> None:
-    """One step on all hosts at once, then the list of checks."""
+def verify(program: Program[VerifyOptions]) -> None:
+    """One step on all hosts, then the list of checks."""
     from etcdfleet.report.show.checklist import failed_lines, lines
     from etcdfleet.report.show.terminal import reading_width
+    from plays.verify import verify as play
     from tasks.issuing import Issuing
-    from tasks.verify_deep import verify_deep
 
-    token, write = secrets.token_hex(6), not run.options.extra["no_write"]
-    run.step("verify", verify_deep, token=token, write=write, issuing=Issuing())
-    hosts = run.record.record.clusters
-    if run.options.quiet or run.options.json == "-":
+    program.play(play, secrets.token_hex(6), Issuing())
+    hosts, options = program.record.record.clusters, program.options
+    if options.quiet or options.json == "-":
         if found := failed_lines(hosts):
-            run.terminal.complain("\n".join(found))
+            program.terminal.complain("\n".join(found))
     else:
-        run.say("\n".join(lines(hosts, verbose=run.options.verbose, width=reading_width(run.terminal.console))))
+        program.say("\n".join(lines(hosts, verbose=options.verbose, width=reading_width(program.terminal.console))))
 
 
 if __name__ == "__main__":
@@ -56,6 +56,7 @@ if __name__ == "__main__":
             verify,
             description=DESCRIPTION,
             steps=STEPS,
+            own=VerifyOptions,
             examples=EXAMPLES,
             add_arguments=add_arguments,
         )

@@ -1,6 +1,6 @@
 """etcd's roles, users and authentication: read and changed by etcdctl on one member's host, for the whole cluster.
 
-What to do is decided in ``etcdfleet/etcd/auth.py``; on which host, and when, in ``tasks/access.py``.
+What to do is decided in ``etcdfleet/etcd/auth.py``; on which host, and when, in ``plays/access.py``.
 """
 
 from __future__ import annotations
@@ -70,6 +70,15 @@ class _Done:
         self.changes += plan.changes
         self.diff += plan.diff
         self.warnings += plan.warnings
+
+
+def is_renamed(task: Task) -> Result:
+    """Whether the client certificate on a running member's host names somebody else than the inventory says."""
+    site = site_of(task)
+    seen = site.observe()
+    there = client_name(seen)
+    wanted = site.settings.pki.client_common_name
+    return Result(task.host, result=seen.service.running and bool(there) and there != wanted)
 
 
 def prove_access(task: Task) -> Result:

@@ -59,7 +59,7 @@ def certificates(task: Task, later: Mapping[str, Collection[RoleName]] | None = 
     belongs to it, and more life left than the renewal threshold, by the host's own clock. A new leaf needs no restart
     of etcd (it reads them at each handshake). Trust anchors are placed as far as that is safe now: what is trusted
     already stays so until ``configure`` is told that nobody needs it any more. Pairs of the roles that ``later`` names
-    by host are left for `tasks.replacing`, as a running member shows them. Result: ``result`` is a `StepOutcome`.
+    by host are left for `plays.certificates`, as a running member shows them. Result: ``result`` is a `StepOutcome`.
     Raises `VaultError`, or `CertificateError` when what was given is not fit (nothing is then placed).
     """
     site = site_of(task)

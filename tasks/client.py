@@ -25,13 +25,11 @@ from etcdfleet.drivers.certificates import Obtained, Source, source_of
 from etcdfleet.errors import CertificateError, FleetError
 from etcdfleet.etcd.auth import wanted_auth
 from etcdfleet.outcome import StepOutcome
-from etcdfleet.program.main import Run
 from etcdfleet.settings.models import HostSettings, client_url
 from etcdfleet.settings.problems import did_you_mean
 from etcdfleet.settings.units import go_duration
 from tasks.anchors import member_trust
 from tasks.observe import site_of
-from tasks.status import CONNECT_SECONDS
 
 CUT = timedelta(minutes=5)
 """A life that is shorter by more than this was cut by Vault, and not by clocks that differ a little."""
@@ -55,18 +53,6 @@ class MembersSeen:
 
 
 NOBODY_SEEN = MembersSeen()
-
-
-def look_at_members(run: Run, cluster: str) -> MembersSeen:
-    """What the members of a cluster trust and show, read on their hosts; nothing is changed there."""
-    names = {host.name for host in run.fleet.clusters[cluster]}
-    run.nornir.config.user_defined["connect_timeout"] = min(CONNECT_SECONDS, run.options.timeout or CONNECT_SECONDS)
-    results = run.everything.filter(filter_func=lambda host: host.name in names).run(client_side, name="look")
-    found = {host: result[0].result for host, result in results.items() if not result.failed}
-    return MembersSeen(
-        tuple(each for each in found.values() if isinstance(each, MemberTrust)),
-        {host: str(found.get(host, "unknown")) for host in names if not isinstance(found.get(host), MemberTrust)},
-    )
 
 
 def client_side(task: Task) -> Result:

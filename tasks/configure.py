@@ -32,7 +32,7 @@ def configure(
 ) -> Result:
     """Renders the files and places those that differ; a running etcd is then due for a restart in the step ``start``.
 
-    ``fresh`` names the hosts that are about to begin a new cluster (`tasks.rollout.Outlook`): all others get
+    ``fresh`` names the hosts that are about to begin a new cluster (`plays.start.look_ahead`): all others get
     ``initial-cluster-state: existing``. Without it, the host alone decides (`cluster_state`). On the sides that
     ``final`` names for the host's cluster, CAs that need not be trusted any more are removed from the trust anchors
     (see `tasks.trust.no_longer_needed`). Result: ``result`` is a `StepOutcome`, ``changed`` as it says, ``diff`` a

@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from nornir.core.task import Result, Task
-
 from etcdfleet.errors import FleetError, VerificationError
 from etcdfleet.etcd.answers import (
     EndpointHealth,
@@ -19,7 +17,7 @@ from etcdfleet.etcd.answers import (
 from etcdfleet.etcd.equal import CONFIRMATIONS, PAUSE_SECONDS, divergence
 from etcdfleet.etcd.etcdctl import all_endpoints, etcdctl, local_endpoint
 from etcdfleet.settings.models import client_url
-from tasks.observe import Site, site_of
+from tasks.observe import Site
 
 ASK_SECONDS = 5.0
 """How long one call of etcdctl may take; on a Pi one takes most of a second."""
@@ -39,13 +37,6 @@ class ClusterView:
 
     statuses: tuple[EndpointStatus, ...]
     healths: tuple[EndpointHealth, ...]
-
-
-def look(task: Task) -> Result:
-    """Reads the host, and, if its etcd runs, what etcd says. Result: ``result`` is a tuple of `Observed` and `Live`."""
-    site = site_of(task)
-    seen = site.observe()
-    return Result(task.host, result=(seen, ask_member(site) if seen.service.running else Live()))
 
 
 def ask_member(site: Site) -> Live:

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from nornir.core.task import Result, Task
 
@@ -32,9 +31,6 @@ from tasks import reach_scripts
 from tasks.observe import Site, site_of
 from tasks.preflight import refusal
 
-if TYPE_CHECKING:
-    from etcdfleet.program.main import Run
-
 _PATIENCE_SECONDS = 20
 """How long a host waits for the others of its cluster at one step."""
 
@@ -57,23 +53,6 @@ class Meeting:
         except threading.BrokenBarrierError:
             return False
         return True
-
-
-def look_between(run: Run, clusters: Mapping[str, Sequence[str]]) -> None:
-    """Runs `reach` on the hosts of each cluster of which at least one has no member data yet."""
-    from etcdfleet.program.runners import TogetherRunner
-
-    hosts = {host.name: host for group in run.record.record.clusters.values() for host in group}
-    groups: dict[str, tuple[str, ...]] = {}
-    for name, members in clusters.items():
-        good = tuple(host for host in members if host in run.good_hosts)
-        if any(hosts[host].facts.get("has_member_data") is False for host in good):
-            groups[name] = good
-    if groups:
-        meetings = {name: Meeting(members) for name, members in groups.items()}
-        only = [host for members in groups.values() for host in members]
-        runner = TogetherRunner(groups, num_workers=run.workers)
-        run.step("preflight", reach, only=only, runner=runner, meetings=meetings)
 
 
 def reach(task: Task, meetings: Mapping[str, Meeting]) -> Result:

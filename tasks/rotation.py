@@ -1,6 +1,6 @@
 """Certificates renewed on one host of a live cluster: looked at, replaced, proven, and put back if need be.
 
-What is to be done on which host is decided in ``etcdfleet/certs/rotation.py`` and arranged by ``tasks/rotate.py``.
+What is to be done on which host is decided in ``etcdfleet/certs/rotation.py`` and arranged by ``plays/rotate.py``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Starting members: the first of a cluster together, a changed one by a restart between health gates.
 
 The decisions are in ``etcdfleet/etcd/plan.py``; which of these tasks runs on which host is arranged by
-``tasks/rollout.py``. Each can be used alone, too.
+``plays/start.py``. Each can be used alone, too.
 """
 
 from __future__ import annotations

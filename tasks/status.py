@@ -15,6 +15,7 @@ from etcdfleet.errors import FleetError, RemoteError, VerificationError
 from etcdfleet.etcd.answers import parse_member_list
 from etcdfleet.etcd.expected import expected_member
 from etcdfleet.outcome import StepOutcome
+from etcdfleet.report.record.model import failure_of
 from etcdfleet.settings import settings_of
 from tasks.issuing import Issuing
 from tasks.observe import site_of
@@ -28,7 +29,7 @@ NOT_NEEDED = ("listeners", "user", "openssl", "resolve", "init")
 """Parts of a host's probe that say nothing of what is shown."""
 
 
-def look(
+def read_host(
     task: Task,
     seen: MutableMapping[str, MemberView],
     list_on: Collection[str] | None = None,
@@ -44,21 +45,32 @@ def look(
     """
     settings = settings_of(task.host)
     expected = expected_member(settings, settings.member)
-    asked = questions(settings, members=list_on is None or task.host.name in list_on)
-    if issuing:
-        issuing.ask(settings)
     try:
-        site = site_of(task)
-        _read_ahead()
-        seen_now, answers = site.look_with(asked, without=NOT_NEEDED, timeout=min(site.remote.timeout, HOST_SECONDS))
-    except RemoteError as error:
-        let_go(task)
+        return _read(task, seen, list_on, issuing)
+    except Exception as error:
+        found = failure_of(error)
+        remedy = found.remedy if found.expected else "run again with --debug, which shows the traceback"
         seen[task.host.name] = MemberView(
-            task.host.name, expected, error.what, error.remedy, also=(settings.hostname, settings.member.address)
+            task.host.name, expected, found.what, remedy, also=(settings.hostname, settings.member.address)
         )
+        if not isinstance(error, RemoteError):
+            raise
+        let_go(task)
         if not tolerant:
             raise
         return Result(task.host, result=StepOutcome(error.what))
+
+
+def _read(
+    task: Task, seen: MutableMapping[str, MemberView], list_on: Collection[str] | None, issuing: Issuing | None
+) -> Result:
+    settings = settings_of(task.host)
+    asked = questions(settings, members=list_on is None or task.host.name in list_on)
+    if issuing:
+        issuing.ask(settings)
+    site = site_of(task)
+    _read_ahead()
+    seen_now, answers = site.look_with(asked, without=NOT_NEEDED, timeout=min(site.remote.timeout, HOST_SECONDS))
     # Imported only now, while other hosts are still waited for.
     from tasks.glance import glance
 

@@ -1,4 +1,4 @@
-"""Whether the programs that a deploy would bring fit the cluster, asked before anything is changed on its hosts."""
+"""Which versions of etcd a host and its cluster run, and which one a deploy would bring. Nothing is changed."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ from nornir.core.task import Result, Task
 from etcdfleet.errors import FleetError
 from etcdfleet.etcd.answers import address
 from etcdfleet.etcd.etcdctl import PROXY_VARIABLES, local_endpoint
-from etcdfleet.etcd.upgrades import MemberVersion, patch_downgrades, refuse_programs
+from etcdfleet.etcd.upgrades import MemberVersion
 from etcdfleet.host.paths import HostPaths
-from etcdfleet.program.main import Run
-from etcdfleet.settings.models import HostSettings, client_url
 from tasks.live import ask_cluster, ask_member
 from tasks.observe import Observed, Site, site_of
 from tasks.programs import offered, program_due
@@ -28,46 +26,6 @@ class VersionsSeen:
     member: MemberVersion
     others: Mapping[str, str] = field(default_factory=dict)
     cluster: str = ""
-
-
-def refuse_versions(run: Run, clusters: Mapping[str, tuple[str, ...]]) -> frozenset[str]:
-    """Stops those clusters whose members would get a version that does not fit; gives their names.
-
-    Where no program is due, or there is no cluster yet, nothing is asked.
-    """
-    good = [host for hosts in clusters.values() for host in hosts if host in run.good_hosts]
-    results = run.step("look", is_due, only=good) if good else {}
-    stand = {host: result[0].result for host, result in results.items() if not result.failed}
-    due = {host for host, (replaced, _) in stand.items() if replaced}
-    live = {host for host, (_, exists) in stand.items() if exists}
-    asked = {name: hosts for name, hosts in clusters.items() if due.intersection(hosts) and live.intersection(hosts)}
-    names = [host for hosts in asked.values() for host in hosts if host in run.good_hosts]
-    looked = run.step("look", look_at_versions, only=names) if names else {}
-    seen = {host: result[0].result for host, result in looked.items() if not result.failed}
-    refused = set()
-    for cluster, hosts in asked.items():
-        found = [seen[host] for host in hosts if host in seen]
-        members = [*(one.member for one in found), *_others(run.fleet.clusters[cluster], found)]
-        said = next((one.cluster for one in found if one.cluster), "")
-        if refusal := refuse_programs(members, said):
-            run.record.protect(cluster, refusal.what, refusal.remedy, where=", ".join(refusal.hosts))
-            run.record.skip_rest(hosts, f"stopped to protect cluster {cluster}")
-            refused.add(cluster)
-        else:
-            for warning in patch_downgrades(members):
-                run.record.warn(cluster, warning)
-    return frozenset(refused)
-
-
-def _others(hosts: tuple[HostSettings, ...], found: list[VersionsSeen]) -> list[MemberVersion]:
-    """The members whose hosts this run does not touch, as those that it does touch hear of them."""
-    ours = {one.member.host for one in found}
-    heard = {where: version for one in found for where, version in one.others.items()}
-    return [
-        MemberVersion(host.name, running=version)
-        for host in hosts
-        if host.name not in ours and (version := heard.get(address(client_url(host.member, host.cluster))))
-    ]
 
 
 def is_due(task: Task) -> Result:

@@ -10,115 +10,42 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 from etcdfleet.errors import FleetError, UsageError
 from etcdfleet.program.arguments import build_parser, parse_options
 from etcdfleet.program.options import Options
-from etcdfleet.program.session import finish
-from etcdfleet.report.record.secrets import REDACTOR, Redactor
+from etcdfleet.program.run import Program, Run
+from etcdfleet.report.record.secrets import REDACTOR
+from etcdfleet.session import session_of
 
 if TYPE_CHECKING:  # imported when needed, so that --help answers at once
     from nornir.core import Nornir
-    from nornir.core.plugins.runners import RunnerPlugin
-    from nornir.core.task import AggregatedResult
 
     from etcdfleet.report.record.files import ReportFolder
     from etcdfleet.report.record.recorder import RunRecorder
     from etcdfleet.report.show.terminal import Terminal
     from etcdfleet.settings import Fleet
 
-__all__ = ["Options", "Run", "run_runbook"]
+__all__ = ["Options", "Program", "Run", "run_runbook"]
 
 
-@dataclass(frozen=True)
-class Run:
-    """What a runbook's body works with.
-
-    ``nornir`` holds only the chosen hosts and reports to ``record``; ``everything`` has all hosts of the inventory, and
-    reports nothing. ``fleet`` knows the settings of all.
-    """
-
-    options: Options
-    nornir: Nornir
-    fleet: Fleet
-    record: RunRecorder
-    log: logging.Logger
-    redactor: Redactor
-    terminal: Terminal
-    everything: Nornir
-
-    @property
-    def hosts(self) -> tuple[str, ...]:
-        """Names of the chosen hosts, in inventory order."""
-        return tuple(self.nornir.inventory.hosts)
-
-    @property
-    def clusters(self) -> Mapping[str, tuple[str, ...]]:
-        """The chosen hosts by cluster."""
-        return {name: tuple(host.name for host in hosts) for name, hosts in self.record.record.clusters.items()}
-
-    @property
-    def good_hosts(self) -> tuple[str, ...]:
-        """The chosen hosts on which nothing has failed."""
-        return tuple(name for name in self.hosts if name not in self.nornir.data.failed_hosts)
-
-    @property
-    def workers(self) -> int:
-        """How many hosts are worked on at once: what the runner of the configuration says, one with a serial one."""
-        from nornir.plugins.runners import SerialRunner
-
-        runner = self.everything.runner
-        return 1 if isinstance(runner, SerialRunner) else int(getattr(runner, "num_workers", _WORKERS))
-
-    def step(
-        self,
-        name: str,
-        task: Callable[..., Any],
-        *,
-        only: Iterable[str] | None = None,
-        runner: RunnerPlugin | None = None,
-        **params: Any,
-    ) -> AggregatedResult:
-        """Run ``task`` under the step's name on all chosen hosts that have not failed, or of those on ``only`` some."""
-        nornir = self.nornir.with_runner(runner) if runner else self.nornir
-        if only is not None:
-            names = frozenset(only)
-            nornir = nornir.filter(filter_func=lambda host: host.name in names)
-        return nornir.run(task, name=name, **params)
-
-    def say(self, text: str) -> None:
-        """Tell the person at the terminal something (not with --quiet, nor --json -)."""
-        self.terminal.say(text)
-
-    def confirm(self, question: str) -> bool:
-        """Ask for a yes. Yes by itself with --yes or --check. Raises UsageError when there is nobody to ask."""
-        if self.options.yes or self.options.check:
-            return True
-        return self.terminal.ask(question)
-
-    def ask_secret(self, question: str) -> str:
-        """Ask for a secret, which is not shown. Whoever gets it adds it to the redactor."""
-        return self.terminal.ask_secret(question)
-
-
-_WORKERS = 20  # with a runner that does not say how many
-
-Body = Callable[[Run], None]
+Own = TypeVar("Own")
+Body = Callable[[Program[Own]], None]
 Rows: TypeAlias = Literal["hosts", "clusters"]
 """What a run's report has a row for."""
 
 
 def run_runbook(
     name: str,
-    body: Body,
+    body: Body[Own],
     *,
     description: str,
     steps: Sequence[tuple[str, str]],
+    own: type[Own],
     examples: str = "",
     add_arguments: Callable[[argparse.ArgumentParser], None] | None = None,
     rows: Rows = "hosts",
@@ -127,7 +54,8 @@ def run_runbook(
 ) -> int:
     """Parse the command line, open the inventory, run ``body``, report, and return the exit code.
 
-    ``steps`` are (name of the top-level Nornir task, title for people) in their order. With ``rows="clusters"``, for
+    ``steps`` are (name of the top-level Nornir task, title for people) in their order. ``own`` is the type of the
+    runbook's own options, with a field for each argument of ``add_arguments``. With ``rows="clusters"``, for
     work that touches no host, the run's Nornir has one entry for each chosen cluster instead of its hosts, by the
     cluster's name and with the settings of its first member. With ``only_looks``, for a run that says what it saw in an
     end of its own (`Terminal.ending`), no line per step is printed, and a report is kept only where ``--report-dir``
@@ -138,7 +66,7 @@ def run_runbook(
     options = parse_options(build_parser(name, description, examples, add_arguments), argv)
     REDACTOR.add_environment()
     try:
-        return _run(name, body, steps, options, rows, only_looks)
+        return _run(name, body, steps, options, own(**options.extra), rows, only_looks)
     except UsageError as error:
         from etcdfleet.report.show.terminal import refuse
 
@@ -164,7 +92,13 @@ def _noted(name: str, code: int, options: Options) -> int:
 
 
 def _run(
-    name: str, body: Body, steps: Sequence[tuple[str, str]], options: Options, rows: Rows, only_looks: bool
+    name: str,
+    body: Body[Own],
+    steps: Sequence[tuple[str, str]],
+    options: Options,
+    own: Own,
+    rows: Rows,
+    only_looks: bool,
 ) -> int:
     from etcdfleet.host.lock import by_whom
     from etcdfleet.program.processors import Guarded
@@ -197,12 +131,13 @@ def _run(
             save=folder.write,
         )
         names = frozenset(host.name for host in chosen)
-        run = Run(
+        program = Program(
+            name,
             options,
+            own,
             nornir.with_processors([recorder, *nornir.processors]).filter(filter_func=lambda host: host.name in names),
             fleet,
             recorder,
-            logging.getLogger("runbooks"),
             REDACTOR,
             terminal,
             everything,
@@ -213,7 +148,7 @@ def _run(
         for problem in fleet.warnings:
             recorder.warn(problem.where, f"{problem.what}; {problem.remedy}" if problem.remedy else problem.what)
         with _stop_signals(recorder, terminal):
-            at_once = _carry_out(body, run)
+            at_once = _carry_out(body, program)
             record = recorder.finish(interrupted=at_once or recorder.cut_short)
             _save(folder, recorder, terminal, page=kept)
             _save_junit(options, recorder, terminal)
@@ -223,7 +158,7 @@ def _run(
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(int(record.exit_code))
-    finish(nornir.config)
+    session_of(nornir.config).finish()
     everything.close_connections(on_good=True, on_failed=True)
     return int(record.exit_code)
 
@@ -233,7 +168,7 @@ def _open_fleet(options: Options) -> tuple[Nornir, Fleet]:
 
     nornir, fleet = open_nornir(options.config, forks=options.forks, dry_run=options.check)
     if options.timeout is not None:
-        nornir.config.user_defined["timeout"] = options.timeout  # read by etcdfleet.remote
+        session_of(nornir.config).timeout = options.timeout
     return nornir, fleet
 
 
@@ -277,21 +212,21 @@ def _as_clusters(nornir: Nornir, fleet: Fleet, chosen: Sequence[Any]) -> tuple[N
     return entries, [HostInfo(name, name, "") for name in names]
 
 
-def _carry_out(body: Body, run: Run) -> bool:
+def _carry_out(body: Body[Own], program: Program[Own]) -> bool:
     """Run the body; whether to leave at once."""
     from etcdfleet.report.record.model import ExitCode
     from etcdfleet.report.record.recorder import RunInterruptedError
 
     try:
-        body(run)
+        body(program)
     except RunInterruptedError:
         pass
     except KeyboardInterrupt:
         return True
     except FleetError as error:
-        run.record.fail(error, code=ExitCode.USAGE if isinstance(error, UsageError) else ExitCode.FAILED)
+        program.record.fail(error, code=ExitCode.USAGE if isinstance(error, UsageError) else ExitCode.FAILED)
     except (Exception, SystemExit) as error:  # a task's sys.exit comes out here; it may not pass for an ending
-        run.record.fail(error)
+        program.record.fail(error)
     return False
 
 

@@ -17,6 +17,7 @@ from etcdfleet.remote.dial import BANNER_TIMEOUT, HANDSHAKE_TIMEOUT, Way, dial
 from etcdfleet.remote.host import CONNECT_TIMEOUT, DEFAULT_TIMEOUT, RemoteHost
 from etcdfleet.remote.host_keys import notes_of, read_known_hosts
 from etcdfleet.remote.login_keys import Login
+from etcdfleet.session import session_of
 from etcdfleet.settings.config import FOLDER_KEY
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def connect(host: Host, configuration: Config) -> RemoteHost:
 
     Raises `RemoteError` with the exact remedy: unreachable, unknown or changed host key, login refused.
     """
-    timeout = float(configuration.user_defined.get("timeout") or DEFAULT_TIMEOUT)
+    timeout = session_of(configuration).timeout or DEFAULT_TIMEOUT
     opened = host.connections.get("netmiko")
     if opened is None:
         opened = _open(host, configuration)
@@ -143,7 +144,7 @@ def _way(
         known=known,
         known_files=tuple(known_files),
         strict=bool(extras.get("ssh_strict")),
-        patience=float(configuration.user_defined.get("connect_timeout") or CONNECT_TIMEOUT),
+        patience=session_of(configuration).connect_timeout or CONNECT_TIMEOUT,
         socket_given=extras.get("sock"),
         limits=extras,
     )

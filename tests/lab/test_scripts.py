@@ -15,10 +15,10 @@ from tests.unit.docs.test_tasks import readme_script
 LOOKS = """
 from pathlib import Path
 from etcdfleet.settings import open_nornir
-from tasks import auth, certificates, configure, install, live, preflight, rollout, start, trust, verify, verify_deep
+from tasks import auth, certificates, configure, install, planning, preflight, start, trust, verify, verify_deep
 
 tasks = [preflight.preflight, install.install, certificates.certificates, configure.configure, start.keep_running]
-tasks += [live.look, rollout.is_settled, trust.trust_state, auth.read_access, auth.prove_access]
+tasks += [planning.read_member, planning.is_settled, trust.trust_state, auth.read_access, auth.prove_access]
 tasks += [verify.verify, verify_deep.verify_deep]
 for task in tasks:
     # Each with a Nornir of its own: none may live on what another has left.
@@ -71,11 +71,12 @@ from pathlib import Path
 from nornir_netmiko.tasks import netmiko_send_command
 
 from etcdfleet.settings import open_nornir
-from tasks.live import look
+from tasks.planning import read_member
 
 nornir, _ = open_nornir(Path("config.yaml"))
 host = nornir.filter(name="{host}")
-for task, arguments in ((look, {{}}), (netmiko_send_command, {{"command_string": "hostname"}}), (look, {{}})):
+turns = ((read_member, {{}}), (netmiko_send_command, {{"command_string": "hostname"}}), (read_member, {{}}))
+for task, arguments in turns:
     (found,) = host.run(task=task, **arguments).values()
     print(found.failed, found[0].exception or "", str(found[0].result).split()[-1])
 nornir.close_connections()

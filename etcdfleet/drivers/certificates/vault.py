@@ -27,8 +27,8 @@ from etcdfleet.certs.authority import ends_soon
 from etcdfleet.drivers.certificates import Obtained, SourceOf, observed
 from etcdfleet.errors import CertificateError, UsageError, VaultError
 from etcdfleet.host.facts import HostFacts
-from etcdfleet.program.session import at_end
 from etcdfleet.report.record.secrets import REDACTOR
+from etcdfleet.session import session_of
 from etcdfleet.settings.base import SIDES, RoleName, Side, side_of
 from etcdfleet.settings.models import HostSettings
 from etcdfleet.settings.pki import KeyType
@@ -347,7 +347,7 @@ def vault_of(task: Task, settings: VaultPki) -> Vault:
         if connection not in shared:
             _hide(connection)
             shared[connection] = made = Vault(connection)
-            at_end(task.nornir.config, made.close)
+            session_of(task.nornir.config).at_end(made.close)
         return shared[connection]
 
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from etcdfleet.errors import UsageError
 from etcdfleet.files import write_whole
-from etcdfleet.program.session import at_end
 from etcdfleet.report.record.model import RunRecord
+from etcdfleet.session import session_of
 
 if TYPE_CHECKING:
-    from etcdfleet.program.main import Run
+    from nornir.core.configuration import Config
 
 _HELP = {
     "etcdfleet_certificate_not_after_seconds": "When the certificate on the host ends, in seconds since 1970.",
@@ -105,16 +105,16 @@ def _write(path: Path, text: str) -> None:
         ) from None
 
 
-def write_at_end(run: Run, path: Path) -> None:
-    """Has the metrics of a run written when it has ended; says so if that fails, which does not change its result."""
+def write_at_end(configuration: Config, record: RunRecord, path: Path, complain: Callable[[str], None]) -> None:
+    """Has the metrics of a run written when it has ended. ``complain`` is told if that fails; the result stays."""
 
     def write() -> None:
         try:
-            write_metrics(path, run.record.record)
+            write_metrics(path, record)
         except UsageError as error:
-            run.terminal.complain(str(error))
+            complain(str(error))
 
-    at_end(run.nornir.config, write)
+    session_of(configuration).at_end(write)
 
 
 def _ends(record: RunRecord) -> Iterator[str]:

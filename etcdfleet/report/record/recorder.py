@@ -24,6 +24,9 @@ from etcdfleet.report.show.view import View
 log = logging.getLogger("etcdfleet.run")
 P = ParamSpec("P")
 
+_QUICK_SAVE, _SAVE_REST = 0.01, 10
+"""A report that takes longer to be saved than this, in seconds, is not saved again for so many times as long."""
+
 UNFINISHED = Failure(
     "Interrupted",
     "stopped while the step was running; how far it came is not known",
@@ -80,6 +83,8 @@ class RunRecorder:
         self._stop = False
         self._cut_short = False
         self._shown = False
+        self._saving = threading.Lock()
+        self._next_save = 0.0
         self._began = clock()
         self.record = RunRecord(
             runbook=runbook,
@@ -150,13 +155,17 @@ class RunRecorder:
         """Whether anything was left out because of that."""
         return self._cut_short
 
-    # Nornir's hooks
-
-    def task_started(self, task: Task) -> None:  # noqa: ARG002
-        """Begin no step once a stop was asked for. The one hook that may raise: in the main thread, between steps."""
+    def go_on(self) -> None:
+        """Raise RunInterruptedError once a stop was asked for: called before anything is begun."""
         if self._stop:
             self._cut_short = True
             raise RunInterruptedError
+
+    # Nornir's hooks
+
+    def task_started(self, task: Task) -> None:  # noqa: ARG002
+        """Begin no step once a stop was asked for. The one hook that may raise: in a play's thread, between steps."""
+        self.go_on()
         self._start_views()
 
     def task_completed(self, task: Task, result: AggregatedResult) -> None:  # noqa: ARG002
@@ -339,8 +348,16 @@ class RunRecorder:
 
     @_harmless
     def _checkpoint(self) -> None:
-        if self._save:
+        """Save what there is, for at most a small part of the time: many clusters end their steps at any moment."""
+        if not self._save or time.monotonic() < self._next_save or not self._saving.acquire(blocking=False):
+            return
+        began = time.monotonic()
+        try:
             self._save(self.as_json())
+        finally:
+            took = time.monotonic() - began
+            self._next_save = time.monotonic() + (_SAVE_REST * took if took > _QUICK_SAVE else 0)
+            self._saving.release()
 
     def _tell(self, event: str, *args: Any) -> None:
         for view in self._views:

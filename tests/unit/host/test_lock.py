@@ -9,11 +9,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from nornir.core.configuration import Config
 
 from etcdfleet.errors import ProtectionError
 from etcdfleet.host import lock
 from etcdfleet.host.lock import LockInfo, hold_script, read_answer
 from etcdfleet.remote import Held
+from etcdfleet.session import session_of
 from tasks.lock import still_ours
 
 INFO = LockInfo("alice", "deploy", "controller", 4711, "2026-06-01T12:00:00+00:00")
@@ -59,7 +61,8 @@ def test_a_run_notices_that_its_lock_was_broken(closed: bool, eof: int, connecte
     channel = SimpleNamespace(
         closed=closed, eof_received=eof, exit_status_ready=lambda: False, get_transport=lambda: transport
     )
-    configuration = SimpleNamespace(user_defined={"etcdfleet_locks": {"a": Held(channel, "held 0")}})  # type: ignore[arg-type]
+    configuration = Config()
+    session_of(configuration).locks["a"] = Held(channel, "held 0")  # type: ignore[arg-type]
 
     def task(host: str) -> Any:
         return SimpleNamespace(host=SimpleNamespace(name=host), nornir=SimpleNamespace(config=configuration))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import logging
 import os
 import pty
 import signal
@@ -26,6 +27,7 @@ from etcdfleet.program.options import Options
 from etcdfleet.report.record.secrets import Redactor
 from etcdfleet.settings import settings_of
 from etcdfleet.settings.problems import Problem, SettingsError
+from plays.options import NoOptions
 from tests.unit.support.fake_run import FLEET, STEPS, fleet_of, nornir_of, raises, step, validated
 from tests.unit.support.paths import ROOT
 from tests.unit.support.settings_files import write_inventory
@@ -61,7 +63,7 @@ def _runbook(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: py
     monkeypatch.delenv("NO_COLOR", raising=False)
 
     def run(
-        body: cli.Body,
+        body: cli.Body[NoOptions],
         *argv: str,
         fleet: Mapping[str, str] = FLEET,
         warnings: Sequence[object] = (),
@@ -77,6 +79,7 @@ def _runbook(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: py
             "deploy",
             body,
             description="Deploys.",
+            own=NoOptions,
             steps=[(one.name, one.title) for one in STEPS],
             argv=["--report-dir", str(tmp_path / "reports"), *argv],
         )
@@ -87,8 +90,8 @@ def _runbook(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: py
     return run
 
 
-def all_steps(**tasks: Any) -> cli.Body:
-    def body(run: cli.Run) -> None:
+def all_steps(**tasks: Any) -> cli.Body[NoOptions]:
+    def body(run: cli.Program[NoOptions]) -> None:
         for one in STEPS:
             run.step(one.name, tasks.get(one.name, step(summary="all well")))
 
@@ -133,7 +136,7 @@ def test_protection_is_exit_3(runbook: Runner) -> None:
     ],
 )
 def test_errors_of_the_body_are_reported_too(runbook: Runner, error: BaseException, code: int) -> None:
-    def body(run: cli.Run) -> None:
+    def body(run: cli.Program[NoOptions]) -> None:
         run.step("preflight", step())
         raise error
 
@@ -177,7 +180,7 @@ def test_diffs_are_shown_on_demand_and_kept_always(runbook: Runner) -> None:
 def test_limit_and_cluster_choose_hosts(runbook: Runner) -> None:
     seen: list[tuple[str, ...]] = []
 
-    def body(run: cli.Run) -> None:
+    def body(run: cli.Program[NoOptions]) -> None:
         seen.append(run.hosts)
         assert set(run.fleet.hosts) == set(FLEET)
         assert run.step("preflight", step(), only=["az-1"]).keys() <= {"az-1"}
@@ -267,8 +270,8 @@ def test_secrets_are_nowhere(runbook: Runner, tmp_path: Path) -> None:
             diff=f"+{leak}".replace("\n", "\n+"),
         )
 
-    def body(run: cli.Run) -> None:
-        run.log.info("in the log: %s", leak)
+    def body(run: cli.Program[NoOptions]) -> None:
+        logging.getLogger("etcdfleet").info("in the log: %s", leak)
         run.say(leak)
         run.record.warn("place", leak)
         run.record.protect("home", leak, leak)
@@ -292,7 +295,7 @@ def test_secrets_are_nowhere(runbook: Runner, tmp_path: Path) -> None:
 def test_confirm_needs_somebody_to_ask(runbook: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     answers: list[bool] = []
 
-    def body(run: cli.Run) -> None:
+    def body(run: cli.Program[NoOptions]) -> None:
         answers.append(run.confirm("really?"))
 
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
@@ -372,6 +375,7 @@ SLOW = """
     import sys, time
     sys.path.insert(0, {root!r})
     from etcdfleet.program import main as cli
+    from plays.options import NoOptions
     from tests.unit.support.fake_run import fleet_of, nornir_of, step
 
     def body(run):
@@ -381,7 +385,8 @@ SLOW = """
 
     cli._open_fleet = lambda options: (nornir_of(threads=3), fleet_of())
     steps = [(name, name) for name in ("preflight", "install", "verify")]
-    sys.exit(cli.run_runbook("deploy", body, description="", steps=steps, argv=["--report-dir", {reports!r}]))
+    argv = ["--report-dir", {reports!r}]
+    sys.exit(cli.run_runbook("deploy", body, description="", own=NoOptions, steps=steps, argv=argv))
 """
 
 
@@ -465,7 +470,7 @@ def test_a_row_for_each_cluster(tmp_path: Path, capsys: pytest.CaptureFixture[st
         seen[task.host.name] = settings_of(task.host).name
         return Result(task.host, result=StepOutcome("looked", ("something",)), changed=True, diff="+something\n")
 
-    def body(run: cli.Run) -> None:
+    def body(run: cli.Program[NoOptions]) -> None:
         assert run.hosts == ("home",)
         assert dict(run.clusters) == {"home": ("home",)}
         assert [host.name for host in run.fleet.clusters["home"]] == ["a", "b", "c"]
@@ -473,7 +478,9 @@ def test_a_row_for_each_cluster(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
     def ran(*argv: str) -> int:
         more = ["--config", str(config), "--report-dir", str(tmp_path / "reports"), *argv]
-        return cli.run_runbook("look", body, description="", steps=[("look", "Look")], rows="clusters", argv=more)
+        return cli.run_runbook(
+            "look", body, description="", own=NoOptions, steps=[("look", "Look")], rows="clusters", argv=more
+        )
 
     assert ran("--diff", "--limit", "b") == 0
     assert seen == {"home": "a"}

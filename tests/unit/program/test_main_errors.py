@@ -16,6 +16,8 @@ import pytest
 from etcdfleet.errors import FleetError, UsageError
 from etcdfleet.program import main as cli
 from etcdfleet.program.arguments import build_parser, near_option
+from etcdfleet.session import Session
+from plays.options import NoOptions
 from tests.unit.support.fake_run import STEPS, fleet_of, nornir_of, step
 from tests.unit.support.paths import ROOT
 from tests.unit.support.settings_files import write_inventory
@@ -127,7 +129,7 @@ def test_what_fails_outside_of_a_step(
 
     monkeypatch.setattr(cli, "_open_fleet", opened)
     for argv in ([], ["--debug"]):
-        assert cli.run_runbook("deploy", lambda _: None, description="", steps=[], argv=argv) == code
+        assert cli.run_runbook("deploy", lambda _: None, description="", own=NoOptions, steps=[], argv=argv) == code
         said = capsys.readouterr().err
         assert f"  what    {what}\n" in said
         assert remedy in said
@@ -163,14 +165,14 @@ def test_a_fault_while_stopping_is_said_too(
         raise RuntimeError("torn")
 
     monkeypatch.setattr(cli, "_open_fleet", lambda _: (nornir_of(), fleet_of()))
-    monkeypatch.setattr(cli, "finish", broken)
+    monkeypatch.setattr(Session, "finish", broken)
     steps = [(one.name, one.title) for one in STEPS]
     argv = ["--report-dir", str(tmp_path)]
 
-    def body(run: cli.Run) -> None:
+    def body(run: cli.Program[NoOptions]) -> None:
         run.step("verify", step())
 
-    code = cli.run_runbook("deploy", body, description="", steps=steps, argv=argv)
+    code = cli.run_runbook("deploy", body, description="", own=NoOptions, steps=steps, argv=argv)
     said = capsys.readouterr()
     assert code == 1
     assert "all well on 3 hosts" in said.out

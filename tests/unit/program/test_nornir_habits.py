@@ -19,6 +19,7 @@ from nornir.core.task import Task
 from etcdfleet.errors import RemoteError, UsageError
 from etcdfleet.program import main as cli
 from etcdfleet.settings import SettingsError, open_nornir
+from plays.options import NoOptions
 from tests.unit.support.fake_run import raises, step
 from tests.unit.support.paths import ROOT
 from tests.unit.support.settings_files import DEFAULTS, GROUPS, HOSTS, write_inventory
@@ -200,7 +201,7 @@ def test_runners(text: str, workers: int, tmp_path: Path) -> None:
     config.write_text(text)
     seen: list[Any] = []
 
-    def body(run: cli.Run) -> None:
+    def body(run: cli.Program[NoOptions]) -> None:
         run.step("preflight", step())
         seen.append(run.workers)
 
@@ -208,10 +209,12 @@ def test_runners(text: str, workers: int, tmp_path: Path) -> None:
     assert seen == [workers]
 
 
-def ran(config: Path, body: cli.Body, *argv: str, rows: cli.Rows = "hosts") -> int:
+def ran(config: Path, body: cli.Body[NoOptions], *argv: str, rows: cli.Rows = "hosts") -> int:
     reports = config.parent / "reports"
     arguments = ["--config", str(config), "--report-dir", str(reports), *argv]
-    return cli.run_runbook("deploy", body, description="", steps=[("preflight", "P")], argv=arguments, rows=rows)
+    return cli.run_runbook(
+        "deploy", body, description="", own=NoOptions, steps=[("preflight", "P")], argv=arguments, rows=rows
+    )
 
 
 PROCESSORS = """
@@ -226,7 +229,7 @@ def test_processors_of_the_user(own: Path) -> None:
     config = write_inventory(own)
     config.write_text(config.read_text() + PROCESSORS)
 
-    def body(run: cli.Run) -> None:
+    def body(run: cli.Program[NoOptions]) -> None:
         run.everything.run(step(), name="not of the run")
         run.step("preflight", step({"b": raises(RemoteError("no answer"))}))
 
@@ -237,7 +240,7 @@ def test_processors_of_the_user(own: Path) -> None:
     )
     seen.clear()
 
-    def by_cluster(run: cli.Run) -> None:
+    def by_cluster(run: cli.Program[NoOptions]) -> None:
         run.step("preflight", step())
 
     assert ran(config, by_cluster, rows="clusters") == 0
@@ -248,7 +251,7 @@ def test_a_broken_processor_ends_nothing(own: Path, capsys: pytest.CaptureFixtur
     config = write_inventory(own)
     config.write_text(config.read_text() + PROCESSORS.replace("- own_notify.Notify", "- own_notify.Broken"))
 
-    def body(run: cli.Run) -> None:
+    def body(run: cli.Program[NoOptions]) -> None:
         run.step("preflight", step(summary="all well"))
 
     assert ran(config, body) == 0

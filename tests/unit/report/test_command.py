@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from etcdfleet.errors import UsageError
-from etcdfleet.report.command import main
 from etcdfleet.report.record import history
 from etcdfleet.report.record.compare import differences
 from etcdfleet.report.record.files import ReportFolder
@@ -19,6 +18,7 @@ from etcdfleet.report.record.load import record_of
 from etcdfleet.report.record.prune import old_runs
 from etcdfleet.report.record.select import chosen
 from etcdfleet.report.show.runs import age_text
+from plays.report import main
 from tests import report_samples as samples
 from tests.unit.support.paths import ROOT
 

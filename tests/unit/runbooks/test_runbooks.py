@@ -16,7 +16,7 @@ import pytest
 
 from etcdfleet.program import main as cli
 from etcdfleet.program.arguments import COMMON_HELP, build_parser
-from etcdfleet.report import command
+from plays import report as command
 from tests.unit.support.paths import ROOT
 
 RUNBOOKS = sorted((ROOT / "runbooks").glob("[a-z]*.py"))
@@ -31,7 +31,7 @@ def asked_for(path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the runbook hands to ``run_runbook``."""
     given: dict[str, Any] = {}
 
-    def run_runbook(name: str, body: cli.Body, **more: Any) -> int:
+    def run_runbook(name: str, body: cli.Body[Any], **more: Any) -> int:
         given.update(more, name=name, body=body)
         return 0
 

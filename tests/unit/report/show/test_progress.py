@@ -201,6 +201,7 @@ RUN = """
     sys.path.insert(0, {root!r})
     from etcdfleet.program import main as cli
     from etcdfleet.errors import RemoteError
+    from plays.options import NoOptions
     from tests.unit.support.fake_run import fleet_of, nornir_of, raises, step
 
     FLEET = {{"a-host-with-a-name-that-is-long.example.net": "a-cluster", "b": "a-cluster", "c": "other"}}
@@ -213,5 +214,6 @@ RUN = """
 
     cli._open_fleet = lambda options: (nornir_of(FLEET, threads=3), fleet_of(FLEET))
     steps = [(name, name.title()) for name in ("preflight", "install", "verify")]
-    sys.exit(cli.run_runbook("deploy", body, description="", steps=steps, argv=["--report-dir", {reports!r}]))
+    argv = ["--report-dir", {reports!r}]
+    sys.exit(cli.run_runbook("deploy", body, description="", own=NoOptions, steps=steps, argv=argv))
 """

@@ -1,0 +1,51 @@
+"""A deploy: hosts become members of a verified cluster, and a live cluster gets what has changed in the inventory."""
+
+from __future__ import annotations
+
+from etcdfleet.program.run import Run, restart_due
+from plays import access, certificates, clients, lock, reach, start, trust, versions
+from plays.options import LockOptions
+from tasks.configure import configure
+from tasks.install import install
+from tasks.preflight import preflight
+from tasks.verify import verify
+
+
+def deploy(run: Run[LockOptions]) -> None:
+    """The steps in order; a host that fails one takes no part in the later ones.
+
+    Nothing is changed before all hosts have passed the preflight.
+    """
+    found = run.step("preflight", preflight)
+    if not run.failed:
+        reach.try_ports(run, found)
+    if run.failed:
+        run.leave(f"nothing was changed, since {_some(run.failed)} failed the preflight")
+    lock.take(run)
+    fresh = start.look_ahead(run)
+    versions.refuse_unfit(run)
+    access.keep_root(run)
+    due = restart_due(run.step("install", install))
+    due |= trust.spread(run)
+    clients.keep(run)
+    late = certificates.place(run)
+    final = trust.no_longer_needed(run)
+    due |= restart_due(run.step("configure", configure, final={run.cluster: final}, fresh=fresh))
+    start.bring_up(run, due=due if run.check else (), programs=True)
+    if late:
+        certificates.replace_shown(run)
+    access.converge(run)
+    _verify(run)
+
+
+def _verify(run: Run[LockOptions]) -> None:
+    """With --check, a cluster on which something would change cannot be as the inventory says."""
+    if run.check and run.changed():
+        run.skip("verify", "its cluster is not as wanted yet", on=run.good)
+        return
+    whole = not run.left_out and run.good == run.hosts
+    run.step("verify", verify, as_wanted=[run.cluster] if whole else [])
+
+
+def _some(hosts: tuple[str, ...]) -> str:
+    return ", ".join(hosts[:3]) + (f" and {len(hosts) - 3} more" if len(hosts) > 3 else "")

@@ -1,0 +1,92 @@
+"""The options of each runbook beside those that all have (`etcdfleet.program.options.Options`), as typed values.
+
+A field has the name of its command-line option; ``runbooks/`` declares the option itself, and what it means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # --help answers at once
+    from etcdfleet.settings.base import RoleName
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """Of a runbook that has none."""
+
+
+@dataclass(frozen=True)
+class LockOptions:
+    """Of all runbooks that change clusters."""
+
+    break_lock: bool = False
+
+
+@dataclass(frozen=True)
+class AuthOptions(LockOptions):
+    """Of ``setup_auth.py``."""
+
+    prune: bool = False
+
+
+@dataclass(frozen=True)
+class RotateOptions(LockOptions):
+    """Of ``rotate_certs.py``. ``only`` is None for all roles."""
+
+    force: bool = False
+    only: Sequence[RoleName] | None = None
+    ca: bool = False
+    clients_ready: bool = False
+    revoke: bool = False
+    restart: bool = False
+    textfile: Path | None = None
+    allow_degraded: bool = False
+
+
+@dataclass(frozen=True)
+class PreflightOptions:
+    """Of ``preflight.py``."""
+
+    disk: bool = False
+
+
+@dataclass(frozen=True)
+class VerifyOptions:
+    """Of ``verify.py``."""
+
+    no_write: bool = False
+
+
+@dataclass(frozen=True)
+class StatusOptions:
+    """Of ``status.py``. ``watch`` is in seconds, None for one look."""
+
+    watch: float | None = None
+    days: float = 7.0
+
+
+@dataclass(frozen=True)
+class ClientOptions:
+    """Of ``client_cert.py``. ``out`` and ``ttl`` are None for the defaults."""
+
+    name: str
+    out: Path | None = None
+    ttl: timedelta | None = None
+    ca_only: bool = False
+
+
+@dataclass(frozen=True)
+class PkiOptions:
+    """Of ``setup_pki.py``. ``wrap`` is a time as people write it, such as ``10m``."""
+
+    create_root: bool = False
+    csr_dir: Path = Path("pki-requests")
+    signed_dir: Path | None = None
+    secret_id: Path | None = None
+    unwrap: Path | None = None
+    wrap: str | None = None

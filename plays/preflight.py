@@ -1,0 +1,27 @@
+"""Whether the hosts of a cluster are fit for etcd, and what would be better for them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from etcdfleet.outcome import StepOutcome
+from etcdfleet.program.run import Run
+from etcdfleet.program.runners import RollingRunner
+from plays import reach
+from tasks.advice import advise
+from tasks.preflight import preflight
+
+
+def check(run: Run[Any]) -> dict[str, StepOutcome]:
+    """What must be true before a deploy. Returns what was found on the hosts that passed."""
+    found: dict[str, StepOutcome] = run.step("preflight", preflight)
+    reach.try_ports(run, found)
+    return {host: outcome for host, outcome in found.items() if host in run.good}
+
+
+def give_advice(run: Run[Any], *, disk: bool) -> None:
+    """Advice for the hosts that passed. With ``disk``, those with the data of a member are measured, too.
+
+    One member is measured after the other: a quorum keeps its own pace.
+    """
+    run.step("advice", advise, runner=RollingRunner(run.hosts) if disk else None, disk=disk)

@@ -1,0 +1,145 @@
+"""The step ``start``: members of a new cluster start together, changed members of a live one one after the other.
+
+What to do is decided in ``etcdfleet/etcd/plan.py``; what happens on a host is in ``tasks/start.py``. What contradicts
+itself or the inventory stops the cluster before anything is touched.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from etcdfleet.etcd.equal import CONFIRMATIONS, PAUSE_SECONDS, divergence
+from etcdfleet.etcd.interruption import interruption
+from etcdfleet.etcd.start_model import Bootstrap, Join, Nothing, Plan, Refuse, Rolling
+from etcdfleet.program.run import Run
+from etcdfleet.program.runners import RollingRunner, TogetherRunner
+from tasks.planning import Seen, is_settled, plan_cluster, read_member
+from tasks.start import keep_running, restart_member, start_member
+
+STEP = "start"
+ROUNDS = 4
+"""After each start the cluster is looked at and planned anew; this many times at most."""
+
+
+def look_ahead(run: Run[Any]) -> frozenset[str]:
+    """Leave a cluster whose start would be refused anyway, before anything is changed on its hosts.
+
+    What is on the hosts contradicts itself or the inventory: data lost, data of another cluster, another member list.
+    A plan that refuses no more than the start is left to `bring_up`. Returns the hosts that are to begin a new cluster.
+    """
+    if _settled(run):
+        return frozenset()
+    plan, _ = _plan(run)
+    if isinstance(plan, Refuse) and not plan.prepare:
+        _refuse(run, plan)
+    return frozenset(plan.hosts) if isinstance(plan, Bootstrap) else frozenset()
+
+
+def bring_up(run: Run[Any], *, due: Collection[str] = (), only_restart: bool = False, programs: bool = False) -> None:
+    """Carry out the step ``start``, or leave the cluster where that is refused.
+
+    Restarts that clients notice are asked for before. With --check nothing was placed, so no host says that it is due
+    for a restart: ``due`` names those on which something would be changed that needs one. With ``only_restart``,
+    members without data are left for later: they may lack their certificates. With ``programs``, members whose program
+    is due get it when it is their turn (`tasks.programs`).
+    """
+    plan: Plan = Nothing()
+    seen: dict[str, Seen] = {}
+    before_joins: set[str] = set()
+    if not _settled(run):
+        plan, seen, before_joins = _start(run, only_restart=only_restart, programs=programs)
+    if isinstance(plan, Rolling) and not plan.start_first:
+        _restart(run, plan.order, seen, programs=programs)
+    idle = run.pending(STEP)
+    restarts = [host for host in idle if host in due]
+    _confirm_interruption(run, restarts, seen)
+    run.step(STEP, restart_member, on=restarts)
+    # The cluster of those that were started before others joined is complete only now.
+    unmarked = [] if run.check else [host for host in run.good if host in before_joins]
+    run.step(STEP, keep_running, on=[*(host for host in idle if host not in due), *unmarked])
+
+
+def _start(run: Run[Any], *, only_restart: bool, programs: bool) -> tuple[Plan, dict[str, Seen], set[str]]:
+    """Start what does not run, until nothing is left to start.
+
+    Returns the last plan, what was seen, and the hosts that were started before others joined.
+    """
+    before_joins: set[str] = set()
+    for _ in range(ROUNDS):
+        plan, seen = _plan(run, programs=programs)
+        if isinstance(plan, Refuse):
+            _refuse(run, plan)
+        if only_restart and isinstance(plan, Bootstrap | Join):
+            plan = Nothing()
+        hosts = _to_start(plan)
+        if not hosts:
+            break
+        if isinstance(plan, Rolling) and plan.joining:
+            before_joins.update(hosts)
+        run.step(STEP, start_member, on=hosts, runner=TogetherRunner(), plans={run.cluster: plan}, programs=programs)
+        if run.check:
+            break
+    return plan, seen, before_joins
+
+
+def _restart(run: Run[Any], order: Sequence[str], seen: Mapping[str, Seen], *, programs: bool) -> None:
+    _confirm_interruption(run, order, seen)
+    runner = RollingRunner(
+        order, not_reached=lambda host, failed: run.skip(STEP, f"not restarted, since {failed} failed", on=[host])
+    )
+    run.step(STEP, restart_member, on=order, runner=runner, programs=programs)
+
+
+def _confirm_interruption(run: Run[Any], order: Sequence[str], seen: Mapping[str, Seen]) -> None:
+    """Ask before restarts that clients notice; leave the cluster unless they are confirmed."""
+    schemes = {
+        member.name: found.live.status.endpoint.partition(":")[0]
+        for member in run.members
+        if (found := seen.get(member.name)) and found.live.status
+    }
+    wanted = "https" if run.members[0].cluster.client_tls else "http"
+    what = interruption(len(run.members), order, schemes, wanted)
+    if what and run.check:
+        run.warn(f"{what}; without --check this is asked for")
+    elif what and not run.agreed(f"{what}. Go on?"):
+        run.protect(
+            f"not restarted, since this was not confirmed: {what}",
+            "run again when it suits, and say yes or add --yes; until its next start etcd runs as before",
+            where=", ".join(order),
+            why=f"{run.cluster} was not restarted, since it was not confirmed",
+        )
+
+
+def _refuse(run: Run[Any], plan: Refuse) -> None:
+    """Leave the cluster: nothing of it may be touched."""
+    if run.failed:
+        # What stood against a start without failures was found before anything was changed: it is these that are
+        # missing, and their failures say why.
+        run.leave(f"{run.cluster} is not started without {', '.join(run.failed)}: {plan.what}")
+    run.protect(plan.what, plan.remedy, where=", ".join(plan.hosts))
+
+
+def _settled(run: Run[Any]) -> bool:
+    """Whether, as far as was read, every chosen member runs with all that it should: no need to ask etcd."""
+    settled = run.ask(is_settled)
+    return all(settled.get(host) for host in run.hosts)
+
+
+def _to_start(plan: Plan) -> tuple[str, ...]:
+    if isinstance(plan, Bootstrap | Join):
+        return plan.hosts
+    return plan.start_first if isinstance(plan, Rolling) else ()
+
+
+def _plan(run: Run[Any], *, programs: bool = False) -> tuple[Plan, dict[str, Seen]]:
+    """Read all hosts that this run may touch, and decide what to do. Returns what was seen of each host, too."""
+    seen: dict[str, Seen] = run.ask(read_member)
+    for _ in range(CONFIRMATIONS):
+        # Where members seem to hold different data, one look may be wrong about that.
+        if not divergence(one.live.status for one in seen.values() if one.live.status):
+            break
+        time.sleep(PAUSE_SECONDS)
+        seen |= run.ask(read_member, on=seen)
+    return plan_cluster(run.members, seen, frozenset(run.hosts), frozenset(run.good), programs=programs), seen

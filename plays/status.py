@@ -1,0 +1,193 @@
+"""Clusters at a glance: their members are read and judged, and shown once, or again and again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from rich.console import Console, Group
+from rich.text import Text
+
+from etcdfleet.checks.overview.data import ClusterOverview, LastRun, MemberView
+from etcdfleet.errors import UsageError
+from etcdfleet.etcd.equal import CONFIRMATIONS, PAUSE_SECONDS, divergence
+from etcdfleet.etcd.expected import expected_members
+from etcdfleet.program.run import Program, Run
+from etcdfleet.report.show.format import Marks, marks_for, seconds_text, wrapped
+from etcdfleet.session import session_of
+from plays.options import StatusOptions
+from tasks.issuing import Issuing
+from tasks.status import CONNECT_SECONDS, judge, list_members, read_host
+
+# What judges and shows is imported when hosts have been asked: they need not wait for it.
+
+Views = dict[str, MemberView]
+"""What was seen, by host."""
+ONLY_LOOK = ("status", "verify", "preflight")
+"""Runbooks that do not count as work on a host."""
+_POLL = 0.1
+
+
+def read_members(run: Run[StatusOptions], issuing: Issuing, *, tolerant: bool = False) -> Views:
+    """Read the hosts of a cluster and what their members say; what may be wrong at one look is read again."""
+    seen: Views = {}
+    run.step("look", read_host, seen=seen, list_on=run.hosts[:1], tolerant=tolerant, issuing=issuing)
+    if not any(view.members for view in seen.values()):
+        # The one that was asked for the list of members gave none.
+        run.ask(list_members, on=[view.host for view in seen.values() if view.serves][:1], seen=seen)
+    _read_again(run, seen)
+    return seen
+
+
+def _read_again(run: Run[StatusOptions], seen: Views) -> None:
+    """Ask members again where one look may be wrong: about a leader whose host gives no answer, and about data."""
+    from etcdfleet.checks.overview.cluster import presumed_leader
+
+    def ask_again(when: Callable[[Sequence[MemberView]], bool]) -> bool:
+        if not when(list(seen.values())):
+            return False
+        again: Views = {}
+        hosts = [view.host for view in seen.values() if view.machine is not None]
+        run.ask(read_host, on=hosts, seen=again, list_on=(), tolerant=True)
+        seen.update({host: replace(view, members=seen[host].members) for host, view in again.items()})
+        return True
+
+    def differ(views: Sequence[MemberView]) -> bool:
+        if not divergence(view.status for view in views if view.status):
+            return False
+        time.sleep(PAUSE_SECONDS)
+        return True
+
+    ask_again(presumed_leader)
+    for _ in range(CONFIRMATIONS):
+        if not ask_again(differ):
+            return
+
+
+def show(program: Program[StatusOptions]) -> None:
+    """Look once, record what is wrong with which host, and have it shown at the end."""
+    began = time.monotonic()
+    _be_quick(program)
+    clusters = overviews(program, _seen_by_all(program.play(read_members, Issuing())))
+    if program.good_hosts:
+        program.step("judge", judge, only=program.good_hosts, overviews={cluster.name: cluster for cluster in clusters})
+    took = seconds_text(time.monotonic() - began)
+
+    def ending(console: Console, marks: Marks, only_findings: bool) -> None:
+        from etcdfleet.report.show import overview as pages
+
+        width = console.width if console.is_terminal else max(console.width, 80)
+        now = datetime.now(UTC)
+        shown = pages.findings(clusters, width) if only_findings else pages.lines(clusters, marks, width, now)
+        for line in [*_warnings(program, width), *shown]:
+            console.print(line, soft_wrap=True)
+        if not only_findings:
+            console.print(pages.closing_line(clusters, took), soft_wrap=True)
+
+    program.terminal.ending = ending
+
+
+def watch(program: Program[StatusOptions], seconds: float) -> None:
+    """Look again and again until Ctrl-C: in place on a terminal, elsewhere one page after the other.
+
+    Connections are kept; a host that is gone is tried again each time. Raises UsageError where nobody can watch.
+    """
+    from rich.live import Live
+
+    from etcdfleet.report.show import overview as pages
+
+    if program.options.json:
+        raise UsageError("--watch shows pages to people", remedy="for programs, run it with --json - now and then")
+    _be_quick(program)
+    console = program.terminal.console
+    marks = marks_for(console.encoding or "ascii")
+    quiet = replace(program, nornir=program.nornir.with_processors([]))
+    in_place = console.is_terminal and not console.is_dumb_terminal
+    program.terminal.ending = lambda *_: None
+    program.terminal.show_no_progress()
+    with ExitStack() as stack:
+        live = None
+        if in_place:
+            live = stack.enter_context(
+                Live(Text("looking"), console=console, auto_refresh=False, vertical_overflow="crop")
+            )
+        while True:
+            quiet.nornir.data.reset_failed_hosts()
+            seen = _seen_by_all(quiet.play(read_members, Issuing(), tolerant=True))
+            if program.record.stopping:
+                return
+            now = datetime.now(UTC)
+            clusters = overviews(program, seen)
+            note = f"{now:%Y-%m-%d %H:%M:%S} UTC, every {seconds:g} s" + (", Ctrl-C ends" if in_place else "")
+            page = [Text(note, "dim"), *pages.lines(clusters, marks, console.width, now)]
+            if live:
+                live.update(Group(*_fitting(page, console.size.height)), refresh=True)
+            else:
+                for line in page:
+                    console.print(line, soft_wrap=True)
+                console.file.flush()
+            _pause(program, seconds)
+
+
+def _seen_by_all(views: Mapping[str, Views]) -> Views:
+    return {host: view for of_cluster in views.values() for host, view in of_cluster.items()}
+
+
+def overviews(program: Program[StatusOptions], seen: Mapping[str, MemberView]) -> list[ClusterOverview]:
+    """The chosen clusters as their hosts were seen, with the last run on each."""
+    from etcdfleet.checks.overview.cluster import overview
+
+    views = _with_last_runs(program, seen)
+    found = []
+    for name, hosts in program.clusters.items():
+        settings = program.fleet.hosts[hosts[0]]
+        found.append(
+            overview(
+                name,
+                [views[host] for host in hosts if host in views],
+                expected_members(settings),
+                election_seconds=settings.cluster.election_ms / 1000,
+                within_days=program.own.days,
+            )
+        )
+    return found
+
+
+def _be_quick(program: Program[StatusOptions]) -> None:
+    session_of(program.nornir.config).connect_timeout = min(CONNECT_SECONDS, program.options.timeout or CONNECT_SECONDS)
+
+
+def _with_last_runs(program: Program[StatusOptions], seen: Mapping[str, MemberView]) -> Views:
+    from etcdfleet.report.record.history import last_runs
+
+    newest = last_runs(program.options.report_dir, tuple(seen), ignoring=ONLY_LOOK)
+    found = dict(seen)
+    for host, summary in newest.items():
+        mine = summary.host(host)
+        last = LastRun(summary.id, summary.runbook, summary.started, summary.state, bool(mine and mine.failed))
+        found[host] = replace(found[host], last_run=last)
+    return found
+
+
+def _warnings(program: Program[StatusOptions], width: int) -> list[Text]:
+    return [
+        Text.assemble(("warning  ", "yellow"), wrapped(f"{notice.place}: {notice.text}", width, 9))
+        for notice in program.record.record.warnings
+    ]
+
+
+def _fitting(page: Sequence[Text], height: int) -> Collection[Text]:
+    """As many lines as the terminal is high: what does not fit is said, not cut off unseen."""
+    lines = [line for text in page for line in text.split("\n", allow_blank=True)]
+    if len(lines) < height:
+        return lines
+    return [*lines[: max(height - 2, 1)], Text(f"{len(lines) - height + 2} more lines: enlarge the window", "dim")]
+
+
+def _pause(program: Program[StatusOptions], seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while not program.record.stopping and time.monotonic() < until:
+        time.sleep(min(_POLL, seconds))

@@ -1,0 +1,13 @@
+"""The deepest verification of a cluster: what ``runbooks/verify.py`` proves."""
+
+from __future__ import annotations
+
+from etcdfleet.program.run import Run
+from plays.options import VerifyOptions
+from tasks.issuing import Issuing
+from tasks.verify_deep import verify_deep
+
+
+def verify(run: Run[VerifyOptions], token: str, issuing: Issuing) -> None:
+    """One step on all hosts at once. ``token`` names the keys that are written and deleted."""
+    run.step("verify", verify_deep, token=token, write=not run.own.no_write, issuing=issuing)

@@ -1,0 +1,40 @@
+"""Whether the programs that a deploy would bring fit the cluster, asked before anything is changed on its hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from etcdfleet.etcd.answers import address
+from etcdfleet.etcd.upgrades import MemberVersion, patch_downgrades, refuse_programs
+from etcdfleet.program.run import Run
+from etcdfleet.settings.models import HostSettings, client_url
+from tasks.upgrades import VersionsSeen, is_due, look_at_versions
+
+
+def refuse_unfit(run: Run[Any]) -> None:
+    """Leave a cluster whose members would get a version that does not fit.
+
+    Where no program is due, or there is no cluster yet, nothing is asked.
+    """
+    answers: dict[str, tuple[bool, bool]] = run.ask(is_due)
+    if not (any(due for due, _ in answers.values()) and any(exists for _, exists in answers.values())):
+        return
+    seen: list[VersionsSeen] = list(run.ask(look_at_versions).values())
+    members = [*(one.member for one in seen), *_others(run.members, seen)]
+    running = next((one.cluster for one in seen if one.cluster), "")
+    if refusal := refuse_programs(members, running):
+        run.protect(refusal.what, refusal.remedy, where=", ".join(refusal.hosts))
+    for warning in patch_downgrades(members):
+        run.warn(warning)
+
+
+def _others(hosts: tuple[HostSettings, ...], seen: Collection[VersionsSeen]) -> list[MemberVersion]:
+    """The members whose hosts this run does not touch, as those that it does touch hear of them."""
+    ours = {one.member.host for one in seen}
+    heard = {where: version for one in seen for where, version in one.others.items()}
+    return [
+        MemberVersion(host.name, running=version)
+        for host in hosts
+        if host.name not in ours and (version := heard.get(address(client_url(host.member, host.cluster))))
+    ]

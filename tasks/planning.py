@@ -1,0 +1,109 @@
+"""From what was seen of a cluster's hosts to the plan of its start: which member is whose, and what it is like now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from nornir.core.task import Result, Task
+
+from etcdfleet.etcd.answers import MemberList
+from etcdfleet.etcd.configuration import data_dir_in, quota_in
+from etcdfleet.etcd.expected import expected_members
+from etcdfleet.etcd.ids import static_ids
+from etcdfleet.etcd.plan import plan_start
+from etcdfleet.etcd.start_model import MemberState, Nothing, Plan
+from etcdfleet.host.paths import CONFIG
+from etcdfleet.settings.models import HostSettings
+from tasks.configure import desired_files, same
+from tasks.live import Live, ask_member
+from tasks.observe import Observed, site_of
+from tasks.programs import restart_reasons
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was read of a host, and what its member says."""
+
+    observed: Observed
+    live: Live
+
+
+def read_member(task: Task) -> Result:
+    """Reads the host, and, if its etcd runs, what etcd says. Result: a `Seen`."""
+    site = site_of(task)
+    seen = site.observe()
+    return Result(task.host, result=Seen(seen, ask_member(site) if seen.service.running else Live()))
+
+
+def is_settled(task: Task) -> Result:
+    """Whether the member runs, with the configuration that is wanted, as part of a cluster that was healthy once."""
+    site = site_of(task)
+    seen = site.observe()
+    settled = (
+        seen.service.running
+        and seen.facts.established is not None
+        and seen.facts.data.ids is not None
+        and not restart_reasons(site.settings, seen, programs=True)
+        and all(same(file, seen.facts.files.get(file.path)) for file in desired_files(task, site, seen))
+    )
+    return Result(task.host, result=settled)
+
+
+def plan_cluster(
+    members: tuple[HostSettings, ...],
+    seen: Mapping[str, Seen],
+    chosen: frozenset[str],
+    good: frozenset[str],
+    *,
+    programs: bool = False,
+) -> Plan:
+    """The plan of one cluster out of what was seen of its hosts; hosts that were not looked at count as unknown."""
+    if not any(host.name in good and host.name in seen for host in members):
+        return Nothing()
+    first = members[0]
+    expected = expected_members(first)
+    ids = static_ids({member.name: [member.peer_url] for member in expected}, first.cluster.token)
+    states = [
+        _state(host, seen.get(host.name), host.name in chosen, host.name in good, programs=programs) for host in members
+    ]
+    return plan_start(
+        states,
+        expected,
+        ids,
+        _member_list(seen, members),
+        {host.name: found.live.status for host in members if (found := seen.get(host.name)) and found.live.status},
+        first.cluster.quota_bytes,
+    )
+
+
+def _state(host: HostSettings, found: Seen | None, chosen: bool, good: bool, *, programs: bool) -> MemberState:
+    if found is None:
+        return MemberState(host.name, host.member.name, chosen=chosen, ready=good, seen=False)
+    facts, service = found.observed.facts, found.observed.service
+    file = facts.files.get(CONFIG)
+    configuration = file.content if file else None
+    return MemberState(
+        host.name,
+        host.member.name,
+        data=facts.data.ids,
+        data_unreadable=facts.data.unreadable,
+        established=facts.established,
+        running=service.running,
+        answering=found.live.status is not None,
+        restart_pending=bool(restart_reasons(host, found.observed, programs=programs)),
+        data_dir=host.member.data_dir,
+        configured_dir=data_dir_in(configuration),
+        data_elsewhere=facts.data_elsewhere,
+        disk_absent=facts.place.absent,
+        quota_bytes=quota_in(configuration),
+        chosen=chosen,
+        ready=good,
+    )
+
+
+def _member_list(seen: Mapping[str, Seen], members: tuple[HostSettings, ...]) -> MemberList | None:
+    """The list of a member that knows of a leader, else of any: one that was cut off may have an old list."""
+    found = [seen[host.name].live for host in members if host.name in seen and seen[host.name].live.members]
+    found.sort(key=lambda live: not (live.status and live.status.leader_id))
+    return found[0].members if found else None
