@@ -53,7 +53,7 @@ def _refuse_wrong_use(run: Run[ClientOptions], settings: HostSettings, files: Cl
             f"cluster {run.cluster} has no TLS for clients, so nobody can show a certificate",
             where="cluster.client_tls",
         )
-    if settings.pki.source != "vault":
+    if not settings.pki.makes_clients:
         raise UsageError(
             "this makes certificates by Vault, and the ones of this cluster come from files",
             where="pki.source",

@@ -253,7 +253,7 @@ def test_without_openssl_on_the_host(deployed: LabHandle, config: Path) -> None:
 def test_tls_1_3_alone_where_etcd_knows_it(deployed: LabHandle, config: Path, outside: Outside, tmp_path: Path) -> None:
     """Older versions would ignore the line without a word: refused before anything is changed."""
     wanted, before = variant(deployed, tmp_path, tls_min_version="TLS1.3"), start_times(deployed)
-    refused = deploy(deployed, config=wanted)
+    refused = deploy(deployed, "--cluster", f"{OLD},{ALPINE},v-deb13", config=wanted)
     assert refused.exit_code == 1, refused.text
     for cluster, version in ((OLD, "3.4.23"), ("v-alpine", "3.5.1")):
         for host in members(deployed, cluster):

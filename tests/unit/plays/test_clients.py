@@ -36,14 +36,14 @@ def kept(
     *,
     cluster: str = "home",
     check: bool = False,
-    source: str = "vault",
+    makes_clients: bool = True,
     **more: Any,
 ) -> tuple[Program[Any], bool]:
     """The program, and whether the cluster went on. The cluster edge has nothing to change."""
     monkeypatch.setattr(clients, "datetime", SimpleNamespace(now=lambda _zone: certs_ca.NOW))
     states = {"az-1": state(FIRST, SECOND), "az-2": state(SECOND, SECOND), "edge-1": state(SECOND, SECOND)}
     Stage(monkeypatch).put(trust, "trust_state", states.get)
-    pki = SimpleNamespace(source=source)
+    pki = SimpleNamespace(makes_clients=makes_clients)
     program = program_of(answer=answer, check=check, member=lambda host: SimpleNamespace(name=host, pki=pki))
     try:
         clients.keep(run_of(program, cluster), **more)
@@ -89,5 +89,5 @@ def test_check_says_what_would_be_asked(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_files_are_made_where_certificates_come_from(monkeypatch: pytest.MonkeyPatch) -> None:
-    program, _ = kept(monkeypatch, None, source="files")
+    program, _ = kept(monkeypatch, None, makes_clients=False)
     assert "client_cert.py" not in program.record.record.protections[0].remedy
