@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from etcdfleet.errors import UsageError
 from etcdfleet.host.storage import unit_of
-from etcdfleet.settings.units import go_duration
+from etcdfleet.text import go_duration
 
 if TYPE_CHECKING:
     import jinja2

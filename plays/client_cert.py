@@ -12,7 +12,7 @@ from etcdfleet.program.run import Program, Run
 from etcdfleet.session import session_of
 from etcdfleet.settings.auth import ROOT
 from etcdfleet.settings.models import HostSettings
-from etcdfleet.settings.units import go_duration
+from etcdfleet.text import go_duration
 from plays.options import ClientOptions
 from tasks.client import ClientRequest, MembersSeen, client_certificate, client_side
 from tasks.status import CONNECT_SECONDS

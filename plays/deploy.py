@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from etcdfleet.program.run import Run, restart_due
+from etcdfleet.text import some
 from plays import access, certificates, clients, lock, reach, start, trust, versions
 from plays.options import LockOptions
 from tasks.configure import configure
@@ -20,7 +21,7 @@ def deploy(run: Run[LockOptions]) -> None:
     if not run.failed:
         reach.try_ports(run, found)
     if run.failed:
-        run.leave(f"nothing was changed, since {_some(run.failed)} failed the preflight")
+        run.leave(f"nothing was changed, since {some(run.failed)} failed the preflight")
     lock.take(run)
     fresh = start.look_ahead(run)
     versions.refuse_unfit(run)
@@ -45,7 +46,3 @@ def _verify(run: Run[LockOptions]) -> None:
         return
     whole = not run.left_out and run.good == run.hosts
     run.step("verify", verify, as_wanted=[run.cluster] if whole else [])
-
-
-def _some(hosts: tuple[str, ...]) -> str:
-    return ", ".join(hosts[:3]) + (f" and {len(hosts) - 3} more" if len(hosts) > 3 else "")

@@ -19,6 +19,7 @@ from etcdfleet.program.run import Program
 from etcdfleet.report.record.secrets import REDACTOR
 from etcdfleet.session import session_of
 from etcdfleet.settings.vault import vault_pki
+from etcdfleet.text import counted
 from etcdfleet.vault import AppRoleAuth, Secret, TokenAuth, VaultConnection, desired
 from etcdfleet.vault.admin import VaultAdmin
 from plays.options import PkiOptions
@@ -133,7 +134,7 @@ def _differing(results: AggregatedResult) -> list[str]:
 def _refuse_left(left: Sequence[str]) -> NoReturn:
     """Raises `VaultError` for what differs, and was left since nobody could be asked: this is not what the inventory
     says, so the run does not end well."""
-    count = "1 thing in Vault is" if len(left) == 1 else f"{len(left)} things in Vault are"
+    count = counted(len(left), "thing in Vault is", "things in Vault are")
     raise VaultError(
         f"{count} not as the inventory says, and left alone: there is no terminal to ask at",
         remedy="look at it with --check --diff, then run again with --yes, which changes it, or at a terminal; or "

@@ -16,8 +16,9 @@ from etcdfleet.errors import UsageError
 from etcdfleet.etcd.equal import CONFIRMATIONS, PAUSE_SECONDS, divergence
 from etcdfleet.etcd.expected import expected_members
 from etcdfleet.program.run import Program, Run
-from etcdfleet.report.show.format import Marks, marks_for, seconds_text, wrapped
+from etcdfleet.report.show.format import Marks, marks_for, wrapped
 from etcdfleet.session import session_of
+from etcdfleet.text import seconds_text
 from plays.options import StatusOptions
 from tasks.issuing import Issuing
 from tasks.status import CONNECT_SECONDS, judge, list_members, read_host

@@ -12,7 +12,7 @@ from pathlib import Path
 import _start  # type: ignore[import-not-found] # noqa: F401  sets the import path, finds the project's own Python
 
 from etcdfleet.program.main import Program, run_runbook
-from etcdfleet.settings.units import parse_duration
+from etcdfleet.text import parse_duration
 from plays.options import ClientOptions
 
 STEPS = [("certificate", "Certificate")]

@@ -10,6 +10,7 @@ import sys
 import _start  # type: ignore[import-not-found] # noqa: F401  sets the import path, finds the project's own Python
 
 from etcdfleet.program.main import Program, run_runbook
+from etcdfleet.text import counted
 from plays.options import PreflightOptions
 
 STEPS = [("preflight", "Preflight"), ("advice", "Advice")]
@@ -46,7 +47,7 @@ def preflight(program: Program[PreflightOptions]) -> None:
     live = sum(bool(outcome.facts.get("has_member_data")) for hosts in found.values() for outcome in hosts.values())
     disk = program.own.disk and live > 0 and not program.options.check
     if disk:
-        disk = program.confirm(DISK_QUESTION.format(hosts=f"{live} host{'s' if live > 1 else ''}"))
+        disk = program.confirm(DISK_QUESTION.format(hosts=counted(live, "host")))
     program.play(give_advice, disk=disk)
     if lines := advice_lines(program.record.record.clusters, reading_width(program.terminal.console)):
         program.say("\n".join(lines))

@@ -9,6 +9,7 @@ from etcdfleet.errors import FleetError
 from etcdfleet.etcd.alarms import may_end
 from etcdfleet.etcd.answers import parse_status
 from etcdfleet.etcd.etcdctl import all_endpoints, etcdctl, local_endpoint
+from etcdfleet.text import mib
 from tasks.observe import Site
 
 STANDS_FOR = frozenset({"alarms", "database size"})
@@ -49,4 +50,4 @@ case $raised in *CORRUPT*) exit {_CORRUPT};; esac
     )
     size = max(status.db_size for status in statuses)
     quota = settings.cluster.quota_bytes
-    return f"the alarm NOSPACE is ended: {size / 2**20:.0f} MiB of the quota of {quota / 2**20:.0f} MiB are used"
+    return f"the alarm NOSPACE is ended: {mib(size)} of the quota of {mib(quota)} are used"

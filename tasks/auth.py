@@ -30,6 +30,7 @@ from etcdfleet.outcome import StepOutcome
 from etcdfleet.report.record.secrets import REDACTOR
 from etcdfleet.settings.auth import AuthSettings
 from etcdfleet.settings.models import HostSettings
+from etcdfleet.text import counted
 from tasks.auth_calls import CALL_SECONDS, WAY_OUT, ask, call, read_roles_of_users, read_state, run_operations
 from tasks.observe import Observed, Site, site_of
 
@@ -291,8 +292,5 @@ def _summary(state: AuthState, plan: AuthPlan, *, readable: bool) -> str:
     if not readable:
         return "to be made when the cluster is up"
     on = (state.enabled or plan.turn_on) and not plan.turn_off
-    return f"authentication {'on' if on else 'off'}, {_count(state.roles, 'role')}, {_count(state.users, 'user')}"
-
-
-def _count(names: Mapping[str, object], word: str) -> str:
-    return f"{len(names)} {word}{'' if len(names) == 1 else 's'}"
+    roles, users = counted(len(state.roles), "role"), counted(len(state.users), "user")
+    return f"authentication {'on' if on else 'off'}, {roles}, {users}"

@@ -27,7 +27,7 @@ from etcdfleet.etcd.auth import wanted_auth
 from etcdfleet.outcome import StepOutcome
 from etcdfleet.settings.models import HostSettings, client_url
 from etcdfleet.settings.problems import did_you_mean
-from etcdfleet.settings.units import go_duration
+from etcdfleet.text import go_duration
 from tasks.anchors import member_trust
 from tasks.observe import site_of
 

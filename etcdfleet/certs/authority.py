@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 
 from etcdfleet.certs.chain import chain_problems
 from etcdfleet.certs.model import Certificate
-from etcdfleet.certs.want import span, utc
+from etcdfleet.certs.want import utc
+from etcdfleet.text import whole_span
 
 CA_DAYS = 180
 """A CA with fewer days left is a warning: another one takes planning."""
@@ -49,6 +50,7 @@ def ends_soon(own: Certificate, mount: str, now: datetime) -> str:
     if own.not_after - now >= timedelta(days=CA_DAYS):
         return ""
     return (
-        f"the CA {own.title!r} of {mount} ends at {utc(own.not_after)}, in {span(own.not_after - now)}: no certificate "
-        "of it lives longer, however often it is renewed; give the mount a new CA in time, then run rotate_certs --ca"
+        f"the CA {own.title!r} of {mount} ends at {utc(own.not_after)}, in {whole_span(own.not_after - now)}: no "
+        "certificate of it lives longer, however often it is renewed; give the mount a new CA in time, then run "
+        "rotate_certs --ca"
     )

@@ -7,8 +7,9 @@ from datetime import datetime, timedelta
 
 from etcdfleet.certs.chain import chain_problems, find_path, order_problems
 from etcdfleet.certs.model import Certificate, aware, holds_private_key, parse_pem_bundle, public_key_fingerprint
-from etcdfleet.certs.want import Want, issuer_problem, key_problems, name_problems, span, usage_problems, utc
+from etcdfleet.certs.want import Want, issuer_problem, key_problems, name_problems, usage_problems, utc
 from etcdfleet.errors import CertificateError
+from etcdfleet.text import whole_span
 
 _FINGERPRINT = re.compile(r"[0-9a-fA-F]{64}")
 
@@ -71,7 +72,7 @@ def _clock_problems(leaf: Certificate, now: datetime, host: datetime) -> list[st
     )
     off = now - host
     side = "behind" if off > timedelta(0) else "ahead of"
-    clock = f"the host's clock says {utc(host)}, {span(off)} {side} this machine's"
+    clock = f"the host's clock says {utc(host)}, {whole_span(off)} {side} this machine's"
     if now > leaf.not_after:
         return [f"it expired at {utc(leaf.not_after)}: every connection would be refused"]
     if host < leaf.not_before:

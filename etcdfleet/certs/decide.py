@@ -15,11 +15,11 @@ from etcdfleet.certs.want import (
     key_problems,
     missing_names,
     name_problems,
-    span,
     usage_problems,
     utc,
 )
 from etcdfleet.errors import CertificateError
+from etcdfleet.text import whole_span
 
 
 class Rule(Protocol):
@@ -113,7 +113,7 @@ def _time_reasons(leaf: Certificate, end: datetime, now: datetime, renew_before:
         return [f"it is not valid before {utc(leaf.not_before)}, and the host's clock says {utc(now)}"]
     whose = "it" if end == leaf.not_after else "its CA"
     if now > end:
-        return [f"{whose} expired at {utc(end)} ({span(now - end)} ago by the host's clock)"]
+        return [f"{whose} expired at {utc(end)} ({whole_span(now - end)} ago by the host's clock)"]
     left, threshold = end - now, _threshold(leaf, renew_before)
     if left > threshold:
         return []
@@ -121,7 +121,7 @@ def _time_reasons(leaf: Certificate, end: datetime, now: datetime, renew_before:
     if threshold >= leaf.not_after - leaf.not_before:
         note = "; that is more than its whole life, so it will be renewed at every run: ask for a longer TTL"
     limit = _in_words(renew_before)
-    return [f"{whose} expires at {utc(end)}, in {span(left)}, within the renewal threshold of {limit}{note}"]
+    return [f"{whose} expires at {utc(end)}, in {whole_span(left)}, within the renewal threshold of {limit}{note}"]
 
 
 def _threshold(leaf: Certificate, rule: RenewBefore) -> timedelta:
@@ -133,7 +133,7 @@ def _threshold(leaf: Certificate, rule: RenewBefore) -> timedelta:
 
 def _in_words(rule: RenewBefore) -> str:
     if isinstance(rule, timedelta):
-        return span(rule)
+        return whole_span(rule)
     text = f"{rule:.0%}" if isinstance(rule, float) else str(rule)
     return f"{text} of its life" if "/" in text or "%" in text else text
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Literal, TypeAlias
 
 from etcdfleet.certs.chain import eku_text, issued
@@ -167,12 +167,3 @@ def key_problems(want: Want, leaf: Certificate) -> list[str]:
 def utc(moment: datetime) -> str:
     """A moment for messages, in UTC and to the second."""
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
-
-
-def span(length: timedelta) -> str:
-    """A length of time for messages, in the largest unit that says enough: ``3 days``, ``5 h``, ``42 s``."""
-    seconds = abs(length.total_seconds())
-    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{int(seconds // size)} {unit}"
-    return f"{int(seconds)} s"

@@ -23,6 +23,7 @@ from etcdfleet.etcd.gates import MAX_LAG
 from etcdfleet.etcd.ids import hex_id
 from etcdfleet.etcd.limits import QUOTA_WARNING
 from etcdfleet.etcd.membership import Kind, mismatches
+from etcdfleet.text import mib
 
 
 @dataclass(frozen=True)
@@ -303,7 +304,7 @@ def _equal_hashes(hashes: Mapping[str, HashKV], names: Sequence[str]) -> Finding
 
 def _size(statuses: Mapping[str, EndpointStatus], quota: int) -> Finding:
     large = [
-        f"{name}: {_mib(status.db_size)} of {_mib(quota)} ({_mib(status.db_size_in_use)} in use)"
+        f"{name}: {mib(status.db_size)} of {mib(quota)} ({mib(status.db_size_in_use)} in use)"
         for name, status in statuses.items()
         if status.db_size >= quota * QUOTA_WARNING
     ]
@@ -316,8 +317,4 @@ def _size(statuses: Mapping[str, EndpointStatus], quota: int) -> Finding:
             fault="large",
         )
     size = max((status.db_size for status in statuses.values()), default=0)
-    return Finding("database size", True, f"at most {_mib(size)} of {_mib(quota)}")
-
-
-def _mib(size: int) -> str:
-    return f"{size / 1024**2:.1f} MiB"
+    return Finding("database size", True, f"at most {mib(size)} of {mib(quota)}")

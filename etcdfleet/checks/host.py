@@ -16,6 +16,7 @@ from etcdfleet.host.preflight_storage import place_problems
 from etcdfleet.host.storage import UNKNOWN, DataPlace
 from etcdfleet.settings.base import RoleName
 from etcdfleet.settings.models import HostSettings
+from etcdfleet.text import counted, mib
 
 SEGMENT_BYTES = 64 * 2**20
 """etcd allocates the next segment of its write-ahead log in one go (``SegmentSizeBytes`` in ``wal.go``); without room
@@ -146,7 +147,7 @@ def space_finding(settings: HostSettings, free: int | None, db_size: int) -> Fin
     check, path = "disk space", settings.member.data_dir
     if free is None:
         return skipped(check, "df said nothing of it")
-    text = f"{free / 2**20:.0f} MiB free for {path}"
+    text = f"{mib(free)} free for {path}"
     remedy = "free some space on the host (df -h), or lower cluster.quota_bytes"
     if free < SEGMENT_BYTES:
         return failed(
@@ -159,7 +160,7 @@ def space_finding(settings: HostSettings, free: int | None, db_size: int) -> Fin
     if free < wanted:
         return warned(
             check,
-            f"{text}, and the database may grow by {(wanted - SEGMENT_BYTES) / 2**20:.0f} MiB up to its quota",
+            f"{text}, and the database may grow by {mib(wanted - SEGMENT_BYTES)} up to its quota",
             "the quota is larger than the disk",
             remedy,
         )
@@ -229,7 +230,7 @@ def log_findings(sightings: Sequence[Sighting], *, clock: datetime, running: boo
     found, told = [], []
     for sighting in sightings:
         symptom, age = sighting.symptom, clock - sighting.last if sighting.last else timedelta(0)
-        text = f"{_times(sighting.count)}{_when(sighting.last, age)}: {message(sighting.line)[:200]}"
+        text = f"{counted(sighting.count, 'line')}{_when(sighting.last, age)}: {message(sighting.line)[:200]}"
         if symptom.level == "note" or (running and age > RECENT):
             told.append(f"{symptom.name} ({text})")
             continue
@@ -239,10 +240,6 @@ def log_findings(sightings: Sequence[Sighting], *, clock: datetime, running: boo
         more = f"; {'; '.join(told)}" if told else ""
         found.append(Finding("log", True, f"no known symptom in the last {RECENT.seconds // 60} minutes{more}"))
     return found
-
-
-def _times(count: int) -> str:
-    return "1 line" if count == 1 else f"{count} lines"
 
 
 def _when(last: datetime | None, age: timedelta) -> str:

@@ -9,12 +9,13 @@ from datetime import datetime, timedelta
 from etcdfleet.certs import Certificate, chain_problems, parse_pem_bundle, want_for
 from etcdfleet.certs.authority import CA_DAYS
 from etcdfleet.certs.chain import find_path, order_problems
-from etcdfleet.certs.want import Want, missing_names, span, usage_problems, utc
+from etcdfleet.certs.want import Want, missing_names, usage_problems, utc
 from etcdfleet.checks.cluster import Finding, failed, warned
 from etcdfleet.errors import CertificateError
 from etcdfleet.host.facts import PairFacts
 from etcdfleet.settings.base import RoleName
 from etcdfleet.settings.models import HostSettings
+from etcdfleet.text import whole_span
 
 SOON_DAYS, LONG_DAYS = 7, 30
 """With fewer than these days left is a warning, where the inventory asks for a life of more than those."""
@@ -133,20 +134,20 @@ def _life(
     if left <= timedelta(0):
         return failed(
             check,
-            f"{whose} expired at {utc(first.not_after)}, {span(left)} ago",
+            f"{whose} expired at {utc(first.not_after)}, {whole_span(left)} ago",
             "nothing renews the certificates: rotate_certs does not run, or Vault refuses it",
             "run rotate_certs --force; docs/rotation.md shows how to run it every night"
             if first is leaf
             else "make another CA (setup_pki), then run deploy",
         )
-    text = f"until {leaf.not_after:%Y-%m-%d}, {span(leaf.not_after - clock)} left"
+    text = f"until {leaf.not_after:%Y-%m-%d}, {whole_span(leaf.not_after - clock)} left"
     if authorities:
         ca = min(authorities, key=lambda c: c.not_after)
         text += f"; CA {ca.title} until {ca.not_after:%Y-%m-%d}"
         if ca.not_after - clock < timedelta(days=CA_DAYS):
             return warned(
                 check,
-                f"{text}, {span(ca.not_after - clock)} left",
+                f"{text}, {whole_span(ca.not_after - clock)} left",
                 "nothing renews a CA by itself",
                 "make another CA in time (setup_pki), then rotate_certs --ca; docs/rotation.md",
             )

@@ -12,6 +12,7 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 
 from etcdfleet.etcd.answers import EndpointHealth, EndpointStatus
+from etcdfleet.text import mib
 
 ROOM_BYTES = 2 * 2**20
 """Below the quota by this much there is room for a write: the largest request that etcd takes has 1.5 MiB
@@ -79,5 +80,5 @@ def may_end(statuses: Sequence[EndpointStatus], members: Collection[str], quota:
         return f"no answer from {', '.join(sorted(silent))}"
     large = max((status.db_size for status in statuses), default=quota)
     if not has_room(large, quota):
-        return f"the database has {large / 2**20:.1f} MiB of its quota of {quota / 2**20:.0f} MiB"
+        return f"the database has {mib(large)} of its quota of {mib(quota)}"
     return ""

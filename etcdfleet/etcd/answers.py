@@ -40,6 +40,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from etcdfleet.errors import VerificationError
+from etcdfleet.text import go_seconds
 
 SLOW_READ = 1.0
 """Seconds from which on a read through a member is worth a sentence, TLS handshake included. One that is quicker did
@@ -177,7 +178,7 @@ def parse_health(stdout: str, stderr: str = "") -> tuple[EndpointHealth, ...]:
         EndpointHealth(
             endpoint=str(entry.get("endpoint") or ""),
             healthy=entry.get("health") in (True, "true"),
-            took=seconds(str(entry.get("took") or "")),
+            took=go_seconds(str(entry.get("took") or "")) or 0.0,
             error=str(entry.get("error") or ""),
         )
         for entry in _list(stdout, stderr, "endpoint health")
@@ -229,15 +230,6 @@ def unanswered(stderr: str) -> Mapping[str, str]:
         found[failed[1]] = causes[-1].replace("\\", "") if causes else failed[2]
         at = failed.end()
     return found
-
-
-_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ns": 1e-9}
-_DURATION = re.compile(r"([0-9.]+)(h|ms|m|s|us|µs|μs|ns)")
-
-
-def seconds(duration: str) -> float:
-    """Return a Go duration ("1m2.5s", "3.59ms") in seconds; 0.0 for an empty or foreign text."""
-    return sum(float(number) * _UNITS[unit] for number, unit in _DURATION.findall(duration))
 
 
 def _json(stdout: str, stderr: str, command: str) -> Any:

@@ -16,6 +16,7 @@ from etcdfleet.etcd.limits import QUOTA_WARNING
 from etcdfleet.etcd.membership import PUT_BACK_URL, lacking, match, put_back, rename, same_urls
 from etcdfleet.etcd.start_model import MemberState, Refuse, hosts_of
 from etcdfleet.host.storage import ABSENT_REMEDY
+from etcdfleet.text import mib
 
 REPLACE = (
     "do not re-initialise it: remove the member and add it again by hand, which deploy does not do (docs/hosts.md, A"
@@ -142,9 +143,9 @@ def quota_too_small(states: Sequence[MemberState], statuses: Mapping[str, Endpoi
     ]
     if not full:
         return None
-    told = ", ".join(f"{state.host} {size / 2**20:.0f} MiB" for state, size in full)
+    told = ", ".join(f"{state.host} {mib(size)}" for state, size in full)
     return Refuse(
-        f"cluster.quota_bytes is lowered to {quota / 2**20:.0f} MiB, and the databases are too large for that ({told}):"
+        f"cluster.quota_bytes is lowered to {mib(quota)}, and the databases are too large for that ({told}):"
         " etcd would refuse all writes",
         hosts_of(state for state, _ in full),
         "leave the quota larger; or make the database smaller first: etcdctl compact, then etcdctl defrag of one member"

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 
 from etcdfleet.host.paths import CONFIG, ESTABLISHED
 from etcdfleet.remote.scripts import script
+from etcdfleet.text import size_text
 
 PACKAGE_DIR = "/var/lib/etcd/default"
 """Where Debian's etcd-server keeps its data, if nothing else is set."""
@@ -40,7 +41,7 @@ class OtherData:
     def told(self) -> str:
         """What is known of it, in words."""
         when = f", last changed on {self.changed:%Y-%m-%d}" if self.changed else ""
-        return f"{self.path} (a database of {self.size / 1024:.0f} KiB{when})"
+        return f"{self.path} (a database of {size_text(self.size)}{when})"
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from etcdfleet.drivers.init import other_inits
 from etcdfleet.errors import CertificateError
 from etcdfleet.host.facts import NO_DNS, RESOLVE_SECONDS, RUNS_ON, HostFacts
 from etcdfleet.settings.models import HostSettings
+from etcdfleet.text import mib, span_text
 
 PEER_CLOCK_WARNING = 1.0
 """Seconds: etcd warns in its log when the clocks of two members differ by more."""
@@ -87,7 +88,7 @@ def clock_problems(settings: HostSettings, facts: HostFacts) -> tuple[list[Troub
     """The host's clock against the controller's, and against the certificates that lie on it: (problems, warnings)."""
     offset, limit = facts.clock_offset, settings.preflight.clock_tolerance_seconds
     side = "ahead of" if offset > 0 else "behind"
-    text = f"its clock is {_span(abs(offset))} {side} the controller's (host: {facts.clock:%Y-%m-%d %H:%M:%S} UTC)"
+    text = f"its clock is {span_text(abs(offset))} {side} the controller's (host: {facts.clock:%Y-%m-%d %H:%M:%S} UTC)"
     remedy = (
         "set the clock of whichever of the two is wrong, and keep it right with chrony, ntpd or systemd-timesyncd (a "
         "Pi has no clock chip); certificates are refused by a host whose clock is outside their validity"
@@ -104,12 +105,6 @@ def clock_problems(settings: HostSettings, facts: HostFacts) -> tuple[list[Troub
             what = f"its {role} certificate is not valid yet by its own clock ({facts.clock:%Y-%m-%d %H:%M:%S} UTC)"
             return [Trouble(what, remedy)], warnings
     return [], warnings
-
-
-def _span(seconds: float) -> str:
-    if seconds >= 2 * 86400:
-        return f"{seconds / 86400:.0f} days"
-    return f"{seconds / 3600:.1f} hours" if seconds >= 7200 else f"{seconds:.1f} s"
 
 
 def name_problems(settings: HostSettings, facts: HostFacts) -> list[Trouble]:
@@ -219,7 +214,7 @@ def space_problems(settings: HostSettings, facts: HostFacts, *, installs: bool) 
         needed["/usr"] = INSTALL_BYTES
     return [
         Trouble(
-            f"{path} has {_mebibytes(free)} free, and {_mebibytes(wanted)} are needed",
+            f"{path} has {mib(free)} free, and {mib(wanted)} are needed",
             "free some space on the host (df -h), or lower preflight.min_free_bytes if that is on purpose"
             if path == data_dir
             else "free some space on the host (df -h)",
@@ -227,10 +222,6 @@ def space_problems(settings: HostSettings, facts: HostFacts, *, installs: bool) 
         for path, wanted in needed.items()
         if (free := facts.free_bytes.get(path, 0)) < wanted
     ]
-
-
-def _mebibytes(count: int) -> str:
-    return f"{count / 2**20:.0f} MiB" if count < 10 * 2**30 else f"{count / 2**30:.0f} GiB"
 
 
 def data_problems(settings: HostSettings, facts: HostFacts) -> list[Trouble]:

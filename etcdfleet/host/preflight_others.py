@@ -5,6 +5,7 @@ from __future__ import annotations
 from etcdfleet.drivers.init import service_for
 from etcdfleet.host.others import OtherProcess, Others
 from etcdfleet.host.preflight import Trouble
+from etcdfleet.text import counted
 
 _SECTION = "docs/hosts.md, An etcd that is there already"
 
@@ -47,5 +48,5 @@ def _process_told(process: OtherProcess) -> str:
     if process.data_dir:
         parts.append(f"data in {process.data_dir}")
     if process.keys is not None:
-        parts.append(f"{process.keys} {'key' if process.keys == 1 else 'keys'}")
+        parts.append(counted(process.keys, "key"))
     return ", ".join(parts)

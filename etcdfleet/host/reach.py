@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from etcdfleet.host.preflight import Trouble
 from etcdfleet.settings.models import HostSettings, MemberSettings
+from etcdfleet.text import listed
 
 OPEN, TIME_OUT, REFUSED = "open", "time-out", "Connection refused"
 CONTROLLER = "this machine"
@@ -143,7 +144,7 @@ def _closed(settings: HostSettings, ports: Sequence[int], reason: str, names: tu
         TIME_OUT: "no answer, though SSH gets through: a firewall drops it",
         REFUSED: "refused, though something listens there: a firewall rejects it",
     }.get(reason, f"{reason}: a firewall rejects it, or there is no route")
-    what = f"TCP port{plural} {shown} of {settings.member.address} cannot be reached from {_list(names)}: {met}"
+    what = f"TCP port{plural} {shown} of {settings.member.address} cannot be reached from {listed(names)}: {met}"
     remedy = (
         f"let TCP {shown} in on this host (ufw: ufw allow {','.join(map(str, ports))}/tcp), and see whether the others "
         "or what is between them let it out"
@@ -151,7 +152,3 @@ def _closed(settings: HostSettings, ports: Sequence[int], reason: str, names: tu
     if names == (CONTROLLER,):
         remedy += "; or, where only the members are to reach it, set preflight.controller_reaches_members: false"
     return Trouble(what, remedy)
-
-
-def _list(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from etcdfleet.text import some
+
 AUTHORITY, REVOKED = "@cert-authority", "@revoked"
 _CERTIFIED = "-cert-v01@openssh.com"
 _FOREVER = 2**64 - 1
@@ -57,9 +59,8 @@ def notes_of(known: KnownHosts) -> tuple[str, ...]:
     """What the user should know about these files, as one warning. Pure."""
     if not known.damaged:
         return ()
-    first = ", ".join(f"{line.where} ({line.why})" for line in known.damaged[:3])
-    more = f" and {len(known.damaged) - 3} more" if len(known.damaged) > 3 else ""
-    return (f"known_hosts has lines that cannot be read and do not count: {first}{more}; correct or remove them",)
+    lines = some([f"{line.where} ({line.why})" for line in known.damaged])
+    return (f"known_hosts has lines that cannot be read and do not count: {lines}; correct or remove them",)
 
 
 class Verdict(Enum):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     )
     from etcdfleet.settings.pki import PkiSettings, RoleSettings, RolesSettings
     from etcdfleet.settings.problems import Problem, SettingsError
-    from etcdfleet.settings.units import RenewBefore, go_duration, parse_duration, parse_size, size_text
+    from etcdfleet.settings.units import RenewBefore
 
 _MODULES = {
     "auth": ("AuthSettings", "AuthUser", "Permission"),
@@ -45,7 +45,7 @@ _MODULES = {
     "pki": ("PkiSettings", "RoleSettings", "RolesSettings"),
     "problems": ("Problem", "SettingsError"),
     "sources": ("InventoryFiles",),
-    "units": ("RenewBefore", "go_duration", "parse_duration", "parse_size", "size_text"),
+    "units": ("RenewBefore",),
 }
 
 if not TYPE_CHECKING:
@@ -82,12 +82,8 @@ __all__ = [
     "Side",
     "Usage",
     "client_url",
-    "go_duration",
     "load_fleet",
     "open_nornir",
-    "parse_duration",
-    "parse_size",
     "peer_url",
     "settings_of",
-    "size_text",
 ]

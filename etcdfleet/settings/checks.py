@@ -17,7 +17,7 @@ from etcdfleet.settings.notes import Notes, key_path
 from etcdfleet.settings.partial import Draft
 from etcdfleet.settings.places import REMEDY, unfit
 from etcdfleet.settings.problems import Problem
-from etcdfleet.settings.units import go_duration, size_text
+from etcdfleet.text import exact_size, go_duration
 
 _GIB = 2**30
 
@@ -134,11 +134,11 @@ def _quota(draft: Draft, notes: Notes) -> None:
     quota, arm = cluster.quota_bytes, draft.platform is not None and draft.platform.architecture == "arm"
     if arm and quota > _GIB:
         what = (
-            f"the quota is {size_text(quota)}, and {draft.name} is 32-bit ARM: a process there addresses 3 GiB at most"
+            f"the quota is {exact_size(quota)}, and {draft.name} is 32-bit ARM: a process there addresses 3 GiB at most"
         )
         notes.warning(draft, "cluster.quota_bytes", what, "1GiB or less is safe on 32 bits")
     elif quota > 2 * _GIB:
-        what = f"the quota is {size_text(quota)}: such a database is slow to load and to send on a small host"
+        what = f"the quota is {exact_size(quota)}: such a database is slow to load and to send on a small host"
         notes.warning(draft, "cluster.quota_bytes", what, "2GiB, etcd's own default, or less is usual")
 
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 from etcdfleet.settings.base import ROLE_NAMES, ROLE_USAGES, RoleName
 from etcdfleet.settings.notes import Notes
 from etcdfleet.settings.partial import Draft
-from etcdfleet.settings.units import go_duration
+from etcdfleet.text import go_duration
 
 _ROLE_JOBS: Mapping[RoleName, str] = {
     "peer": "members use one pair both to accept and to open connections to each other",

@@ -12,7 +12,7 @@ from etcdfleet.settings.base import Section
 from etcdfleet.settings.choices import CHOICES
 from etcdfleet.settings.merge import KeyPath
 from etcdfleet.settings.problems import did_you_mean
-from etcdfleet.settings.units import size_text
+from etcdfleet.text import exact_size
 
 _TYPES = {
     "string_type": ("text", "put the value in quotes"),
@@ -65,7 +65,7 @@ def _wrong_value(kind: str, value: Any, context: Mapping[str, Any]) -> tuple[str
 
 
 def _limit(limit: Any) -> str:
-    return f"{limit} ({size_text(limit)})" if isinstance(limit, int) and limit % 2**20 == 0 and limit else str(limit)
+    return f"{limit} ({exact_size(limit)})" if isinstance(limit, int) and limit % 2**20 == 0 and limit else str(limit)
 
 
 def _shown(value: Any) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from etcdfleet.errors import UsageError
+from etcdfleet.text import counted
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,8 @@ class SettingsError(UsageError):
 
     def __init__(self, problems: Sequence[Problem], *, where: str = "") -> None:
         self.problems = tuple(problems)
-        count = len(self.problems)
         super().__init__(
-            "1 mistake in the settings" if count == 1 else f"{count} mistakes in the settings",
+            f"{counted(len(self.problems), 'mistake')} in the settings",
             where=where,
             remedy="correct what is listed and run again; no host was touched",
         )

@@ -16,7 +16,8 @@ from pydantic_core import PydanticCustomError
 
 from etcdfleet.settings.ciphers import ALIASES, GOOD, NEEDED, NUMBERS, TLS13
 from etcdfleet.settings.texts import address_fault, is_address
-from etcdfleet.settings.units import RenewBefore, go_duration, parse_duration, parse_size
+from etcdfleet.settings.units import RenewBefore
+from etcdfleet.text import go_duration, parse_duration, parse_size
 
 
 def refuse(what: str, remedy: str) -> NoReturn:

@@ -12,7 +12,6 @@ from pydantic import BeforeValidator, Field, model_validator
 from etcdfleet.settings.base import ROLE_NAMES, RoleName, Section, Side, side_of
 from etcdfleet.settings.notes import must_exist
 from etcdfleet.settings.pki import KeyType, PkiSettings
-from etcdfleet.settings.units import go_duration
 from etcdfleet.settings.values import (
     Duration,
     Networks,
@@ -23,6 +22,7 @@ from etcdfleet.settings.values import (
     check_vault_address,
     refuse,
 )
+from etcdfleet.text import go_duration
 
 if TYPE_CHECKING:
     from etcdfleet.settings.models import HostSettings

@@ -8,12 +8,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypeAlias
 
+from etcdfleet.text import go_seconds
 from etcdfleet.vault.connection import Secret
 
 Usage: TypeAlias = Literal["server", "client"]
-
-_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600, "d": 86400}
-_PART = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h|d)")
 
 
 @dataclass(frozen=True)
@@ -139,9 +137,10 @@ def duration(value: object) -> timedelta:
     text = str(value).strip()
     if re.fullmatch(r"\d+(\.\d+)?", text):
         return timedelta(seconds=float(text))
-    if not re.fullmatch(rf"(?:{_PART.pattern})+", text):
+    seconds = go_seconds(text)
+    if seconds is None:
         raise ValueError(f"{text!r} is not a duration")
-    return timedelta(seconds=sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text)))
+    return timedelta(seconds=seconds)
 
 
 def words(value: object) -> tuple[str, ...]:

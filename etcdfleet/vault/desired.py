@@ -16,8 +16,8 @@ from etcdfleet.certs.want import LONGEST_COMMON_NAME, has_common_name
 from etcdfleet.settings.base import ROLE_NAMES, SIDES, RoleName
 from etcdfleet.settings.models import HostSettings
 from etcdfleet.settings.pki import KeyType
-from etcdfleet.settings.units import go_duration
 from etcdfleet.settings.vault import AppRoleSettings, VaultPki, uses_vault, vault_pki
+from etcdfleet.text import go_duration
 from etcdfleet.vault.answers import duration, words
 
 Members = Sequence[HostSettings]

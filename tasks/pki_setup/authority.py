@@ -17,8 +17,8 @@ from etcdfleet.certs.authority import authority_problems
 from etcdfleet.certs.chain import chain_problems, find_path
 from etcdfleet.errors import CertificateError, FleetError, VaultError
 from etcdfleet.settings.pki import KeyType
-from etcdfleet.settings.units import go_duration
 from etcdfleet.settings.vault import vault_pki
+from etcdfleet.text import go_duration
 from etcdfleet.vault.admin import check_pki
 from etcdfleet.vault.desired import WantedMount
 from tasks.pki_setup.files import public_text, write_request

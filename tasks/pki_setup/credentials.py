@@ -9,8 +9,8 @@ from nornir.core.task import Result, Task
 from etcdfleet.errors import UsageError, VaultError
 from etcdfleet.outcome import StepOutcome
 from etcdfleet.report.record.secrets import REDACTOR
-from etcdfleet.settings.units import parse_duration
 from etcdfleet.settings.vault import vault_pki
+from etcdfleet.text import parse_duration
 from etcdfleet.vault import VaultConnection
 from etcdfleet.vault.admin import VaultAdmin
 from tasks.pki_setup.files import read_credentials, write_credentials

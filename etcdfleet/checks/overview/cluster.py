@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from etcdfleet.checks.overview.data import ClusterOverview, Concern, Level, MemberView
-from etcdfleet.checks.overview.host import host_concerns, mib, together, unaskable, unreached
+from etcdfleet.checks.overview.host import host_concerns, together, unaskable, unreached
 from etcdfleet.etcd.alarms import CORRUPT_FIRST, WAY_OUT, has_room, raised
 from etcdfleet.etcd.answers import SLOW_READ, ExpectedMember, MemberList
 from etcdfleet.etcd.equal import DIVERGED, divergence
@@ -18,6 +18,7 @@ from etcdfleet.etcd.ids import hex_id
 from etcdfleet.etcd.limits import QUOTA_WARNING
 from etcdfleet.etcd.membership import mismatches
 from etcdfleet.etcd.versions import parse
+from etcdfleet.text import mib
 
 SOON_DAYS = 7.0
 """Certificates with less left are mentioned, due for renewal or not."""

@@ -16,6 +16,7 @@ from etcdfleet.host.preflight import PEER_CLOCK_WARNING
 from etcdfleet.host.storage import ABSENT_REMEDY
 from etcdfleet.report.show.alike import natural
 from etcdfleet.report.show.alike import together as alike_texts
+from etcdfleet.text import mib, span_text
 
 LOG_SEGMENT = 64 * 2**20
 """Bytes that etcd allocates at once for the next file of its write-ahead log."""
@@ -261,15 +262,6 @@ def _space(view: MemberView, machine: Machine) -> Iterator[Concern]:
         yield Concern(Level.SOON, what, (view.host,), f"{remedy}, or lower cluster.quota_bytes", 1000.0)
 
 
-def span_text(seconds: float) -> str:
-    """A duration for a sentence, in the unit that says most: ``3.0 days``, ``40 hours``, ``12 min``, ``2.1 s``."""
-    if seconds >= 2 * _DAY:
-        return f"{seconds / _DAY:.1f} days" if seconds < 10 * _DAY else f"{int(seconds / _DAY)} days"
-    if seconds >= 7200:
-        return f"{seconds / 3600:.0f} hours"
-    return f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:.1f} s"
-
-
 def together(concerns: Iterable[Concern], names: Mapping[str, Sequence[str]]) -> tuple[Concern, ...]:
     """The concerns with the hosts of equal sentences joined, worst first and then what comes first.
 
@@ -286,8 +278,3 @@ def together(concerns: Iterable[Concern], names: Mapping[str, Sequence[str]]) ->
         hosts = natural(dict.fromkeys(host for one in same for host in one.hosts))
         joined.append(Concern(group.kind, group.texts[0], hosts, group.texts[1], min(one.days for one in same)))
     return tuple(sorted(joined, key=lambda concern: (concern.level, concern.days)))
-
-
-def mib(size: int) -> str:
-    """A number of bytes in MiB, for sentences that compare."""
-    return f"{size / 2**20:.0f} MiB" if size >= 10 * 2**20 else f"{size / 2**20:.1f} MiB"

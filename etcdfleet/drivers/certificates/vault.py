@@ -32,8 +32,8 @@ from etcdfleet.session import session_of
 from etcdfleet.settings.base import SIDES, RoleName, Side, side_of
 from etcdfleet.settings.models import HostSettings
 from etcdfleet.settings.pki import KeyType
-from etcdfleet.settings.units import go_duration
 from etcdfleet.settings.vault import VaultPki
+from etcdfleet.text import go_duration
 from etcdfleet.vault import RoleFacts, TokenAuth, Vault, VaultConnection, policy_for
 from etcdfleet.vault.connection import SET_UP
 from etcdfleet.vault.names import name_problem

@@ -21,6 +21,7 @@ from etcdfleet.report.record.load import record_of
 from etcdfleet.report.record.model import ExitCode, Failure, HostRecord, RunRecord, RunStatus, Status, StepRecord
 from etcdfleet.report.show import format as words
 from etcdfleet.report.show.table import alike_failures, closing_line, skipped_everywhere, warnings_of
+from etcdfleet.text import counted, seconds_text, size_text
 
 if TYPE_CHECKING:
     import jinja2
@@ -253,7 +254,7 @@ def diff_size(text: str) -> str:
     """How much a diff changes: ``2 files, +10 −3``."""
     kinds = [_kind(line) for line in text.splitlines()]
     files = sum(line.startswith("+++ ") for line in text.splitlines())
-    return f"{files} file{'' if files == 1 else 's'}, +{kinds.count('add')} −{kinds.count('del')}"
+    return f"{counted(files, 'file')}, +{kinds.count('add')} −{kinds.count('del')}"
 
 
 def _kind(line: str) -> str:
@@ -270,7 +271,7 @@ def _check(found: Mapping[str, Any]) -> Check:
 
 def _fact(key: str, value: object) -> str:
     if key == "db_size_bytes" and isinstance(value, int):
-        return words.size_text(value)
+        return size_text(value)
     if key == "leader":
         return "yes" if value else "no"
     if key == "clock_offset_seconds":
@@ -305,6 +306,6 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(seconds=words.seconds_text, diff_lines=diff_lines, diff_size=diff_size)
+    made.filters.update(seconds=seconds_text, diff_lines=diff_lines, diff_size=diff_size)
     made.filters["percent"] = lambda number: f"{number:.2f}%"
     return made

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from etcdfleet.report.record.model import HostRecord, RunRecord, Status
-from etcdfleet.report.show.format import clock_text, seconds_text
+from etcdfleet.text import clock_text, seconds_text
 
 _NARROWEST = 0.35  # percent: a bar that can still be seen
 _NAMED = 9.0  # percent: a bar that has room for a name on a wide screen

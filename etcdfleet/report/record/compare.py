@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from etcdfleet.report.record.model import HostRecord, RunRecord, StepRecord
-from etcdfleet.report.show.format import seconds_text, size_text, status_word
+from etcdfleet.report.show.format import status_word
+from etcdfleet.text import seconds_text, size_text
 
 _FACTS = {
     "version": "version",

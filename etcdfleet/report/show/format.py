@@ -50,33 +50,6 @@ def status_word(status: Status | None, *, check: bool) -> str:
     return "would change" if check and status is Status.CHANGED else status.value
 
 
-def seconds_text(seconds: float | None) -> str:
-    """``0.04s``, ``1.2s``, ``34s``, ``2m05s``; empty for None."""
-    if seconds is None:
-        return ""
-    if seconds < 0.095:
-        return f"{seconds:.2f}s"
-    if seconds < 9.95:
-        return f"{seconds:.1f}s"
-    return clock_text(round(seconds))
-
-
-def clock_text(seconds: float) -> str:
-    """``0s``, ``34s``, ``2m05s``: whole seconds, for a display that counts."""
-    whole = int(seconds)
-    return f"{whole}s" if whole < 60 else f"{whole // 60}m{whole % 60:02d}s"
-
-
-def size_text(size: int) -> str:
-    """A number of bytes in binary units, with two or three digits that matter."""
-    amount = float(size)
-    for unit in ("B", "KiB", "MiB"):
-        if amount < 1000:
-            return f"{amount:.0f} {unit}" if unit == "B" or amount >= 10 else f"{amount:.1f} {unit}"
-        amount /= 1024
-    return f"{amount:.1f} GiB"
-
-
 def member_text(facts: Mapping[str, Any]) -> str:
     """The member's id in hexadecimal."""
     member = facts.get("member_id", "")

@@ -10,7 +10,8 @@ from rich.text import Text
 
 from etcdfleet.checks.overview.data import ClusterOverview, Concern, Level, Life, MemberView
 from etcdfleet.checks.overview.host import state_of
-from etcdfleet.report.show.format import SOON_DAYS, Marks, size_text, wrapped
+from etcdfleet.report.show.format import SOON_DAYS, Marks, wrapped
+from etcdfleet.text import counted, days_cell, size_text
 
 NARROWEST = 44
 """Columns; narrower terminals get lines that wrap by themselves."""
@@ -58,7 +59,7 @@ def findings(overviews: Sequence[ClusterOverview], width: int) -> list[Text]:
 def closing_line(overviews: Sequence[ClusterOverview], seconds: str) -> Text:
     """The whole in one line."""
     hosts = [view.host for cluster in overviews for view in cluster.views]
-    count = "1 host" if len(hosts) == 1 else f"{len(hosts)} hosts"
+    count = counted(len(hosts), "host")
     wrong = [cluster.name for cluster in overviews if cluster.needs_somebody]
     if not wrong:
         return Text(f"status: all well on {count}, looked at in {seconds}", "bold green")
@@ -173,7 +174,7 @@ def _first_end(cluster: ClusterOverview) -> str:
         return ""
     days, life, host = min(ends, key=lambda end: end[0])
     what = f"the CA {life.ca!r}" if life.ca else f"the {life.role} certificate"
-    return f"{what} of {host} ends in {_days(days)} ({life.ends:%Y-%m-%d})" if life.ends else ""
+    return f"{what} of {host} ends in {days_cell(days)} ({life.ends:%Y-%m-%d})" if life.ends else ""
 
 
 def _state(view: MemberView, cluster: ClusterOverview, marks: Marks) -> Text:
@@ -210,13 +211,7 @@ def _certificates(view: MemberView) -> Text:
     if first.days_left <= 0:
         return Text("expired", "bold red")
     style = "yellow" if first.due or first.days_left < min(SOON_DAYS, 7.0) else "green"
-    return Text(_days(first.days_left), style)
-
-
-def _days(days: float) -> str:
-    if days >= 2:
-        return f"{days:.1f}d" if days < 10 else f"{int(days)}d"
-    return f"{days * 24:.0f}h" if days > 1 / 12 else f"{days * 1440:.0f}min"
+    return Text(days_cell(first.days_left), style)
 
 
 def _clock(view: MemberView) -> Text:

@@ -13,8 +13,9 @@ from rich.live import Live
 from rich.text import Text
 
 from etcdfleet.report.record.model import HostRecord, RunRecord, Status, StepRecord
-from etcdfleet.report.show.format import STYLES, Marks, clock_text, seconds_text, status_word
+from etcdfleet.report.show.format import STYLES, Marks, status_word
 from etcdfleet.report.show.view import View
+from etcdfleet.text import clock_text, seconds_text
 
 _ACTIVITY_FROM = 60  # columns; narrower terminals show the step only
 _WIDEST = 120  # columns; in wider terminals the end of a line would be far from its beginning

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from rich.console import Console
 from rich.table import Table
@@ -14,7 +14,8 @@ from etcdfleet.report.record.compare import Difference
 from etcdfleet.report.record.history import KILLED, UNREADABLE, RunSummary
 from etcdfleet.report.record.model import RunRecord
 from etcdfleet.report.show import table
-from etcdfleet.report.show.format import Marks, seconds_text, status_word
+from etcdfleet.report.show.format import Marks, status_word
+from etcdfleet.text import age_text, seconds_text, some
 
 _STYLES = {"ok": "green", "running": "cyan"}
 _BAD = "bold red"
@@ -103,20 +104,11 @@ def print_differences(console: Console, runs: tuple[RunSummary, RunSummary], fou
         console.print(text, soft_wrap=True)
 
 
-def age_text(age: timedelta) -> str:
-    """``40 s ago``, ``5 min ago``, ``3 h ago``, ``12 d ago``."""
-    seconds = max(age.total_seconds(), 0)
-    for unit, size, enough in (("s", 1, 100), ("min", 60, 100), ("h", 3600, 48)):
-        if seconds < size * enough:
-            return f"{seconds // size:.0f} {unit} ago"
-    return f"{seconds // 86400:.0f} d ago"
-
-
 def _row(run: RunSummary, now: datetime) -> tuple[Text, ...]:
     state = f"{run.state} {run.exit_code}" if run.exit_code else run.state
     result = Text(f"{state} (check)" if run.check else state, _STYLES.get(run.state, _BAD))
     took = "" if run.state in (KILLED, UNREADABLE, "running") else seconds_text(run.seconds)
-    wrong = _names(run.failed) or run.error.partition("\n")[0] or run.problem
+    wrong = some(run.failed, _NAMES) or run.error.partition("\n")[0] or run.problem
     return (
         Text(run.id),
         Text(age_text(now - run.started)),
@@ -126,11 +118,6 @@ def _row(run: RunSummary, now: datetime) -> tuple[Text, ...]:
         Text(str(len(run.changed)) if run.changed else "", "yellow"),
         Text(wrong, "red"),
     )
-
-
-def _names(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
-    return ", ".join(names[:_NAMES]) + more
 
 
 def _diff_style(line: str) -> str:

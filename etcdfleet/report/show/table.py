@@ -12,16 +12,8 @@ from rich.text import Text
 
 from etcdfleet.report.record.model import ExitCode, Failure, HostRecord, RunRecord, Status, StepRecord
 from etcdfleet.report.show.alike import natural, together
-from etcdfleet.report.show.format import (
-    STYLES,
-    Marks,
-    expiry_text,
-    member_text,
-    seconds_text,
-    size_text,
-    status_word,
-    wrapped,
-)
+from etcdfleet.report.show.format import STYLES, Marks, expiry_text, member_text, status_word, wrapped
+from etcdfleet.text import counted, seconds_text, size_text
 
 _ENDLESS = 10_000  # columns, when asking how wide a table would like to be
 _FACTS = ("version", "member id", "leader", "db size", "certs")
@@ -115,7 +107,7 @@ def closing_line(record: RunRecord, state: str = "") -> Text:
     changed = sum(host.totals()["changed"] > 0 for host in record.hosts.values())
     name = f"{record.runbook} --check" if record.check else record.runbook
     noun = record.noun
-    count = f"1 {noun}" if hosts == 1 else f"{hosts} {noun}s"
+    count = counted(hosts, noun)
     code = record.exit_code
     if record.finished is None:
         if state == "killed":

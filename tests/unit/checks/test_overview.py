@@ -12,8 +12,9 @@ import pytest
 
 from etcdfleet.checks.overview.cluster import overview, presumed_leader
 from etcdfleet.checks.overview.data import ClusterOverview, Key, LastRun, Level, Life, Machine, MemberView
-from etcdfleet.checks.overview.host import key_of, span_text, state_of
+from etcdfleet.checks.overview.host import key_of, state_of
 from etcdfleet.etcd.answers import EndpointHealth, EndpointStatus, ExpectedMember, Member, MemberList
+from etcdfleet.text import span_text
 
 NAMES = ("a", "b", "c")
 NOW = datetime(2026, 11, 24, tzinfo=UTC)

@@ -18,12 +18,11 @@ from etcdfleet.settings import (
     PlatformSettings,
     PreflightSettings,
     RenewBefore,
-    go_duration,
-    size_text,
 )
 from etcdfleet.settings.base import Section
 from etcdfleet.settings.choices import CHOICES
 from etcdfleet.settings.models import DERIVED
+from etcdfleet.text import exact_size, go_duration
 from tests.unit.support.paths import ROOT
 
 DOCUMENT = (ROOT / "docs" / "settings.md").read_text()
@@ -81,7 +80,7 @@ def shown(key: str, default: Any) -> str:
     if isinstance(default, tuple):
         return f"`[{', '.join(default)}]`"
     if key.endswith("_bytes"):
-        return f"`{size_text(default)}`"
+        return f"`{exact_size(default)}`"
     assert isinstance(default, str | int | RenewBefore)
     return f"`{default}`"
 

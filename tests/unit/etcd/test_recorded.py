@@ -17,11 +17,11 @@ from etcdfleet.etcd.answers import (
     parse_health,
     parse_member_list,
     parse_status,
-    seconds,
     unanswered,
 )
 from etcdfleet.etcd.ids import static_ids
 from etcdfleet.etcd.wal import read_ids
+from etcdfleet.text import go_seconds
 from tests.unit.support.paths import FIXTURES
 
 VERSIONS = {"3.4": 27000, "3.5": 28000}  # the clusters a, b, c had their ports from here on
@@ -235,7 +235,7 @@ def test_no_answer_says_what_etcdctl_said(parse: Any, stdout: str) -> None:
     [("3.5ms", 0.0035), ("970.5µs", 0.0009705), ("5.01s", 5.01), ("1m2s", 62), ("2h", 7200), ("12ns", 1.2e-8), ("", 0)],
 )
 def test_seconds(text: str, value: float) -> None:
-    assert seconds(text) == pytest.approx(value)
+    assert (go_seconds(text) or 0.0) == pytest.approx(value)
 
 
 def test_by_host_ignores_the_scheme() -> None:
@@ -308,7 +308,7 @@ def test_alarm_and_size(version: str) -> None:
     assert "NOSPACE" in found["alarms"].evidence
     assert not found["alarms"].ok
     assert "alarm disarm" in found["alarms"].remedy
-    assert "10.5 MiB of 8.0 MiB" in found["database size"].evidence
+    assert "11 MiB of 8.0 MiB" in found["database size"].evidence
     largest = max(status.db_size for status in parse_status(*said(version, "status-three")))
     assert not findings(version, *HEALTHY, quota_bytes=largest * 10 // 8)["database size"].ok
     assert findings(version, *HEALTHY, quota_bytes=largest * 10 // 8 + 10)["database size"].ok

@@ -17,7 +17,7 @@ from etcdfleet.report.record.files import ReportFolder
 from etcdfleet.report.record.load import record_of
 from etcdfleet.report.record.prune import old_runs
 from etcdfleet.report.record.select import chosen
-from etcdfleet.report.show.runs import age_text
+from etcdfleet.text import age_text
 from plays.report import main
 from tests import report_samples as samples
 from tests.unit.support.paths import ROOT

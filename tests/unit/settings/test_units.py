@@ -6,7 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from etcdfleet.settings import RenewBefore, go_duration, parse_duration, parse_size, size_text
+from etcdfleet.settings import RenewBefore
+from etcdfleet.text import exact_size, go_duration, parse_duration, parse_size
 
 
 @pytest.mark.parametrize(
@@ -40,7 +41,7 @@ def test_no_duration(text: str) -> None:
 )
 def test_size(value: int | str, size: int, text: str) -> None:
     assert parse_size(value) == size
-    assert size_text(size) == text
+    assert exact_size(size) == text
     assert parse_size(text) == size
 
 

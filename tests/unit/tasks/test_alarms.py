@@ -66,8 +66,8 @@ def statuses(*sizes: float, errors: tuple[str, ...] = (FULL,)) -> list[EndpointS
     [
         (statuses(64, 64, 64), ""),
         (statuses(126, 126, 126), ""),
-        (statuses(64, 126.1, 64), "126.1 MiB of its quota of 128 MiB"),
-        (statuses(130, 64, 64), "130.0 MiB of its quota of 128 MiB"),
+        (statuses(64, 126.1, 64), "126 MiB of its quota of 128 MiB"),
+        (statuses(130, 64, 64), "130 MiB of its quota of 128 MiB"),
         (statuses(64, 64), f"no answer from {ENDPOINTS[2]}"),
         (statuses(64, 64, 64, errors=(FULL, "memberID:2 alarm:NOSPACE ")), ""),
         (statuses(64, 64, 64, errors=(FULL, "memberID:2 alarm:CORRUPT ")), "another alarm is raised: CORRUPT"),

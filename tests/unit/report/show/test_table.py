@@ -12,16 +12,8 @@ from rich.console import Console
 from etcdfleet.errors import ProtectionError, RemoteError
 from etcdfleet.report.record.model import RunRecord, Step
 from etcdfleet.report.show import table
-from etcdfleet.report.show.format import (
-    ASCII,
-    PRETTY,
-    expiry_text,
-    marks_for,
-    member_text,
-    seconds_text,
-    size_text,
-    wrapped,
-)
+from etcdfleet.report.show.format import ASCII, PRETTY, expiry_text, marks_for, member_text, wrapped
+from etcdfleet.text import seconds_text, size_text
 from tests.unit.support.fake_run import nornir_of, raises, recorder_of, step
 
 NAMES = ("preflight", "install", "certificates", "configure", "start", "verify")
