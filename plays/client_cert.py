@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from etcdfleet import timeouts
 from etcdfleet.certs import MemberTrust
 from etcdfleet.client_files import ClientFiles, client_files
 from etcdfleet.errors import UsageError
@@ -15,7 +16,6 @@ from etcdfleet.settings.models import HostSettings
 from etcdfleet.text import go_duration
 from plays.options import ClientOptions
 from tasks.client import ClientRequest, MembersSeen, client_certificate, client_side
-from tasks.status import CONNECT_SECONDS
 
 
 def client_cert(program: Program[ClientOptions]) -> None:
@@ -80,7 +80,9 @@ def _refuse_wrong_use(run: Run[ClientOptions], settings: HostSettings, files: Cl
 def _members_seen(run: Run[ClientOptions]) -> MembersSeen:
     """What the members of the cluster trust and show, read on their hosts; nothing is changed there."""
     program, hosts = run.program, [member.name for member in run.members]
-    session_of(program.nornir.config).connect_timeout = min(CONNECT_SECONDS, program.options.timeout or CONNECT_SECONDS)
+    session_of(program.nornir.config).connect_timeout = min(
+        timeouts.STATUS_LOGIN, program.options.timeout or timeouts.STATUS_LOGIN
+    )
     answers = run.ask_members(client_side, on=hosts)
     return MembersSeen(
         tuple(answer for answer in answers.values() if isinstance(answer, MemberTrust)),

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from rich.console import Console, Group
 from rich.text import Text
 
+from etcdfleet import timeouts
 from etcdfleet.checks.overview.data import ClusterOverview, LastRun, MemberView
 from etcdfleet.errors import UsageError
 from etcdfleet.etcd.equal import CONFIRMATIONS, PAUSE_SECONDS, divergence
@@ -21,7 +22,7 @@ from etcdfleet.session import session_of
 from etcdfleet.text import seconds_text
 from plays.options import StatusOptions
 from tasks.issuing import Issuing
-from tasks.status import CONNECT_SECONDS, judge, list_members, read_host
+from tasks.status import judge, list_members, read_host
 
 # What judges and shows is imported when hosts have been asked: they need not wait for it.
 
@@ -158,7 +159,9 @@ def overviews(program: Program[StatusOptions], seen: Mapping[str, MemberView]) -
 
 
 def _be_quick(program: Program[StatusOptions]) -> None:
-    session_of(program.nornir.config).connect_timeout = min(CONNECT_SECONDS, program.options.timeout or CONNECT_SECONDS)
+    session_of(program.nornir.config).connect_timeout = min(
+        timeouts.STATUS_LOGIN, program.options.timeout or timeouts.STATUS_LOGIN
+    )
 
 
 def _with_last_runs(program: Program[StatusOptions], seen: Mapping[str, MemberView]) -> Views:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from nornir.core.task import Result, Task
 
+from etcdfleet import timeouts
 from etcdfleet.certs import parse_pem_bundle
 from etcdfleet.errors import CertificateError, ProtectionError, UsageError, VerificationError
 from etcdfleet.etcd.auth import (
@@ -31,7 +32,7 @@ from etcdfleet.report.record.secrets import REDACTOR
 from etcdfleet.settings.auth import AuthSettings
 from etcdfleet.settings.models import HostSettings
 from etcdfleet.text import counted
-from tasks.auth_calls import CALL_SECONDS, WAY_OUT, ask, call, read_roles_of_users, read_state, run_operations
+from tasks.auth_calls import WAY_OUT, ask, call, read_roles_of_users, read_state, run_operations
 from tasks.observe import Observed, Site, site_of
 
 PROOF_TRIES = 5
@@ -92,7 +93,7 @@ def prove_access(task: Task) -> Result:
     seen = site.observe()
     refused = "etcd does not run"
     if seen.service.running:
-        answer = site.remote.run(call(site.settings, "-w json user list"), timeout=2 * CALL_SECONDS)
+        answer = site.remote.run(call(site.settings, "-w json user list"), timeout=2 * timeouts.ETCDCTL_PATIENT)
         refused = "" if answer.ok else refusal(answer.stderr)
     proof = Proof(site.settings.name, client_name(seen), refused, site.settings.client_url)
     summary = f"etcd obeys {proof.common_name or 'it'}" if not refused else f"not proven: {refused}"
@@ -204,7 +205,9 @@ def _turn_on(site: Site, proofs: Sequence[Proof]) -> None:
     )
     refused = _not_obeyed(site, [proof.endpoint for proof in proofs])
     if refused:
-        back = site.remote.run(call(settings, "auth disable", user=RESCUE, password=password), timeout=2 * CALL_SECONDS)
+        back = site.remote.run(
+            call(settings, "auth disable", user=RESCUE, password=password), timeout=2 * timeouts.ETCDCTL_PATIENT
+        )
         if not back.ok:
             raise ProtectionError(
                 f"authentication is on, but {refused}; it could not be turned off again: {refusal(back.stderr)}",

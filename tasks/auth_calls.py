@@ -8,6 +8,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 
+from etcdfleet import timeouts
 from etcdfleet.errors import VerificationError
 from etcdfleet.etcd.auth import AuthState, Operation, WantedAuth
 from etcdfleet.etcd.auth_answers import NOBODY, read_enabled, read_names, read_password, read_role, read_user, refusal
@@ -16,8 +17,6 @@ from etcdfleet.remote import CommandResult
 from etcdfleet.settings.models import HostSettings
 from tasks.observe import Site
 
-CALL_SECONDS = 20
-"""How long one call may take: etcdctl on a Pi takes a second, a password's hash another, an election some more."""
 AT_ONCE = 8
 """So many questions are asked side by side: each is a process on a small host."""
 WAY_OUT = (
@@ -32,9 +31,9 @@ def call(settings: HostSettings, arguments: str, *, endpoint: str = "", user: st
     With a password it goes into the environment of etcdctl, which only root can see. etcdctl's own time-outs do not
     hold for what is asked here: without a member that answers it would wait for ever.
     """
-    words = etcdctl(settings, arguments, [endpoint or local_endpoint(settings)], seconds=CALL_SECONDS)
+    words = etcdctl(settings, arguments, [endpoint or local_endpoint(settings)], seconds=timeouts.ETCDCTL_PATIENT)
     login = f"ETCDCTL_USER={shlex.quote(user)} ETCDCTL_PASSWORD={shlex.quote(password)} " if user else ""
-    return f"{login}timeout {CALL_SECONDS} env {words}"
+    return f"{login}timeout {timeouts.ETCDCTL_PATIENT} env {words}"
 
 
 def read_state(site: Site, wanted: WantedAuth, passwords: Mapping[str, str]) -> AuthState:
@@ -48,7 +47,7 @@ def read_state(site: Site, wanted: WantedAuth, passwords: Mapping[str, str]) -> 
             "users": call(settings, "-w json user list"),
         },
         parallel=True,
-        timeout=3 * CALL_SECONDS,
+        timeout=3 * timeouts.ETCDCTL_PATIENT,
     )
     roles = read_names("roles", *_parts(_obeyed(settings, first["roles"])))
     users = read_names("users", *_parts(_obeyed(settings, first["users"])))
@@ -82,7 +81,7 @@ def ask(site: Site, questions: Mapping[str, str]) -> dict[str, CommandResult]:
     names = list(questions)
     for at in range(0, len(names), AT_ONCE):
         some = {name: questions[name] for name in names[at : at + AT_ONCE]}
-        answers |= site.remote.batch(some, parallel=True, timeout=3 * CALL_SECONDS)
+        answers |= site.remote.batch(some, parallel=True, timeout=3 * timeouts.ETCDCTL_PATIENT)
     return answers
 
 
@@ -96,7 +95,7 @@ def run_operations(site: Site, operations: Sequence[Operation], passwords: Mappi
         feed = f"printf '%s\\n' {shlex.quote((passwords or {})[one.password_of])} | " if one.password_of else ""
         stdin = "" if feed else " </dev/null"
         lines.append(f"{feed}{call(site.settings, one.arguments)} >/dev/null{stdin} || exit 1\necho done")
-    answer = site.remote.run("\n".join(lines), timeout=10 + CALL_SECONDS * len(operations))
+    answer = site.remote.run("\n".join(lines), timeout=10 + timeouts.ETCDCTL_PATIENT * len(operations))
     if not answer.ok:
         failed = operations[min(answer.stdout.count("done"), len(operations) - 1)]
         raise VerificationError(

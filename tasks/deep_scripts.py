@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 
+from etcdfleet import timeouts
 from etcdfleet.checks.cluster_deep import PROBE_TTL_SECONDS, RESERVED_PREFIX
 from etcdfleet.checks.knocks import knocks
 from etcdfleet.drivers.certificates import needed_roles
@@ -16,14 +17,12 @@ from tasks.knock_scripts import openssl_knock
 from tasks.observe import Observed, Site
 from tasks.verify import commands
 
-CALL_SECONDS = 5.0
-"""For one call of etcdctl. A member that does not answer costs so much, of a run that is to tell quickly."""
 LOG_LINES = 300
 
 
 def cluster_commands(settings: HostSettings) -> dict[str, str]:
     """What etcdctl is asked about the cluster, to be run side by side, by the names that `tasks.verify_deep` knows."""
-    asked = commands(settings, seconds=CALL_SECONDS)
+    asked = commands(settings, seconds=timeouts.ETCDCTL)
     return {"members": asked["members"], "health": asked["health"], "status and hashes": _status_and_hashes(settings)}
 
 
@@ -36,7 +35,7 @@ def host_commands(site: Site, seen: Observed, version: str | None) -> dict[str, 
     roles = needed_roles(settings)
     found = {"listing": _listing(settings), "log": site.service.logs(LOG_LINES), "time": _TIME}
     if not seen.facts.has_openssl:
-        asked = commands(settings, seconds=CALL_SECONDS, openssl=False)
+        asked = commands(settings, seconds=timeouts.ETCDCTL, openssl=False)
         return found | {name: script for name, script in asked.items() if name.endswith(" as client")}
     paths = HostPaths.of(settings)
     found |= {
@@ -68,8 +67,8 @@ _EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b85
 def _status_and_hashes(settings: HostSettings) -> str:
     """The status of each member, and the hash at one revision of those that answered: two lines of JSON."""
     everybody = all_endpoints(settings)
-    status = etcdctl(settings, "-w json endpoint status", everybody, seconds=CALL_SECONDS)
-    hashes = etcdctl(settings, '-w json endpoint hashkv --rev="$rev"', everybody, seconds=CALL_SECONDS)
+    status = etcdctl(settings, "-w json endpoint status", everybody, seconds=timeouts.ETCDCTL)
+    hashes = etcdctl(settings, '-w json endpoint hashkv --rev="$rev"', everybody, seconds=timeouts.ETCDCTL)
     hashes = hashes.replace(f"--endpoints={shlex.quote(','.join(everybody))}", '--endpoints="$there"')
     # The endpoints are asked one after the other, and a dead one costs the whole time: so each by itself.
     each = "\n".join(
@@ -128,7 +127,7 @@ def probe_script(settings: HostSettings, names: list[str], token: str) -> str:
     key = shlex.quote(f"{RESERVED_PREFIX}{token}/{settings.member.name}")
 
     def step(name: str, member: str, arguments: str, endpoints: list[str], *, beside: bool = False) -> str:
-        command = etcdctl(settings, arguments, endpoints, seconds=CALL_SECONDS)
+        command = etcdctl(settings, arguments, endpoints, seconds=timeouts.ETCDCTL)
         said = f"out=$({command} 2>&1); rc=$?; printf '%s|%s|%s|%s\\n' {name} {shlex.quote(member)} $rc \"$(said)\""
         return f"({said}) &" if beside else said
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from etcdfleet import timeouts
 from etcdfleet.certs.trust import readable
 from etcdfleet.settings.base import ROLE_NAMES, Side, side_of
 
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from etcdfleet.settings.models import HostSettings
     from etcdfleet.settings.pki import PkiSettings
     from tasks.observe import Observed
-
-PATIENCE_SECONDS = 1.5
-"""So long after the first question, an answer that is still missing counts as none."""
 
 
 class Issuing:
@@ -48,7 +46,7 @@ class Issuing:
         if key not in self._asked:
             return {}
         thread, began = self._asked[key]
-        thread.join(max(0.0, began + PATIENCE_SECONDS - time.monotonic()))
+        thread.join(max(0.0, began + timeouts.ISSUING_CA - time.monotonic()))
         return self._found.get(key, {})
 
     def _look(self, key: str, pki: PkiSettings) -> None:

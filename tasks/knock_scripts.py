@@ -5,15 +5,13 @@ What it tells is judged by `etcdfleet.checks.knocks`.
 
 from __future__ import annotations
 
+from etcdfleet import timeouts
 from etcdfleet.checks.knocks import PROPER
 from etcdfleet.etcd.etcdctl import anchor_file, etcdctl, local_endpoint
 from etcdfleet.host.paths import HostPaths
 from etcdfleet.settings.base import RoleName, Side
 from etcdfleet.settings.models import HostSettings
 
-KNOCK_SECONDS = 10
-TRY_SECONDS = 3.0
-"""How long etcdctl tries a certificate that is refused: it never gives up by itself."""
 PROBE = "/version"
 """What is asked: answered by both ports of all versions, also without a quorum.
 
@@ -43,7 +41,7 @@ def openssl_knock(
         pem = paths.certificate(shown)
         pair = f"-cert {pem} -cert_chain {pem} -key {paths.key(shown)}"
     ask = f"""printf 'GET {path} HTTP/1.0\\r\\nHost: {fqdn}\\r\\n\\r\\n' |
-timeout {KNOCK_SECONDS} openssl s_client -quiet -connect {address or fqdn}:{port} -servername {fqdn} \
+timeout {timeouts.KNOCK} openssl s_client -quiet -connect {address or fqdn}:{port} -servername {fqdn} \
 -verify_hostname {fqdn} -CAfile {anchor or anchor_file(paths, side)} -partial_chain -verify_return_error {pair}"""
     if side == "client":
         return f"""said=$({ask} 2>&1); rc=$?
@@ -56,11 +54,11 @@ exit $rc"""
     return f"""f=$(mktemp /run/etcdfleet.XXXXXX) || exit 98
 trap 'rm -f "$f"' EXIT
 {ask} >"$f" 2>&1 & p=$!
-n=0; while [ $n -lt {KNOCK_SECONDS * 10} ] && kill -0 $p 2>/dev/null && ! grep -qE '^HTTP|rror' "$f"; do
+n=0; while [ $n -lt {timeouts.KNOCK * 10} ] && kill -0 $p 2>/dev/null && ! grep -qE '^HTTP|rror' "$f"; do
 sleep 0.1; n=$((n + 1)); done
 kill $p 2>/dev/null
 cat <"$f"
-[ $n -lt {KNOCK_SECONDS * 10} ] || exit 124"""
+[ $n -lt {timeouts.KNOCK * 10} ] || exit 124"""
 
 
 def etcdctl_attempt(settings: HostSettings, role: RoleName) -> str:
@@ -70,8 +68,8 @@ def etcdctl_attempt(settings: HostSettings, role: RoleName) -> str:
     which ends the attempt. The last line says how the client's own certificate fared: exit code and whole seconds.
     """
     here = [local_endpoint(settings)]
-    attempt = etcdctl(settings, "endpoint health", here, seconds=TRY_SECONDS, role=role)
-    proper = etcdctl(settings, "endpoint health", here, seconds=TRY_SECONDS)
+    attempt = etcdctl(settings, "endpoint health", here, seconds=timeouts.ETCDCTL_QUICK, role=role)
+    proper = etcdctl(settings, "endpoint health", here, seconds=timeouts.ETCDCTL_QUICK)
     return f"""f=$(mktemp -u /run/etcdfleet.XXXXXX) && mkfifo -m 600 "$f" || exit 98
 trap 'rm -f "$f"' EXIT
 ETCD_CLIENT_DEBUG=warn {attempt} >"$f" 2>&1 & p=$!

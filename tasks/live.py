@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from etcdfleet import timeouts
 from etcdfleet.errors import FleetError, VerificationError
 from etcdfleet.etcd.answers import (
     EndpointHealth,
@@ -18,9 +19,6 @@ from etcdfleet.etcd.equal import CONFIRMATIONS, PAUSE_SECONDS, divergence
 from etcdfleet.etcd.etcdctl import all_endpoints, etcdctl, local_endpoint
 from etcdfleet.settings.models import client_url
 from tasks.observe import Site
-
-ASK_SECONDS = 5.0
-"""How long one call of etcdctl may take; on a Pi one takes most of a second."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +44,8 @@ def ask_member(site: Site) -> Live:
         endpoint = [local_endpoint(site.settings, tls=tls)]
         answers = site.remote.batch(
             {
-                "status": etcdctl(site.settings, "-w json endpoint status", endpoint, seconds=ASK_SECONDS),
-                "members": etcdctl(site.settings, "-w json member list", endpoint, seconds=ASK_SECONDS),
+                "status": etcdctl(site.settings, "-w json endpoint status", endpoint, seconds=timeouts.ETCDCTL),
+                "members": etcdctl(site.settings, "-w json member list", endpoint, seconds=timeouts.ETCDCTL),
             },
             parallel=True,
         )
@@ -70,7 +68,7 @@ def ask_others(site: Site) -> MemberList | None:
     others = [endpoint for endpoint in all_endpoints(site.settings) if endpoint != own]
     if not others:
         return None
-    answer = site.remote.run(etcdctl(site.settings, "-w json member list", others, seconds=ASK_SECONDS))
+    answer = site.remote.run(etcdctl(site.settings, "-w json member list", others, seconds=timeouts.ETCDCTL))
     try:
         return parse_member_list(answer.stdout, answer.stderr)
     except FleetError:
@@ -98,11 +96,11 @@ def _ask_cluster(site: Site, members: MemberList) -> ClusterView:
         )
     answers = site.remote.batch(
         {
-            "status": etcdctl(site.settings, "-w json endpoint status", endpoints, seconds=ASK_SECONDS),
-            "health": etcdctl(site.settings, "-w json endpoint health", endpoints, seconds=ASK_SECONDS),
+            "status": etcdctl(site.settings, "-w json endpoint status", endpoints, seconds=timeouts.ETCDCTL),
+            "health": etcdctl(site.settings, "-w json endpoint health", endpoints, seconds=timeouts.ETCDCTL),
         },
         parallel=True,
-        timeout=60 + ASK_SECONDS * len(endpoints),
+        timeout=60 + timeouts.ETCDCTL * len(endpoints),
     )
     return ClusterView(
         parse_status(answers["status"].stdout, answers["status"].stderr),

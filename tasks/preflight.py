@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from nornir.core.task import Result, Task
 
+from etcdfleet import timeouts
 from etcdfleet.drivers.certificates import needed_roles, source_of
 from etcdfleet.errors import FleetError, PreflightError
 from etcdfleet.etcd.tls_settings import check_tls
@@ -22,8 +23,6 @@ from tasks.observe import Observed, Site, site_of
 from tasks.programs import offered, program_due
 
 SYNC_WRITES = 100
-SYNC_SECONDS = 5
-"""The writes end after this time, however few they were."""
 SYNC_BYTES = 2300
 """A synced write as etcd's documentation has it tested: 2300 bytes, about one entry of the write-ahead log."""
 
@@ -113,7 +112,7 @@ def sync_latencies(site: Site) -> tuple[float, ...]:
     script = f"""p={path}; while [ ! -d "$p" ]; do p=${{p%/*}}; [ -n "$p" ] || p=/; done
 f=$(mktemp "$p/.etcdfleet-sync.XXXXXX") || exit 1
 trap 'rm -f "$f"' EXIT
-read -r up _ < /proc/uptime; end=$(( ${{up%.*}} + {SYNC_SECONDS} ))
+read -r up _ < /proc/uptime; end=$(( ${{up%.*}} + {timeouts.SYNC_WRITES} ))
 n=0; while [ $n -lt {SYNC_WRITES} ] && [ "${{up%.*}}" -lt $end ]; do
 dd if=/dev/zero of="$f" bs={SYNC_BYTES} count=1 conv=notrunc,fsync 2>&1
 n=$((n+1)); read -r up _ < /proc/uptime; done"""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from etcdfleet import timeouts
 from etcdfleet.etcd.etcdctl import etcdctl, local_endpoint
 from etcdfleet.settings.models import HostSettings
 
-ASK_SECONDS = 3.0
-"""How long one call of etcdctl may take. Without a quorum, a read waits for all of it."""
 NOBODY = 44
 """Exit code of a question when nothing listens on the member's port."""
 
@@ -23,6 +22,6 @@ def questions(settings: HostSettings, *, members: bool = True) -> dict[str, str]
     }
     endpoint = [local_endpoint(settings)]
     return {
-        name: before + etcdctl(settings, f"-w json {words}", endpoint, seconds=ASK_SECONDS)
+        name: before + etcdctl(settings, f"-w json {words}", endpoint, seconds=timeouts.ETCDCTL_QUICK)
         for name, words in asked.items()
     }

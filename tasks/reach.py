@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from nornir.core.task import Result, Task
 
+from etcdfleet import timeouts
 from etcdfleet.errors import FleetError
 from etcdfleet.host.preflight import Trouble
 from etcdfleet.host.reach import (
@@ -130,7 +131,7 @@ def _from_here(settings: HostSettings) -> Heard:
     """What this machine meets at the client port, which is where `verify` asks."""
     place = (settings.member.address, settings.cluster.client_port)
     try:
-        socket.create_connection(place, reach_scripts.WAIT_SECONDS).close()
+        socket.create_connection(place, timeouts.REACH).close()
     except TimeoutError:
         return {place: TIME_OUT}
     except ConnectionRefusedError:

@@ -9,10 +9,8 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-WAIT_SECONDS = 4
-"""For a connection: a lost first packet is sent again after one and after three seconds."""
-LISTEN_SECONDS = 60
-"""After this time an open port is closed again, should the connection be lost without a word."""
+from etcdfleet import timeouts
+
 LISTENS = "listens"
 
 _LISTEN = r"""
@@ -65,7 +63,7 @@ def listen(address: str, ports: Sequence[int]) -> str:
 
     For `RemoteHost.hold`: with the connection, or the run, what it opened ends as well.
     """
-    perl = shlex.join(["perl", "-MSocket=:all", "-e", _LISTEN, str(LISTEN_SECONDS), address, *map(str, ports)])
+    perl = shlex.join(["perl", "-MSocket=:all", "-e", _LISTEN, str(timeouts.LISTEN), address, *map(str, ports)])
     numbers = " ".join(map(str, ports))
     # busybox's nc says nothing once it listens.
     return f"""if command -v perl >/dev/null; then {perl} || echo failed
@@ -78,7 +76,7 @@ elif command -v nc >/dev/null; then
     for port in {numbers}; do netstat -ltn | grep -q ":$port " && open=$((open + 1)); done
     n=$((n + 1)); [ $open = {len(ports)} ] || sleep 0.1
   done
-  if [ $open = {len(ports)} ]; then echo {LISTENS}; timeout {LISTEN_SECONDS} cat >/dev/null; else echo failed; fi
+  if [ $open = {len(ports)} ]; then echo {LISTENS}; timeout {timeouts.LISTEN} cat >/dev/null; else echo failed; fi
   kill $pids 2>/dev/null
 else echo neither perl nor nc is there
 fi
@@ -90,12 +88,12 @@ def connect(targets: Sequence[tuple[str, int]]) -> str:
     """Connects to addresses and ports, all side by side; a line ``ADDRESS,PORT RESULT`` for each."""
     words = [f"{address},{port}" for address, port in targets]
     modules = ["-MSocket=:all", "-MFcntl", "-MErrno"]
-    perl = shlex.join(["perl", *modules, "-e", _CONNECT, str(WAIT_SECONDS), *words])
+    perl = shlex.join(["perl", *modules, "-e", _CONNECT, str(timeouts.REACH), *words])
     tries = "\n".join(f"  try {address} {port} &" for address, port in targets)
     return f"""if command -v perl >/dev/null; then {perl}
 elif command -v nc >/dev/null; then
   try() {{
-    said=$(timeout {WAIT_SECONDS} nc -n -vv -z $1 $2 </dev/null 2>&1)
+    said=$(timeout {timeouts.REACH} nc -n -vv -z $1 $2 </dev/null 2>&1)
     case $? in 0) said=open;; 124 | 143) said=time-out;; esac
     echo "$1,$2 $said"
   }}

@@ -13,6 +13,7 @@ from typing import cast
 
 from nornir.core.task import Result, Task
 
+from etcdfleet import timeouts
 from etcdfleet.certs import Certificate, readable
 from etcdfleet.drivers.certificates import Source, needed_roles, source_of
 from etcdfleet.errors import FleetError, UsageError, VerificationError
@@ -25,7 +26,6 @@ from tasks.certificates import REVOKED, tidy
 from tasks.crl import crl_files, crl_plans
 from tasks.observe import Site, site_of
 
-CALL_SECONDS = 5.0
 _SET = re.compile(r"^(?:by-hand-)?(peer|server|client)-")
 
 
@@ -170,7 +170,7 @@ def _prove_refused(site: Site, set_name: str) -> None:
         return
     paths = HostPaths.of(site.settings)
     here = [local_endpoint(site.settings)]
-    usual = etcdctl(site.settings, "endpoint health", here, seconds=CALL_SECONDS)
+    usual = etcdctl(site.settings, "endpoint health", here, seconds=timeouts.ETCDCTL)
     revoked = usual.replace(f"{paths.folder('client')}/", f"{SETS}/{set_name}/")
     answers = site.remote.batch({"in use": usual, "revoked": revoked}, parallel=True)
     if answers["in use"].rc != 0:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from nornir.core.task import Result, Task
 
+from etcdfleet import timeouts
 from etcdfleet.certs import Keep, Renew, readable
 from etcdfleet.certs.authority import CA_ENDED
 from etcdfleet.certs.rotation import (
@@ -38,11 +39,6 @@ from tasks.observe import Site, site_of
 from tasks.preflight import refusal
 from tasks.revocation import check_may_revoke
 from tasks.verify import check_all, placed_leaves
-
-PROOF_SECONDS = 30
-"""How long a new certificate may take to prove itself: an election on the way, a slow host."""
-BACK_SECONDS = 60
-"""How long a cluster whose certificates had expired may take to become healthy by itself. One second was measured."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +165,7 @@ def rotate_member(
     before = _sets_in_use(site)
     already = [finding for finding in check_all(site, known)[0] if not finding.ok]
     warnings = _replace(task, site, roles)
-    bad = _prove(site, PROOF_SECONDS, known, already)
+    bad = _prove(site, timeouts.PROOF, known, already)
     if bad:
         still_ours(task)  # else it may be another run that replaced them in the meantime
         raise _put_back(site, before, roles, bad, after, known, already)
@@ -197,10 +193,10 @@ def replace_expired(
     if task.is_dry_run():
         return Result(task.host, result=StepOutcome("would be replaced", changes), changed=True)
     warnings = _replace(task, site, roles)
-    bad = _prove(site, BACK_SECONDS)
+    bad = _prove(site, timeouts.HEALED)
     if bad:
         raise VerificationError(
-            f"it has new certificates, and within {BACK_SECONDS} s: {told(bad)}",
+            f"it has new certificates, and within {timeouts.HEALED} s: {told(bad)}",
             where=site.settings.name,
             remedy="see etcd's log on the members; what was placed stays, as those of before are of no use",
         )
@@ -308,7 +304,7 @@ def _put_back(
     try:
         site.remote.run(f"set -e\n{lines}\nrm -f {UNPROVEN}", check="putting the certificates of before back")
         site.forget()
-        still = _prove(site, PROOF_SECONDS, without, already)
+        still = _prove(site, timeouts.PROOF, without, already)
         well = "all is as it was" if already else "all is well"
         end = f"with the previous ones: {told(still)}" if still else f"the previous ones are back, and {well}"
         _tidy(site, after)

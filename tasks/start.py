@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from nornir.core.task import Result, Task
 
+from etcdfleet import timeouts
 from etcdfleet.certs.authority import CA_ENDED
 from etcdfleet.checks.log import explain, last_words
 from etcdfleet.errors import FleetError, ProtectionError, VerificationError
@@ -33,16 +34,9 @@ from tasks.lock import still_ours
 from tasks.observe import Site, site_of
 from tasks.programs import restart_reasons, swap_program
 
-READY_SECONDS = 180
-"""For a started member to be part of a healthy quorum. A Pi with a slow card replays its log for a while."""
-STABLE_SECONDS = 60
-"""How long a restarted member may take to catch up with the others, and the cluster to agree on a leader."""
-LISTED_SECONDS = 60
-ASK_SECONDS_LOCAL = 3
 CRASHES = 4
 """So many ends of a started etcd are waited out: names or peers may come up a little later. Then it is a crash loop."""
 _TOO_LATE, _GAVE_UP, _CRASHES, _NOT_STARTED = 75, 76, 77, 78
-"""How long all members of a new cluster may take to publish their names."""
 
 
 def keep_running(task: Task) -> Result:
@@ -162,7 +156,7 @@ def _hand_over(site: Site, live: Live, view: ClusterView) -> str:
         return ""
     endpoint = [local_endpoint(site.settings, tls=live.status.endpoint.startswith("https:"))]
     site.remote.run(
-        etcdctl(site.settings, f"move-leader {hex_id(target.id)}", endpoint, seconds=10),
+        etcdctl(site.settings, f"move-leader {hex_id(target.id)}", endpoint, seconds=timeouts.MOVE_LEADER),
         check=f"moving the leadership to {target.name}",
         remedy="see etcd's log on this host; run again",
     )
@@ -171,7 +165,7 @@ def _hand_over(site: Site, live: Live, view: ClusterView) -> str:
 
 def _run_and_wait(site: Site, action: str) -> None:
     """Starts or restarts etcd and waits on the host, in one round trip, until a request commits through it."""
-    health = etcdctl(site.settings, "endpoint health", [local_endpoint(site.settings)], seconds=ASK_SECONDS_LOCAL)
+    health = etcdctl(site.settings, "endpoint health", [local_endpoint(site.settings)], seconds=timeouts.ETCDCTL_QUICK)
     waiting = script(
         "start_and_wait",
         functions={
@@ -181,7 +175,7 @@ def _run_and_wait(site: Site, action: str) -> None:
             "respawns": site.service.respawns,
             "gave_up": site.service.gave_up,
         },
-        ready_seconds=READY_SECONDS,
+        ready_seconds=timeouts.READY,
         crashes_allowed=CRASHES,
         restart_pending=RESTART_PENDING,
         too_late=_TOO_LATE,
@@ -190,7 +184,7 @@ def _run_and_wait(site: Site, action: str) -> None:
         not_started=_NOT_STARTED,
     )
     try:
-        result = site.remote.run(waiting, timeout=stop_seconds(site.settings.cluster.election_ms) + READY_SECONDS + 60)
+        result = site.remote.run(waiting, timeout=stop_seconds(site.settings.cluster.election_ms) + timeouts.READY + 60)
     finally:
         site.forget()
     if result.rc == _GAVE_UP:
@@ -203,7 +197,7 @@ def _run_and_wait(site: Site, action: str) -> None:
         said = last_lines(result.stderr or result.stdout) or "it does not say why"
         raise not_healthy(site, f"{site.service.name} could not start etcd: {said}")
     if not result.ok:
-        raise not_healthy(site, f"etcd was started, and was not healthy within {READY_SECONDS} s", result.stderr)
+        raise not_healthy(site, f"etcd was started, and was not healthy within {timeouts.READY} s", result.stderr)
 
 
 def not_healthy(site: Site, what: str, said: str = "") -> VerificationError:
@@ -221,7 +215,7 @@ def not_healthy(site: Site, what: str, said: str = "") -> VerificationError:
 
 def _wait_for_names(site: Site) -> MemberList:
     """The member list once all members are in it by name (a member publishes its name when it has joined)."""
-    end = time.monotonic() + LISTED_SECONDS
+    end = time.monotonic() + timeouts.LISTED
     while True:
         members = ask_member(site).members
         if members and all(member.started for member in members.members):
@@ -230,7 +224,7 @@ def _wait_for_names(site: Site) -> MemberList:
             missing = [", ".join(m.peer_urls) for m in members.members if not m.started] if members else []
             what = f"have not joined: {', '.join(missing)}" if missing else "no member list could be had"
             raise VerificationError(
-                f"the cluster is not complete within {LISTED_SECONDS} s: {what}",
+                f"the cluster is not complete within {timeouts.LISTED} s: {what}",
                 where=site.settings.name,
                 remedy="see etcd's log on the members that are missing, then run again",
             )
@@ -238,7 +232,7 @@ def _wait_for_names(site: Site) -> MemberList:
 
 
 def _wait_until_caught_up(site: Site) -> ClusterView:
-    end = time.monotonic() + STABLE_SECONDS
+    end = time.monotonic() + timeouts.STABLE
     reason = ""
     while True:
         try:
@@ -251,7 +245,7 @@ def _wait_until_caught_up(site: Site) -> ClusterView:
         except FleetError as error:
             reason = error.what
         if time.monotonic() > end:
-            raise not_healthy(site, f"after its restart, within {STABLE_SECONDS} s, {reason or 'it does not answer'}")
+            raise not_healthy(site, f"after its restart, within {timeouts.STABLE} s, {reason or 'it does not answer'}")
         time.sleep(0.5)
 
 

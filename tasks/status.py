@@ -10,6 +10,7 @@ from threading import Thread
 
 from nornir.core.task import Result, Task
 
+from etcdfleet import timeouts
 from etcdfleet.checks.overview.data import ClusterOverview, Level, MemberView
 from etcdfleet.errors import FleetError, RemoteError, VerificationError
 from etcdfleet.etcd.answers import parse_member_list
@@ -21,10 +22,6 @@ from tasks.issuing import Issuing
 from tasks.observe import site_of
 from tasks.questions import questions
 
-HOST_SECONDS = 15.0
-"""How long a host may take for everything it is asked."""
-CONNECT_SECONDS = 4.0
-"""How long a host may take to let us in, for each part of that: dead ones are to show quickly."""
 NOT_NEEDED = ("listeners", "user", "openssl", "resolve", "init")
 """Parts of a host's probe that say nothing of what is shown."""
 
@@ -70,7 +67,9 @@ def _read(
         issuing.ask(settings)
     site = site_of(task)
     _read_ahead()
-    seen_now, answers = site.look_with(asked, without=NOT_NEEDED, timeout=min(site.remote.timeout, HOST_SECONDS))
+    seen_now, answers = site.look_with(
+        asked, without=NOT_NEEDED, timeout=min(site.remote.timeout, timeouts.STATUS_HOST)
+    )
     # Imported only now, while other hosts are still waited for.
     from tasks.glance import glance
 
@@ -89,7 +88,7 @@ def list_members(task: Task, seen: MutableMapping[str, MemberView]) -> Result:
     """Asks the member on a host for the member list, in place of one that did not answer; adds it to ``seen``."""
     settings, name = settings_of(task.host), task.host.name
     try:
-        answer = site_of(task).remote.run(questions(settings)["members"], timeout=HOST_SECONDS)
+        answer = site_of(task).remote.run(questions(settings)["members"], timeout=timeouts.STATUS_HOST)
         seen[name] = replace(seen[name], members=parse_member_list(answer.stdout, answer.stderr))
     except FleetError as error:
         return Result(task.host, result=StepOutcome(error.what))

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from nornir.core.task import Result, Task
 
+from etcdfleet import timeouts
 from etcdfleet.certs import Certificate, leads_to, parse_pem_bundle, readable
 from etcdfleet.checks.cluster import SERVED, Finding
 from etcdfleet.checks.cluster_deep import ClusterAnswers, cluster_checks
@@ -38,9 +39,6 @@ from tasks.certificates import certificate_facts
 from tasks.knock_scripts import etcdctl_attempt, openssl_knock
 from tasks.observe import Observed, Site, site_of
 
-SETTLE_SECONDS = 20
-"""An election, or a member that is a moment behind, gets this long before it counts as a failure."""
-CALL_SECONDS = 20.0
 PEER_AS_CLIENT = (
     "a peer's certificate is accepted as a client's (pki.trust: single): whoever has the peer key of any member may "
     "use the database; pki.trust: separate gives peers and clients a CA each, and deploy moves a live cluster there"
@@ -58,13 +56,13 @@ def verify(task: Task, without: Mapping[str, Collection[str]] | None = None, as_
     """
     site = site_of(task)
     left_out = (without or {}).get(site.settings.cluster.name, ())
-    end, ended = time.monotonic() + SETTLE_SECONDS, ""
+    end, ended = time.monotonic() + timeouts.SETTLE, ""
     while True:
         findings, status, warnings = check_all(site, left_out)
         bad = [finding for finding in findings if not finding.ok]
         may_end = site.settings.cluster.name in as_wanted and not task.is_dry_run()
         if bad and not ended and may_end:
-            ended = end_full_alarm(site, bad, CALL_SECONDS)
+            ended = end_full_alarm(site, bad, timeouts.ETCDCTL_PATIENT)
         # Where the alarm may be ended, one host does it, and the others wait for that.
         if not bad or time.monotonic() > end or (stands(bad) and not may_end):
             break
@@ -112,7 +110,9 @@ def check_all(site: Site, without: Collection[str] = ()) -> tuple[list[Finding],
     asked = [member for member in site.settings.members if member.name not in without]
     settings = replace(site.settings, members=tuple(asked))
     openssl = seen.facts.has_openssl
-    answers = site.remote.batch(commands(settings, openssl=openssl), parallel=True, timeout=6 * CALL_SECONDS)
+    answers = site.remote.batch(
+        commands(settings, openssl=openssl), parallel=True, timeout=6 * timeouts.ETCDCTL_PATIENT
+    )
     findings, status = cluster_findings(settings, answers, without)
     findings.insert(0, service_finding(seen, settings.member.name))
     leaves = placed_leaves(site.settings, seen)
@@ -128,7 +128,9 @@ def check_all(site: Site, without: Collection[str] = ()) -> tuple[list[Finding],
     return causes_first(findings), status, warnings
 
 
-def commands(settings: HostSettings, *, seconds: float = CALL_SECONDS, openssl: bool = True) -> dict[str, str]:
+def commands(
+    settings: HostSettings, *, seconds: float = timeouts.ETCDCTL_PATIENT, openssl: bool = True
+) -> dict[str, str]:
     """What is asked on the host, side by side in one round trip, each call of etcdctl bounded to ``seconds``.
 
     ``openssl`` says whether it is there, to show certificates that must be refused; else etcdctl does that, too.

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 from nornir.core.task import Result, Task
 
+from etcdfleet import timeouts
 from etcdfleet.certs import Certificate
 from etcdfleet.checks.cluster import Finding, failed, skipped, warned
 from etcdfleet.checks.cluster_deep import (
@@ -64,10 +65,6 @@ from tasks.observe import Observed, Site, site_of
 from tasks.programs import restart_reasons
 from tasks.verify import service_finding, status_facts
 from tasks.verify_tls import seen_from_here, tls_findings
-
-SETTLE_SECONDS = 20.0
-"""An election, or a member that is a moment behind, is waited out for so long at most."""
-PORT_SECONDS = 1.0
 
 
 def verify_deep(task: Task, token: str = "", write: bool = True, issuing: Issuing | None = None) -> Result:
@@ -127,7 +124,7 @@ def _unreachable(task: Task, error: RemoteError) -> Result:
     found = Finding("ssh", False, error.what, error.remedy)
     if settings.preflight.controller_reaches_members:
         ports = (settings.cluster.client_port, settings.cluster.peer_port)
-        open_ports = [str(port) for port in ports if answers(settings.member.address, port, PORT_SECONDS)]
+        open_ports = [str(port) for port in ports if answers(settings.member.address, port, timeouts.PORT)]
         cause = (
             f"etcd's port {' and '.join(open_ports)} answers: the host is up, and SSH alone does not come through"
             if open_ports
@@ -172,7 +169,7 @@ def _look(
 
 
 def settled(ask: Callable[[], ClusterAnswers], count: int) -> tuple[ClusterAnswers, str, str]:
-    """Asks until nothing goes on among ``count`` members that is over soon, or `SETTLE_SECONDS` have passed.
+    """Asks until nothing goes on among ``count`` members that is over soon, or `timeouts.SETTLE` have passed.
 
     Gives the last answers, what goes on in them, and what went on in the first ones; both are empty if nothing does.
     """
@@ -180,7 +177,7 @@ def settled(ask: Callable[[], ClusterAnswers], count: int) -> tuple[ClusterAnswe
     while True:
         answers = ask()
         moving, leader = settling(answers, count), presumed_leader(answers)
-        if (not moving and leader in (0, presumed)) or time.monotonic() - began > SETTLE_SECONDS:
+        if (not moving and leader in (0, presumed)) or time.monotonic() - began > timeouts.SETTLE:
             return answers, moving, first
         first = first or moving
         presumed = 0 if moving else leader
