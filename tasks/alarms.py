@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from etcdfleet.checks.cluster import Finding
+from etcdfleet.checks.findings import Finding
 from etcdfleet.errors import FleetError
 from etcdfleet.etcd.alarms import may_end
 from etcdfleet.etcd.answers import parse_status

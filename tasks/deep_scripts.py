@@ -5,8 +5,8 @@ from __future__ import annotations
 import shlex
 
 from etcdfleet import timeouts
-from etcdfleet.checks.cluster_deep import PROBE_TTL_SECONDS, RESERVED_PREFIX
 from etcdfleet.checks.knocks import knocks
+from etcdfleet.checks.write_probe import PROBE_TTL_SECONDS, RESERVED_PREFIX
 from etcdfleet.drivers.certificates import needed_roles
 from etcdfleet.etcd.etcdctl import all_endpoints, etcdctl, local_endpoint
 from etcdfleet.etcd.versions import health_leaves_no_trace

@@ -16,6 +16,7 @@ from etcdfleet.checks.overview.data import Key, Life, Machine, MemberView
 from etcdfleet.checks.overview.host import key_of, life_of, state_of
 from etcdfleet.drivers.certificates import needed_roles
 from etcdfleet.errors import FleetError
+from etcdfleet.etcd.alarms import is_alarm
 from etcdfleet.etcd.answers import parse_health, parse_member_list, parse_status, unanswered
 from etcdfleet.etcd.expected import expected_member
 from etcdfleet.etcd.ids import hex_id
@@ -148,7 +149,7 @@ def facts_of(view: MemberView, round_trips: int) -> dict[str, Any]:
             "raft_index": status.raft_index,
             "revision": status.revision,
             "db_size_bytes": status.db_size,
-            "alarms": [error.strip() for error in status.errors if "alarm:" in error],
+            "alarms": [error.strip() for error in status.errors if is_alarm(error)],
         }
     if view.health and view.health.healthy:
         facts["read_seconds"] = view.health.took

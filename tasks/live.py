@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from etcdfleet import timeouts
 from etcdfleet.errors import FleetError, VerificationError
 from etcdfleet.etcd.answers import (
-    EndpointHealth,
     EndpointStatus,
     MemberList,
     parse_health,
     parse_member_list,
     parse_status,
 )
-from etcdfleet.etcd.equal import CONFIRMATIONS, PAUSE_SECONDS, divergence
+from etcdfleet.etcd.cluster import Cluster
+from etcdfleet.etcd.equal import CONFIRMATIONS, PAUSE_SECONDS
 from etcdfleet.etcd.etcdctl import all_endpoints, etcdctl, local_endpoint
+from etcdfleet.etcd.expected import expected_members
 from etcdfleet.settings.models import client_url
 from tasks.observe import Site
 
@@ -27,14 +28,6 @@ class Live:
 
     status: EndpointStatus | None = None
     members: MemberList | None = None
-
-
-@dataclass(frozen=True)
-class ClusterView:
-    """Status and health of the members, asked from one host at one time."""
-
-    statuses: tuple[EndpointStatus, ...]
-    healths: tuple[EndpointHealth, ...]
 
 
 def ask_member(site: Site) -> Live:
@@ -75,20 +68,20 @@ def ask_others(site: Site) -> MemberList | None:
         return None
 
 
-def ask_cluster(site: Site, members: MemberList) -> ClusterView:
+def ask_cluster(site: Site, members: MemberList) -> Cluster:
     """Asks all members of the list at the client URLs that they advertise now. Raises `FleetError`.
 
     Members that seem to hold different data are asked again: what one look shows of that may be an accident of timing.
     """
     for _ in range(CONFIRMATIONS):
-        view = _ask_cluster(site, members)
-        if not divergence(view.statuses):
-            return view
+        cluster = _ask_cluster(site, members)
+        if not cluster.divergence:
+            return cluster
         time.sleep(PAUSE_SECONDS)
     return _ask_cluster(site, members)
 
 
-def _ask_cluster(site: Site, members: MemberList) -> ClusterView:
+def _ask_cluster(site: Site, members: MemberList) -> Cluster:
     endpoints = [url for member in members.members for url in member.client_urls[:1]]
     if not endpoints:
         raise VerificationError(
@@ -102,7 +95,9 @@ def _ask_cluster(site: Site, members: MemberList) -> ClusterView:
         parallel=True,
         timeout=60 + timeouts.ETCDCTL * len(endpoints),
     )
-    return ClusterView(
+    return Cluster(
+        tuple(expected_members(site.settings)),
+        members,
         parse_status(answers["status"].stdout, answers["status"].stderr),
         parse_health(answers["health"].stdout, answers["health"].stderr),
     )

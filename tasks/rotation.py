@@ -21,8 +21,8 @@ from etcdfleet.certs.rotation import (
     sentence,
 )
 from etcdfleet.certs.want import utc
-from etcdfleet.checks.cluster import Finding, held_against
 from etcdfleet.checks.consequences import told
+from etcdfleet.checks.findings import Finding, held_against
 from etcdfleet.drivers.certificates import Source, needed_roles, needed_sides, source_of
 from etcdfleet.errors import CertificateError, FleetError, ProtectionError, VerificationError
 from etcdfleet.etcd.gates import caught_up
@@ -250,12 +250,11 @@ def _sick(site: Site, live: Live) -> dict[str, str]:
     if live.members is None:
         return {site.settings.member.name: "its member does not answer"}
     try:
-        view = ask_cluster(site, live.members)
+        cluster = ask_cluster(site, live.members)
     except FleetError as error:
         return {site.settings.member.name: error.what}
-    names = [member.name for member in live.members.members]
-    problems = {name: caught_up(name, live.members, view.statuses, view.healths) for name in names}
-    return {name: problem for name, problem in problems.items() if problem}
+    names = [cluster.name(entry.id) for entry in cluster.entries]
+    return {name: problem for name in names if (problem := caught_up(cluster, name))}
 
 
 def _prove(site: Site, seconds: float, without: Collection[str] = (), already: Sequence[Finding] = ()) -> list[Finding]:

@@ -18,6 +18,7 @@ from etcdfleet.checks.log import explain, last_words
 from etcdfleet.errors import FleetError, ProtectionError, VerificationError
 from etcdfleet.etcd.alarms import takes_part_script
 from etcdfleet.etcd.answers import MemberList
+from etcdfleet.etcd.cluster import Cluster
 from etcdfleet.etcd.configuration import ClusterState, state_in
 from etcdfleet.etcd.etcdctl import etcdctl, local_endpoint
 from etcdfleet.etcd.gates import caught_up, may_restart, move_leader_to
@@ -29,7 +30,7 @@ from etcdfleet.outcome import StepOutcome
 from etcdfleet.remote import RemoteFile, last_lines
 from etcdfleet.remote.scripts import script
 from tasks.configure import desired_files, stop_seconds
-from tasks.live import ClusterView, Live, ask_cluster, ask_member, ask_others
+from tasks.live import Live, ask_cluster, ask_member, ask_others
 from tasks.lock import still_ours
 from tasks.observe import Site, site_of
 from tasks.programs import restart_reasons, swap_program
@@ -103,16 +104,16 @@ def restart_member(task: Task, programs: bool = False) -> Result:
     if task.is_dry_run():
         return Result(task.host, result=StepOutcome("would be restarted", ("etcd is restarted",)), changed=True)
     live = ask_member(site)
-    view = _gate(site, live)
+    cluster = _gate(site, live)
     still_ours(task)
     changes = ["etcd is restarted"]
     if programs and (swapped := swap_program(task, site)):
         changes.insert(0, swapped)
         # That may have taken minutes.
         live = ask_member(site)
-        view = _gate(site, live)
+        cluster = _gate(site, live)
         still_ours(task)
-    moved = _hand_over(site, live, view)
+    moved = _hand_over(site, live, cluster)
     if moved:
         changes.insert(-1, moved)
     _run_and_wait(site, site.service.restart)
@@ -125,7 +126,7 @@ def restart_member(task: Task, programs: bool = False) -> Result:
     return Result(task.host, result=StepOutcome(f"restarted{why}", tuple(changes), facts=facts), changed=True)
 
 
-def _gate(site: Site, live: Live) -> ClusterView:
+def _gate(site: Site, live: Live) -> Cluster:
     """The cluster as it is. Raises `ProtectionError` unless all other members can do without this one."""
     members = live.members or ask_others(site)
     if members is None:
@@ -135,23 +136,23 @@ def _gate(site: Site, live: Live) -> ClusterView:
             remedy="see etcd's log on this host; once the cluster is healthy, run again. If a CA has ended, it "
             f"cannot become so: {CA_ENDED}",
         )
-    view = ask_cluster(site, members)
-    refusal = may_restart(site.settings.member.name, members, view.statuses, view.healths)
+    cluster = ask_cluster(site, members)
+    refusal = may_restart(cluster, site.settings.member.name)
     if refusal:
         raise ProtectionError(
             f"not restarted, because {refusal}",
             where=site.settings.name,
             remedy="bring the other members back to health first (see their logs), then run again",
         )
-    return view
+    return cluster
 
 
-def _hand_over(site: Site, live: Live, view: ClusterView) -> str:
+def _hand_over(site: Site, live: Live, cluster: Cluster) -> str:
     """Moves the leadership away if this member has it; says so, or nothing."""
-    if live.status is None or live.members is None:
+    if live.status is None:
         return ""
     # The leader is restarted last: by then no other member waits for a restart.
-    target = move_leader_to(live.status.member_id, live.members, view.statuses)
+    target = move_leader_to(cluster, live.status.member_id)
     if target is None:
         return ""
     endpoint = [local_endpoint(site.settings, tls=live.status.endpoint.startswith("https:"))]
@@ -231,17 +232,16 @@ def _wait_for_names(site: Site) -> MemberList:
         time.sleep(0.5)
 
 
-def _wait_until_caught_up(site: Site) -> ClusterView:
+def _wait_until_caught_up(site: Site) -> None:
     end = time.monotonic() + timeouts.STABLE
     reason = ""
     while True:
         try:
             live = ask_member(site)
             if live.members:
-                view = ask_cluster(site, live.members)
-                reason = caught_up(site.settings.member.name, live.members, view.statuses, view.healths) or ""
+                reason = caught_up(ask_cluster(site, live.members), site.settings.member.name) or ""
                 if not reason:
-                    return view
+                    return
         except FleetError as error:
             reason = error.what
         if time.monotonic() > end:

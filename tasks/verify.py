@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from nornir.core.task import Result, Task
 
 from etcdfleet import timeouts
 from etcdfleet.certs import Certificate, leads_to, parse_pem_bundle, readable
-from etcdfleet.checks.cluster import SERVED, Finding
-from etcdfleet.checks.cluster_deep import ClusterAnswers, cluster_checks
+from etcdfleet.checks.cluster import cluster_checks
 from etcdfleet.checks.consequences import causes_first, remedies, told
+from etcdfleet.checks.findings import SERVED, Finding
 from etcdfleet.checks.knocks import Heard, heard_by_etcdctl, heard_by_openssl, proper_answered, refusal_finding
 from etcdfleet.drivers.certificates import needed_roles
 from etcdfleet.errors import CertificateError, FleetError, VerificationError
@@ -24,6 +25,7 @@ from etcdfleet.etcd.answers import (
     parse_status,
     unanswered,
 )
+from etcdfleet.etcd.cluster import Cluster
 from etcdfleet.etcd.etcdctl import all_endpoints, etcdctl, local_endpoint
 from etcdfleet.etcd.expected import expected_members
 from etcdfleet.etcd.ids import hex_id
@@ -32,7 +34,7 @@ from etcdfleet.host.tls_port import Served, look
 from etcdfleet.outcome import StepOutcome
 from etcdfleet.remote import CommandResult
 from etcdfleet.settings.base import RoleName, side_of
-from etcdfleet.settings.models import HostSettings, client_url
+from etcdfleet.settings.models import HostSettings
 from tasks.alarms import end_full_alarm, stands
 from tasks.anchors import trusted_text
 from tasks.certificates import certificate_facts
@@ -193,22 +195,32 @@ def cluster_findings(
     settings: HostSettings, answers: dict[str, CommandResult], without: Collection[str] = ()
 ) -> tuple[list[Finding], EndpointStatus | None]:
     """The findings about the cluster in etcdctl's answers, and the status of the host's own member."""
-    expected = expected_members(settings)
+    cluster = cluster_of(settings, answers, without)
+    findings = cluster_checks(cluster, quota_bytes=settings.cluster.quota_bytes)
+    return list(findings), cluster.by_name.get(settings.member.name)
+
+
+def cluster_of(settings: HostSettings, answers: Mapping[str, CommandResult], without: Collection[str] = ()) -> Cluster:
+    """The cluster in etcdctl's answers; one that cannot be read is as none. Members of ``without`` are left out."""
+    asked, health, listed = answers["status and hashes"], answers["health"], answers["members"]
+    # One line each; the second one only if the first has answers.
+    status_line, _, hash_line = asked.stdout.strip().partition("\n")
+    found = Cluster(tuple(expected_members(settings)), unanswered=unanswered(asked.stderr))
     try:
-        members = parse_member_list(answers["members"].stdout, answers["members"].stderr)
+        members = parse_member_list(listed.stdout, listed.stderr)
         members = replace(members, members=tuple(one for one in members.members if one.name not in without))
-        asked = answers["status and hashes"]
-        # One line each; the second one only if all members answered the first.
-        status_line, _, hash_line = asked.stdout.strip().partition("\n")
-        statuses = parse_status(status_line, asked.stderr)
-        healths = parse_health(answers["health"].stdout, answers["health"].stderr)
-        hashes = parse_hashkv(hash_line, asked.stderr) if hash_line else ()
+        found = replace(found, members=members)
     except FleetError as error:
-        return [Finding("etcdctl", False, error.what, error.remedy or "see etcd's log on this host")], None
-    said = ClusterAnswers(members, statuses, healths, hashes, unanswered(asked.stderr))
-    findings = cluster_checks(expected, said, quota_bytes=settings.cluster.quota_bytes)
-    own = client_url(settings.member, settings.cluster)
-    return list(findings), next((status for status in statuses if status.endpoint == own), None)
+        found = replace(found, no_list=error.what)
+    try:
+        found = replace(found, statuses=parse_status(status_line, asked.stderr))
+    except FleetError as error:
+        found = replace(found, unanswered=dict.fromkeys(all_endpoints(settings), error.what))
+    with suppress(FleetError):
+        found = replace(found, healths=parse_health(health.stdout, health.stderr))
+    with suppress(FleetError):
+        found = replace(found, hashes=parse_hashkv(hash_line) if hash_line else ())
+    return found
 
 
 def service_finding(seen: Observed, name: str) -> Finding:

@@ -9,23 +9,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
 
 import yaml
 from nornir.core.task import Result, Task
 
 from etcdfleet import timeouts
 from etcdfleet.certs import Certificate
-from etcdfleet.checks.cluster import Finding, failed, skipped, warned
-from etcdfleet.checks.cluster_deep import (
-    ClusterAnswers,
-    answering,
-    cluster_checks,
-    presumed_leader,
-    probe_checks,
-    settling,
-)
+from etcdfleet.checks.cluster import cluster_checks
 from etcdfleet.checks.consequences import causes_first
+from etcdfleet.checks.findings import Finding, failed, skipped, warned
 from etcdfleet.checks.host import (
     clock_findings,
     data_finding,
@@ -38,18 +30,13 @@ from etcdfleet.checks.host import (
     space_finding,
 )
 from etcdfleet.checks.log import sightings
+from etcdfleet.checks.write_probe import probe_checks
 from etcdfleet.drivers.certificates import needed_roles
-from etcdfleet.errors import FleetError, RemoteError, VerificationError
+from etcdfleet.errors import RemoteError, VerificationError
 from etcdfleet.etcd.answers import (
     EndpointStatus,
-    address,
-    parse_hashkv,
-    parse_health,
-    parse_member_list,
-    parse_status,
-    unanswered,
 )
-from etcdfleet.etcd.expected import expected_members
+from etcdfleet.etcd.cluster import Cluster
 from etcdfleet.host import preflight
 from etcdfleet.host.paths import CONFIG
 from etcdfleet.outcome import StepOutcome
@@ -57,13 +44,13 @@ from etcdfleet.remote import CommandResult
 from etcdfleet.report.show.checklist import count_text
 from etcdfleet.settings import settings_of
 from etcdfleet.settings.base import Side
-from etcdfleet.settings.models import HostSettings, client_url
+from etcdfleet.settings.models import HostSettings
 from tasks.configure import desired_files, same, unified_diff
 from tasks.deep_scripts import cluster_commands, host_commands, probe_script
 from tasks.issuing import Issuing
 from tasks.observe import Observed, Site, site_of
 from tasks.programs import restart_reasons
-from tasks.verify import service_finding, status_facts
+from tasks.verify import cluster_of, service_finding, status_facts
 from tasks.verify_tls import seen_from_here, tls_findings
 
 
@@ -143,13 +130,12 @@ def _look(
     """The findings of one look at cluster and host, after an election has been waited out; the member's own status, and
     the members that do not answer."""
     settings = site.settings
-    expected = expected_members(settings)
     began = time.monotonic()
-    answers, moving, first = settled(
-        lambda: _answers(site.remote.batch(cluster_commands(settings), parallel=True, timeout=120)), len(expected)
+    cluster, moving, first = settled(
+        lambda: cluster_of(settings, site.remote.batch(cluster_commands(settings), parallel=True, timeout=120))
     )
     seen = site.observe()
-    findings = list(cluster_checks(expected, answers, quota_bytes=settings.cluster.quota_bytes))
+    findings = list(cluster_checks(cluster, quota_bytes=settings.cluster.quota_bytes))
     if first and not moving:
         findings.append(
             warned(
@@ -159,26 +145,24 @@ def _look(
                 "if it is seen again, see etcd's log for why, and the disk and the network of the last leader",
             )
         )
-    own = client_url(settings.member, settings.cluster)
-    status = next((status for status in answers.statuses if address(status.endpoint) == address(own)), None)
-    there = {member.name for member in answering(expected, answers)}
+    status = cluster.by_name.get(settings.member.name)
     said = site.remote.batch(host_commands(site, seen, status.version if status else None), timeout=180)
     findings += _about_host(settings, tls_findings(site, seen, said, issuing))
     findings += _files(site, seen, said)
-    return findings, status, tuple(member.name for member in expected if member.name not in there)
+    return findings, status, tuple(member.name for member in cluster.expected if member.name not in cluster.by_name)
 
 
-def settled(ask: Callable[[], ClusterAnswers], count: int) -> tuple[ClusterAnswers, str, str]:
-    """Asks until nothing goes on among ``count`` members that is over soon, or `timeouts.SETTLE` have passed.
+def settled(ask: Callable[[], Cluster]) -> tuple[Cluster, str, str]:
+    """Asks until nothing goes on among the members that is over soon, or `timeouts.SETTLE` have passed.
 
     Gives the last answers, what goes on in them, and what went on in the first ones; both are empty if nothing does.
     """
     began, first, presumed = time.monotonic(), "", 0
     while True:
-        answers = ask()
-        moving, leader = settling(answers, count), presumed_leader(answers)
+        cluster = ask()
+        moving, leader = cluster.moving(), cluster.presumed_leader
         if (not moving and leader in (0, presumed)) or time.monotonic() - began > timeouts.SETTLE:
-            return answers, moving, first
+            return cluster, moving, first
         first = first or moving
         presumed = 0 if moving else leader
         time.sleep(1 if moving else 0)
@@ -187,32 +171,6 @@ def settled(ask: Callable[[], ClusterAnswers], count: int) -> tuple[ClusterAnswe
 def _about_host(settings: HostSettings, findings: Sequence[Finding]) -> list[Finding]:
     """The findings as such about the member of this host."""
     return [replace(finding, about=(settings.member.name,)) for finding in findings]
-
-
-def _answers(said: Mapping[str, CommandResult]) -> ClusterAnswers:
-    """What etcdctl's answers amount to; one that cannot be read is as none."""
-
-    def parsed(read: Any, stdout: str, stderr: str) -> Any:
-        try:
-            return read(stdout, stderr)
-        except FleetError:
-            return ()
-
-    asked, health = said["status and hashes"], said["health"]
-    status_line, _, hash_line = asked.stdout.strip().partition("\n")
-    no_list, members = "", None
-    try:
-        members = parse_member_list(said["members"].stdout, said["members"].stderr)
-    except FleetError as error:
-        no_list = error.what
-    return ClusterAnswers(
-        members,
-        parsed(parse_status, status_line, asked.stderr),
-        parsed(parse_health, health.stdout, health.stderr),
-        parsed(parse_hashkv, hash_line, "") if hash_line else (),
-        unanswered(asked.stderr),
-        no_list,
-    )
 
 
 def _files(site: Site, seen: Observed, said: Mapping[str, CommandResult]) -> list[Finding]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from etcdfleet.certs import Certificate, leads_to, readable
-from etcdfleet.checks.cluster import Finding, skipped, warned
+from etcdfleet.checks.findings import Finding, skipped, warned
 from etcdfleet.checks.knocks import health_finding, heard_by_openssl, knock_finding, knocks
 from etcdfleet.checks.tls import certificate_findings
 from etcdfleet.drivers.certificates import needed_roles, needed_sides

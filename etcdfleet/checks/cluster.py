@@ -1,82 +1,23 @@
-"""Whether a cluster is what the inventory says: pure verification of etcdctl's answers.
+"""Whether a cluster is what the inventory says: pure judgement of etcdctl's answers, as one snapshot.
 
-Every check gives one `Finding`, good or bad, so that a report can show what was looked at and what was seen.
+Whoever does not answer is one finding, not many: what the members must agree on is asked of those that answer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
-from etcdfleet.etcd.alarms import WAY_OUT, is_alarm, only_full, raised, takes_part
-from etcdfleet.etcd.answers import (
-    EndpointHealth,
-    EndpointStatus,
-    ExpectedMember,
-    HashKV,
-    MemberList,
-    by_host,
-)
-from etcdfleet.etcd.equal import DIVERGED, divergence
-from etcdfleet.etcd.gates import MAX_LAG
+from etcdfleet.checks.consequences import causes_first, consequence, silence
+from etcdfleet.checks.findings import Finding, failed, skipped
+from etcdfleet.etcd.alarms import WAY_OUT, is_alarm, only_full, takes_part
+from etcdfleet.etcd.answers import address
+from etcdfleet.etcd.cluster import Cluster
+from etcdfleet.etcd.equal import DIVERGED
 from etcdfleet.etcd.ids import hex_id
 from etcdfleet.etcd.limits import QUOTA_WARNING
 from etcdfleet.etcd.membership import Kind, mismatches
 from etcdfleet.text import mib
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was checked: whether it is well, what was seen, why it may be so, and what to do if it is not.
-
-    With ``level`` warning it is well enough, and worth knowing; with skipped it could not be asked, and ``evidence``
-    says why. ``fault`` tells one fault of a check from another where ``evidence`` cannot: it holds numbers that change
-    from one look to the next, or what other causes change meanwhile. Empty: the evidence does. ``about`` names the
-    members that it is about, none for the whole cluster; ``follows`` the check that failed and is the cause of it.
-    """
-
-    check: str
-    ok: bool
-    evidence: str
-    remedy: str = ""
-    cause: str = ""
-    level: Literal["", "warning", "skipped"] = ""
-    fault: str = ""
-    about: tuple[str, ...] = ()
-    follows: str = ""
-
-    @property
-    def status(self) -> Literal["ok", "warning", "failed", "skipped"]:
-        """How it stands, in a word."""
-        return (self.level or "ok") if self.ok else "failed"
-
-    def as_json(self) -> dict[str, object]:
-        """As in report.json."""
-        return {
-            "check": self.check,
-            "ok": self.ok,
-            "status": self.status,
-            "evidence": self.evidence,
-            "cause": self.cause,
-            "remedy": self.remedy,
-        }
-
-
-def failed(check: str, evidence: str, cause: str, remedy: str, fault: str = "", about: tuple[str, ...] = ()) -> Finding:
-    """Something is wrong."""
-    return Finding(check, False, evidence, remedy, cause, fault=fault, about=about)
-
-
-def warned(check: str, evidence: str, cause: str, remedy: str) -> Finding:
-    """Something will be wrong, or could be better."""
-    return Finding(check, True, evidence, remedy, cause, "warning")
-
-
-def skipped(check: str, why: str) -> Finding:
-    """It could not be asked."""
-    return Finding(check, True, why, level="skipped")
-
 
 _WHY_OTHER: Mapping[Kind, str] = {
     "name": "it was renamed in the inventory",
@@ -89,135 +30,184 @@ _WHY_OTHER: Mapping[Kind, str] = {
 }
 NO_LEADER = "etcdserver: no leader"
 """What a member says in its status beside alarms when it has lost its leader: a matter of the check of the leader."""
-SERVED = "certificate served on"
-"""How the checks begin that read a certificate back from a port."""
+_CAUSES: Mapping[str, str] = {
+    "member list": "a member was added, removed or given other URLs by hand, or the inventory was changed",
+    "health": "the member is cut off from the others, starts just now, or an alarm is raised",
+    "one cluster": "members started with different tokens or initial member lists",
+    "one leader": "members do not reach each other on the peer port, or there is no quorum",
+    "one term": "elections go on: a slow disk, a lossy network, or an election time-out that is too short",
+    "applied": "the member's disk or network is too slow for the load, or it has just come back",
+    "alarms": "the database has reached its quota (NOSPACE), or the data of members differ (CORRUPT)",
+    "equal data": "a fault of a disk or of etcd has let the members' data drift apart",
+    "database size": "many or large values, or old revisions that were compacted and not defragmented",
+}
+"""The likely cause when a check fails, by its name."""
 
 
-def held_against(findings: Iterable[Finding], before: Iterable[Finding]) -> list[Finding]:
-    """What is not as it should be after a change, and not just as it was ``before``: that is no fault of the change.
+def cluster_checks(cluster: Cluster, *, quota_bytes: int = 0) -> tuple[Finding, ...]:
+    """The findings about a cluster, causes first. ``quota_bytes`` is the configured one, 0 for etcd's of 2 GiB."""
+    silent = [member for member in cluster.expected if member.name not in cluster.by_name]
+    found = [_all_answer(cluster)]
+    if not cluster.by_name:
+        return tuple(found)
+    leader, equal = _one_leader(cluster), _equal_data(cluster)
+    listed = _member_list(cluster)
+    if cluster.members is None:
+        deepest = "members answer" if cluster.alive < cluster.quorum else "" if leader.ok else "one leader"
+        listed = consequence(listed, deepest) if deepest else listed
+    if silent and not cluster.hashes and not equal.fault:
+        names = ", ".join(sorted(member.name for member in silent))
+        equal = skipped(equal.check, f"not compared, since {names} did not answer")
+    found += [listed, _health(cluster), _one_cluster(cluster), leader, _one_term(cluster), _applied(cluster)]
+    found += [_alarms(cluster), equal, _size(cluster, quota_bytes or 2 * 1024**3)]
+    return tuple(causes_first(f if f.ok or f.cause else replace(f, cause=_CAUSES.get(f.check, "")) for f in found))
 
-    That a port shows the new certificate must be seen in any case.
-    """
 
-    def fault(finding: Finding) -> tuple[str, str]:
-        return finding.check, finding.fault or finding.evidence
-
-    known = {fault(finding) for finding in before if not finding.ok and not finding.check.startswith(SERVED)}
-    return [finding for finding in findings if not finding.ok and fault(finding) not in known]
-
-
-def verify(
-    expected: Sequence[ExpectedMember],
-    members: MemberList,
-    statuses: Iterable[EndpointStatus],
-    healths: Iterable[EndpointHealth],
-    hashes: Iterable[HashKV],
-    *,
-    quota_bytes: int = 0,
-    max_lag: int = MAX_LAG,
-) -> tuple[Finding, ...]:
-    """Return the findings about one cluster, in a fixed order: members, health, leader, raft, alarms, hashes, size.
-
-    ``expected`` are the members that answered; who did not is a matter of `etcdfleet.checks.cluster_deep`.
-
-    ``hashes`` must have been asked for at one and the same ``--rev``: a running cluster changes between two answers.
-    ``quota_bytes`` is the configured quota, 0 for etcd's default of 2 GiB.
-    """
-    endpoints = {member.name: member.client_url for member in expected}
-    by_status = by_host(statuses, endpoints)
-    by_health = by_host(healths, endpoints)
-    by_hash = by_host(hashes, endpoints)
-    return (
-        member_list(expected, members),
-        _health(expected, by_health),
-        *_agreement(by_status, members, max_lag),
-        _alarms(by_status, {member.id: member.name or hex_id(member.id) for member in members.members}),
-        _equal_data(by_status) or _equal_hashes(by_hash, [member.name for member in expected]),
-        _size(by_status, quota_bytes or 2 * 1024**3),
+def _all_answer(cluster: Cluster) -> Finding:
+    check, count, quorum = "members answer", len(cluster.expected), cluster.quorum
+    why = {address(url): reason for url, reason in cluster.unanswered.items()}
+    silent = {
+        member: why.get(address(member.client_url), "no answer")
+        for member in cluster.expected
+        if member.name not in cluster.by_name
+    }
+    answered, spare = count - len(silent), cluster.alive - quorum
+    if not silent:
+        return Finding(check, True, f"all {count}; {max(spare, 0) or 'none'} of them could be lost without harm")
+    if spare < 0:
+        state = f"{answered} of {count} answer, {quorum} are needed: the cluster takes no writes"
+    elif spare == 0:
+        state = f"{answered} of {count} answer: if one more is lost, the cluster takes no writes"
+    else:
+        state = f"{answered} of {count} answer; {spare} more could be lost"
+    why_silent = [silence(member, reason) for member, reason in silent.items()]
+    names = tuple(member.name for member in silent)
+    return failed(
+        check,
+        "; ".join([state, *(f"{member.name}: {reason}" for member, reason in silent.items())]),
+        "; ".join(dict.fromkeys(cause for cause, _ in why_silent)),
+        "; ".join(dict.fromkeys(remedy for _, remedy in why_silent)),
+        fault=f"silent: {', '.join(names)}",
+        about=names if spare >= 0 else (),
     )
 
 
-def member_list(expected: Sequence[ExpectedMember], members: MemberList) -> Finding:
-    """The finding about the member list, by all members of the inventory."""
-    if found := mismatches(expected, members.members):
-        return Finding(
-            "member list",
-            False,
+def _member_list(cluster: Cluster) -> Finding:
+    check = "member list"
+    if cluster.members is None:
+        return failed(
+            check,
+            cluster.no_list,
+            "without a leader and a quorum no member can say for certain who belongs to the cluster",
+            "see etcd's log on this host",
+        )
+    if found := mismatches(cluster.matched):
+        return failed(
+            check,
             "; ".join(one.what for one in found),
-            "; ".join(dict.fromkeys(one.remedy for one in found)),
             "; ".join(dict.fromkeys(_WHY_OTHER[one.kind] for one in found)),
+            "; ".join(dict.fromkeys(one.remedy for one in found)),
             fault="; ".join(f"{one.kind} {one.member.name if one.member else one.what}" for one in found),
         )
-    return Finding("member list", True, f"{len(expected)} members as in the inventory, all started, no learner")
+    return Finding(check, True, f"{len(cluster.expected)} members as in the inventory, all started, no learner")
 
 
-def _health(expected: Sequence[ExpectedMember], healths: Mapping[str, EndpointHealth]) -> Finding:
+def _health(cluster: Cluster) -> Finding:
+    healths = cluster.health_by_name
     sick: dict[str, str] = {}
-    for member in expected:
-        health = healths.get(member.name)
+    for name in cluster.by_name:
+        health = healths.get(name)
         if health is None or not takes_part(health):
-            sick[member.name] = health.error if health and health.error else "no answer"
+            sick[name] = health.error if health and health.error else "no answer"
     if sick:
         told = "; ".join(f"{name}: {error}" for name, error in sick.items())
         return Finding("health", False, told, "see etcd's log on these hosts", about=tuple(sick))
-    slowest = max((health.took for health in healths.values()), default=0.0)
-    said = f"all {len(expected)} members answer a linearizable read, the slowest in {slowest * 1000:.1f} ms"
+    well = [healths[name] for name in cluster.by_name]
+    slowest = max(health.took for health in well)
+    said = f"all {len(well)} members answer a linearizable read, the slowest in {slowest * 1000:.1f} ms"
     # That they take no writes is a matter of the alarm, which is a check of its own.
-    said += "; not healthy for etcd, as an alarm is raised" if any(map(only_full, healths.values())) else ""
+    said += "; not healthy for etcd, as an alarm is raised" if any(map(only_full, well)) else ""
     return Finding("health", True, said)
 
 
-def _agreement(statuses: Mapping[str, EndpointStatus], members: MemberList, max_lag: int) -> tuple[Finding, ...]:
-    known = {status.member_id: name for name, status in statuses.items()}
-    known |= {member.id: member.name or known.get(member.id, hex_id(member.id)) for member in members.members}
-    clusters = {status.cluster_id for status in statuses.values()} | ({members.cluster_id} - {0})
-    leaders = {status.leader_id for status in statuses.values()}
-    terms = {status.term for status in statuses.values()}
-    ahead = max((status.raft_index for status in statuses.values()), default=0)
-    behind = {name: ahead - status.raft_applied for name, status in statuses.items()}
-    late = {name: f"{name} is {lag} entries behind" for name, lag in behind.items() if lag > max_lag}
-    follows = {
-        name: known.get(s.leader_id, hex_id(s.leader_id)) if s.leader_id else "nobody" for name, s in statuses.items()
-    }
+def _same(
+    check: str, values: Mapping[str, int], good: str, bad: Iterable[str], remedy: str, ok: bool = True
+) -> Finding:
+    """All members say the same, and it is ``ok``; else who says what."""
+    if ok and len(set(values.values())) == 1:
+        return Finding(check, True, good)
+    return Finding(check, False, "; ".join(bad), remedy, about=_odd(values))
 
-    def finding(check: str, ok: bool, good: str, bad: Iterable[str], about: tuple[str, ...], remedy: str) -> Finding:
-        return Finding(check, ok, good if ok else "; ".join(bad), "" if ok else remedy, about=() if ok else about)
 
-    return (
-        finding(
-            "one cluster",
-            len(clusters) == 1,
-            f"cluster {hex_id(min(clusters, default=0))}",
-            [f"{name}: cluster {hex_id(status.cluster_id)}" for name, status in statuses.items()],
-            _odd({name: status.cluster_id for name, status in statuses.items()}),
-            "members of different clusters come from tokens or member lists that differed at the first start: compare"
-            " cluster.token, and etcdctl member list on each host; remove no data before you know whose they are",
-        ),
-        finding(
-            "one leader",
-            len(leaders) == 1 and leaders <= set(known),
-            f"all follow {next(iter(follows.values()), '')}",
-            [f"{name} follows {whom}" for name, whom in follows.items()],
-            _odd({name: status.leader_id for name, status in statuses.items()}),
-            "see whether all members reach each other on the peer port, and their logs",
-        ),
-        finding(
-            "one term",
-            len(terms) == 1,
-            f"term {min(terms, default=0)}",
-            [f"{name}: term {status.term}" for name, status in statuses.items()],
-            _odd({name: status.term for name, status in statuses.items()}),
-            "an election is under way; if there is one again and again, see disk and network",
-        ),
-        finding(
-            "applied",
-            not late,
-            f"all within {max(behind.values(), default=0)} entries of index {ahead}",
-            late.values(),
-            tuple(late),
-            "wait and look again; a member that stays behind has a slow disk or network",
-        ),
+def _one_cluster(cluster: Cluster) -> Finding:
+    ids = {name: status.cluster_id for name, status in cluster.by_name.items()}
+    listed = cluster.members.cluster_id if cluster.members else 0
+    return _same(
+        "one cluster",
+        ids,
+        f"cluster {hex_id(min(ids.values()))}",
+        [f"{name}: cluster {hex_id(number)}" for name, number in ids.items()],
+        "members of different clusters come from tokens or member lists that differed at the first start: compare"
+        " cluster.token, and etcdctl member list on each host; remove no data before you know whose they are",
+        ok=not listed or listed in ids.values(),
     )
+
+
+def _one_leader(cluster: Cluster) -> Finding:
+    """A leader that is gone is followed, and one without followers leads, until enough heartbeats are missed."""
+    leaders = {name: status.leader_id for name, status in cluster.by_name.items()}
+    leader = next(iter(leaders.values()))
+    follows = {name: cluster.name(number) if number else "nobody" for name, number in leaders.items()}
+    known = cluster.knows(leader) if cluster.members else leader != 0
+    found = _same(
+        "one leader",
+        leaders,
+        f"all follow {cluster.name(leader)}" if cluster.members else "all that answer follow the same leader",
+        [f"{name} follows {whom}" for name, whom in follows.items()],
+        "see whether all members reach each other on the peer port, and their logs",
+        ok=known,
+    )
+    if not found.ok:
+        return found
+    if cluster.alive < cluster.quorum:
+        return failed(
+            found.check,
+            f"{found.evidence}, but without a quorum there is none",
+            "too many members are lost",
+            "bring members back; one of them will be elected",
+        )
+    if not cluster.unheard_leader:
+        return found
+    if cluster.reads_quickly:
+        # Left out of the inventory, or not reached from here: other checks say so.
+        return replace(found, evidence=f"{found.evidence}, which did not answer here; reads through it work")
+    return failed(
+        found.check,
+        f"{found.evidence}, which does not answer",
+        "the leader has just been lost, and the others have not elected another one yet",
+        "look again in a few seconds; without a quorum none will be elected: bring members back",
+    )
+
+
+def _one_term(cluster: Cluster) -> Finding:
+    terms = {name: status.term for name, status in cluster.by_name.items()}
+    return _same(
+        "one term",
+        terms,
+        f"term {min(terms.values())}",
+        [f"{name}: term {term}" for name, term in terms.items()],
+        "an election is under way; if there is one again and again, see disk and network",
+    )
+
+
+def _applied(cluster: Cluster) -> Finding:
+    behind = {name: cluster.ahead - status.raft_applied for name, status in cluster.by_name.items()}
+    late = {name: behind[name] for name, status in cluster.by_name.items() if status.member_id in cluster.late}
+    if late:
+        told = "; ".join(f"{name} is {lag} entries behind" for name, lag in late.items())
+        remedy = "wait and look again; a member that stays behind has a slow disk or network"
+        return Finding("applied", False, told, remedy, about=tuple(late))
+    return Finding("applied", True, f"all within {max(behind.values())} entries of index {cluster.ahead}")
 
 
 def _odd(values: Mapping[str, int]) -> tuple[str, ...]:
@@ -229,19 +219,16 @@ def _odd(values: Mapping[str, int]) -> tuple[str, ...]:
     return ()
 
 
-def _alarms(statuses: Mapping[str, EndpointStatus], names: Mapping[int, str]) -> Finding:
+def _alarms(cluster: Cluster) -> Finding:
     """The alarms by the members that raised them; all members tell of all, in an order that changes.
 
     A full database makes more members raise NOSPACE as clients write through them: that is still the same fault.
     """
-    kinds = raised(statuses.values())
-    found = [
-        f"{kind}, raised by {', '.join(sorted(names.get(number, hex_id(number)) for number in ids))}"
-        for kind, ids in sorted(kinds.items())
-    ]
+    kinds = cluster.alarms
+    found = [f"{kind}, raised by {', '.join(sorted(map(cluster.name, ids)))}" for kind, ids in sorted(kinds.items())]
     found += [
         f"{name}: {error.strip()}"
-        for name, status in statuses.items()
+        for name, status in cluster.by_name.items()
         for error in status.errors
         if not is_alarm(error) and error.strip() != NO_LEADER
     ]
@@ -258,23 +245,19 @@ def _alarms(statuses: Mapping[str, EndpointStatus], names: Mapping[int, str]) ->
     return Finding("alarms", False, "; ".join(found), remedy, fault=", ".join([*sorted(kinds), *found[len(kinds) :]]))
 
 
-def _equal_data(statuses: Mapping[str, EndpointStatus]) -> Finding | None:
-    """What hashes at the lowest common revision cannot show: a member that lacks what the others share."""
-    found = divergence(statuses.values())
-    if found is None:
-        return None
-    names = {status.member_id: name for name, status in statuses.items()}
-    return failed(
-        "equal data",
-        found.told(lambda status: names[status.member_id]),
-        "a member began with an empty or an older database, or a fault of a disk or of etcd let the data drift apart",
-        DIVERGED,
-        fault="differ",
-        about=tuple(names[status.member_id] for status in found.odd or found.differ),
-    )
-
-
-def _equal_hashes(hashes: Mapping[str, HashKV], names: Sequence[str]) -> Finding:
+def _equal_data(cluster: Cluster) -> Finding:
+    """Also what hashes at the lowest common revision cannot show: a member that lacks what the others share."""
+    if found := cluster.divergence:
+        return failed(
+            "equal data",
+            cluster.diverged(),
+            "a member began with an empty or an older database, or a fault of a disk or of etcd let the data drift"
+            " apart",
+            DIVERGED,
+            fault="differ",
+            about=tuple(cluster.name(status.member_id) for status in found.odd or found.differ),
+        )
+    hashes, names = cluster.hash_by_name, list(cluster.by_name)
     missing = [name for name in names if name not in hashes]
     told = ", ".join(f"{name} {found.hash:08x}" for name, found in hashes.items())
     if missing:
@@ -302,10 +285,10 @@ def _equal_hashes(hashes: Mapping[str, HashKV], names: Sequence[str]) -> Finding
     return Finding("equal data", True, f"hash {next(iter(hashes.values())).hash:08x} on all {len(names)} members")
 
 
-def _size(statuses: Mapping[str, EndpointStatus], quota: int) -> Finding:
+def _size(cluster: Cluster, quota: int) -> Finding:
     large = [
         f"{name}: {mib(status.db_size)} of {mib(quota)} ({mib(status.db_size_in_use)} in use)"
-        for name, status in statuses.items()
+        for name, status in cluster.by_name.items()
         if status.db_size >= quota * QUOTA_WARNING
     ]
     if large:
@@ -316,5 +299,5 @@ def _size(statuses: Mapping[str, EndpointStatus], quota: int) -> Finding:
             "raise cluster.quota_bytes and deploy, or make room: docs/hosts.md, A database that is full",
             fault="large",
         )
-    size = max((status.db_size for status in statuses.values()), default=0)
+    size = max(status.db_size for status in cluster.by_name.values())
     return Finding("database size", True, f"at most {mib(size)} of {mib(quota)}")

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from etcdfleet.checks.cluster import SERVED, Finding
+from etcdfleet.checks.findings import SERVED, Finding
 from etcdfleet.etcd.answers import ExpectedMember
 
 FOLLOWS: Mapping[str, tuple[str, ...]] = {

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from etcdfleet.checks.cluster import Finding, failed, skipped, warned
+from etcdfleet.checks.findings import Finding, failed, skipped, warned
 from etcdfleet.checks.log import Sighting, message
 from etcdfleet.host.facts import DataFacts
 from etcdfleet.host.paths import CERTIFICATES, HostPaths

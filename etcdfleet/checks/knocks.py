@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from etcdfleet.checks.cluster import Finding, failed, skipped, warned
+from etcdfleet.checks.findings import Finding, failed, skipped, warned
 from etcdfleet.remote import last_lines
 from etcdfleet.settings.base import RoleName, Side
 from etcdfleet.settings.models import HostSettings

@@ -10,7 +10,7 @@ from etcdfleet.certs import Certificate, chain_problems, parse_pem_bundle, want_
 from etcdfleet.certs.authority import CA_DAYS
 from etcdfleet.certs.chain import find_path, order_problems
 from etcdfleet.certs.want import Want, missing_names, usage_problems, utc
-from etcdfleet.checks.cluster import Finding, failed, warned
+from etcdfleet.checks.findings import Finding, failed, warned
 from etcdfleet.errors import CertificateError
 from etcdfleet.host.facts import PairFacts
 from etcdfleet.settings.base import RoleName

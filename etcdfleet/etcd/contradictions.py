@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from etcdfleet.etcd.answers import EndpointStatus, ExpectedMember, Member, MemberList
-from etcdfleet.etcd.equal import DIVERGED, divergence
+from etcdfleet.etcd.answers import EndpointStatus, Member, MemberList
+from etcdfleet.etcd.cluster import Cluster
+from etcdfleet.etcd.equal import DIVERGED
 from etcdfleet.etcd.ids import StaticIds, hex_id, static_ids
 from etcdfleet.etcd.limits import QUOTA_WARNING
-from etcdfleet.etcd.membership import PUT_BACK_URL, lacking, match, put_back, rename, same_urls
+from etcdfleet.etcd.membership import PUT_BACK_URL, lacking, put_back, rename, same_urls
 from etcdfleet.etcd.start_model import MemberState, Refuse, hosts_of
 from etcdfleet.host.storage import ABSENT_REMEDY
 from etcdfleet.text import mib
@@ -35,11 +36,9 @@ DEFAULTS = static_ids({"default": ["http://localhost:2380"]}, "etcd-cluster")
 _FOREIGN = "find out whose data this is; move the data directory away only if you are sure that nobody needs it"
 
 
-def contradiction(
-    states: Sequence[MemberState], expected: Sequence[ExpectedMember], ids: StaticIds, member_list: MemberList | None
-) -> Refuse | None:
+def contradiction(states: Sequence[MemberState], cluster: Cluster, ids: StaticIds) -> Refuse | None:
     """The first of all contradictions in what is on the hosts, the inventory and the running member list."""
-    seen = [state for state in states if state.seen]
+    seen, member_list = [state for state in states if state.seen], cluster.members
     unreadable = [state for state in seen if state.data_unreadable]
     if unreadable:
         details = "; ".join(f"{state.host}: {state.data_unreadable}" for state in unreadable)
@@ -58,7 +57,7 @@ def contradiction(
         or _member_twice(seen)
         or _two_lives(states)
         or _hollow_majority(states)
-        or (_against_list(states, expected, ids, member_list) if member_list else _against_markers(states, ids))
+        or (_against_list(states, cluster, ids, member_list) if member_list else _against_markers(states, ids))
     )
 
 
@@ -119,13 +118,13 @@ def _moved(seen: Sequence[MemberState]) -> Refuse | None:
     )
 
 
-def data_differ(states: Sequence[MemberState], statuses: Mapping[str, EndpointStatus]) -> Refuse | None:
+def data_differ(states: Sequence[MemberState], cluster: Cluster) -> Refuse | None:
     """Members that run together and do not hold the same data: whoever joins or restarts may get the wrong ones."""
-    asked = {state.host: statuses[state.host] for state in states if state.host in statuses}
-    found = divergence(asked.values())
+    found = cluster.divergence
     if found is None:
         return None
-    hosts = {status.member_id: host for host, status in asked.items()}
+    by_name = {state.name: state.host for state in states}
+    hosts = {status.member_id: by_name[name] for name, status in cluster.by_name.items()}
     return Refuse(
         f"members do not hold the same data: {found.told(lambda status: hosts[status.member_id])}",
         tuple(hosts[status.member_id] for status in found.odd or found.differ),
@@ -243,10 +242,10 @@ def _hollow_majority(states: Sequence[MemberState]) -> Refuse | None:
 
 
 def _against_list(
-    states: Sequence[MemberState], expected: Sequence[ExpectedMember], ids: StaticIds, member_list: MemberList
+    states: Sequence[MemberState], cluster: Cluster, ids: StaticIds, member_list: MemberList
 ) -> Refuse | None:
     by_name = {state.name: state for state in states}
-    matched = match(expected, member_list.members)
+    matched = cluster.matched
     if matched.missing:
         return Refuse(
             f"in the inventory but not a member of the running cluster: "

@@ -6,25 +6,16 @@ compared with a tolerance, in entries.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 
-from etcdfleet.etcd.alarms import takes_part
-from etcdfleet.etcd.answers import EndpointHealth, EndpointStatus, Member, MemberList, address
-from etcdfleet.etcd.equal import divergence
+from etcdfleet.etcd.alarms import raised
+from etcdfleet.etcd.answers import Member
+from etcdfleet.etcd.cluster import Cluster
 from etcdfleet.etcd.ids import hex_id
-
-MAX_LAG = 1000
-"""Entries that a member may be behind the most advanced one: far below the 5000 that a leader keeps for slow followers
-(``DefaultSnapshotCatchUpEntries`` in ``server.go``), far above what such hosts write between two answers."""
+from etcdfleet.etcd.limits import MAX_LAG
 
 
-def may_restart(
-    name: str,
-    members: MemberList,
-    statuses: Iterable[EndpointStatus],
-    healths: Iterable[EndpointHealth],
-    max_lag: int = MAX_LAG,
-) -> str | None:
+def may_restart(cluster: Cluster, name: str) -> str | None:
     """Return why the member of this name must not be taken down now, or None.
 
     Every *other* member of the list must have started, be a voter, be healthy, agree on leader and term, and have
@@ -32,92 +23,61 @@ def may_restart(
     rest. Otherwise the member itself may be in any state. A cluster of one has no others, and
     one of two loses its quorum for the time of the restart: both are allowed, there is no other way.
     """
-    if name not in {member.name for member in members.members}:
+    mine = cluster.entry(name)
+    if mine is None:
         return f"{name} is not in the member list"
-    others = [member for member in members.members if member.name != name]
-    for member in others:
-        if member.learner:
-            return f"{_name(member)} is a learner, and does not count for the quorum"
-        if not member.started:
-            return f"{_name(member)} has never started"
-    statuses = tuple(statuses)
-    if found := divergence(statuses):
-        return f"members do not hold the same data: {found.told(_named(members))}"
-    return _trouble(others, others, statuses, healths, members.cluster_id, max_lag)
+    others = [entry for entry in cluster.entries if entry != mine]
+    for entry in others:
+        if entry.learner:
+            return f"{cluster.name(entry.id)} is a learner, and does not count for the quorum"
+        if not entry.started:
+            return f"{cluster.name(entry.id)} has never started"
+    if cluster.divergence:
+        return f"members do not hold the same data: {cluster.diverged()}"
+    return _trouble(cluster, others, others)
 
 
-def caught_up(
-    name: str,
-    members: MemberList,
-    statuses: Iterable[EndpointStatus],
-    healths: Iterable[EndpointHealth],
-    max_lag: int = MAX_LAG,
-) -> str | None:
+def caught_up(cluster: Cluster, name: str) -> str | None:
     """Return why the member of this name is not fully back yet, or None.
 
     It is back when it is healthy, agrees with all members that answer on leader and term, has applied what the most
     advanced of them has, and holds the same data.
     """
-    judged = [member for member in members.members if member.name == name]
-    if not judged:
+    mine = cluster.entry(name)
+    if mine is None:
         return f"{name} is not in the member list"
-    statuses = tuple(statuses)
-    found = divergence(statuses)
-    if found and found.concerns(judged[0].id):
-        return f"{name} does not hold the same data as others: {found.told(_named(members))}"
-    return _trouble(judged, members.members, statuses, healths, members.cluster_id, max_lag)
+    if cluster.divergence and cluster.divergence.concerns(mine.id):
+        return f"{name} does not hold the same data as others: {cluster.diverged()}"
+    return _trouble(cluster, [mine], cluster.entries)
 
 
-def _trouble(
-    judged: Sequence[Member],
-    compared: Sequence[Member],
-    statuses: Iterable[EndpointStatus],
-    healths: Iterable[EndpointHealth],
-    cluster_id: int,
-    max_lag: int,
-) -> str | None:
-    answered = {status.member_id: status for status in statuses}
-    known = [(member, answered[member.id]) for member in compared if member.id in answered]
-    by_address = {address(health.endpoint): health for health in healths}
-    for member in judged:
-        status = answered.get(member.id)
+def _trouble(cluster: Cluster, judged: Sequence[Member], compared: Sequence[Member]) -> str | None:
+    """Why one of ``judged`` is not well, as far as that shows among those that it is compared with."""
+    said = {entry.id: cluster.by_id[entry.id] for entry in compared if entry.id in cluster.by_id}
+    expected = cluster.members.cluster_id if cluster.members else 0
+    for entry in judged:
+        name, status = cluster.name(entry.id), said.get(entry.id)
         if status is None:
-            return f"{_name(member)} does not answer"
-        asked = [by_address[address(url)] for url in member.client_urls if address(url) in by_address]
-        sick = [health for health in asked if not takes_part(health)]
-        if sick or not asked:
-            return f"{_name(member)} is not healthy: {sick[0].error if sick and sick[0].error else 'no answer'}"
-        if cluster_id and status.cluster_id != cluster_id:
-            return f"{_name(member)} is in another cluster, {hex_id(status.cluster_id)}"
+            return f"{name} does not answer"
+        if sickness := cluster.sickness(entry):
+            return f"{name} is not healthy: {sickness}"
+        if expected and status.cluster_id != expected:
+            return f"{name} is in another cluster, {hex_id(status.cluster_id)}"
         if not status.leader_id:
-            return f"{_name(member)} knows of no leader"
-        if any("CORRUPT" in error for error in status.errors):
-            return f"{_name(member)} reports corrupt data"
-        for other, theirs in known:
+            return f"{name} knows of no leader"
+        if "CORRUPT" in raised((status,)):
+            return f"{name} reports corrupt data"
+        for other, theirs in said.items():
             if (theirs.leader_id, theirs.term) != (status.leader_id, status.term):
-                return f"{_name(member)} and {_name(other)} do not agree on leader and term"
-        lag = max(theirs.raft_index for _, theirs in known) - status.raft_applied
-        if lag > max_lag:
-            return f"{_name(member)} is {lag} entries behind"
+                return f"{name} and {cluster.name(other)} do not agree on leader and term"
+        lag = max(theirs.raft_index for theirs in said.values()) - status.raft_applied
+        if lag > MAX_LAG:
+            return f"{name} is {lag} entries behind"
     return None
 
 
-def _named(members: MemberList) -> Callable[[EndpointStatus], str]:
-    names = {member.id: _name(member) for member in members.members}
-    return lambda status: names.get(status.member_id, hex_id(status.member_id))
-
-
-def _name(member: Member) -> str:
-    return member.name or f"member {hex_id(member.id)}"
-
-
 def move_leader_to(
-    leader_id: int,
-    members: MemberList,
-    statuses: Iterable[EndpointStatus],
-    *,
-    pending: Collection[str] = (),
-    restarted: Collection[str] = (),
+    cluster: Cluster, leader_id: int, *, pending: Collection[str] = (), restarted: Collection[str] = ()
 ) -> Member | None:
     """Return the member to move the leadership to before the leader goes down, or None if there is no good one.
 
@@ -125,15 +85,14 @@ def move_leader_to(
     itself. Of these, one that was ``restarted`` in this run, then the one that has applied most.
     ``etcdctl move-leader`` takes the id in hexadecimal and must be sent to the leader's endpoint.
     """
-    answered = {status.member_id: status for status in statuses}
-    own = answered.get(leader_id)
+    own = cluster.by_id.get(leader_id)
     if own is None or own.leader_id != leader_id:
         return None
     fit = [
-        (member, answered[member.id])
-        for member in members.members
-        if member.id in answered and member.id != leader_id and not member.learner and member.name not in pending
+        (entry, status)
+        for entry in cluster.entries
+        if (status := cluster.by_id.get(entry.id)) and (status.leader_id, status.term) == (leader_id, own.term)
+        if entry.id != leader_id and not entry.learner and entry.name not in pending
     ]
-    fit = [(m, status) for m, status in fit if (status.leader_id, status.term) == (leader_id, own.term)]
     best = max(fit, key=lambda pair: (pair[0].name in restarted, pair[1].raft_applied), default=None)
     return best[0] if best else None

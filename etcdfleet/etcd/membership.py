@@ -65,9 +65,8 @@ def match(expected: Sequence[ExpectedMember], listed: Sequence[Member]) -> Match
     return Matched(pairs, tuple(wanted for wanted in expected if wanted.name not in found), tuple(left))
 
 
-def mismatches(expected: Sequence[ExpectedMember], listed: Sequence[Member]) -> tuple[Mismatch, ...]:
+def mismatches(matched: Matched) -> tuple[Mismatch, ...]:
     """All differences, in the order of the inventory, then of the list."""
-    matched = match(expected, listed)
     found = [difference for wanted, entry in matched.pairs for difference in _differences(wanted, entry)]
     for wanted in matched.missing:
         what = f"{wanted.name} is in the inventory and not a member of the cluster"

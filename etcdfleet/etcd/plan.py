@@ -54,6 +54,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from etcdfleet.etcd.answers import EndpointStatus, ExpectedMember, MemberList
+from etcdfleet.etcd.cluster import Cluster
 from etcdfleet.etcd.contradictions import RESTORE, contradiction, data_differ, data_lost, quota_too_small
 from etcdfleet.etcd.ids import StaticIds
 from etcdfleet.etcd.start_model import Bootstrap, Join, MemberState, Nothing, Plan, Refuse, Rolling, hosts_of
@@ -78,9 +79,12 @@ def plan_start(
     if sorted(state.name for state in states) != sorted(member.name for member in expected):
         raise ValueError("plan_start needs exactly one state per member of the inventory's cluster")
     statuses = statuses or {}
+    names = {state.host: state.name for state in states}
+    known = {names[host]: status for host, status in statuses.items()}
+    cluster = Cluster.asked_locally(expected, member_list, known, {})
     refusal = (
-        contradiction(states, expected, ids, member_list)
-        or data_differ(states, statuses)
+        contradiction(states, cluster, ids)
+        or data_differ(states, cluster)
         or quota_too_small(states, statuses, quota_bytes)
     )
     if refusal:

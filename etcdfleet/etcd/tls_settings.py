@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from etcdfleet.certs import Certificate
-from etcdfleet.checks.cluster import Finding, failed
+from etcdfleet.checks.findings import Finding, failed
 from etcdfleet.errors import VerificationError
 from etcdfleet.etcd.versions import knows_tls_min_version
 from etcdfleet.host.tls_greetings import Offered

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Sequence
 
 from etcdfleet.checks.overview.data import ClusterOverview, Concern, Level, MemberView
 from etcdfleet.checks.overview.host import host_concerns, together, unaskable, unreached
-from etcdfleet.etcd.alarms import CORRUPT_FIRST, WAY_OUT, has_room, raised
-from etcdfleet.etcd.answers import SLOW_READ, ExpectedMember, MemberList
-from etcdfleet.etcd.equal import DIVERGED, divergence
-from etcdfleet.etcd.gates import MAX_LAG
+from etcdfleet.etcd.alarms import CORRUPT_FIRST, WAY_OUT, has_room
+from etcdfleet.etcd.answers import SLOW_READ, ExpectedMember
+from etcdfleet.etcd.cluster import Cluster
+from etcdfleet.etcd.equal import DIVERGED
 from etcdfleet.etcd.ids import hex_id
 from etcdfleet.etcd.limits import QUOTA_WARNING
 from etcdfleet.etcd.membership import mismatches
@@ -33,67 +33,62 @@ def overview(
     within_days: float = SOON_DAYS,
 ) -> ClusterOverview:
     """A cluster as its hosts were seen; ``expected`` are all members of the inventory, looked at or not."""
-    members = _member_list(views)
-    leader_id, term = _leader(views)
-    gone = _gone(leader_id, views, members)
-    leader_id = 0 if gone else leader_id
-    margin, can_lose, lost = _margin(views, expected, members, leader_id)
+    cluster = _snapshot(views, expected)
+    gone = _gone(cluster, views)
+    leader_id, term = cluster.leader
+    leader_id = 0 if gone or not any(view.serves for view in views) else leader_id
+    margin, can_lose, lost = _margin(views, cluster, leader_id)
     concerns = list(lost)
-    concerns += _leadership(views, members, expected, election_seconds, gone)
+    concerns += _leadership(views, cluster, election_seconds, gone)
     concerns += _identity(views)
-    concerns += _equal_data(views)
-    concerns += _alarms(views)
-    concerns += _members(views, expected, members)
-    concerns += _progress(views, electing=bool(gone))
-    concerns += _quota(views)
+    concerns += _equal_data(views, cluster)
+    concerns += _alarms(views, cluster)
+    concerns += _members(views, cluster)
+    concerns += _progress(views, cluster, electing=bool(gone))
+    concerns += _quota(views, cluster)
     lives, unseen = any(view.serves for view in views), all(view.machine is None for view in views)
     for view in views:
         concerns += host_concerns(view, within_days, cluster_lives=lives, all_unseen=unseen)
-    leader = _named(leader_id, views, members) if leader_id else ""
+    leader = _host(leader_id, views, cluster) if leader_id else ""
     names = {view.host: (view.host, *view.also) for view in views}
     return ClusterOverview(name, tuple(views), margin, can_lose, leader, term, together(concerns, names))
 
 
-def _member_list(views: Sequence[MemberView]) -> MemberList | None:
-    """The list of a member that is in touch with the others, or else of any."""
-    lists = [view for view in views if view.members]
-    return next((view.members for view in sorted(lists, key=lambda view: not view.serves)), None)
+def _snapshot(views: Sequence[MemberView], expected: Sequence[ExpectedMember]) -> Cluster:
+    """The list is that of a member that is in touch with the others, or else of any."""
+    lists = sorted((view for view in views if view.members), key=lambda view: not view.serves)
+    return Cluster.asked_locally(
+        expected,
+        lists[0].members if lists else None,
+        {view.member.name: view.status for view in views if view.status},
+        {view.member.name: view.health for view in views if view.health},
+    )
 
 
-def _leader(views: Sequence[MemberView]) -> tuple[int, int]:
-    """Id of the leader, as those see it that reach a majority, and the term; zeros when nobody knows of one."""
-    said = Counter((v.status.leader_id, v.status.term) for v in views if v.status and v.serves and v.status.leader_id)
-    if said:
-        return max(said, key=lambda pair: (said[pair], pair[1]))
-    return 0, max((view.status.term for view in views if view.status), default=0)
-
-
-def _gone(leader_id: int, views: Sequence[MemberView], members: MemberList | None) -> str:
+def _gone(cluster: Cluster, views: Sequence[MemberView]) -> str:
     """The host of a leader that was lost while the others were asked; empty if there is none.
 
     Until an election begins, the others name the old leader, and a read that waits for the new one may succeed in the
     end. Where the leader's host, or etcd on it, cannot be asked, quick reads through others prove that it lives.
     """
-    host = _silent_leader(leader_id, views, members)
-    return host.host if host and (_can_be_asked(host) or not _quick_reads(views)) else ""
+    host = _silent_leader(cluster, views)
+    return host.host if host and (_can_be_asked(host) or not cluster.reads_quickly) else ""
 
 
 def presumed_leader(views: Sequence[MemberView]) -> bool:
-    """Whether the leader is said to live by nothing but quick reads through others, while its host cannot be asked.
-
-    The others name a lost leader until another one is elected, which may have served these reads. So members have to be
-    asked again: a leader that they still name after the reads does live.
+    """Whether the leader is said to live by nothing but quick reads through others, while its host cannot be asked:
+    members have to be asked again, see `Cluster.presumed_leader`.
     """
-    leader_id, _ = _leader(views)
-    host = _silent_leader(leader_id, views, _member_list(views))
-    return host is not None and not _can_be_asked(host) and _quick_reads(views)
+    cluster = _snapshot(views, [view.member for view in views])
+    host = _silent_leader(cluster, views)
+    return host is not None and not _can_be_asked(host) and cluster.reads_quickly
 
 
-def _silent_leader(leader_id: int, views: Sequence[MemberView], members: MemberList | None) -> MemberView | None:
+def _silent_leader(cluster: Cluster, views: Sequence[MemberView]) -> MemberView | None:
     """The host of the leader, if it is among those looked at and its member did not answer."""
-    if not leader_id or any(view.status and view.status.member_id == leader_id for view in views):
+    if not cluster.serving or not cluster.unheard_leader:
         return None
-    name = _named(leader_id, views, members)
+    name = _host(cluster.unheard_leader, views, cluster)
     return next((view for view in views if view.host == name), None)
 
 
@@ -101,25 +96,18 @@ def _can_be_asked(view: MemberView) -> bool:
     return view.machine is not None and not unaskable(view.machine)
 
 
-def _quick_reads(views: Sequence[MemberView]) -> bool:
-    return any(view.serves and view.health and view.health.took < SLOW_READ for view in views)
-
-
-def _margin(
-    views: Sequence[MemberView], expected: Sequence[ExpectedMember], members: MemberList | None, leader_id: int
-) -> tuple[str, int | None, list[Concern]]:
+def _margin(views: Sequence[MemberView], cluster: Cluster, leader_id: int) -> tuple[str, int | None, list[Concern]]:
     """(margin in words, members that can be lost, concerns about it)."""
-    voters = sum(not member.learner for member in members.members) if members else len(expected)
-    quorum = voters // 2 + 1
+    voters, quorum = cluster.voters, cluster.quorum
     asked = [view for view in views if not (view.status and view.status.learner)]
     serving = sum(view.serves for view in asked)
     answering = sum(view.status is not None for view in asked)
-    unasked = len(expected) - len(views)
+    unasked = len(cluster.expected) - len(views)
     unknown = tuple(view.host for view in views if view.machine is None)
     hosts = tuple(view.host for view in views)
     if serving:
         # A leader that followers can read through lives, whether its own host could be asked or not.
-        unheard = leader_id and leader_id not in {view.status.member_id for view in views if view.status}
+        unheard = leader_id and leader_id not in cluster.by_id
         alive = serving + bool(unheard)
         if unasked > 0:
             return f"has a quorum; {unasked} of {voters} members not looked at", None, []
@@ -158,27 +146,20 @@ def _sick(views: Sequence[MemberView]) -> tuple[str, ...]:
     return tuple(view.host for view in views if not view.serves)
 
 
-def _leadership(
-    views: Sequence[MemberView],
-    members: MemberList | None,
-    expected: Sequence[ExpectedMember],
-    election_seconds: float,
-    gone: str,
-) -> Iterator[Concern]:
+def _leadership(views: Sequence[MemberView], cluster: Cluster, election_seconds: float, gone: str) -> Iterator[Concern]:
     answered = {view.status.member_id: view for view in views if view.status}
-    quorum = len(expected) // 2 + 1
     wait = f"look again in {2 * election_seconds:.0f} s; if it stays so, see network and clocks between the hosts"
     if not any(view.serves for view in views):
         followed = {view.status.leader_id for view in answered.values() if view.status} - {0}
         lost = [leader for leader in followed if leader not in answered]
         hosts = tuple(view.host for view in answered.values())
-        if len(answered) < quorum or not hosts:
+        if len(answered) < cluster.quorum or not hosts:
             return  # said by the margin
         if lost:
             silent = [view.host for view in views if not view.status]
             # Without a list (the member that was asked for it is the one that was lost) it is who does not answer.
-            only = members is None and len(lost) == len(silent) == 1 and len(views) == len(expected)
-            who = silent[0] if only else " and ".join(_named(leader, views, members) for leader in lost)
+            only = not cluster.members and len(lost) == len(silent) == 1 and len(views) == len(cluster.expected)
+            who = silent[0] if only else " and ".join(_host(leader, views, cluster) for leader in lost)
             what = f"leader just lost: {who} does not answer, an election is going on; no reads or writes meanwhile"
         elif followed:
             yield from (_reads_fail(view) for view in answered.values())
@@ -194,7 +175,7 @@ def _leadership(
     for view in answered.values():
         if not view.serves and view.status:
             why = (view.health.error if view.health else "") or "no answer"
-            if any("CORRUPT" in error for error in view.status.errors):
+            if "CORRUPT" in cluster.alarms:
                 continue
             cut = "knows of no leader" if not view.status.leader_id else "serves no reads"
             what = f"{cut}, while others do ({why}): it does not reach the other members"
@@ -204,7 +185,7 @@ def _leadership(
             yield Concern(Level.BROKEN, what, (view.host,), f"{remedy}; run verify")
     said = {(v.status.leader_id, v.status.term) for v in answered.values() if v.status and v.serves}
     if len(said) > 1:
-        told = ", ".join(sorted(f"{_named(leader, views, members)} in term {term}" for leader, term in said))
+        told = ", ".join(sorted(f"{_host(leader, views, cluster)} in term {term}" for leader, term in said))
         what = f"members follow different leaders ({told}): there was an election just now"
         yield Concern(Level.SOON, what, tuple(view.host for view in answered.values()), wait)
 
@@ -234,20 +215,18 @@ def _identity(views: Sequence[MemberView]) -> Iterator[Concern]:
         )
 
 
-def _equal_data(views: Sequence[MemberView]) -> Iterator[Concern]:
-    hosts = {view.status.member_id: view.host for view in views if view.status}
-    found = divergence(view.status for view in views if view.status)
-    if found:
+def _equal_data(views: Sequence[MemberView], cluster: Cluster) -> Iterator[Concern]:
+    if found := cluster.divergence:
+        hosts = {view.status.member_id: view.host for view in views if view.status}
         told = found.told(lambda status: hosts[status.member_id])
         wrong = tuple(hosts[status.member_id] for status in found.odd or found.differ)
         yield Concern(Level.BROKEN, f"members do not hold the same data: {told}", wrong, DIVERGED)
 
 
-def _alarms(views: Sequence[MemberView]) -> Iterator[Concern]:
+def _alarms(views: Sequence[MemberView], cluster: Cluster) -> Iterator[Concern]:
     """All members know of every alarm; each is said of the member that raised it."""
     by_id = {view.status.member_id: view for view in views if view.status}
-    kinds = raised(view.status for view in by_id.values() if view.status)
-    for alarm, ids in kinds.items():
+    for alarm, ids in cluster.alarms.items():
         known = [by_id[number] for number in ids if number in by_id]
         hosts = tuple(view.host for view in known) or tuple(view.host for view in by_id.values())
         who = "" if known else f" on {', '.join(map(hex_id, ids))}"
@@ -256,7 +235,7 @@ def _alarms(views: Sequence[MemberView]) -> Iterator[Concern]:
             size = used.status.db_size if used.status else 0
             what = f"database full (alarm NOSPACE{who}): the cluster takes no more writes"
             what += f"; {mib(size)} of {mib(used.quota)} used"
-            remedy = CORRUPT_FIRST if "CORRUPT" in kinds else _room(views)
+            remedy = CORRUPT_FIRST if "CORRUPT" in cluster.alarms else _room(views)
             yield Concern(Level.BROKEN, what, hosts, remedy)
         elif alarm == "CORRUPT":
             what = f"data differ between members (alarm CORRUPT{who}): do not trust what this cluster says"
@@ -284,30 +263,27 @@ def _room(views: Sequence[MemberView]) -> str:
     )
 
 
-def _members(
-    views: Sequence[MemberView], expected: Sequence[ExpectedMember], members: MemberList | None
-) -> Iterator[Concern]:
+def _members(views: Sequence[MemberView], cluster: Cluster) -> Iterator[Concern]:
     """The member list against the inventory."""
-    if members is None:
+    if cluster.members is None:
         return
     hosts = tuple(view.host for view in views if view.members)
     host_of = {view.member.name: (view.host,) for view in views}
-    for found in mismatches(expected, members.members):
+    for found in mismatches(cluster.matched):
         if found.kind != "client URL":  # a member that is restarted gives itself the new one
             mine = host_of.get(found.member.name, hosts) if found.member else hosts
             yield Concern(Level.WRONG, found.what, mine, found.remedy)
 
 
-def _progress(views: Sequence[MemberView], *, electing: bool) -> Iterator[Concern]:
+def _progress(views: Sequence[MemberView], cluster: Cluster, *, electing: bool) -> Iterator[Concern]:
     for view in views:
         if view.health and view.health.healthy and view.health.took >= SLOW_READ and not electing:
             what = f"a read through it takes {view.health.took:.1f} s"
             yield Concern(Level.SOON, what, (view.host,), "look at load, disk and network of the host; run preflight")
     statuses = {view.host: view.status for view in views if view.status}
-    ahead = max((status.raft_index for status in statuses.values()), default=0)
     for host, status in statuses.items():
-        if ahead - status.raft_applied > MAX_LAG:
-            what = f"is {ahead - status.raft_applied} entries behind the others"
+        if status.member_id in cluster.late:
+            what = f"is {cluster.late[status.member_id]} entries behind the others"
             yield Concern(Level.WRONG, what, (host,), "look again; one that stays behind has a slow disk or network")
     versions = {status.version for status in statuses.values() if status.version}
     if len(versions) > 1:
@@ -321,8 +297,8 @@ def _progress(views: Sequence[MemberView], *, electing: bool) -> Iterator[Concer
         yield Concern(Level.SOON, what, behind, remedy, 500.0)
 
 
-def _quota(views: Sequence[MemberView]) -> Iterator[Concern]:
-    if "NOSPACE" in raised(view.status for view in views if view.status):
+def _quota(views: Sequence[MemberView], cluster: Cluster) -> Iterator[Concern]:
+    if "NOSPACE" in cluster.alarms:
         return
     for view in views:
         if view.status and view.status.db_size >= view.quota * QUOTA_WARNING:
@@ -333,12 +309,8 @@ def _quota(views: Sequence[MemberView]) -> Iterator[Concern]:
             yield Concern(Level.SOON, what, (view.host,), remedy)
 
 
-def _named(number: int, views: Sequence[MemberView], members: MemberList | None) -> str:
-    """A member by its host, or its name, or its id."""
-    for view in views:
-        if view.status and view.status.member_id == number:
-            return view.host
-    entry = next((member for member in members.members if member.id == number), None) if members else None
-    if entry is None or not entry.name:
-        return f"member {hex_id(number)}"
-    return next((view.host for view in views if view.member.name == entry.name), entry.name)
+def _host(member_id: int, views: Sequence[MemberView], cluster: Cluster) -> str:
+    """The host of a member, or, where that is not among those looked at, its name or id."""
+    by_id = {view.status.member_id: view.host for view in views if view.status}
+    by_name = {view.member.name: view.host for view in views}
+    return by_id.get(member_id) or by_name.get(name := cluster.name(member_id), name)

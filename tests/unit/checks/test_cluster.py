@@ -5,9 +5,11 @@ from typing import cast
 
 import pytest
 
-from etcdfleet.checks.cluster import SERVED, Finding, held_against, verify
+from etcdfleet.checks.cluster import cluster_checks
+from etcdfleet.checks.findings import SERVED, Finding, held_against
 from etcdfleet.drivers.init import ServiceState
 from etcdfleet.etcd.answers import EndpointHealth, EndpointStatus, ExpectedMember, HashKV, Member, MemberList
+from etcdfleet.etcd.cluster import Cluster
 from tasks.observe import Observed
 from tasks.verify import service_finding
 
@@ -53,7 +55,7 @@ def look(*errors: str, size: int = 2**20, hashes: tuple[int, int, int] = (7, 7, 
     ]
     healths = [EndpointHealth(url, True, 0.01) for url in urls]
     told = [HashKV(url, number, 50, 1) for url, number in zip(urls, hashes, strict=True)]
-    return verify(EXPECTED, MEMBERS, statuses, healths, told)
+    return cluster_checks(Cluster(EXPECTED, MEMBERS, tuple(statuses), tuple(healths), tuple(told)))
 
 
 @pytest.mark.parametrize(

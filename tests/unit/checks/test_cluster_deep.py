@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from etcdfleet.checks.cluster import Finding
-from etcdfleet.checks.cluster_deep import ClusterAnswers, answering, cluster_checks, probe_checks, settling
+from etcdfleet.checks.cluster import cluster_checks
+from etcdfleet.checks.findings import Finding
+from etcdfleet.checks.write_probe import probe_checks
 from etcdfleet.etcd.answers import EndpointHealth, EndpointStatus, ExpectedMember, HashKV, Member, MemberList
+from etcdfleet.etcd.cluster import Cluster
 from tasks.verify_deep import settled
 
 NAMES = ("a", "b", "c")
@@ -24,9 +26,10 @@ LIST = MemberList(9, tuple(Member(IDS[m.name], m.name, (m.peer_url,), (m.client_
 DEAD = "dial tcp 198.51.100.3:2379: connect: connection refused"
 
 
-def answers(names: str = "abc", leader: int = 1, **changes: object) -> ClusterAnswers:
+def answers(names: str = "abc", leader: int = 1, **changes: object) -> Cluster:
     statuses = tuple(EndpointStatus(url(n), IDS[n], 9, "3.5.1", 20480, 20480, leader, 4, 100, 100, 7) for n in names)
-    found = ClusterAnswers(
+    found = Cluster(
+        EXPECTED,
         LIST,
         statuses,
         tuple(EndpointHealth(url(n), n in names, 0.003, "" if n in names else DEAD) for n in NAMES),
@@ -36,7 +39,7 @@ def answers(names: str = "abc", leader: int = 1, **changes: object) -> ClusterAn
     return replace(found, **changes)  # type: ignore[arg-type]
 
 
-def waiting(said: ClusterAnswers) -> ClusterAnswers:
+def waiting(said: Cluster) -> Cluster:
     """The same, while reads wait for a leader."""
     return replace(said, healths=tuple(replace(h, healthy=False, error="timed out") for h in said.healths))
 
@@ -46,57 +49,57 @@ def bad(findings: tuple[Finding, ...]) -> dict[str, Finding]:
 
 
 def test_all_is_well() -> None:
-    found = cluster_checks(EXPECTED, answers())
+    found = cluster_checks(answers())
     assert bad(found) == {}
     assert found[0].evidence == "all 3; 1 of them could be lost without harm"
     assert [finding.check for finding in found].count("member list") == 1
 
 
 def test_one_that_is_silent_is_one_finding() -> None:
-    found = bad(cluster_checks(EXPECTED, answers("ab")))
+    found = bad(cluster_checks(answers("ab")))
     assert set(found) == {"members answer"}
     assert found["members answer"].evidence == (
         "2 of 3 answer: if one more is lost, the cluster takes no writes; c: " + DEAD
     )
     assert found["members answer"].cause
-    assert [member.name for member in answering(EXPECTED, answers("ab"))] == ["a", "b"]
+    assert list(answers("ab").by_name) == ["a", "b"]
 
 
 def test_without_a_quorum() -> None:
     alone = answers("a", 0, members=None, no_list="etcdctl member list gave no answer")
-    found = bad(cluster_checks(EXPECTED, alone))
+    found = bad(cluster_checks(alone))
     assert set(found) == {"members answer", "member list", "one leader"}
     assert "1 of 3 answer, 2 are needed: the cluster takes no writes" in found["members answer"].evidence
     assert found["member list"].follows == "members answer"
 
 
 def test_a_leader_that_has_not_noticed_that_it_is_alone() -> None:
-    found = bad(cluster_checks(EXPECTED, answers("a", 1)))
+    found = bad(cluster_checks(answers("a", 1)))
     assert set(found) == {"members answer", "one leader"}
     assert "all follow a, but without a quorum there is none" in found["one leader"].evidence
 
 
 def test_nobody_answers() -> None:
-    assert [finding.check for finding in cluster_checks(EXPECTED, answers(""))] == ["members answer"]
+    assert [finding.check for finding in cluster_checks(answers(""))] == ["members answer"]
 
 
 def test_what_fails_has_its_likely_cause() -> None:
     full = answers()
     full = replace(full, statuses=tuple(replace(s, errors=("memberID:1 alarm:NOSPACE ",)) for s in full.statuses))
-    found = bad(cluster_checks(EXPECTED, full))
+    found = bad(cluster_checks(full))
     assert set(found) == {"alarms"}
     assert "quota" in found["alarms"].cause
 
 
 def test_a_leader_that_is_gone_is_none() -> None:
-    found = bad(cluster_checks(EXPECTED, waiting(answers("ab", leader=3))))
+    found = bad(cluster_checks(waiting(answers("ab", leader=3))))
     assert set(found) == {"members answer", "one leader", "health"}
     assert "all follow c, which does not answer" in found["one leader"].evidence
     assert found["health"].follows == "one leader"
 
 
 def test_a_leader_that_is_not_heard_here_lives_while_reads_work() -> None:
-    found = {finding.check: finding for finding in cluster_checks(EXPECTED, answers("ab", leader=3))}
+    found = {finding.check: finding for finding in cluster_checks(answers("ab", leader=3))}
     assert set(bad(tuple(found.values()))) == {"members answer"}
     assert found["one leader"].evidence == "all follow c, which did not answer here; reads through it work"
 
@@ -113,8 +116,8 @@ def test_a_leader_that_is_not_heard_here_lives_while_reads_work() -> None:
         (answers("b", leader=0), ""),  # nobody will be elected
     ],
 )
-def test_what_will_settle_by_itself(said: ClusterAnswers, words: str) -> None:
-    assert settling(said, 3) == words
+def test_what_will_settle_by_itself(said: Cluster, words: str) -> None:
+    assert said.moving() == words
 
 
 @pytest.mark.parametrize(
@@ -130,23 +133,21 @@ def test_what_will_settle_by_itself(said: ClusterAnswers, words: str) -> None:
     ],
 )
 def test_a_leader_that_is_silent_is_asked_about_again(
-    monkeypatch: pytest.MonkeyPatch, said: list[ClusterAnswers], count: int, words: str
+    monkeypatch: pytest.MonkeyPatch, said: list[Cluster], count: int, words: str
 ) -> None:
     asked = iter(said)
     monkeypatch.setattr("time.sleep", lambda _: None)
-    found, moving, _ = settled(lambda: next(asked), 3)
+    found, moving, _ = settled(lambda: next(asked))
     assert len(said) - len(list(asked)) == count
     assert moving == ""
-    evidence = {finding.check: finding.evidence for finding in cluster_checks(EXPECTED, found)}
+    evidence = {finding.check: finding.evidence for finding in cluster_checks(found)}
     assert evidence["one leader"].startswith(words)
 
 
 def test_two_leaders_and_a_laggard_will_settle() -> None:
     first, *rest = answers().statuses
-    assert settling(replace(answers(), statuses=(replace(first, leader_id=2), *rest)), 3) == "an election was under way"
-    assert "behind" in settling(
-        replace(answers(), statuses=(replace(first, raft_applied=0, raft_index=9000), *rest)), 3
-    )
+    assert replace(answers(), statuses=(replace(first, leader_id=2), *rest)).moving() == "an election was under way"
+    assert "behind" in replace(answers(), statuses=(replace(first, raft_applied=0, raft_index=9000), *rest)).moving()
 
 
 GOOD = """\

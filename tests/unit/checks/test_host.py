@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from etcdfleet.checks.cluster import Finding, failed, skipped, warned
+from etcdfleet.checks.findings import Finding, failed, skipped, warned
 from etcdfleet.checks.host import (
     clock_findings,
     data_finding,

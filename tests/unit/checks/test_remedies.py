@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from etcdfleet.checks.cluster_deep import ClusterAnswers, cluster_checks
+from etcdfleet.checks.cluster import cluster_checks
 from etcdfleet.checks.consequences import causes_first, remedies, told
 from etcdfleet.checks.overview.cluster import overview
 from etcdfleet.checks.overview.data import Machine, MemberView
 from etcdfleet.etcd.answers import EndpointHealth, EndpointStatus, ExpectedMember, HashKV, Member, MemberList
+from etcdfleet.etcd.cluster import Cluster
 from etcdfleet.etcd.contradictions import contradiction
 from etcdfleet.etcd.ids import static_ids
 from etcdfleet.etcd.start_model import MemberState
@@ -70,7 +71,8 @@ def answering(seen: Seen) -> list[str]:
 def by_verify(seen: Seen) -> tuple[str, str]:
     """What verify says, and its remedies."""
     names = answering(seen)
-    said = ClusterAnswers(
+    said = Cluster(
+        tuple(members(seen.inventory)),
         None if seen.no_list else listed(seen.cluster),
         tuple(status(seen, name) for name in names),
         tuple(health(seen, name) for name in names),
@@ -78,7 +80,7 @@ def by_verify(seen: Seen) -> tuple[str, str]:
         {f"https://{name}:2379": why for name, why in seen.silent},
         "no answer" if seen.no_list else "",
     )
-    bad = [finding for finding in causes_first(cluster_checks(members(seen.inventory), said)) if not finding.ok]
+    bad = [finding for finding in causes_first(cluster_checks(said)) if not finding.ok]
     return told(bad), remedies(bad)
 
 
@@ -108,7 +110,7 @@ def by_deploy(seen: Seen) -> tuple[str, str]:
     wanted = members(seen.inventory)
     states = [MemberState(member.name, member.name, running=True, answering=True) for member in wanted]
     ids = static_ids({member.name: (member.peer_url,) for member in wanted}, "token")
-    found = contradiction(states, wanted, ids, listed(seen.cluster))
+    found = contradiction(states, Cluster(tuple(wanted), listed(seen.cluster)), ids)
     assert found
     return found.what, found.remedy
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from etcdfleet.certs import public_key_fingerprint
-from etcdfleet.checks.cluster import Finding
+from etcdfleet.checks.findings import Finding
 from etcdfleet.checks.tls import certificate_findings
 from etcdfleet.host.facts import PairFacts
 from etcdfleet.settings.base import RoleName

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from etcdfleet.checks.cluster import verify
-from etcdfleet.checks.cluster_deep import ClusterAnswers, settling
+from etcdfleet.checks.cluster import cluster_checks
 from etcdfleet.checks.overview.cluster import overview
 from etcdfleet.checks.overview.data import Level, MemberView
 from etcdfleet.etcd.answers import EndpointHealth, EndpointStatus, ExpectedMember, HashKV, Member, MemberList
+from etcdfleet.etcd.cluster import Cluster
 from etcdfleet.etcd.equal import divergence
 from etcdfleet.etcd.gates import caught_up, may_restart
 
@@ -72,36 +72,45 @@ SAME = [status(name, 11, 21) for name in "abc"]
 
 @pytest.mark.parametrize("name", ["a", "b", "c"])
 def test_no_gate_lets_a_member_go_down_while_data_differ(name: str) -> None:
-    assert may_restart(name, LISTED, SAME, HEALTHY) is None
-    refused = may_restart(name, LISTED, EMPTY_C, HEALTHY)
+    assert may_restart(Cluster((), LISTED, tuple(SAME), tuple(HEALTHY)), name) is None
+    refused = may_restart(Cluster((), LISTED, tuple(EMPTY_C), tuple(HEALTHY)), name)
     assert refused is not None
     assert "c has revision 1 at raft index 11: c does not hold what the majority holds" in refused
 
 
 def test_the_odd_member_is_not_back() -> None:
-    assert {name: caught_up(name, LISTED, SAME, HEALTHY) for name in "abc"} == dict.fromkeys("abc")
-    found = {name: caught_up(name, LISTED, EMPTY_C, HEALTHY) for name in "abc"}
+    assert {name: caught_up(Cluster((), LISTED, tuple(SAME), tuple(HEALTHY)), name) for name in "abc"} == dict.fromkeys(
+        "abc"
+    )
+    found = {name: caught_up(Cluster((), LISTED, tuple(EMPTY_C), tuple(HEALTHY)), name) for name in "abc"}
     assert (found["a"], found["b"]) == (None, None)
     assert found["c"] is not None
     assert "does not hold the same data" in found["c"]
     two = EMPTY_C[1:]
-    assert all(caught_up(name, LISTED, two, HEALTHY) for name in "bc"), "of two, either may be the wrong one"
+    assert all(caught_up(Cluster((), LISTED, tuple(two), tuple(HEALTHY)), name) for name in "bc"), (
+        "of two, either may be the wrong one"
+    )
 
 
 def test_equal_hashes_at_the_lowest_revision_prove_nothing() -> None:
     """What `hashkv` says of the silently empty member at the lowest common revision, 1: the same of all."""
     expected = [ExpectedMember(name, f"https://{name}:2380", f"https://{name}:2379") for name in "abc"]
     hashes = [HashKV(f"https://{name}:2379", 1084519789, 1, -1) for name in "abc"]
-    found = {f.check: f for f in verify(expected, LISTED, EMPTY_C, HEALTHY, hashes)}
+    found = {
+        f.check: f
+        for f in cluster_checks(Cluster(tuple(expected), LISTED, tuple(EMPTY_C), tuple(HEALTHY), tuple(hashes)))
+    }
     assert not found["equal data"].ok
     assert "c does not hold what the majority holds" in found["equal data"].evidence
     assert "A member with other data" in found["equal data"].remedy
-    assert {f.check: f for f in verify(expected, LISTED, SAME, HEALTHY, hashes)}["equal data"].ok
+    assert {
+        f.check: f for f in cluster_checks(Cluster(tuple(expected), LISTED, tuple(SAME), tuple(HEALTHY), tuple(hashes)))
+    }["equal data"].ok
 
 
 def test_a_difference_is_looked_at_again() -> None:
     def settles(statuses: list[EndpointStatus]) -> str:
-        return settling(ClusterAnswers(LISTED, tuple(statuses), (), (), {}), 3)
+        return Cluster((), LISTED, tuple(statuses)).moving()
 
     assert settles(SAME) == ""
     assert settles(EMPTY_C) == "members did not hold the same data"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from etcdfleet.etcd.answers import EndpointHealth, EndpointStatus, Member, MemberList
+from etcdfleet.etcd.cluster import Cluster
 from etcdfleet.etcd.gates import caught_up, may_restart, move_leader_to
 
 NAMES = ("a", "b", "c")
@@ -21,6 +23,12 @@ def status(name: str, **more: Any) -> EndpointStatus:
 
 def health(name: str, error: str = "") -> EndpointHealth:
     return EndpointHealth(f"https://{name}:2379", not error, 0.003, error)
+
+
+def seen(
+    listed: MemberList, statuses: Iterable[EndpointStatus] = (), healths: Iterable[EndpointHealth] = ()
+) -> Cluster:
+    return Cluster((), listed, tuple(statuses), tuple(healths))
 
 
 STATUSES = {name: status(name) for name in NAMES}
@@ -67,29 +75,29 @@ CASES: list[tuple[str, dict[str, EndpointStatus | None], dict[str, EndpointHealt
 def test_the_others_decide(statuses: Any, healths: Any, wanted: str) -> None:
     asked = [answer for answer in {**STATUSES, **statuses}.values() if answer]
     well = [answer for answer in {**HEALTHS, **healths}.values() if answer]
-    reason = may_restart("a", MEMBERS, asked, well)
+    reason = may_restart(seen(MEMBERS, asked, well), "a")
     assert wanted in (reason or "")
     assert bool(wanted) == bool(reason)
     for down in {*statuses, *healths}:  # the member that is in trouble itself may be restarted, and is not back
-        assert may_restart(down, MEMBERS, asked, well) is None
-        assert bool(caught_up(down, MEMBERS, asked, well)) == bool(wanted)
+        assert may_restart(seen(MEMBERS, asked, well), down) is None
+        assert bool(caught_up(seen(MEMBERS, asked, well), down)) == bool(wanted)
 
 
 def test_membership() -> None:
     well = (STATUSES.values(), HEALTHS.values())
-    assert "learner" in (may_restart("a", members(b={"learner": True}), *well) or "")
-    assert "never started" in (may_restart("a", members(b={"client_urls": ()}), *well) or "")
-    assert "not in the member list" in (may_restart("d", MEMBERS, *well) or "")
-    assert "not in the member list" in (caught_up("d", MEMBERS, *well) or "")
+    assert "learner" in (may_restart(seen(members(b={"learner": True}), *well), "a") or "")
+    assert "never started" in (may_restart(seen(members(b={"client_urls": ()}), *well), "a") or "")
+    assert "not in the member list" in (may_restart(seen(MEMBERS, *well), "d") or "")
+    assert "not in the member list" in (caught_up(seen(MEMBERS, *well), "d") or "")
     one = replace(MEMBERS, members=MEMBERS.members[:1])
-    assert may_restart("a", one, (), ()) is None
-    assert caught_up("a", one, (), ()) == "a does not answer"
-    assert caught_up("a", one, *well) is None
+    assert may_restart(seen(one, ()), "a") is None
+    assert caught_up(seen(one, ()), "a") == "a does not answer"
+    assert caught_up(seen(one, *well), "a") is None
 
 
 def test_plain_health_of_a_member_that_is_listed_with_tls() -> None:
     plain = [replace(answer, endpoint=answer.endpoint.replace("https", "http")) for answer in HEALTHS.values()]
-    assert may_restart("a", MEMBERS, STATUSES.values(), plain) is None
+    assert may_restart(seen(MEMBERS, STATUSES.values(), plain), "a") is None
 
 
 @pytest.mark.parametrize(
@@ -107,9 +115,11 @@ def test_plain_health_of_a_member_that_is_listed_with_tls() -> None:
     ],
 )
 def test_move_leader(statuses: Any, more: Any, wanted: str | None) -> None:
-    target = move_leader_to(1, MEMBERS, [answer for answer in {**STATUSES, **statuses}.values() if answer], **more)
+    target = move_leader_to(
+        seen(MEMBERS, [answer for answer in {**STATUSES, **statuses}.values() if answer]), 1, **more
+    )
     assert (target.name if target else None) == wanted
 
 
 def test_no_learner_leads() -> None:
-    assert (move_leader_to(1, members(b={"learner": True}), STATUSES.values()) or MEMBERS.members[0]).name == "c"
+    assert (move_leader_to(seen(members(b={"learner": True}), STATUSES.values()), 1) or MEMBERS.members[0]).name == "c"

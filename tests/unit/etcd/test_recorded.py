@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from etcdfleet.checks.cluster import Finding
-from etcdfleet.checks.cluster_deep import ClusterAnswers, cluster_checks
+from etcdfleet.checks.cluster import cluster_checks
+from etcdfleet.checks.findings import Finding
 from etcdfleet.errors import VerificationError
 from etcdfleet.etcd.answers import (
     ExpectedMember,
@@ -19,6 +19,7 @@ from etcdfleet.etcd.answers import (
     parse_status,
     unanswered,
 )
+from etcdfleet.etcd.cluster import Cluster
 from etcdfleet.etcd.ids import static_ids
 from etcdfleet.etcd.wal import read_ids
 from etcdfleet.text import go_seconds
@@ -248,14 +249,15 @@ def test_by_host_ignores_the_scheme() -> None:
 
 
 def findings(version: str, members: str, status: str, health: str, hashes: str, **more: Any) -> dict[str, Finding]:
-    answers = ClusterAnswers(
+    answers = Cluster(
+        tuple(expected(version)),
         parse_member_list(*said(version, members)),
         parse_status(*said(version, status)),
         parse_health(*said(version, health)),
         parse_hashkv(*said(version, hashes)),
         unanswered(said(version, status)[1]),
     )
-    found = cluster_checks(expected(version), answers, **more)
+    found = cluster_checks(answers, **more)
     return {finding.check: finding for finding in found}
 
 

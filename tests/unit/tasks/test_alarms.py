@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from etcdfleet.checks.cluster import Finding
+from etcdfleet.checks.findings import Finding
 from etcdfleet.drivers.init.systemd import Systemd
 from etcdfleet.etcd import alarms
 from etcdfleet.etcd.answers import EndpointHealth, EndpointStatus
