@@ -6,7 +6,8 @@ What it tells is judged by `etcdfleet.checks.knocks`.
 from __future__ import annotations
 
 from etcdfleet import timeouts
-from etcdfleet.checks.knocks import PROPER
+from etcdfleet.checks.knocks import PROPER, knocks
+from etcdfleet.drivers.certificates import needed_roles
 from etcdfleet.etcd.etcdctl import anchor_file, etcdctl, local_endpoint
 from etcdfleet.host.paths import HostPaths
 from etcdfleet.settings.base import RoleName, Side
@@ -80,3 +81,12 @@ began=$(date +%s)
 {proper} >/dev/null 2>&1
 echo "{PROPER}$? $(($(date +%s) - began))"
 exit $rc"""
+
+
+def refused_as_client(settings: HostSettings) -> tuple[RoleName, ...]:
+    """The roles of the host whose certificates must be refused as a client's.
+
+    With a single CA a peer's certificate is accepted, which is looked at to warn of it.
+    """
+    tries = knocks(settings, needed_roles(settings))
+    return tuple(knock.shown for knock in tries if knock.side == "client" and knock.shown and not knock.let_in)

@@ -5,7 +5,6 @@ What is to be done on which host is decided in ``etcdfleet/certs/rotation.py`` a
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -22,7 +21,7 @@ from etcdfleet.certs.rotation import (
 )
 from etcdfleet.certs.want import utc
 from etcdfleet.checks.consequences import told
-from etcdfleet.checks.findings import Finding, held_against
+from etcdfleet.checks.findings import Finding
 from etcdfleet.drivers.certificates import Source, needed_roles, needed_sides, source_of
 from etcdfleet.errors import CertificateError, FleetError, ProtectionError, VerificationError
 from etcdfleet.etcd.gates import caught_up
@@ -38,7 +37,8 @@ from tasks.lock import still_ours
 from tasks.observe import Site, site_of
 from tasks.preflight import refusal
 from tasks.revocation import check_may_revoke
-from tasks.verify import check_all, placed_leaves
+from tasks.verify import check_all, prove
+from tasks.verify_tls import placed_leaves
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ def rotate_member(
             remedy="bring the cluster back to health first (see the members' logs), then run again",
         )
     before = _sets_in_use(site)
-    already = [finding for finding in check_all(site, known)[0] if not finding.ok]
+    already = [finding for finding in check_all(site, known).findings if not finding.ok]
     warnings = _replace(task, site, roles)
     bad = _prove(site, timeouts.PROOF, known, already)
     if bad:
@@ -262,17 +262,10 @@ def _prove(site: Site, seconds: float, without: Collection[str] = (), already: S
 
     That the host cannot be asked any more is a finding, too: the certificates are placed by now.
     """
-    end = time.monotonic() + seconds
-    while True:
-        try:
-            findings = check_all(site, without)[0]
-        except FleetError as error:
-            return [Finding("connection", False, error.what, error.remedy)]
-        bad = held_against(findings, already)
-        if not bad or time.monotonic() > end:
-            return bad
-        time.sleep(1)
-        site.forget()
+    try:
+        return prove(site, seconds, without, already)[1]
+    except FleetError as error:
+        return [Finding("connection", False, error.what, error.remedy)]
 
 
 def _sets_in_use(site: Site) -> dict[RoleName, str]:

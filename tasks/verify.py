@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from nornir.core.task import Result, Task
 
 from etcdfleet import timeouts
-from etcdfleet.certs import Certificate, leads_to, parse_pem_bundle, readable
 from etcdfleet.checks.cluster import cluster_checks
 from etcdfleet.checks.consequences import causes_first, remedies, told
-from etcdfleet.checks.findings import SERVED, Finding
-from etcdfleet.checks.knocks import Heard, heard_by_etcdctl, heard_by_openssl, proper_answered, refusal_finding
-from etcdfleet.drivers.certificates import needed_roles
-from etcdfleet.errors import CertificateError, FleetError, VerificationError
+from etcdfleet.checks.findings import Finding, held_against
+from etcdfleet.errors import FleetError, VerificationError
 from etcdfleet.etcd.answers import (
     EndpointStatus,
     parse_hashkv,
@@ -26,25 +23,19 @@ from etcdfleet.etcd.answers import (
     unanswered,
 )
 from etcdfleet.etcd.cluster import Cluster
-from etcdfleet.etcd.etcdctl import all_endpoints, etcdctl, local_endpoint
+from etcdfleet.etcd.etcdctl import all_endpoints
 from etcdfleet.etcd.expected import expected_members
 from etcdfleet.etcd.ids import hex_id
 from etcdfleet.host.paths import UNPROVEN
-from etcdfleet.host.tls_port import Served, look
 from etcdfleet.outcome import StepOutcome
 from etcdfleet.remote import CommandResult
-from etcdfleet.settings.base import RoleName, side_of
 from etcdfleet.settings.models import HostSettings
 from tasks.alarms import end_full_alarm, stands
-from tasks.anchors import trusted_text
 from tasks.certificates import certificate_facts
-from tasks.knock_scripts import etcdctl_attempt, openssl_knock
+from tasks.knock_scripts import refused_as_client
 from tasks.observe import Observed, Site, site_of
-
-PEER_AS_CLIENT = (
-    "a peer's certificate is accepted as a client's (pki.trust: single): whoever has the peer key of any member may "
-    "use the database; pki.trust: separate gives peers and clients a CA each, and deploy moves a live cluster there"
-)
+from tasks.verify_scripts import cluster_commands, refusal_commands
+from tasks.verify_tls import peer_trusted_as_client, placed_leaves, refusal, served_findings
 
 
 def verify(task: Task, without: Mapping[str, Collection[str]] | None = None, as_wanted: Collection[str] = ()) -> Result:
@@ -56,20 +47,18 @@ def verify(task: Task, without: Mapping[str, Collection[str]] | None = None, as_
     Result: ``result`` is a `StepOutcome` whose facts name each check with its evidence. Raises `VerificationError` with
     all that failed.
     """
-    site = site_of(task)
-    left_out = (without or {}).get(site.settings.cluster.name, ())
-    end, ended = time.monotonic() + timeouts.SETTLE, ""
-    while True:
-        findings, status, warnings = check_all(site, left_out)
-        bad = [finding for finding in findings if not finding.ok]
-        may_end = site.settings.cluster.name in as_wanted and not task.is_dry_run()
-        if bad and not ended and may_end:
+    site, ended = site_of(task), ""
+    may_end = site.settings.cluster.name in as_wanted and not task.is_dry_run()
+
+    def hopeless(bad: Sequence[Finding]) -> bool:
+        """Where the alarm may be ended, one host does it, and the others wait for that."""
+        nonlocal ended
+        if may_end and not ended:
             ended = end_full_alarm(site, bad, timeouts.ETCDCTL_PATIENT)
-        # Where the alarm may be ended, one host does it, and the others wait for that.
-        if not bad or time.monotonic() > end or (stands(bad) and not may_end):
-            break
-        time.sleep(1)
-        site.forget()
+        return stands(bad) and not may_end
+
+    left_out = (without or {}).get(site.settings.cluster.name, ())
+    checked, bad = prove(site, timeouts.SETTLE, left_out, hopeless=hopeless)
     if bad:
         raise VerificationError(
             told(bad),
@@ -78,8 +67,9 @@ def verify(task: Task, without: Mapping[str, Collection[str]] | None = None, as_
         )
     if site.observe().facts.unproven and not task.is_dry_run():
         site.remote.run(f"rm -f {UNPROVEN}", check="noting that the certificates are proven")
-    facts = status_facts(site, findings, status)
-    outcome = StepOutcome(f"{len(findings)} checks passed", (ended,) if ended else (), tuple(warnings), facts)
+    facts = status_facts(site, checked.findings, checked.status)
+    summary = f"{len(checked.findings)} checks passed"
+    outcome = StepOutcome(summary, (ended,) if ended else (), tuple(checked.warnings), facts)
     return Result(task.host, result=outcome, changed=bool(ended))
 
 
@@ -103,101 +93,57 @@ def status_facts(site: Site, findings: Sequence[Finding], status: EndpointStatus
     return facts
 
 
-def check_all(site: Site, without: Collection[str] = ()) -> tuple[list[Finding], EndpointStatus | None, list[str]]:
-    """All findings about the member and its cluster, the member's own status, and what is worth a warning.
+@dataclass(frozen=True)
+class Checked:
+    """All findings about a member and its cluster, the member's own status, and what is worth a warning."""
 
-    Members named in ``without`` are not asked, and nothing is expected of them.
+    findings: Sequence[Finding]
+    status: EndpointStatus | None
+    warnings: Sequence[str]
+
+
+def prove(
+    site: Site,
+    seconds: float,
+    without: Collection[str] = (),
+    already: Sequence[Finding] = (),
+    *,
+    hopeless: Callable[[Sequence[Finding]], bool] = lambda _: False,
+) -> tuple[Checked, list[Finding]]:
+    """Checks again until all is well but for what was so ``already``, for at most this time; then what is not well.
+
+    ``hopeless`` says of what is not well that waiting does not help.
     """
-    seen = site.observe()
-    asked = [member for member in site.settings.members if member.name not in without]
-    settings = replace(site.settings, members=tuple(asked))
+    end = time.monotonic() + seconds
+    while True:
+        checked = check_all(site, without)
+        bad = held_against(checked.findings, already)
+        if not bad or time.monotonic() > end or hopeless(bad):
+            return checked, bad
+        time.sleep(1)
+        site.forget()
+
+
+def check_all(site: Site, without: Collection[str] = ()) -> Checked:
+    """Looks once. Members named in ``without`` are not asked, and nothing is expected of them."""
+    seen, seconds = site.observe(), timeouts.ETCDCTL_PATIENT
     openssl = seen.facts.has_openssl
-    answers = site.remote.batch(
-        commands(settings, openssl=openssl), parallel=True, timeout=6 * timeouts.ETCDCTL_PATIENT
-    )
-    findings, status = cluster_findings(settings, answers, without)
-    findings.insert(0, service_finding(seen, settings.member.name))
-    leaves = placed_leaves(site.settings, seen)
+    settings = replace(site.settings, members=tuple(m for m in site.settings.members if m.name not in without))
+    asked = cluster_commands(settings, seconds=seconds) | refusal_commands(settings, openssl=openssl)
+    answers = site.remote.batch(asked, parallel=True, timeout=6 * seconds)
+    cluster = cluster_of(settings, answers, without)
+    findings = [service_finding(seen, settings.member.name)]
+    findings += cluster_checks(cluster, quota_bytes=settings.cluster.quota_bytes)
     warnings = []
-    for role in refused_as_client(site.settings):
+    for role in refused_as_client(settings):
         heard, finding = refusal(role, answers, openssl=openssl)
-        if role == "peer" and heard.kind == "answered" and (reason := peer_trusted_as_client(site.settings, seen)):
+        if role == "peer" and heard.kind == "answered" and (reason := peer_trusted_as_client(settings, seen)):
             warnings.append(reason)
         else:
             findings.append(finding)
-    if site.settings.preflight.controller_reaches_members:
-        findings += served_findings(site.settings, leaves, seen)
-    return causes_first(findings), status, warnings
-
-
-def commands(
-    settings: HostSettings, *, seconds: float = timeouts.ETCDCTL_PATIENT, openssl: bool = True
-) -> dict[str, str]:
-    """What is asked on the host, side by side in one round trip, each call of etcdctl bounded to ``seconds``.
-
-    ``openssl`` says whether it is there, to show certificates that must be refused; else etcdctl does that, too.
-    """
-    here, everybody = [local_endpoint(settings)], all_endpoints(settings)
-    status = etcdctl(settings, "-w json endpoint status", everybody, seconds=seconds)
-    hashes = etcdctl(settings, '-w json endpoint hashkv --rev="$rev"', everybody, seconds=seconds)
-    found = {
-        "members": etcdctl(settings, "-w json member list", here, seconds=seconds),
-        "health": etcdctl(settings, "-w json endpoint health", everybody, seconds=seconds),
-        # All hashes at one revision that every member has: a cluster that is written to differs from one moment to
-        # the next.
-        "status and hashes": f"""out=$({status}); rc=$?
-echo "$out"
-rev=$(echo "$out" | tr ',' '\\n' | sed -n 's/.*"revision":\\([0-9]*\\).*/\\1/p' | sort -n | head -n 1)
-[ $rc = 0 ] && [ -n "$rev" ] || exit 1
-found=$({hashes})
-# An idle cluster is in time compacted up to its very last revision, of which only the present hash can be had.
-[ "$found" != "[]" ] || {{ rev=0; found=$({hashes}); }}
-echo "$found"
-""",
-    }
-    roles = refused_as_client(settings)
-    for role in ("client", *roles) if roles and openssl else ():
-        # On the loop-back, as etcdctl's calls for this member alone: it depends on no name.
-        found[f"{role} as client"] = openssl_knock(
-            settings, "client", settings.cluster.client_port, role, address="127.0.0.1"
-        )
-    for role in () if openssl else roles:
-        found[f"{role} as client"] = etcdctl_attempt(settings, role)
-    return found
-
-
-def refused_as_client(settings: HostSettings) -> tuple[RoleName, ...]:
-    """The roles of the host whose certificates must be refused as a client's.
-
-    With client TLS: that of the server, if it is for servers only; that of the peer, which separate trust sees to. With
-    a single CA a peer's certificate is accepted, which is looked at to warn of it.
-    """
-    if not settings.cluster.client_tls:
-        return ()
-    server: tuple[RoleName, ...] = () if "client" in settings.pki.roles["server"].usages else ("server",)
-    return (*server, "peer") if settings.cluster.peer_tls else server
-
-
-def refusal(role: RoleName, answers: Mapping[str, CommandResult], *, openssl: bool) -> tuple[Heard, Finding]:
-    """What became of the certificate of ``role`` as a client's, by the answers to `commands`, and the finding in it."""
-    answer = answers[f"{role} as client"]
-    said = answer.stdout + answer.stderr
-    if not openssl:
-        heard = heard_by_etcdctl(answer.rc, said)
-        return heard, refusal_finding(role, heard, proper_answered(said))
-    proper = answers["client as client"]
-    control = heard_by_openssl(proper.rc, proper.stdout + proper.stderr)
-    heard = heard_by_openssl(answer.rc, said)
-    return heard, refusal_finding(role, heard, control.kind == "answered")
-
-
-def cluster_findings(
-    settings: HostSettings, answers: dict[str, CommandResult], without: Collection[str] = ()
-) -> tuple[list[Finding], EndpointStatus | None]:
-    """The findings about the cluster in etcdctl's answers, and the status of the host's own member."""
-    cluster = cluster_of(settings, answers, without)
-    findings = cluster_checks(cluster, quota_bytes=settings.cluster.quota_bytes)
-    return list(findings), cluster.by_name.get(settings.member.name)
+    if settings.preflight.controller_reaches_members:
+        findings += served_findings(settings, placed_leaves(settings, seen), seen)
+    return Checked(causes_first(findings), cluster.by_name.get(settings.member.name), warnings)
 
 
 def cluster_of(settings: HostSettings, answers: Mapping[str, CommandResult], without: Collection[str] = ()) -> Cluster:
@@ -232,75 +178,3 @@ def service_finding(seen: Observed, name: str) -> Finding:
     return Finding(
         "service", ok, f"{said} ({seen.service.detail})", "" if ok else "run deploy", fault=said, about=(name,)
     )
-
-
-def peer_trusted_as_client(settings: HostSettings, seen: Observed) -> str:
-    """Why a peer's certificate is accepted as a client's: what etcd trusts there says so. Empty if it does not."""
-    if settings.pki.trust == "single":
-        return PEER_AS_CLIENT
-    pair = seen.facts.pairs.get("peer")
-    leaf, trusted = readable(pair.pem if pair else None), readable(trusted_text(seen, "client"))
-    if leaf and leads_to(leaf, trusted, at=seen.facts.clock_now):
-        return "while the previous CA is still trusted for clients, a peer's certificate is accepted as a client's"
-    return ""
-
-
-def placed_leaves(settings: HostSettings, seen: Observed) -> dict[RoleName, Certificate]:
-    """The certificates that lie on the host, of the roles that the settings use."""
-    found: dict[RoleName, Certificate] = {}
-    for role in needed_roles(settings):
-        pair = seen.facts.pairs.get(role)
-        try:
-            if pair:
-                found[role] = parse_pem_bundle(pair.pem)[0]
-        except CertificateError:
-            continue  # found by whoever needs it: the served one cannot be equal to it
-    return found
-
-
-def served_findings(settings: HostSettings, leaves: dict[RoleName, Certificate], seen: Observed) -> list[Finding]:
-    """What both ports serve to this machine, and that they refuse who must be refused."""
-    ports: list[tuple[RoleName, int, bool]] = [
-        ("server", settings.cluster.client_port, settings.cluster.client_tls),
-        ("peer", settings.cluster.peer_port, settings.cluster.peer_tls),
-    ]
-    findings = []
-    for role, port, tls in ports:
-        if tls:
-            anchor = trusted_text(seen, side_of(role)) or ""
-            served = look(settings.member.address, port, name=settings.member.fqdn, trust_anchor=anchor)
-            found = port_findings(port, served, leaves.get(role))
-            findings += [replace(finding, about=(settings.member.name,)) for finding in found]
-    return findings
-
-
-def port_findings(port: int, served: Served, placed: Certificate | None) -> list[Finding]:
-    """The findings about one TLS port."""
-    if served.certificate is None:
-        remedy = "see etcd's log on this host"
-        if not served.reachable:
-            remedy = (
-                "open this port on the host to this machine (firewall, VPN). Only where others reach it, and this "
-                "machine is not meant to: preflight.controller_reaches_members: false"
-            )
-        return [Finding(f"{SERVED} {port}", False, served.problem, remedy)]
-    same = placed is not None and served.certificate.fingerprint == placed.fingerprint
-    number = served.certificate.serial
-    return [
-        Finding(
-            f"{SERVED} {port}",
-            same,
-            f"serial {number}, valid until {served.certificate.not_after:%Y-%m-%d}"
-            if same
-            else f"serial {number} is served, {placed.serial if placed else 'none'} is placed",
-            "" if same else "etcd reads leaves at each handshake: see its log on this host",
-        ),
-        _refused(f"no client certificate refused on {port}", served.without_certificate),
-        _refused(f"plain http refused on {port}", served.plain_http),
-    ]
-
-
-def _refused(check: str, got: str) -> Finding:
-    if got:
-        return Finding(check, False, f"answered: {got}", "look at /etc/etcd/conf.yml on this host, then run deploy")
-    return Finding(check, True, "refused")

@@ -46,11 +46,11 @@ from etcdfleet.settings import settings_of
 from etcdfleet.settings.base import Side
 from etcdfleet.settings.models import HostSettings
 from tasks.configure import desired_files, same, unified_diff
-from tasks.deep_scripts import cluster_commands, host_commands, probe_script
 from tasks.issuing import Issuing
 from tasks.observe import Observed, Site, site_of
 from tasks.programs import restart_reasons
 from tasks.verify import cluster_of, service_finding, status_facts
+from tasks.verify_scripts import cluster_commands, host_commands, probe_script
 from tasks.verify_tls import seen_from_here, tls_findings
 
 
@@ -130,10 +130,8 @@ def _look(
     """The findings of one look at cluster and host, after an election has been waited out; the member's own status, and
     the members that do not answer."""
     settings = site.settings
-    began = time.monotonic()
-    cluster, moving, first = settled(
-        lambda: cluster_of(settings, site.remote.batch(cluster_commands(settings), parallel=True, timeout=120))
-    )
+    began, asked = time.monotonic(), cluster_commands(settings, seconds=timeouts.ETCDCTL, apart=True)
+    cluster, moving, first = settled(lambda: cluster_of(settings, site.remote.batch(asked, parallel=True, timeout=120)))
     seen = site.observe()
     findings = list(cluster_checks(cluster, quota_bytes=settings.cluster.quota_bytes))
     if first and not moving:

@@ -5,28 +5,36 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from etcdfleet.certs import Certificate, leads_to, readable
-from etcdfleet.checks.findings import Finding, skipped, warned
-from etcdfleet.checks.knocks import health_finding, heard_by_openssl, knock_finding, knocks
+from etcdfleet.certs import Certificate, leads_to, parse_pem_bundle, readable
+from etcdfleet.checks.findings import SERVED, Finding, skipped, warned
+from etcdfleet.checks.knocks import (
+    Heard,
+    health_finding,
+    heard_by_etcdctl,
+    heard_by_openssl,
+    knock_finding,
+    knocks,
+    proper_answered,
+    refusal_finding,
+)
 from etcdfleet.checks.tls import certificate_findings
 from etcdfleet.drivers.certificates import needed_roles, needed_sides
+from etcdfleet.errors import CertificateError
 from etcdfleet.etcd.tls_settings import offer_finding
 from etcdfleet.host.tls_greetings import offered
+from etcdfleet.host.tls_port import Served, look
 from etcdfleet.remote import CommandResult
 from etcdfleet.settings.base import RoleName, Side, side_of
 from etcdfleet.settings.models import HostSettings
 from tasks.anchors import trusted_besides, trusted_text
 from tasks.issuing import other_issuers
+from tasks.knock_scripts import refused_as_client
 from tasks.observe import Observed, Site
-from tasks.verify import (
-    PEER_AS_CLIENT,
-    peer_trusted_as_client,
-    placed_leaves,
-    refusal,
-    refused_as_client,
-    served_findings,
-)
 
+PEER_AS_CLIENT = (
+    "a peer's certificate is accepted as a client's (pki.trust: single): whoever has the peer key of any member may "
+    "use the database; pki.trust: separate gives peers and clients a CA each, and deploy moves a live cluster there"
+)
 NOT_RUNNING = "etcd does not run on this host"
 
 
@@ -153,3 +161,88 @@ def _offers(settings: HostSettings) -> list[Finding]:
         for port, tls in ports
         if tls
     ]
+
+
+def refusal(role: RoleName, answers: Mapping[str, CommandResult], *, openssl: bool) -> tuple[Heard, Finding]:
+    """What became of the certificate of ``role`` as a client's, by the answers to `commands`, and the finding in it."""
+    answer = answers[f"{role} as client"]
+    said = answer.stdout + answer.stderr
+    if not openssl:
+        heard = heard_by_etcdctl(answer.rc, said)
+        return heard, refusal_finding(role, heard, proper_answered(said))
+    proper = answers["client as client"]
+    control = heard_by_openssl(proper.rc, proper.stdout + proper.stderr)
+    heard = heard_by_openssl(answer.rc, said)
+    return heard, refusal_finding(role, heard, control.kind == "answered")
+
+
+def peer_trusted_as_client(settings: HostSettings, seen: Observed) -> str:
+    """Why a peer's certificate is accepted as a client's: what etcd trusts there says so. Empty if it does not."""
+    if settings.pki.trust == "single":
+        return PEER_AS_CLIENT
+    pair = seen.facts.pairs.get("peer")
+    leaf, trusted = readable(pair.pem if pair else None), readable(trusted_text(seen, "client"))
+    if leaf and leads_to(leaf, trusted, at=seen.facts.clock_now):
+        return "while the previous CA is still trusted for clients, a peer's certificate is accepted as a client's"
+    return ""
+
+
+def placed_leaves(settings: HostSettings, seen: Observed) -> dict[RoleName, Certificate]:
+    """The certificates that lie on the host, of the roles that the settings use."""
+    found: dict[RoleName, Certificate] = {}
+    for role in needed_roles(settings):
+        pair = seen.facts.pairs.get(role)
+        try:
+            if pair:
+                found[role] = parse_pem_bundle(pair.pem)[0]
+        except CertificateError:
+            continue  # found by whoever needs it: the served one cannot be equal to it
+    return found
+
+
+def served_findings(settings: HostSettings, leaves: dict[RoleName, Certificate], seen: Observed) -> list[Finding]:
+    """What both ports serve to this machine, and that they refuse who must be refused."""
+    ports: list[tuple[RoleName, int, bool]] = [
+        ("server", settings.cluster.client_port, settings.cluster.client_tls),
+        ("peer", settings.cluster.peer_port, settings.cluster.peer_tls),
+    ]
+    findings = []
+    for role, port, tls in ports:
+        if tls:
+            anchor = trusted_text(seen, side_of(role)) or ""
+            served = look(settings.member.address, port, name=settings.member.fqdn, trust_anchor=anchor)
+            found = port_findings(port, served, leaves.get(role))
+            findings += [replace(finding, about=(settings.member.name,)) for finding in found]
+    return findings
+
+
+def port_findings(port: int, served: Served, placed: Certificate | None) -> list[Finding]:
+    """The findings about one TLS port."""
+    if served.certificate is None:
+        remedy = "see etcd's log on this host"
+        if not served.reachable:
+            remedy = (
+                "open this port on the host to this machine (firewall, VPN). Only where others reach it, and this "
+                "machine is not meant to: preflight.controller_reaches_members: false"
+            )
+        return [Finding(f"{SERVED} {port}", False, served.problem, remedy)]
+    same = placed is not None and served.certificate.fingerprint == placed.fingerprint
+    number = served.certificate.serial
+    return [
+        Finding(
+            f"{SERVED} {port}",
+            same,
+            f"serial {number}, valid until {served.certificate.not_after:%Y-%m-%d}"
+            if same
+            else f"serial {number} is served, {placed.serial if placed else 'none'} is placed",
+            "" if same else "etcd reads leaves at each handshake: see its log on this host",
+        ),
+        _refused(f"no client certificate refused on {port}", served.without_certificate),
+        _refused(f"plain http refused on {port}", served.plain_http),
+    ]
+
+
+def _refused(check: str, got: str) -> Finding:
+    if got:
+        return Finding(check, False, f"answered: {got}", "look at /etc/etcd/conf.yml on this host, then run deploy")
+    return Finding(check, True, "refused")

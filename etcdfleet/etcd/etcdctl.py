@@ -57,14 +57,17 @@ def etcdctl(
     *,
     seconds: float = 5,
     role: RoleName = "client",
+    asked: str = "",
 ) -> str:
     """Shell: etcdctl with the certificate pair of ``role``, past any proxy, bounded to ``seconds``.
+
+    ``asked`` is a word of shell for those of ``endpoints`` that are really asked (``"$1"``; left out: all).
 
     The pair is given whenever the cluster has client TLS or any endpoint is https: during the switch from plain to TLS
     clients, members of both kinds are asked in one call.
     """
     # A proxy that the host has for its packages does not lead to the members.
-    words = [_DIRECT, "ETCDCTL_API=3", "etcdctl", f"--endpoints={shlex.quote(','.join(endpoints))}"]
+    words = [_DIRECT, "ETCDCTL_API=3", "etcdctl", f"--endpoints={asked or shlex.quote(','.join(endpoints))}"]
     words += [f"--command-timeout={seconds:g}s", f"--dial-timeout={min(seconds, 3):g}s"]
     if any(endpoint.startswith("https:") for endpoint in endpoints):
         paths = HostPaths.of(settings)

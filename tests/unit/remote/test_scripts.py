@@ -5,6 +5,7 @@ Everything runs in this machine's ``sh`` and, where it is there, in busybox's, a
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -114,3 +115,40 @@ def test_where_data_lie(here: LocalHost, tmp_path: Path) -> None:
         assert (answer.rc, answer.stderr) == (0, "")
         assert storage.read_place(answer.stdout).path == str(real)
         assert storage.read_place(answer.stdout).mount.kind
+
+
+STATUS = """[ "$1" != https://c ] || { echo "Failed to get the status of endpoint $1 (gone)" >&2; echo '[]'; exit 1; }
+rev=9
+found=
+for url in $(echo "$1" | tr , ' '); do
+  found="$found,{\\"Endpoint\\":\\"$url\\",\\"Status\\":{\\"header\\":{\\"revision\\":$rev},\\"errors\\":[\\"x, y\\"]}}"
+  rev=10
+done
+echo "[${found#,}]\""""
+
+
+@pytest.mark.parametrize(
+    ("groups", "answering"),
+    [
+        (["https://a,https://b"], ["https://a", "https://b"]),  # one process for all
+        (["https://a", "https://b"], ["https://a", "https://b"]),  # one for each
+        (["https://a", "https://c"], ["https://a"]),
+        (["https://c"], []),
+    ],
+)
+def test_hashes_of_those_that_answer_at_the_lowest_revision(
+    here: LocalHost, groups: list[str], answering: list[str]
+) -> None:
+    asked = script("status_and_hashes", *groups, functions={"status": STATUS, "hashes": 'echo "hashes of $1 at $2"'})
+    answer = here.run(asked.replace("/run/", "/tmp/"))
+    statuses, _, hashes = answer.stdout.partition("\n")
+    assert [status["Endpoint"] for status in json.loads(statuses)] == answering
+    assert hashes == (f"hashes of {','.join(answering)} at 9\n" if answering else "")
+    assert (answer.rc == 0) is bool(answering)
+    assert ("Failed to get the status of endpoint https://c" in answer.stderr) is ("https://c" in groups)
+
+
+def test_the_present_hash_where_all_revisions_are_compacted(here: LocalHost) -> None:
+    hashes = 'if [ "$2" = 0 ]; then echo now; else echo "[]"; fi'
+    asked = script("status_and_hashes", "https://a", functions={"status": STATUS, "hashes": hashes})
+    assert here.run(asked.replace("/run/", "/tmp/")).stdout.splitlines()[1] == "now"

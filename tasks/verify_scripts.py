@@ -1,4 +1,4 @@
-"""What `tasks.verify_deep` asks a host: pieces of shell, for coreutils and for busybox."""
+"""What verification asks a host: pieces of shell, for coreutils and for busybox."""
 
 from __future__ import annotations
 
@@ -11,19 +11,48 @@ from etcdfleet.drivers.certificates import needed_roles
 from etcdfleet.etcd.etcdctl import all_endpoints, etcdctl, local_endpoint
 from etcdfleet.etcd.versions import health_leaves_no_trace
 from etcdfleet.host.paths import HostPaths
+from etcdfleet.remote.scripts import script
 from etcdfleet.settings.models import HostSettings, client_url
 from tasks.anchors import named_anchors
-from tasks.knock_scripts import openssl_knock
+from tasks.knock_scripts import etcdctl_attempt, openssl_knock, refused_as_client
 from tasks.observe import Observed, Site
-from tasks.verify import commands
 
 LOG_LINES = 300
 
 
-def cluster_commands(settings: HostSettings) -> dict[str, str]:
-    """What etcdctl is asked about the cluster, to be run side by side, by the names that `tasks.verify_deep` knows."""
-    asked = commands(settings, seconds=timeouts.ETCDCTL)
-    return {"members": asked["members"], "health": asked["health"], "status and hashes": _status_and_hashes(settings)}
+def cluster_commands(settings: HostSettings, *, seconds: float, apart: bool = False) -> dict[str, str]:
+    """What etcdctl is asked about the cluster, to be run side by side; each call of it is bounded to ``seconds``.
+
+    ``apart``: each member is asked for its status by a process of its own. Else they are asked in turn, which
+    is less work, and a dead one costs all of its time.
+    """
+    here, everybody = [local_endpoint(settings)], all_endpoints(settings)
+    return {
+        "members": etcdctl(settings, "-w json member list", here, seconds=seconds),
+        "health": etcdctl(settings, "-w json endpoint health", everybody, seconds=seconds),
+        "status and hashes": script(
+            "status_and_hashes",
+            *(everybody if apart else [",".join(everybody)]),
+            functions={
+                "status": etcdctl(settings, "-w json endpoint status", everybody, seconds=seconds, asked='"$1"'),
+                "hashes": etcdctl(
+                    settings, '-w json endpoint hashkv --rev="$2"', everybody, seconds=seconds, asked='"$1"'
+                ),
+            },
+        ),
+    }
+
+
+def refusal_commands(settings: HostSettings, *, openssl: bool = True) -> dict[str, str]:
+    """Shows certificates that must be refused as a client's, by ``openssl`` if it is there, else by etcdctl."""
+    roles = refused_as_client(settings)
+    if not openssl:
+        return {f"{role} as client": etcdctl_attempt(settings, role) for role in roles}
+    # On the loop-back, as etcdctl's calls for this member alone: it depends on no name.
+    return {
+        f"{role} as client": openssl_knock(settings, "client", settings.cluster.client_port, role, address="127.0.0.1")
+        for role in (("client", *roles) if roles else ())
+    }
 
 
 def host_commands(site: Site, seen: Observed, version: str | None) -> dict[str, str]:
@@ -35,8 +64,7 @@ def host_commands(site: Site, seen: Observed, version: str | None) -> dict[str, 
     roles = needed_roles(settings)
     found = {"listing": _listing(settings), "log": site.service.logs(LOG_LINES), "time": _TIME}
     if not seen.facts.has_openssl:
-        asked = commands(settings, seconds=timeouts.ETCDCTL, openssl=False)
-        return found | {name: script for name, script in asked.items() if name.endswith(" as client")}
+        return found | refusal_commands(settings, openssl=False)
     paths = HostPaths.of(settings)
     found |= {
         f"{role} key": f"openssl pkey -in {paths.key(role)} -pubout -outform DER | sha256sum"
@@ -62,40 +90,6 @@ def host_commands(site: Site, seen: Observed, version: str | None) -> dict[str, 
 
 
 _EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-
-
-def _status_and_hashes(settings: HostSettings) -> str:
-    """The status of each member, and the hash at one revision of those that answered: two lines of JSON."""
-    everybody = all_endpoints(settings)
-    status = etcdctl(settings, "-w json endpoint status", everybody, seconds=timeouts.ETCDCTL)
-    hashes = etcdctl(settings, '-w json endpoint hashkv --rev="$rev"', everybody, seconds=timeouts.ETCDCTL)
-    hashes = hashes.replace(f"--endpoints={shlex.quote(','.join(everybody))}", '--endpoints="$there"')
-    # The endpoints are asked one after the other, and a dead one costs the whole time: so each by itself.
-    each = "\n".join(
-        "("
-        + status.replace(f"--endpoints={shlex.quote(','.join(everybody))}", f"--endpoints={shlex.quote(url)}")
-        + f' >"$d/{number}" 2>"$d/e{number}") &'
-        for number, url in enumerate(everybody)
-    )
-    count = len(everybody)
-    files = " ".join(f'"$d/{number}"' for number in range(count))
-    return f"""d=$(mktemp -d /run/etcdfleet.XXXXXX) || exit 98
-trap 'rm -rf "$d"' EXIT
-{each}
-wait
-for n in {" ".join(str(number) for number in range(count))}; do cat "$d/e$n" >&2; done
-one=$(cat {files} | sed 's/^\\[//; s/\\]$//' | grep '{{' | tr '\\n' ',')
-echo "[${{one%,}}]"
-fields=$(printf '%s' "$one" | tr ',' '\\n')
-there=$(echo "$fields" | sed -n 's/.*"Endpoint":"\\([^"]*\\)".*/\\1/p' | tr '\\n' ',')
-there=${{there%,}}
-rev=$(echo "$fields" | sed -n 's/.*"revision":\\([0-9]*\\).*/\\1/p' | sort -n | head -n 1)
-[ -n "$there" ] && [ -n "$rev" ] || exit 1
-found=$({hashes})
-# An idle cluster is in time compacted up to its very last revision, of which only the present hash can be had.
-[ "$found" != "[]" ] || {{ rev=0; found=$({hashes}); }}
-echo "$found"
-"""
 
 
 def _listing(settings: HostSettings) -> str:
