@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 
 class FleetError(Exception):
     """Base of every expected failure.
@@ -47,3 +49,16 @@ class VerificationError(FleetError):
 
 class ProtectionError(FleetError):
     """Stopped on purpose, because going on could hurt a cluster (exit code 3)."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A plan that touches nothing: what stands against it, on which hosts, and what a person can do.
+
+    ``prepare`` says that files may be placed all the same: the person needs them there.
+    """
+
+    what: str
+    hosts: tuple[str, ...]
+    remedy: str
+    prepare: bool = False

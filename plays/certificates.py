@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from etcdfleet.certs.rotation import AllAtOnce, MemberPair, NothingDue, OneByOne, Refused, RotationPlan, plan_rotation
+from etcdfleet.certs.rotation import AllAtOnce, MemberPair, NothingDue, OneByOne, RotationPlan, plan_rotation
+from etcdfleet.errors import Refusal
 from etcdfleet.program.run import Run
 from etcdfleet.program.runners import RollingRunner, TogetherRunner
 from etcdfleet.settings.base import RoleName
@@ -62,7 +63,7 @@ def _replace(run: Run[Any], shown: Mapping[str, Roles]) -> None:
         kept = ", ".join(host for host in run.hosts if host in shown)
         run.leave(f"certificates of {kept} stay as they are: {', '.join(run.failed)} failed")
     plan = plan_rotation([members[host] for host in run.hosts if host in members], size=len(run.members), absent=[])
-    if isinstance(plan, Refused):
+    if isinstance(plan, Refusal):
         run.protect(f"no certificate was replaced: {plan.what}", _HEAL)
     carry_out(run, STEP, plan, members, not_reached=lambda _host, _failed: None)
     if run.failed:
@@ -82,7 +83,7 @@ def carry_out(
 
     ``not_reached`` is called with each host that was not touched, and the one whose failure is the reason.
     """
-    if isinstance(plan, Refused | NothingDue):
+    if isinstance(plan, Refusal | NothingDue):
         return ()
     order = plan.hosts if isinstance(plan, OneByOne) else plan.then
     due = {host: members[host].due for host in dict.fromkeys((*plan.hosts, *order))}

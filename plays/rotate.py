@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping
 
-from etcdfleet.certs.rotation import MemberPair, NothingDue, OneByOne, Refused, RotationPlan, plan_rotation
+from etcdfleet.certs.rotation import MemberPair, NothingDue, OneByOne, RotationPlan, plan_rotation
+from etcdfleet.errors import Refusal
 from etcdfleet.program.run import Run
 from plays import certificates, clients, lock, trust
 from plays.options import RotateOptions
@@ -24,7 +25,7 @@ def rotate(run: Run[RotateOptions], decided: MutableMapping[str, Members]) -> No
     lock.take(run)
     decided[run.cluster] = members = _decide(run)
     plan = _plan(run, members)
-    if isinstance(plan, Refused):
+    if isinstance(plan, Refusal):
         run.protect(plan.what, plan.remedy)
     if run.own.ca:
         proven = _move_to_new_ca(run, plan, members)

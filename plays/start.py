@@ -10,9 +10,10 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from etcdfleet.errors import Refusal
 from etcdfleet.etcd.equal import CONFIRMATIONS, PAUSE_SECONDS, divergence
 from etcdfleet.etcd.interruption import interruption
-from etcdfleet.etcd.start_model import Bootstrap, Join, Nothing, Plan, Refuse, Rolling
+from etcdfleet.etcd.start_model import Bootstrap, Join, Nothing, Plan, Rolling
 from etcdfleet.program.run import Run
 from etcdfleet.program.runners import RollingRunner, TogetherRunner
 from tasks.planning import Seen, is_settled, plan_cluster, read_member
@@ -32,7 +33,7 @@ def look_ahead(run: Run[Any]) -> frozenset[str]:
     if _settled(run):
         return frozenset()
     plan, _ = _plan(run)
-    if isinstance(plan, Refuse) and not plan.prepare:
+    if isinstance(plan, Refusal) and not plan.prepare:
         _refuse(run, plan)
     return frozenset(plan.hosts) if isinstance(plan, Bootstrap) else frozenset()
 
@@ -69,7 +70,7 @@ def _start(run: Run[Any], *, only_restart: bool, programs: bool) -> tuple[Plan, 
     before_joins: set[str] = set()
     for _ in range(ROUNDS):
         plan, seen = _plan(run, programs=programs)
-        if isinstance(plan, Refuse):
+        if isinstance(plan, Refusal):
             _refuse(run, plan)
         if only_restart and isinstance(plan, Bootstrap | Join):
             plan = Nothing()
@@ -112,7 +113,7 @@ def _confirm_interruption(run: Run[Any], order: Sequence[str], seen: Mapping[str
         )
 
 
-def _refuse(run: Run[Any], plan: Refuse) -> None:
+def _refuse(run: Run[Any], plan: Refusal) -> None:
     """Leave the cluster: nothing of it may be touched."""
     if run.failed:
         # What stood against a start without failures was found before anything was changed: it is these that are

@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from etcdfleet.certs.decide import Keep, Renew
 from etcdfleet.certs.want import Role, utc
+from etcdfleet.errors import Refusal
 
 ORDERED = "a new key was asked for (--force)"
 NEVER_PROVEN = "it was placed by a run that was ended before it had proven it, and the member is not healthy"
@@ -95,15 +96,7 @@ class AllAtOnce:
     then: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Refused:
-    """Nothing is touched, for this reason."""
-
-    what: str
-    remedy: str
-
-
-RotationPlan: TypeAlias = NothingDue | OneByOne | AllAtOnce | Refused
+RotationPlan: TypeAlias = NothingDue | OneByOne | AllAtOnce | Refusal
 
 
 def ordered(decision: Keep | Renew, *, forced: bool, chosen: bool) -> Keep | Renew:
@@ -142,7 +135,9 @@ def plan_rotation(
     if not due:
         return NothingDue()
     if new := [member.host for member in due if not member.deployed]:
-        return Refused(f"no etcd is deployed on {', '.join(new)} yet", "run deploy: it brings certificates, too")
+        return Refusal(
+            f"no etcd is deployed on {', '.join(new)} yet", tuple(new), "run deploy: it brings certificates, too"
+        )
     stuck = [member for member in members if member.stuck]
     order = tuple(member.host for member in sorted(due, key=lambda member: member.leader))
     if stuck:
@@ -171,7 +166,7 @@ def plan_rotation(
         remedy = f"bring members back first: {healthy} of {size} are healthy, and {quorum} are needed"
     else:
         remedy = "bring it back to health first; --allow-degraded goes on with the healthy ones, if they are a majority"
-    return Refused("; ".join(said), remedy)
+    return Refusal("; ".join(said), tuple(found[name].host for name in sick if name in found), remedy)
 
 
 def sentence(role: Role, decision: Keep | Renew) -> str:

@@ -1,6 +1,6 @@
 """What stands against starting or restarting anything in a cluster: pure rules over what was seen of its members.
 
-Each rule gives a `Refuse`, which says what contradicts what, on which hosts, and what a person can do. Why a start
+Each rule gives a `Refusal`, which says what contradicts what, on which hosts, and what a person can do. Why a start
 could do harm is said in ``plan.py``, which asks these rules before it decides anything else.
 """
 
@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from etcdfleet.errors import Refusal
 from etcdfleet.etcd.answers import EndpointStatus, Member, MemberList
 from etcdfleet.etcd.cluster import Cluster
 from etcdfleet.etcd.equal import DIVERGED
 from etcdfleet.etcd.ids import StaticIds, hex_id, static_ids
 from etcdfleet.etcd.limits import QUOTA_WARNING
 from etcdfleet.etcd.membership import PUT_BACK_URL, lacking, put_back, rename, same_urls
-from etcdfleet.etcd.start_model import MemberState, Refuse, hosts_of
+from etcdfleet.etcd.start_model import MemberState, hosts_of
 from etcdfleet.host.storage import ABSENT_REMEDY
 from etcdfleet.text import mib
 
@@ -36,7 +37,7 @@ DEFAULTS = static_ids({"default": ["http://localhost:2380"]}, "etcd-cluster")
 _FOREIGN = "find out whose data this is; move the data directory away only if you are sure that nobody needs it"
 
 
-def contradiction(states: Sequence[MemberState], cluster: Cluster, ids: StaticIds) -> Refuse | None:
+def contradiction(states: Sequence[MemberState], cluster: Cluster, ids: StaticIds) -> Refusal | None:
     """The first of all contradictions in what is on the hosts, the inventory and the running member list."""
     seen, member_list = [state for state in states if state.seen], cluster.members
     unreadable = [state for state in seen if state.data_unreadable]
@@ -44,7 +45,7 @@ def contradiction(states: Sequence[MemberState], cluster: Cluster, ids: StaticId
         details = "; ".join(f"{state.host}: {state.data_unreadable}" for state in unreadable)
         whole = len(states) - len(unreadable)
         remedy = REPLACE if whole >= len(states) // 2 + 1 else RESTORE
-        return Refuse(
+        return Refusal(
             f"the data directory cannot be read ({details})",
             hosts_of(unreadable),
             f"look at its disk first, and keep a copy of it; if the data cannot be read again: {remedy}",
@@ -61,20 +62,20 @@ def contradiction(states: Sequence[MemberState], cluster: Cluster, ids: StaticId
     )
 
 
-def _disk_absent(seen: Sequence[MemberState]) -> Refuse | None:
+def _disk_absent(seen: Sequence[MemberState]) -> Refusal | None:
     """A disk that came late or has failed: its data are not lost, and what lies beneath its mount point is not them."""
     waiting = [state for state in seen if state.disk_absent]
     if not waiting:
         return None
     told = ", ".join(f"{state.disk_absent} on {state.host}" for state in waiting)
-    return Refuse(
+    return Refusal(
         f"a disk with a member's data is not there: nothing is mounted on {told}",
         hosts_of(waiting),
         ABSENT_REMEDY.format(point=waiting[0].disk_absent),
     )
 
 
-def _by_default(seen: Sequence[MemberState], ids: StaticIds, member_list: MemberList | None) -> Refuse | None:
+def _by_default(seen: Sequence[MemberState], ids: StaticIds, member_list: MemberList | None) -> Refusal | None:
     """An etcd that was started without any configuration, as packages do: a cluster of one, at localhost."""
     if ids.cluster_id == DEFAULTS.cluster_id:
         return None
@@ -83,7 +84,7 @@ def _by_default(seen: Sequence[MemberState], ids: StaticIds, member_list: Member
         return None
     found = holders or [state for state in seen if state.answering]
     where = ", ".join(f"{state.host}: {state.data_dir}" if state.data else state.host for state in found)
-    return Refuse(
+    return Refusal(
         f"an etcd that was started with its defaults, a cluster of its own with one member at localhost ({where})",
         hosts_of(found),
         "it cannot become a member of this cluster: stop it, and move its data out of the way (do not delete them"
@@ -92,7 +93,7 @@ def _by_default(seen: Sequence[MemberState], ids: StaticIds, member_list: Member
     )
 
 
-def _moved(seen: Sequence[MemberState]) -> Refuse | None:
+def _moved(seen: Sequence[MemberState]) -> Refusal | None:
     """Another data directory in the inventory than the one with the data: a start there would be a loss of data."""
     copied = [
         s for s in seen if s.data and (s.data_elsewhere or (s.running and s.configured_dir not in ("", s.data_dir)))
@@ -101,7 +102,7 @@ def _moved(seen: Sequence[MemberState]) -> Refuse | None:
         told = "; ".join(
             f"{s.host}: {s.data_dir}, and etcd has used {s.configured_dir or s.data_elsewhere}" for s in copied
         )
-        return Refuse(
+        return Refusal(
             f"member data that etcd has not used last lie where the inventory says ({told}): a member that starts with"
             " an old copy of its data breaks what it has promised to the others",
             hosts_of(copied),
@@ -111,28 +112,30 @@ def _moved(seen: Sequence[MemberState]) -> Refuse | None:
     if not moved:
         return None
     told = "; ".join(f"{state.host}: {state.data_elsewhere}, not {state.data_dir}" for state in moved)
-    return Refuse(
+    return Refusal(
         f"the data are elsewhere than the inventory says ({told})",
         hosts_of(moved),
         "put the old member.data_dir back, or move the data first: docs/hosts.md, Another data directory",
     )
 
 
-def data_differ(states: Sequence[MemberState], cluster: Cluster) -> Refuse | None:
+def data_differ(states: Sequence[MemberState], cluster: Cluster) -> Refusal | None:
     """Members that run together and do not hold the same data: whoever joins or restarts may get the wrong ones."""
     found = cluster.divergence
     if found is None:
         return None
     by_name = {state.name: state.host for state in states}
     hosts = {status.member_id: by_name[name] for name, status in cluster.by_name.items()}
-    return Refuse(
+    return Refusal(
         f"members do not hold the same data: {found.told(lambda status: hosts[status.member_id])}",
         tuple(hosts[status.member_id] for status in found.odd or found.differ),
         DIVERGED,
     )
 
 
-def quota_too_small(states: Sequence[MemberState], statuses: Mapping[str, EndpointStatus], quota: int) -> Refuse | None:
+def quota_too_small(
+    states: Sequence[MemberState], statuses: Mapping[str, EndpointStatus], quota: int
+) -> Refusal | None:
     """A quota that is lowered to what the database has already: the restart would end all writes (alarm NOSPACE)."""
     full = [
         (state, statuses[state.host].db_size)
@@ -143,7 +146,7 @@ def quota_too_small(states: Sequence[MemberState], statuses: Mapping[str, Endpoi
     if not full:
         return None
     told = ", ".join(f"{state.host} {mib(size)}" for state, size in full)
-    return Refuse(
+    return Refusal(
         f"cluster.quota_bytes is lowered to {mib(quota)}, and the databases are too large for that ({told}):"
         " etcd would refuse all writes",
         hosts_of(state for state, _ in full),
@@ -152,7 +155,7 @@ def quota_too_small(states: Sequence[MemberState], statuses: Mapping[str, Endpoi
     )
 
 
-def _clusters_differ(seen: Sequence[MemberState], member_list: MemberList | None) -> Refuse | None:
+def _clusters_differ(seen: Sequence[MemberState], member_list: MemberList | None) -> Refusal | None:
     found: dict[int, list[str]] = {}
     hosts: list[str] = []
     for state in seen:
@@ -166,21 +169,21 @@ def _clusters_differ(seen: Sequence[MemberState], member_list: MemberList | None
     if len(found) < 2:
         return None
     told = "; ".join(f"cluster {hex_id(cluster)}: {', '.join(where)}" for cluster, where in sorted(found.items()))
-    return Refuse(
+    return Refusal(
         f"data of more than one cluster ({told})",
         tuple(dict.fromkeys(hosts)),
         f"{_FOREIGN}; after a restore on purpose, go on as docs/hosts.md says (Restore a cluster from a snapshot)",
     )
 
 
-def _member_twice(seen: Sequence[MemberState]) -> Refuse | None:
+def _member_twice(seen: Sequence[MemberState]) -> Refusal | None:
     by_id: dict[int, list[MemberState]] = {}
     for state in seen:
         if state.data:
             by_id.setdefault(state.data.member_id, []).append(state)
     for number, holders in by_id.items():
         if len(holders) > 1:
-            return Refuse(
+            return Refusal(
                 f"{' and '.join(hosts_of(holders))} hold the data of the same member {hex_id(number)} (a copied disk?)",
                 hosts_of(holders),
                 "stop the copy and remove its data, then " + REPLACE,
@@ -188,7 +191,7 @@ def _member_twice(seen: Sequence[MemberState]) -> Refuse | None:
     return None
 
 
-def _two_lives(states: Sequence[MemberState]) -> Refuse | None:
+def _two_lives(states: Sequence[MemberState]) -> Refusal | None:
     """Data from before a restore, or from beside it, next to restored data, under the same ids (the same token).
 
     Raft cannot tell them apart: a log of a first start passes for one that has caught up (see rule 2), and an old,
@@ -217,7 +220,7 @@ def _two_lives(states: Sequence[MemberState]) -> Refuse | None:
         why = (
             "keep it until you know that it is not needed; if the restore was a mistake, move the restored data instead"
         )
-    return Refuse(
+    return Refusal(
         what,
         hosts,
         f"on {where}, stop etcd and move member/ out of the data directory ({why}); remove /etc/etcd/cluster.json there"
@@ -226,14 +229,14 @@ def _two_lives(states: Sequence[MemberState]) -> Refuse | None:
     )
 
 
-def _hollow_majority(states: Sequence[MemberState]) -> Refuse | None:
+def _hollow_majority(states: Sequence[MemberState]) -> Refusal | None:
     """Members that began anew, enough to elect a leader among themselves, over the one that has the data."""
     seen = [(state, state.data) for state in states if state.seen and state.data]
     hollow = [state for state, data in seen if not data.has_past(len(states))]
     holders = hosts_of(state for state, data in seen if data.has_past(len(states)))
     if not holders or len(hollow) < len(states) // 2 + 1:
         return None
-    return Refuse(
+    return Refusal(
         f"{', '.join(hosts_of(hollow))} have the log of a first start, without data, and are a majority, while the data"
         f" are on {', '.join(holders)}: started together, they could overrule it",
         hosts_of(hollow),
@@ -243,11 +246,11 @@ def _hollow_majority(states: Sequence[MemberState]) -> Refuse | None:
 
 def _against_list(
     states: Sequence[MemberState], cluster: Cluster, ids: StaticIds, member_list: MemberList
-) -> Refuse | None:
+) -> Refusal | None:
     by_name = {state.name: state for state in states}
     matched = cluster.matched
     if matched.missing:
-        return Refuse(
+        return Refusal(
             f"in the inventory but not a member of the running cluster: "
             f"{', '.join(member.name for member in matched.missing)}",
             hosts_of(by_name[member.name] for member in matched.missing),
@@ -257,14 +260,14 @@ def _against_list(
     for member, entry in matched.pairs:
         state = by_name[member.name]
         if entry.name not in ("", member.name):
-            return Refuse(
+            return Refusal(
                 f"the member at {member.peer_url} is called {entry.name} in the running cluster, {member.name} in the"
                 " inventory",
                 (state.host,),
                 rename(entry),
             )
         if not same_urls(entry.peer_urls, (member.peer_url,)):
-            return Refuse(
+            return Refusal(
                 f"{member.name} has the peer URL {', '.join(entry.peer_urls)} in the running cluster, {member.peer_url}"
                 " in the inventory",
                 (state.host,),
@@ -272,7 +275,7 @@ def _against_list(
             )
     if matched.extra:
         told = ", ".join(f"{entry.name or '(unnamed)'} {hex_id(entry.id)}" for entry in matched.extra)
-        return Refuse(
+        return Refusal(
             f"the running cluster has members that the inventory does not know: {told}",
             hosts_of(states),
             "; ".join(put_back(entry) for entry in matched.extra),
@@ -284,9 +287,9 @@ def _against_list(
 
 def _against_entry(
     state: MemberState, entry: Member, ids: StaticIds, member_list: MemberList, states: Sequence[MemberState]
-) -> Refuse | None:
+) -> Refusal | None:
     if state.seen and state.data and state.data.member_id != entry.id:
-        return Refuse(
+        return Refusal(
             f"{state.host} holds data of member {hex_id(state.data.member_id)}, but the running cluster knows"
             f" {state.name} as {hex_id(entry.id)}",
             (state.host,),
@@ -297,7 +300,7 @@ def _against_entry(
     if entry.id != ids.members.get(state.name) or member_list.cluster_id != ids.cluster_id:
         if not state.empty:
             return None
-        return Refuse(
+        return Refusal(
             f"{state.name} was added to the running cluster but has not joined it yet",
             (state.host,),
             "deploy does not join members that were added by hand, but etcd, certificates and configuration are in"
@@ -307,7 +310,7 @@ def _against_entry(
     marked = [other for other in states if other.seen and other.established is not None]
     if marked:
         # A host that boots with an empty data directory starts etcd by itself; two of them make a cluster of that id.
-        return Refuse(
+        return Refusal(
             f"the running cluster has never seen {state.name}, but the marker on {', '.join(hosts_of(marked))} says"
             f" that {state.name} was part of it: members that lost their data have started a new cluster over the old"
             " one",
@@ -319,7 +322,7 @@ def _against_entry(
     return None
 
 
-def _against_markers(states: Sequence[MemberState], ids: StaticIds) -> Refuse | None:
+def _against_markers(states: Sequence[MemberState], ids: StaticIds) -> Refusal | None:
     seen = [state for state in states if state.seen]
     quorum = len(states) // 2 + 1
     marked = [state for state in seen if state.established is not None]
@@ -331,7 +334,7 @@ def _against_markers(states: Sequence[MemberState], ids: StaticIds) -> Refuse | 
         for state in marked:
             known = _number(_map(_map(state.established).get("members")).get(state.name))
             if known and state.data and state.data.member_id != known:
-                return Refuse(
+                return Refusal(
                     f"{state.host} holds data of member {hex_id(state.data.member_id)}, but its marker says"
                     f" {hex_id(known)}",
                     (state.host,),
@@ -342,7 +345,7 @@ def _against_markers(states: Sequence[MemberState], ids: StaticIds) -> Refuse | 
         if not state.data:
             continue
         if state.data.cluster_id != ids.cluster_id:
-            return Refuse(
+            return Refusal(
                 f"{state.host} holds data of cluster {hex_id(state.data.cluster_id)}; this inventory's members and"
                 f" token make cluster {hex_id(ids.cluster_id)}",
                 (state.host,),
@@ -351,7 +354,7 @@ def _against_markers(states: Sequence[MemberState], ids: StaticIds) -> Refuse | 
                 " snapshot)",
             )
         if state.data.member_id != ids.members.get(state.name):
-            return Refuse(
+            return Refusal(
                 f"{state.host} holds data of another member ({hex_id(state.data.member_id)}) of this cluster",
                 (state.host,),
                 "bring the disks, or the inventory's peer URLs, back to where they belong",
@@ -359,14 +362,14 @@ def _against_markers(states: Sequence[MemberState], ids: StaticIds) -> Refuse | 
     return None
 
 
-def data_lost(lost: Sequence[MemberState], evidence: str, remedy: str = REPLACE) -> Refuse:
+def data_lost(lost: Sequence[MemberState], evidence: str, remedy: str = REPLACE) -> Refusal:
     """Refuse for members without data that had some; ``evidence`` tells from what that is known.
 
     A disk that is not mounted is the cheapest cause, and the one that must not end in a member that is given up.
     """
     hosts = ", ".join(hosts_of(lost))
     members = "a member" if len(lost) == 1 else "members"
-    return Refuse(
+    return Refusal(
         f"no data on {hosts}, {members} of an existing cluster ({evidence})", hosts_of(lost), f"{_DISK_FIRST}{remedy}"
     )
 

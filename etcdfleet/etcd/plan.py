@@ -53,11 +53,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from etcdfleet.errors import Refusal
 from etcdfleet.etcd.answers import EndpointStatus, ExpectedMember, MemberList
 from etcdfleet.etcd.cluster import Cluster
 from etcdfleet.etcd.contradictions import RESTORE, contradiction, data_differ, data_lost, quota_too_small
 from etcdfleet.etcd.ids import StaticIds
-from etcdfleet.etcd.start_model import Bootstrap, Join, MemberState, Nothing, Plan, Refuse, Rolling, hosts_of
+from etcdfleet.etcd.start_model import Bootstrap, Join, MemberState, Nothing, Plan, Rolling, hosts_of
 
 
 def plan_start(
@@ -118,7 +119,7 @@ def _first_start(states: Sequence[MemberState]) -> Plan:
     missing = [state for state in states if not state.ours]
     if missing:
         reasons = "; ".join(f"{state.host} {_why_not(state)}" for state in missing)
-        return Refuse(
+        return Refusal(
             "the members of a new cluster must be started together, for none is ready before a quorum is there:"
             f" {reasons}",
             hosts_of(missing),
@@ -132,7 +133,7 @@ def _join(states: Sequence[MemberState], empty: Sequence[MemberState]) -> Plan:
     missing = [state for state in empty if not state.ours]
     if missing:
         reasons = "; ".join(f"{state.host} {_why_not(state)}" for state in missing)
-        return Refuse(
+        return Refusal(
             f"the first start of this cluster is not complete, and cannot be completed now: {reasons}",
             hosts_of(missing),
             "let this run include these hosts, and repair what failed on them",
@@ -152,9 +153,9 @@ def _data_first(states: Sequence[MemberState], empty: Sequence[MemberState], quo
     plan = _rolling(states, quorum, {})
     if isinstance(plan, Rolling) and plan.start_first:
         return Rolling((), plan.start_first, joining=hosts_of(empty))
-    if isinstance(plan, Refuse):
+    if isinstance(plan, Refusal):
         return plan
-    return Refuse(
+    return Refusal(
         f"no data on {', '.join(hosts_of(empty))}, and no quorum of the others answers that could tell whether it had"
         " any",
         hosts_of(empty),
@@ -168,7 +169,7 @@ def _rolling(states: Sequence[MemberState], quorum: int, statuses: Mapping[str, 
     if start and might_run < quorum:
         stopped = [state for state in states if state.seen and not state.running and state not in start]
         reasons = "; ".join(f"{state.host} {_why_not(state)}" for state in stopped)
-        return Refuse(
+        return Refusal(
             f"{', '.join(hosts_of(start))} cannot become ready: {might_run} of {len(states)} members would run, a"
             f" quorum is {quorum} ({reasons})",
             hosts_of(stopped),
@@ -185,7 +186,7 @@ def _restarts_or_nothing(states: Sequence[MemberState], statuses: Mapping[str, E
         return Nothing()
     down = [state for state in states if state.seen and not state.running]
     if down:
-        return Refuse(
+        return Refusal(
             f"{', '.join(hosts_of(pending))} must be restarted, but {', '.join(hosts_of(down))} is not running, and"
             " members are taken down only while all others are healthy",
             hosts_of(down),

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from etcdfleet.errors import Refusal
 from etcdfleet.etcd.wal import DataIds
 
 
@@ -91,20 +92,7 @@ class Nothing:
     """Everything that this run may touch runs, with its current configuration."""
 
 
-@dataclass(frozen=True)
-class Refuse:
-    """Start and restart nothing: what contradicts what, on which hosts, and what a person can do.
-
-    ``prepare`` says that files may be placed all the same: the person needs them there.
-    """
-
-    what: str
-    hosts: tuple[str, ...]
-    remedy: str
-    prepare: bool = False
-
-
-Plan = Bootstrap | Join | Rolling | Nothing | Refuse
+Plan = Bootstrap | Join | Rolling | Nothing | Refusal
 
 
 def hosts_of(states: Iterable[MemberState]) -> tuple[str, ...]:

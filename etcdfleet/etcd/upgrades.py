@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from etcdfleet.errors import Refusal
 from etcdfleet.etcd.versions import Version, parse
 
 
@@ -32,16 +33,7 @@ class MemberVersion:
     data: bool = False
 
 
-@dataclass(frozen=True)
-class VersionRefusal:
-    """Why no program of this cluster may be replaced, on which hosts that would happen, and what to do."""
-
-    what: str
-    hosts: tuple[str, ...]
-    remedy: str
-
-
-def refuse_programs(members: Sequence[MemberVersion], cluster_version: str = "") -> VersionRefusal | None:
+def refuse_programs(members: Sequence[MemberVersion], cluster_version: str = "") -> Refusal | None:
     """Return why the programs that a run would bring do not fit the cluster, or None.
 
     ``cluster_version`` is what a member says it is (``etcdcluster`` of ``/version``), empty if none was asked. Without
@@ -53,7 +45,7 @@ def refuse_programs(members: Sequence[MemberVersion], cluster_version: str = "")
         return None
     strange = [member for member in members if member.running and parse(member.running) is None]
     if strange:
-        return VersionRefusal(
+        return Refusal(
             f"{_named(strange)} runs etcd {strange[0].running}, and what fits to that is not known",
             _hosts(changing),
             f"keep what is installed there: {_PUT_BACK}",
@@ -61,7 +53,7 @@ def refuse_programs(members: Sequence[MemberVersion], cluster_version: str = "")
     unknown = [member for member in changing if parse(member.brings) is None]
     if unknown:
         brings = unknown[0].brings
-        return VersionRefusal(
+        return Refusal(
             f"{unknown[0].by} would bring "
             + (f"etcd {brings}, whose version cannot be read," if brings else "a version of etcd that cannot be told")
             + f" to {_named(unknown)}, a member of a running cluster",
@@ -74,7 +66,7 @@ def refuse_programs(members: Sequence[MemberVersion], cluster_version: str = "")
     floor, lowest, measure = bounds
     below = [member for member in changing if _line(member.brings) < floor]
     if below:
-        return VersionRefusal(
+        return Refusal(
             f"{below[0].by} would bring etcd {_versions(m.brings for m in below)} to {_named(below)}, and {measure}: "
             f"etcd does not start below the cluster's version ({_dotted(floor)})",
             _hosts(below),
@@ -83,7 +75,7 @@ def refuse_programs(members: Sequence[MemberVersion], cluster_version: str = "")
     above = [m for m in changing if (line := _line(m.brings)) and (line[0] != lowest[0] or line[1] > lowest[1] + 1)]
     if above:
         step = (lowest[0], lowest[1] + 1)
-        return VersionRefusal(
+        return Refusal(
             f"{above[0].by} would bring etcd {_versions(m.brings for m in above)} to {_named(above)}, and {measure}: "
             "etcd is upgraded by one minor version at a time",
             _hosts(above),

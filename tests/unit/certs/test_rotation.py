@@ -13,13 +13,13 @@ from etcdfleet.certs.rotation import (
     MemberPair,
     NothingDue,
     OneByOne,
-    Refused,
     never_proven,
     ordered,
     plan_rotation,
     sentence,
 )
 from etcdfleet.certs.want import Role
+from etcdfleet.errors import Refusal
 from tests.unit.support import certs_ca
 from tests.unit.support.certs_ca import DAY, NOW
 
@@ -47,14 +47,14 @@ def test_only_members_with_something_due_are_taken_the_leader_last() -> None:
 @pytest.mark.parametrize("how", [{"healthy": False, "problem": "b does not answer"}, {"healthy": False}])
 def test_an_unhealthy_cluster_is_left_alone(how: dict[str, object]) -> None:
     plan = plan_rotation([member("a", DUE), replace(member("b", DUE), **how), member("c", DUE)], size=3)  # type: ignore[arg-type]
-    assert isinstance(plan, Refused)
+    assert isinstance(plan, Refusal)
     assert plan.what.startswith("b: ")
     assert "--allow-degraded" in plan.remedy
 
 
 def test_a_member_that_could_not_be_looked_at_is_not_healthy() -> None:
     plan = plan_rotation([member("a", DUE), member("b", DUE)], size=3, absent=["c"])
-    assert isinstance(plan, Refused)
+    assert isinstance(plan, Refusal)
     assert plan.what == "c was not looked at"
 
 
@@ -72,11 +72,11 @@ def test_a_sick_member_is_seen_by_the_others_and_said_once() -> None:
         member("b", name="bee", healthy=False, problem="it is off"),
     ]
     refused = plan_rotation(members, size=5)
-    assert isinstance(refused, Refused)
+    assert isinstance(refused, Refusal)
     assert refused.what == "b: it is off; c: c does not answer"
     allowed = plan_rotation(members, size=5, allow_degraded=True)
     assert allowed == OneByOne(("a",), {"bee": "it is off", "c": "c does not answer"}), "b has nothing that is due"
-    assert isinstance(plan_rotation(members, size=3, allow_degraded=True), Refused), "one of three"
+    assert isinstance(plan_rotation(members, size=3, allow_degraded=True), Refusal), "one of three"
 
 
 def test_what_a_member_that_is_cut_off_says_of_the_others_does_not_count() -> None:
@@ -95,7 +95,7 @@ def test_one_that_cannot_be_looked_at_may_be_healthy_for_the_others() -> None:
 def test_without_a_majority_nothing_is_touched_whatever_is_allowed() -> None:
     members = [member("a", DUE), member("b", DUE, healthy=False), member("c", DUE, healthy=False)]
     plan = plan_rotation(members, size=3, allow_degraded=True)
-    assert isinstance(plan, Refused)
+    assert isinstance(plan, Refusal)
     assert "1 of 3 are healthy, and 2 are needed" in plan.remedy
 
 
@@ -136,7 +136,7 @@ def test_a_member_that_is_stopped_waits_for_its_gate_behind_one_that_expired() -
 def test_a_host_that_is_no_member_yet_is_for_deploy() -> None:
     new = member("a", NONE, running=False, deployed=False, healthy=False, problem="etcd does not run")
     plan = plan_rotation([new, member("b", DUE), member("c")], size=3)
-    assert isinstance(plan, Refused)
+    assert isinstance(plan, Refusal)
     assert (plan.what, "deploy" in plan.remedy) == ("no etcd is deployed on a yet", True)
 
 

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
+from etcdfleet.errors import Refusal
 from etcdfleet.etcd.answers import EndpointStatus, ExpectedMember, Member, MemberList
 from etcdfleet.etcd.contradictions import DEFAULTS
 from etcdfleet.etcd.ids import static_ids
 from etcdfleet.etcd.plan import marker, plan_start, restart_order
-from etcdfleet.etcd.start_model import Bootstrap, Join, MemberState, Nothing, Plan, Refuse, Rolling
+from etcdfleet.etcd.start_model import Bootstrap, Join, MemberState, Nothing, Plan, Rolling
 from etcdfleet.etcd.wal import DataIds
 
 NAMES = ("a", "b", "c")
@@ -505,7 +506,7 @@ CASES: dict[str, tuple[Plan, Any]] = {
 def test_plan(case: str) -> None:
     found, wanted = CASES[case]
     if isinstance(wanted, tuple):
-        assert isinstance(found, Refuse), found
+        assert isinstance(found, Refusal), found
         assert wanted[0] in f"{found.what} {found.remedy}", found
         assert wanted[1] == found.hosts[0], found
         assert found.remedy
@@ -514,7 +515,7 @@ def test_plan(case: str) -> None:
 
 
 def test_files_are_placed_only_on_a_member_that_was_added_on_purpose() -> None:
-    refused = {case: made for case, (made, _) in CASES.items() if isinstance(made, Refuse)}
+    refused = {case: made for case, (made, _) in CASES.items() if isinstance(made, Refusal)}
     prepared = {case for case, made in refused.items() if made.prepare}
     assert prepared == {"replaced by hand, not joined yet", "added by hand, not joined yet"}
 
@@ -594,7 +595,7 @@ def check(states: list[MemberState], members: MemberList | None, found: Plan) ->
     started = {member.name for member in members.members if member.started} if members else set()
     context = (states, members, found)
     if members and any(state.established is not None for state in seen) and len(started) < len(states):
-        assert isinstance(found, Refuse), context
+        assert isinstance(found, Refusal), context
     touched: tuple[str, ...] = ()
     if isinstance(found, Bootstrap):
         touched = found.hosts
@@ -621,7 +622,7 @@ def check(states: list[MemberState], members: MemberList | None, found: Plan) ->
             others = [state for state in states if state.host != host]
             assert all(state.running or not state.seen for state in others), context
             assert all(state.data is not None or not state.seen for state in states), context
-    elif isinstance(found, Refuse):
+    elif isinstance(found, Refusal):
         assert found.what, context
         assert found.remedy, context
         assert found.hosts, context

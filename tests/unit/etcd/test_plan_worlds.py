@@ -13,10 +13,11 @@ from typing import Literal
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
+from etcdfleet.errors import Refusal
 from etcdfleet.etcd.answers import EndpointStatus, ExpectedMember, Member, MemberList
 from etcdfleet.etcd.ids import static_ids
 from etcdfleet.etcd.plan import marker, plan_start
-from etcdfleet.etcd.start_model import Bootstrap, Join, MemberState, Nothing, Plan, Refuse, Rolling
+from etcdfleet.etcd.start_model import Bootstrap, Join, MemberState, Nothing, Plan, Rolling
 from etcdfleet.etcd.wal import DataIds
 
 Disk = Literal["empty", "hollow", "data", "restored", "led", "joined"]
@@ -218,7 +219,7 @@ def test_no_plan_loses_data(world: World, listed: bool) -> None:
     for _ in range(ROUNDS):
         plan = planned(world, listed=listed)
         event(type(plan).__name__)
-        if isinstance(plan, Refuse):
+        if isinstance(plan, Refusal):
             assert plan.what
             assert plan.remedy
             assert plan.hosts

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from etcdfleet.errors import PreflightError, RemoteError
-from etcdfleet.etcd.start_model import Bootstrap, Nothing, Plan, Refuse
+from etcdfleet.errors import PreflightError, Refusal, RemoteError
+from etcdfleet.etcd.start_model import Bootstrap, Nothing, Plan
 from etcdfleet.host.lock import LockInfo
 from etcdfleet.outcome import StepOutcome
 from etcdfleet.program.run import Program
@@ -98,7 +98,7 @@ def test_ports_are_tried_where_a_member_has_no_data_yet(monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("plan", "does", "what"),
     [
-        (Refuse("data lost", ("az-1",), "look"), {}, "data lost"),
+        (Refusal("data lost", ("az-1",), "look"), {}, "data lost"),
         (None, {"take_lock": lambda host: OTHER if host == "az-2" else ""}, "alice on controller"),
     ],
     ids=["a contradiction", "another run"],

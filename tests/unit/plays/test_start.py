@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from etcdfleet.errors import VerificationError
-from etcdfleet.etcd.start_model import Bootstrap, Join, Nothing, Plan, Refuse, Rolling
+from etcdfleet.errors import Refusal, VerificationError
+from etcdfleet.etcd.start_model import Bootstrap, Join, Nothing, Plan, Rolling
 from etcdfleet.program.run import LeftError, Program, Run
 from etcdfleet.report.record.model import ExitCode
 from plays import start
@@ -111,8 +111,8 @@ def test_a_failed_restart_stops_the_others(monkeypatch: pytest.MonkeyPatch) -> N
     [
         (Bootstrap(ALL), {*ALL}, False),
         (Join(("az-3",)), set(), False),
-        (Refuse("data lost", ("az-1",), "look"), set(), True),
-        (Refuse("not all are prepared", ("az-1",), "look", prepare=True), set(), False),
+        (Refusal("data lost", ("az-1",), "look"), set(), True),
+        (Refusal("not all are prepared", ("az-1",), "look", prepare=True), set(), False),
     ],
 )
 def test_what_is_known_before_anything_is_changed(
@@ -130,7 +130,7 @@ def test_what_is_known_before_anything_is_changed(
 
 def test_a_refusal_that_follows_from_a_failure_protects_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """The failure says why; exit code 3 would send its reader to look for a contradiction."""
-    _, run, program = staged(monkeypatch, [Refuse("az-1 is missing", ("az-1",), "look")])
+    _, run, program = staged(monkeypatch, [Refusal("az-1 is missing", ("az-1",), "look")])
     run.step("install", raises(VerificationError("no room")), on=["az-1"])
     with pytest.raises(LeftError):
         start.bring_up(run)
