@@ -15,7 +15,7 @@ from etcdfleet.etcd.cluster import Cluster
 from etcdfleet.etcd.equal import DIVERGED
 from etcdfleet.etcd.ids import StaticIds, hex_id, static_ids
 from etcdfleet.etcd.limits import QUOTA_WARNING
-from etcdfleet.etcd.membership import PUT_BACK_URL, lacking, put_back, rename, same_urls
+from etcdfleet.etcd.membership import mismatches
 from etcdfleet.etcd.start_model import MemberState, hosts_of
 from etcdfleet.host.storage import ABSENT_REMEDY
 from etcdfleet.text import mib
@@ -248,39 +248,16 @@ def _against_list(
     states: Sequence[MemberState], cluster: Cluster, ids: StaticIds, member_list: MemberList
 ) -> Refusal | None:
     by_name = {state.name: state for state in states}
-    matched = cluster.matched
-    if matched.missing:
-        return Refusal(
-            f"in the inventory but not a member of the running cluster: "
-            f"{', '.join(member.name for member in matched.missing)}",
-            hosts_of(by_name[member.name] for member in matched.missing),
-            lacking(matched),
-        )
-    entries = {member.name: entry for member, entry in matched.pairs}
-    for member, entry in matched.pairs:
-        state = by_name[member.name]
-        if entry.name not in ("", member.name):
+    for kinds in (("missing",), ("name", "peer URL"), ("extra",)):
+        if told := [one for one in mismatches(cluster.matched) if one.kind in kinds]:
+            hosts = tuple(dict.fromkeys(by_name[one.member.name].host for one in told if one.member))
             return Refusal(
-                f"the member at {member.peer_url} is called {entry.name} in the running cluster, {member.name} in the"
-                " inventory",
-                (state.host,),
-                rename(entry),
+                "deploy changes no member, name, peer URL or peer TLS of a running cluster: "
+                + "; ".join(one.what for one in told),
+                hosts or hosts_of(states),
+                "; ".join(dict.fromkeys(one.remedy for one in told)),
             )
-        if not same_urls(entry.peer_urls, (member.peer_url,)):
-            return Refusal(
-                f"{member.name} has the peer URL {', '.join(entry.peer_urls)} in the running cluster, {member.peer_url}"
-                " in the inventory",
-                (state.host,),
-                f"deploy does not change the peer URL, port or peer TLS of a running cluster: {PUT_BACK_URL}",
-            )
-    if matched.extra:
-        told = ", ".join(f"{entry.name or '(unnamed)'} {hex_id(entry.id)}" for entry in matched.extra)
-        return Refusal(
-            f"the running cluster has members that the inventory does not know: {told}",
-            hosts_of(states),
-            "; ".join(put_back(entry) for entry in matched.extra),
-        )
-    found = [_against_entry(by_name[name], entry, ids, member_list, states) for name, entry in entries.items()]
+    found = [_against_entry(by_name[m.name], entry, ids, member_list, states) for m, entry in cluster.matched.pairs]
     # Files are placed on one that was added only where nothing else is wrong.
     return min((refusal for refusal in found if refusal), key=lambda refusal: refusal.prepare, default=None)
 

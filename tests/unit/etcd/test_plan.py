@@ -446,7 +446,7 @@ CASES: dict[str, tuple[Plan, Any]] = {
     ),
     "more members than the inventory": (
         plan(*all_of(live), members=replace(LIST, members=(*LIST.members, Member(9, "d", ("http://d:2380",), ())))),
-        ("d 9", "a"),
+        ("d (9)", "a"),
     ),
     "added by hand, not joined yet": (
         plan(
