@@ -12,10 +12,9 @@ from etcdfleet.checks.consequences import causes_first, consequence, silence
 from etcdfleet.checks.findings import Finding, failed, skipped
 from etcdfleet.etcd.alarms import WAY_OUT, is_alarm, only_full, takes_part
 from etcdfleet.etcd.answers import address
-from etcdfleet.etcd.cluster import Cluster
+from etcdfleet.etcd.cluster import QUOTA_WARNING, Cluster
 from etcdfleet.etcd.equal import DIVERGED
 from etcdfleet.etcd.ids import hex_id
-from etcdfleet.etcd.limits import QUOTA_WARNING
 from etcdfleet.etcd.membership import Kind, mismatches
 from etcdfleet.text import mib
 

@@ -26,8 +26,13 @@ from etcdfleet.etcd.answers import (
 )
 from etcdfleet.etcd.equal import Divergence, divergence
 from etcdfleet.etcd.ids import hex_id
-from etcdfleet.etcd.limits import MAX_LAG
 from etcdfleet.etcd.membership import Matched, match
+
+QUOTA_WARNING = 0.8
+"""Share of the quota from which on the database size is a finding. At the quota, etcd accepts no more writes."""
+MAX_LAG = 1000
+"""Entries that a member may be behind the most advanced one: far below the 5000 that a leader keeps for slow followers
+(``DefaultSnapshotCatchUpEntries`` in ``server.go``), far above what such hosts write between two answers."""
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,9 @@ from typing import Any
 
 from etcdfleet.errors import Refusal
 from etcdfleet.etcd.answers import EndpointStatus, Member, MemberList
-from etcdfleet.etcd.cluster import Cluster
+from etcdfleet.etcd.cluster import QUOTA_WARNING, Cluster
 from etcdfleet.etcd.equal import DIVERGED
 from etcdfleet.etcd.ids import StaticIds, hex_id, static_ids
-from etcdfleet.etcd.limits import QUOTA_WARNING
 from etcdfleet.etcd.membership import mismatches
 from etcdfleet.etcd.start_model import MemberState, hosts_of
 from etcdfleet.host.storage import ABSENT_REMEDY

@@ -10,9 +10,8 @@ from collections.abc import Collection, Sequence
 
 from etcdfleet.etcd.alarms import raised
 from etcdfleet.etcd.answers import Member
-from etcdfleet.etcd.cluster import Cluster
+from etcdfleet.etcd.cluster import MAX_LAG, Cluster
 from etcdfleet.etcd.ids import hex_id
-from etcdfleet.etcd.limits import MAX_LAG
 
 
 def may_restart(cluster: Cluster, name: str) -> str | None:

@@ -12,10 +12,9 @@ from etcdfleet.checks.overview.data import ClusterOverview, Concern, Level, Memb
 from etcdfleet.checks.overview.host import host_concerns, together, unaskable, unreached
 from etcdfleet.etcd.alarms import CORRUPT_FIRST, WAY_OUT, has_room
 from etcdfleet.etcd.answers import SLOW_READ, ExpectedMember
-from etcdfleet.etcd.cluster import Cluster
+from etcdfleet.etcd.cluster import QUOTA_WARNING, Cluster
 from etcdfleet.etcd.equal import DIVERGED
 from etcdfleet.etcd.ids import hex_id
-from etcdfleet.etcd.limits import QUOTA_WARNING
 from etcdfleet.etcd.membership import mismatches
 from etcdfleet.etcd.versions import parse
 from etcdfleet.text import mib

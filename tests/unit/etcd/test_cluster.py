@@ -12,9 +12,8 @@ from etcdfleet.checks.cluster import cluster_checks
 from etcdfleet.checks.overview.cluster import overview
 from etcdfleet.checks.overview.data import Machine, MemberView
 from etcdfleet.etcd.answers import EndpointHealth, EndpointStatus, ExpectedMember, Member, MemberList
-from etcdfleet.etcd.cluster import Cluster
+from etcdfleet.etcd.cluster import MAX_LAG, Cluster
 from etcdfleet.etcd.gates import may_restart
-from etcdfleet.etcd.limits import MAX_LAG
 
 IDS = {"a": 1, "b": 2, "c": 3, "d": 4}
 FULL = "Active Alarm(s): NOSPACE "
