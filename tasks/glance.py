@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import re
 from collections.abc import Mapping
@@ -17,7 +16,7 @@ from etcdfleet.checks.overview.host import key_of, life_of, state_of
 from etcdfleet.drivers.certificates import needed_roles
 from etcdfleet.errors import FleetError
 from etcdfleet.etcd.alarms import is_alarm
-from etcdfleet.etcd.answers import parse_health, parse_member_list, parse_status, unanswered
+from etcdfleet.etcd.answers import parse_health, parse_member_list, parse_status, parsed, unanswered
 from etcdfleet.etcd.expected import expected_member
 from etcdfleet.etcd.ids import hex_id
 from etcdfleet.host.facts import HostFacts
@@ -116,12 +115,9 @@ def member_view(settings: HostSettings, machine: Machine, answers: Mapping[str, 
     except FleetError as error:
         view = replace(view, silent=error.what)
     # A member without an answer about its health counts as not serving. 3.5 has no list without a quorum.
-    with contextlib.suppress(FleetError):
-        view = replace(view, health=next(iter(parse_health(health.stdout, health.stderr)), None))
-    with contextlib.suppress(FleetError):
-        if members:
-            view = replace(view, members=parse_member_list(members.stdout, members.stderr))
-    return view
+    healths = parsed(parse_health, health.stdout, health.stderr)
+    listed = parsed(parse_member_list, members.stdout, members.stderr) if members else None
+    return replace(view, health=healths[0] if healths else None, members=listed)
 
 
 def facts_of(view: MemberView, round_trips: int) -> dict[str, Any]:

@@ -6,13 +6,14 @@ import time
 from dataclasses import dataclass
 
 from etcdfleet import timeouts
-from etcdfleet.errors import FleetError, VerificationError
+from etcdfleet.errors import VerificationError
 from etcdfleet.etcd.answers import (
     EndpointStatus,
     MemberList,
     parse_health,
     parse_member_list,
     parse_status,
+    parsed,
 )
 from etcdfleet.etcd.cluster import Cluster
 from etcdfleet.etcd.equal import CONFIRMATIONS, PAUSE_SECONDS
@@ -42,16 +43,10 @@ def ask_member(site: Site) -> Live:
             },
             parallel=True,
         )
-        try:
-            status = next(iter(parse_status(answers["status"].stdout, answers["status"].stderr)), None)
-        except FleetError:
-            status = None
-        try:
-            members = parse_member_list(answers["members"].stdout, answers["members"].stderr)
-        except FleetError:
-            members = None
-        if status or members:
-            return Live(status, members)
+        statuses = parsed(parse_status, answers["status"].stdout, answers["status"].stderr)
+        members = parsed(parse_member_list, answers["members"].stdout, answers["members"].stderr)
+        if statuses or members:
+            return Live(statuses[0] if statuses else None, members)
     return Live()
 
 
@@ -62,10 +57,7 @@ def ask_others(site: Site) -> MemberList | None:
     if not others:
         return None
     answer = site.remote.run(etcdctl(site.settings, "-w json member list", others, seconds=timeouts.ETCDCTL))
-    try:
-        return parse_member_list(answer.stdout, answer.stderr)
-    except FleetError:
-        return None
+    return parsed(parse_member_list, answer.stdout, answer.stderr)
 
 
 def ask_cluster(site: Site, members: MemberList) -> Cluster:

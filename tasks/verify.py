@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from nornir.core.task import Result, Task
@@ -20,6 +19,7 @@ from etcdfleet.etcd.answers import (
     parse_health,
     parse_member_list,
     parse_status,
+    parsed,
     unanswered,
 )
 from etcdfleet.etcd.cluster import Cluster
@@ -162,11 +162,8 @@ def cluster_of(settings: HostSettings, answers: Mapping[str, CommandResult], wit
         found = replace(found, statuses=parse_status(status_line, asked.stderr))
     except FleetError as error:
         found = replace(found, unanswered=dict.fromkeys(all_endpoints(settings), error.what))
-    with suppress(FleetError):
-        found = replace(found, healths=parse_health(health.stdout, health.stderr))
-    with suppress(FleetError):
-        found = replace(found, hashes=parse_hashkv(hash_line) if hash_line else ())
-    return found
+    healths = parsed(parse_health, health.stdout, health.stderr) or ()
+    return replace(found, healths=healths, hashes=parsed(parse_hashkv, hash_line, "") or ())
 
 
 def service_finding(seen: Observed, name: str) -> Finding:

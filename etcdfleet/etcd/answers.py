@@ -35,7 +35,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -124,6 +124,7 @@ class HashKV:
 
 
 Answer = TypeVar("Answer", EndpointStatus, EndpointHealth, HashKV)
+Parsed = TypeVar("Parsed")
 
 
 def parse_member_list(stdout: str, stderr: str = "") -> MemberList:
@@ -200,6 +201,14 @@ def parse_hashkv(stdout: str, stderr: str = "") -> tuple[HashKV, ...]:
             )
         )
     return tuple(hashes)
+
+
+def parsed(parse: Callable[[str, str], Parsed], stdout: str, stderr: str) -> Parsed | None:
+    """What one of these readers finds in an answer; None where it finds none, whatever the reason."""
+    try:
+        return parse(stdout, stderr)
+    except VerificationError:
+        return None
 
 
 def by_host(answers: Iterable[Answer], endpoints: Mapping[str, str]) -> dict[str, Answer]:
