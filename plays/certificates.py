@@ -27,7 +27,7 @@ _HEAL = "bring the cluster back to health first (see the members' logs), then ru
 def place(run: Run[Any]) -> bool:
     """Carry out the step ``certificates`` of a deploy; whether something is left for after the start.
 
-    A host that shows a pair to nobody gets it at once, all of them in parallel. What a running member shows is replaced
+    A pair that is not in use yet is placed at once, all of them in parallel. What a running member shows is replaced
     one member at a time, each behind the gate, proven, and put back if it does not prove itself. Where a member does
     not run yet, or clients have another scheme than is wanted, that is done later: `replace_shown`, after the start.
     """

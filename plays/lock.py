@@ -33,7 +33,7 @@ def take(run: Run[Locking]) -> None:
                 "wait until that run has ended; if it is dead, its lock ends by itself within a minute, or with "
                 "--break-lock at once (which asks first, unless --yes is given)",
                 where=host,
-                why=f"somebody else works on {run.cluster}",
+                why=f"another run is working on {run.cluster}",
             )
         if answer and host in run.good:
             run.warn(f"no lock keeps other runs away from it: {answer}", host)

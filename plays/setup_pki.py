@@ -63,7 +63,7 @@ def setup_pki(program: Program[PkiOptions]) -> None:
 
 
 def _agreed(program: Program[PkiOptions], found: Sequence[str]) -> tuple[frozenset[str] | None, bool]:
-    """Which differences may be changed, None for all; and whether they are left since nobody could be asked."""
+    """Which differences may be changed, None for all; and whether they are left for want of a terminal."""
     if program.options.check or program.options.yes:
         return None, False
     if not found:
@@ -132,7 +132,7 @@ def _differing(results: AggregatedResult) -> list[str]:
 
 
 def _refuse_left(left: Sequence[str]) -> NoReturn:
-    """Raises `VaultError` for what differs, and was left since nobody could be asked: this is not what the inventory
+    """Raises `VaultError` for what differs, and was left for want of a terminal: this is not what the inventory
     says, so the run does not end well."""
     count = counted(len(left), "thing in Vault is", "things in Vault are")
     raise VaultError(

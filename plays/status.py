@@ -95,7 +95,7 @@ def show(program: Program[StatusOptions]) -> None:
 def watch(program: Program[StatusOptions], seconds: float) -> None:
     """Look again and again until Ctrl-C: in place on a terminal, elsewhere one page after the other.
 
-    Connections are kept; a host that is gone is tried again each time. Raises UsageError where nobody can watch.
+    Connections are kept; a host that is gone is tried again each time. Raises UsageError with --json.
     """
     from rich.live import Live
 

@@ -28,7 +28,7 @@ DESCRIPTION = """\
 Replaces the certificates that are due: those with too little of their life left (pki.renew_before), those that are not
 as the inventory says, and with --force all. One member of a cluster after the other, clusters side by side: before each
 all members must be healthy; after each the new certificate is read back from both ports, and health and data are
-compared. If anything is wrong, the certificates of before are put back, and this cluster is left alone. etcd is not
+compared. If anything is wrong, the previous certificates are restored, and this cluster is left alone. etcd is not
 restarted: it reads certificates at each new connection. A cluster whose certificates have expired is brought back.
 With --ca the cluster moves to another CA, without downtime: members are restarted one after the other, once to trust
 both CAs and once to trust the new one alone. In between, before members show certificates that clients with the
@@ -40,7 +40,7 @@ EXAMPLES = """\
   python runbooks/rotate_certs.py --quiet                    every night
   python runbooks/rotate_certs.py --force --only client      new keys for etcdctl on all hosts
   python runbooks/rotate_certs.py --force --limit etcd-az-2  all new on a host whose keys may be known to others
-  python runbooks/rotate_certs.py --force --limit etcd-az-2 --revoke    and those of before are good no more
+  python runbooks/rotate_certs.py --force --limit etcd-az-2 --revoke    and revoke the previous ones
   python runbooks/rotate_certs.py --ca --cluster k8s-home    after Vault was given another issuing CA"""
 
 
@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ca",
         action="store_true",
-        help="move to the CA that issues now: trusted beside the one of before, then used, then alone",
+        help="move to the CA that issues now: trusted beside the previous one, then used, then trusted alone",
     )
     parser.add_argument(
         "--clients-ready",
