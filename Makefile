@@ -24,8 +24,8 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	@sh lab/system.sh --lint
-	shellcheck $(SHELL_FILES) .ci/run runbooks/completion.bash
-	for file in $(SHELL_FILES); do busybox ash -n "$$file" || exit 1; done
+	@shellcheck $(SHELL_FILES) .ci/run runbooks/completion.bash
+	@for file in $(SHELL_FILES); do busybox ash -n "$$file" || exit 1; done
 	$(BIN)/mypy
 
 unit: setup

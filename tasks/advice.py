@@ -10,6 +10,7 @@ from nornir.core.task import Result, Task
 from etcdfleet.host.advice import Measured, advice, read_round_trips
 from etcdfleet.host.preflight import percentile
 from etcdfleet.outcome import StepOutcome
+from etcdfleet.remote.scripts import script
 from tasks.observe import site_of
 from tasks.preflight import sync_latencies
 
@@ -50,12 +51,9 @@ def _summary(facts: Mapping[str, object]) -> str:
 
 
 def _questions(data_dir: str, others: Mapping[str, str]) -> dict[str, str]:
-    pings = "\n".join(
-        f"echo '= {address}'; ping -c {PINGS} -i 0.2 -q -W 1 {address} 2>/dev/null" for address in others.values()
-    )
     path = shlex.quote(data_dir)
     return {
-        "ping": f"command -v ping >/dev/null || exit 1\n{pings}\ntrue",
+        "ping": script("ping", *others.values(), count=PINGS),
         "device": f'p={path}; while [ ! -d "$p" ]; do p=${{p%/*}}; [ -n "$p" ] || p=/; done\n'
         "df -P \"$p\" | tail -n 1 | cut -d ' ' -f 1",
     }

@@ -94,7 +94,7 @@ def run_operations(site: Site, operations: Sequence[Operation], passwords: Mappi
         # printf is built into the shell: the password is in no process's arguments.
         feed = f"printf '%s\\n' {shlex.quote((passwords or {})[one.password_of])} | " if one.password_of else ""
         stdin = "" if feed else " </dev/null"
-        lines.append(f"{feed}{call(site.settings, one.arguments)} >/dev/null{stdin} || exit 1\necho done")
+        lines.append(f"{feed}{call(site.settings, one.arguments)} >/dev/null{stdin} || exit 1\necho 'done'")
     answer = site.remote.run("\n".join(lines), timeout=10 + timeouts.ETCDCTL_PATIENT * len(operations))
     if not answer.ok:
         failed = operations[min(answer.stdout.count("done"), len(operations) - 1)]

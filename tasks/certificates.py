@@ -17,6 +17,7 @@ from etcdfleet.host.facts import HostFacts
 from etcdfleet.host.paths import CERTIFICATES, SETS, HostPaths
 from etcdfleet.outcome import StepOutcome
 from etcdfleet.remote import RemoteFile
+from etcdfleet.remote.scripts import script
 from etcdfleet.settings.base import RoleName
 from etcdfleet.settings.models import HostSettings
 from tasks.anchors import AnchorChange, anchor_changes, anchor_files, mark_if_read
@@ -202,16 +203,10 @@ def tidy(site: Site) -> None:
     `tasks.revocation` marks them. Raises nothing: what stays is removed the next time.
     """
     paths = HostPaths.of(site.settings)
-    kept = site.settings.pki.kept_sets
-    recorded = f'[ ! -e "{SETS}/$set/{REVOKED}" ] || ' if site.settings.pki.revoke else ""
-    lines = [
-        f"""used=$(readlink {paths.folder(role)}); used=${{used#sets/}}
-ls -1t {SETS} | grep '^{role}-' | sed '1,{kept}d' | while read -r set; do
-[ "$set" = "$used" ] || {recorded}rm -rf "{SETS}/$set"; done"""
-        for role in needed_roles(site.settings)
-    ]
+    pairs = [word for role in needed_roles(site.settings) for word in (role, paths.folder(role))]
+    only = REVOKED if site.settings.pki.revoke else ""
     try:
-        site.remote.run("\n".join(lines))
+        site.remote.run(script("tidy_sets", *pairs, sets=SETS, kept=site.settings.pki.kept_sets, only_marked=only))
     except FleetError:
         return
 

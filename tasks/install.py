@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import shlex
-
 from nornir.core.task import Result, Task
 
 from etcdfleet.drivers.certificates import needed_roles
 from etcdfleet.etcd.versions import past_its_end
 from etcdfleet.host.paths import CERTIFICATES, SETS
 from etcdfleet.outcome import StepOutcome
+from etcdfleet.remote.scripts import script
 from etcdfleet.settings.models import HostSettings
 from tasks.observe import Observed, Site, site_of
 from tasks.programs import hold, holding, program_due
-
-# adduser of busybox and useradd of shadow are told apart by what is there.
-_USER = """getent group etcd >/dev/null 2>&1 || grep -q '^etcd:' /etc/group || {
-  if command -v groupadd >/dev/null; then groupadd --system etcd; else addgroup -S etcd; fi; }
-id -u etcd >/dev/null 2>&1 || {
-  if command -v useradd >/dev/null
-  then useradd --system --gid etcd --home-dir /var/lib/etcd --no-create-home --shell /usr/sbin/nologin etcd
-  else adduser -S -D -H -h /var/lib/etcd -s /sbin/nologin -G etcd -g etcd etcd; fi; }"""
 
 
 def install(task: Task) -> Result:
@@ -50,7 +41,10 @@ def install(task: Task) -> Result:
             site.forget()
         if openssl:
             site.packages.add(target, "openssl")
-        site.remote.run(_folders_script(site), check="making the user etcd and its folders")
+        folders = script(
+            "user_and_folders", data_dir=site.settings.member.data_dir, certificates=CERTIFICATES, sets=SETS
+        )
+        site.remote.run(folders, check="making the user etcd and its folders")
         site.forget()
         hold(site)
         seen = site.observe()
@@ -81,15 +75,3 @@ def folders_missing(seen: Observed, site: Site) -> list[str]:
             f"{site.settings.member.data_dir} gets mode 0700 and owner etcd (it has {data.mode}, {data.owner})"
         )
     return found
-
-
-def _folders_script(site: Site) -> str:
-    data = shlex.quote(site.settings.member.data_dir)
-    return f"""set -e
-{_USER}
-# Whatever umask the login has: user etcd must be able to pass the folders that are made on the way.
-umask 022
-mkdir -p {data}
-chown etcd:etcd {data}; chmod 0700 {data}
-mkdir -p -m 0755 /etc/etcd {CERTIFICATES} {SETS} /etc/profile.d
-"""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import secrets
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from etcdfleet.certs import Want, public_key_fingerprint, request_problems
 from etcdfleet.errors import CertificateError, FleetError
 from etcdfleet.host.paths import SETS
+from etcdfleet.remote.scripts import script
 from etcdfleet.settings.base import RoleName
 from etcdfleet.settings.pki import KeyType
 from tasks.observe import Site
@@ -43,16 +45,16 @@ def make_requests(site: Site, wants: Sequence[Want], key_type: KeyType) -> dict[
     # Where new keys wait for their certificates: on the file system on which they will stay. The script of a run that
     # was killed may go on for minutes. With its folders gone it fails, and it never writes to those of another run.
     staged = f"{SETS}/.new-{secrets.token_hex(4)}"
-    folders = {want.role: f"{staged}/{want.role}" for want in wants}
-    # etcd's user must get through to the sets: their folder is no secret, what is in it is.
-    script = f"""set -eu
-umask 022; mkdir -p {SETS}
-umask 077; {discarding()}; mkdir {staged} {" ".join(folders.values())}
-export OPENSSL_CONF=/dev/null
-"""
-    script += "\n".join(_script(site.settings.member.fqdn, want, key_type, folders[want.role]) for want in wants)
+    making = script(
+        "make_requests",
+        *(want.role for want in wants),
+        functions={"requests": "\n".join(_request(want, key_type) for want in wants)},
+        sets=SETS,
+        staged=staged,
+        fqdn=site.settings.member.fqdn,
+    )
     result = site.remote.run(
-        script,
+        making,
         timeout=SECONDS,
         check="making private keys with openssl",
         remedy=f"see what openssl says{site.settings.pki.keys_without_openssl}",
@@ -74,7 +76,7 @@ export OPENSSL_CONF=/dev/null
                 where=site.settings.name,
                 remedy="is openssl on this host what it should be? Nothing was signed",
             )
-        found[want.role] = Request(csr, public_key_fingerprint(csr), part.group(1), folders[want.role])
+        found[want.role] = Request(csr, public_key_fingerprint(csr), part.group(1), f"{staged}/{want.role}")
     return found
 
 
@@ -91,26 +93,14 @@ def discard(site: Site) -> None:
         return
 
 
-def _script(fqdn: str, want: Want, key_type: KeyType, folder: str) -> str:
+def _request(want: Want, key_type: KeyType) -> str:
     kind, _, size = key_type.partition("-")
     names = [f"DNS:{name}" for name in want.dns_names] + [f"IP:{address}" for address in want.ip_addresses]
-    extension = "req_extensions = names" if names else ""
-    section = f"[names]\nsubjectAltName = {','.join(names)}" if names else ""
     # A section without a name is refused; on the command line, no name at all can be asked for.
-    subject, nameless = (f"CN = {want.common_name}", "") if want.common_name else ("", " -subj /")
-    options = _OPTIONS[kind].format(size=size.lstrip("p"))
-    return f"""openssl genpkey {options} -out {folder}/{fqdn}.key 2>{folder}/said || {{
-  cat {folder}/said >&2; exit 1; }}
-cat > {folder}/said <<'EOF'
-[req]
-prompt = no
-distinguished_name = subject
-{extension}
-[subject]
-{subject}
-{section}
-EOF
-echo "= {want.role} $(sha256sum {folder}/{fqdn}.key)"
-openssl req -new -sha256 -key {folder}/{fqdn}.key -config {folder}/said{nameless}
-rm {folder}/said
-"""
+    subject, nameless = (f"CN = {want.common_name}", "") if want.common_name else ("", "/")
+    lines = ["[req]", "prompt = no", "distinguished_name = subject"]
+    lines += ["req_extensions = names"] if names else []
+    lines += ["[subject]", subject]
+    lines += ["[names]", f"subjectAltName = {','.join(names)}"] if names else []
+    options = _OPTIONS[kind].format(size=size.lstrip("p")).split()
+    return shlex.join(["request", want.role, "\n".join([*lines, ""]), nameless, *options])

@@ -10,6 +10,7 @@ from etcdfleet.checks.knocks import PROPER, knocks
 from etcdfleet.drivers.certificates import needed_roles
 from etcdfleet.etcd.etcdctl import anchor_file, etcdctl, local_endpoint
 from etcdfleet.host.paths import HostPaths
+from etcdfleet.remote.scripts import script
 from etcdfleet.settings.base import RoleName, Side
 from etcdfleet.settings.models import HostSettings
 
@@ -41,25 +42,16 @@ def openssl_knock(
     if shown:
         pem = paths.certificate(shown)
         pair = f"-cert {pem} -cert_chain {pem} -key {paths.key(shown)}"
-    ask = f"""printf 'GET {path} HTTP/1.0\\r\\nHost: {fqdn}\\r\\n\\r\\n' |
-timeout {timeouts.KNOCK} openssl s_client -quiet -connect {address or fqdn}:{port} -servername {fqdn} \
--verify_hostname {fqdn} -CAfile {anchor or anchor_file(paths, side)} -partial_chain -verify_return_error {pair}"""
+    # `exec`: what is ended there is openssl itself.
+    connect = (
+        f"exec timeout {timeouts.KNOCK} openssl s_client -quiet -connect {address or fqdn}:{port} -servername {fqdn} "
+        f"-verify_hostname {fqdn} -CAfile {anchor or anchor_file(paths, side)} -partial_chain -verify_return_error "
+        f"{pair}"
+    )
+    functions = {"connect": connect}
     if side == "client":
-        return f"""said=$({ask} 2>&1); rc=$?
-printf '%s\\n' "$said"
-case "$said" in *HTTP/1.*) exit 0;; esac
-[ $rc != 0 ] || rc=1
-exit $rc"""
-    # etcd's peer port keeps the connection after its answer: the first line of it is enough. No fifo: busybox gives up
-    # opening one when a child ends meanwhile.
-    return f"""f=$(mktemp /run/etcdfleet.XXXXXX) || exit 98
-trap 'rm -f "$f"' EXIT
-{ask} >"$f" 2>&1 & p=$!
-n=0; while [ $n -lt {timeouts.KNOCK * 10} ] && kill -0 $p 2>/dev/null && ! grep -qE '^HTTP|rror' "$f"; do
-sleep 0.1; n=$((n + 1)); done
-kill $p 2>/dev/null
-cat <"$f"
-[ $n -lt {timeouts.KNOCK * 10} ] || exit 124"""
+        return script("knock_client_port", functions=functions, path=path, fqdn=fqdn)
+    return script("knock_peer_port", functions=functions, path=path, fqdn=fqdn, tenths=timeouts.KNOCK * 10)
 
 
 def etcdctl_attempt(settings: HostSettings, role: RoleName) -> str:
@@ -71,16 +63,12 @@ def etcdctl_attempt(settings: HostSettings, role: RoleName) -> str:
     here = [local_endpoint(settings)]
     attempt = etcdctl(settings, "endpoint health", here, seconds=timeouts.ETCDCTL_QUICK, role=role)
     proper = etcdctl(settings, "endpoint health", here, seconds=timeouts.ETCDCTL_QUICK)
-    return f"""f=$(mktemp -u /run/etcdfleet.XXXXXX) && mkfifo -m 600 "$f" || exit 98
-trap 'rm -f "$f"' EXIT
-ETCD_CLIENT_DEBUG=warn {attempt} >"$f" 2>&1 & p=$!
-sed -E -e '/{_ENOUGH}/q' <"$f"
-kill $p 2>/dev/null
-wait $p; rc=$?
-began=$(date +%s)
-{proper} >/dev/null 2>&1
-echo "{PROPER}$? $(($(date +%s) - began))"
-exit $rc"""
+    return script(
+        "knock_by_etcdctl",
+        functions={"attempt": f"exec env ETCD_CLIENT_DEBUG=warn {attempt}", "proper": proper},
+        enough=_ENOUGH,
+        proper_says=PROPER,
+    )
 
 
 def refused_as_client(settings: HostSettings) -> tuple[RoleName, ...]:

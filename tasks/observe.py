@@ -8,7 +8,7 @@ from typing import Any
 
 from nornir.core.task import Task
 
-from etcdfleet.drivers.init import Service, ServiceState, service_for
+from etcdfleet.drivers.init import Service, ServiceState, programs, service_for
 from etcdfleet.drivers.packages import Installed, Packages, Target, packages_for
 from etcdfleet.errors import RemoteError
 from etcdfleet.host import facts
@@ -87,7 +87,7 @@ class Site:
         files = [CONFIG, ETCDCTL_ENVIRONMENT, *CRLS.values(), *(file.path for file in self.service.files)]
         commands = {
             **facts.probe(self.settings, files),
-            "service": self.service.probe,
+            "service": f"{self.service.probe}\n{programs(self.service.program)}",
             "packages": self.packages.probe,
             "program": _version_of_another(self.service, self.packages),
             "init": self.service.detect,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Sequence
 
 from nornir.core.task import Result, Task
@@ -17,6 +16,7 @@ from etcdfleet.host.preflight import Trouble
 from etcdfleet.host.preflight_others import other_problems, other_warnings
 from etcdfleet.host.preflight_storage import place_problems, place_warnings
 from etcdfleet.outcome import StepOutcome
+from etcdfleet.remote.scripts import script
 from tasks.configure import desired_files
 from tasks.install import needs_openssl
 from tasks.observe import Observed, Site, site_of
@@ -106,17 +106,14 @@ def sync_latencies(site: Site) -> tuple[float, ...]:
 
     Measured by ``dd`` on the host, which prints the time of its one write with the sync; empty if it does not.
     """
-    path = shlex.quote(site.settings.member.data_dir)
-    # dd of coreutils and of busybox both say "…, 0.000123 s" or "…, 0.000123 seconds". The clock is read by the shell
-    # itself: on a slow host each further program would cost as much as the write.
-    script = f"""p={path}; while [ ! -d "$p" ]; do p=${{p%/*}}; [ -n "$p" ] || p=/; done
-f=$(mktemp "$p/.etcdfleet-sync.XXXXXX") || exit 1
-trap 'rm -f "$f"' EXIT
-read -r up _ < /proc/uptime; end=$(( ${{up%.*}} + {timeouts.SYNC_WRITES} ))
-n=0; while [ $n -lt {SYNC_WRITES} ] && [ "${{up%.*}}" -lt $end ]; do
-dd if=/dev/zero of="$f" bs={SYNC_BYTES} count=1 conv=notrunc,fsync 2>&1
-n=$((n+1)); read -r up _ < /proc/uptime; done"""
-    result = site.remote.run(script, timeout=120)
+    writing = script(
+        "sync_writes",
+        data_dir=site.settings.member.data_dir,
+        seconds=timeouts.SYNC_WRITES,
+        writes=SYNC_WRITES,
+        bytes=SYNC_BYTES,
+    )
+    result = site.remote.run(writing, timeout=120)
     return tuple(float(seconds) * 1000 for seconds in re.findall(r", ([0-9.e-]+) s", result.stdout))
 
 

@@ -21,6 +21,7 @@ from etcdfleet.etcd.etcdctl import etcdctl, local_endpoint
 from etcdfleet.host.paths import CERTIFICATES, ROLE_FOLDERS, SETS, HostPaths
 from etcdfleet.outcome import StepOutcome
 from etcdfleet.remote import last_lines
+from etcdfleet.remote.scripts import script
 from etcdfleet.settings.base import RoleName
 from tasks.certificates import REVOKED, tidy
 from tasks.crl import crl_files, crl_plans
@@ -126,16 +127,15 @@ def refresh_crl(task: Task, refused: dict[str, str] | None = None) -> Result:
 
 def replaced_sets(site: Site) -> list[ReplacedSet]:
     """The sets on a host that are not in use and not marked as revoked. Raises `RemoteError`."""
-    fqdn = site.settings.member.fqdn
-    links = " ".join(f"$(readlink {CERTIFICATES}/{folder})" for folder in ROLE_FOLDERS.values())
     answer = site.remote.run(
-        f"""cd {SETS} 2>/dev/null || exit 0
-used=" $(echo {links}) "
-for set in *; do
-[ -f "$set/{fqdn}.pem" ] && [ ! -e "$set/{REVOKED}" ] || continue
-case $used in *" sets/$set "*) continue;; esac
-echo "= $set"; cat "$set/{fqdn}.pem"
-done""",
+        script(
+            "replaced_sets",
+            *ROLE_FOLDERS.values(),
+            certificates=CERTIFICATES,
+            sets=SETS,
+            fqdn=site.settings.member.fqdn,
+            revoked=REVOKED,
+        ),
         check="looking for certificates that are not used any more",
     )
     in_use = {
@@ -171,7 +171,8 @@ def _prove_refused(site: Site, set_name: str) -> None:
     paths = HostPaths.of(site.settings)
     here = [local_endpoint(site.settings)]
     usual = etcdctl(site.settings, "endpoint health", here, seconds=timeouts.ETCDCTL)
-    revoked = usual.replace(f"{paths.folder('client')}/", f"{SETS}/{set_name}/")
+    folder = f"{SETS}/{set_name}"
+    revoked = etcdctl(site.settings, "endpoint health", here, seconds=timeouts.ETCDCTL, folder=folder)
     answers = site.remote.batch({"in use": usual, "revoked": revoked}, parallel=True)
     if answers["in use"].rc != 0:
         raise VerificationError(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-
 from etcdfleet import timeouts
 from etcdfleet.checks.knocks import knocks
 from etcdfleet.checks.write_probe import PROBE_TTL_SECONDS, RESERVED_PREFIX
@@ -62,7 +60,7 @@ def host_commands(site: Site, seen: Observed, version: str | None) -> dict[str, 
     """
     settings = site.settings
     roles = needed_roles(settings)
-    found = {"listing": _listing(settings), "log": site.service.logs(LOG_LINES), "time": _TIME}
+    found = {"listing": _listing(settings), "log": site.service.logs(LOG_LINES), "time": script("time_keeping")}
     if not seen.facts.has_openssl:
         return found | refusal_commands(settings, openssl=False)
     paths = HostPaths.of(settings)
@@ -94,20 +92,7 @@ _EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b85
 
 def _listing(settings: HostSettings) -> str:
     paths = HostPaths.of(settings)
-    folders = " ".join(paths.folder(role) for role in needed_roles(settings))
-    return f"""find /etc/etcd ! -type l -exec stat -c '%a|%U|%F|%n' {{}} +
-for l in {folders or "/nowhere"}; do [ ! -L $l ] || echo "link|$l|$(readlink $l)"; done
-grep -rlsE -e '-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----' /etc/etcd | sed 's/^/secret|/'
-true"""
-
-
-_TIME = """if [ -e /run/systemd/container ] || tr '\\0' '\\n' </proc/1/environ 2>/dev/null | grep -q '^container='; then
-echo container; fi
-[ "$(timedatectl show -p NTPSynchronized --value 2>/dev/null)" = yes ] && echo synchronized
-for name in chronyd ntpd openntpd systemd-timesyncd; do
-pgrep -f "(^|/)$name( |\\$)" >/dev/null 2>&1 && echo "daemon $name" && break
-done
-true"""
+    return script("list_configuration", *(paths.folder(role) for role in needed_roles(settings)))
 
 
 def probe_script(settings: HostSettings, names: list[str], token: str) -> str:
@@ -115,30 +100,14 @@ def probe_script(settings: HostSettings, names: list[str], token: str) -> str:
 
     Prints ``step|member|exit code|output`` a line. The key hangs on a lease, so that it ends with a killed run.
     """
-    own = (
-        [client_url(settings.member, settings.cluster)] if settings.member.name in names else [local_endpoint(settings)]
+    urls = {member.name: client_url(member, settings.cluster) for member in settings.members if member.name in names}
+    own = [urls.get(settings.member.name) or local_endpoint(settings)]
+    at = etcdctl(settings, '"$@"', [*urls.values()], seconds=timeouts.ETCDCTL, asked='"$url"')
+    return script(
+        "write_probe",
+        *(word for pair in urls.items() for word in pair),
+        functions={"own": etcdctl(settings, '"$@"', own, seconds=timeouts.ETCDCTL), "at": f"url=$1; shift\n{at}"},
+        key=f"{RESERVED_PREFIX}{token}/{settings.member.name}",
+        token=token,
+        ttl=PROBE_TTL_SECONDS,
     )
-    key = shlex.quote(f"{RESERVED_PREFIX}{token}/{settings.member.name}")
-
-    def step(name: str, member: str, arguments: str, endpoints: list[str], *, beside: bool = False) -> str:
-        command = etcdctl(settings, arguments, endpoints, seconds=timeouts.ETCDCTL)
-        said = f"out=$({command} 2>&1); rc=$?; printf '%s|%s|%s|%s\\n' {name} {shlex.quote(member)} $rc \"$(said)\""
-        return f"({said}) &" if beside else said
-
-    def all_get(name: str) -> str:
-        lines = [
-            step(name, m.name, f"get {key} --print-value-only", [client_url(m, settings.cluster)], beside=True)
-            for m in settings.members
-            if m.name in names
-        ]
-        return "\n".join([*lines, "wait"])
-
-    return f"""said() {{ printf '%s' "$out" | tail -c 400 | tr '\\n|' '  '; }}
-{step("lease", "", f"lease grant {PROBE_TTL_SECONDS}", own)}
-lease=$(printf '%s' "$out" | sed -n 's/^lease \\([0-9a-f]*\\) granted.*/\\1/p')
-[ $rc = 0 ] && [ -n "$lease" ] || exit 0
-{step("put", "", f'put --lease="$lease" {key} {shlex.quote(token)}', own)}
-{all_get("read")}
-{step("del", "", f"del {key}", own)}
-{all_get("gone")}
-{step("revoke", "", 'lease revoke "$lease"', own)}"""

@@ -58,20 +58,21 @@ def etcdctl(
     seconds: float = 5,
     role: RoleName = "client",
     asked: str = "",
+    folder: str = "",
 ) -> str:
     """Shell: etcdctl with the certificate pair of ``role``, past any proxy, bounded to ``seconds``.
 
-    ``asked`` is a word of shell for those of ``endpoints`` that are really asked (``"$1"``; left out: all).
-
     The pair is given whenever the cluster has client TLS or any endpoint is https: during the switch from plain to TLS
-    clients, members of both kinds are asked in one call.
+    clients, members of both kinds are asked in one call. ``asked`` is a word of shell for those of ``endpoints`` that
+    are really asked (``"$1"``; left out: all), ``folder`` where the pair lies (left out: that of ``role``).
     """
     # A proxy that the host has for its packages does not lead to the members.
     words = [_DIRECT, "ETCDCTL_API=3", "etcdctl", f"--endpoints={asked or shlex.quote(','.join(endpoints))}"]
     words += [f"--command-timeout={seconds:g}s", f"--dial-timeout={min(seconds, 3):g}s"]
     if any(endpoint.startswith("https:") for endpoint in endpoints):
         paths = HostPaths.of(settings)
-        words += [f"--cacert={anchor_file(paths)}", f"--cert={paths.certificate(role)}", f"--key={paths.key(role)}"]
+        pair = f"{folder or paths.folder(role)}/{paths.fqdn}"
+        words += [f"--cacert={anchor_file(paths)}", f"--cert={pair}.pem", f"--key={pair}.key"]
     return " ".join([*words, arguments])
 
 
@@ -82,4 +83,4 @@ def anchor_file(paths: HostPaths, side: Side = "client") -> str:
     """
     wanted = paths.anchor(side)
     other = ROOT_ANCHOR if paths.separate_trust else SIDE_ANCHORS[side]
-    return f"$([ -e {wanted} ] || [ ! -e {other} ] && echo {wanted} || echo {other})"
+    return f'"$([ -e {wanted} ] || [ ! -e {other} ] && echo {wanted} || echo {other})"'

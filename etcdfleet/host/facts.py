@@ -36,6 +36,7 @@ from etcdfleet.host.paths import (
 from etcdfleet.host.storage import UNKNOWN, DataPlace, read_place
 from etcdfleet.host.storage import probe as place_probe
 from etcdfleet.remote import CommandResult
+from etcdfleet.remote.scripts import script
 from etcdfleet.settings.base import ROLE_NAMES, RoleName
 from etcdfleet.settings.models import HostSettings
 
@@ -187,11 +188,11 @@ def probe(settings: HostSettings, files: Sequence[str]) -> dict[str, str]:
         "machine": f"uname -m; {architecture_probe(settings.install.method)}",
         "clock": "date +%s",
         "listeners": "ss -Hltnp 2>/dev/null || netstat -ltnp 2>/dev/null || true",
-        "free": _free([settings.member.data_dir, "/etc", "/usr"]),
-        "data": _data(shlex.quote(settings.member.data_dir)),
+        "free": script("free_space", settings.member.data_dir, "/etc", "/usr"),
+        "data": _data(settings.member.data_dir),
         "place": place_probe(settings.member.data_dir),
         "others": others_probe(settings.member.data_dir),
-        "elsewhere": _elsewhere(shlex.quote(settings.member.data_dir)),
+        "elsewhere": script("data_elsewhere", data_dir=settings.member.data_dir, config=CONFIG),
         "user": "id -u etcd",
         "openssl": "command -v openssl",
         "resolve": _resolve((*(m.fqdn for m in settings.members), *_service_name(settings))),
@@ -209,57 +210,19 @@ def _note(paths: HostPaths, role: RoleName) -> str:
     return f"{paths.folder(role)}/note.json"
 
 
-def _free(paths: Sequence[str]) -> str:
-    # The nearest folder that exists: the data directory itself may still have to be made.
-    find = "".join(
-        f'p={shlex.quote(path)}; while [ ! -d "$p" ]; do p=${{p%/*}}; [ -n "$p" ] || p=/; done; set -- "$@" "$p"\n'
-        for path in paths
+def _data(data_dir: str) -> str:
+    return script(
+        "data_directory",
+        data_dir=data_dir,
+        not_there=_NOT_THERE,
+        established=ESTABLISHED,
+        ids_bytes=_IDS_BYTES,
+        head_bytes=HEAD_BYTES,
     )
-    return f'set --\n{find}echo {shlex.join(paths)}\ndf -Pk "$@"'
-
-
-def _data(data: str) -> str:
-    return f"""[ -d {data} ] || exit {_NOT_THERE}
-stat -L -c '%a %U' {data}
-echo $(ls -A {data})
-[ -d {data}/member ] || exit 0
-set -- {data}/member/snap/*.snap
-[ -e "$1" ] && echo $# || echo 0
-set -- {data}/member/wal/*.wal
-[ -e "$1" ] || {{ echo none; stat -c %s {data}/member/snap/db 2>/dev/null; exit 0; }}
-echo "${{1##*/}}"
-# On a member that was established, ids and birth are enough; else it matters how far the log of its first start came.
-if [ -e {ESTABLISHED} ]; then head -c {_IDS_BYTES} "$1" | base64; exit; fi
-head -c {HEAD_BYTES} "$1" | gzip -c | base64"""
-
-
-def _elsewhere(data: str) -> str:
-    # What the configuration on the host has, if it is another folder and has data. Read by the shell itself: a process
-    # more costs a small host more than all of this.
-    return f"""[ -r {CONFIG} ] || exit 0
-while IFS= read -r line; do case $line in data-dir:*) d=${{line#data-dir:}} ;; esac; done <{CONFIG}
-d=${{d# }}; d=${{d#\\"}}; d=${{d%\\"}}
-[ -n "$d" ] && [ "$d" != {data} ] || exit 0
-set -- "$d"/member/wal/*.wal
-[ ! -e "$1" ] || echo "$d"
-"""
 
 
 def _resolve(names: Sequence[str]) -> str:
-    # glibc and musl both have `ahosts`, which asks what a program asks; `hosts` alone may answer by another family.
-    # Where no DNS server answers, glibc tries for 10 s and more: side by side, and for no longer than that helps.
-    asked = "\n".join(f"ask {shlex.quote(name)} &" for name in dict.fromkeys(names))
-    return f"""ask() {{
-  found=$(timeout {RESOLVE_SECONDS} getent ahosts "$1" 2>/dev/null)
-  case $? in
-    0) ;;
-    124 | 143) found={NO_DNS} ;;
-    *) found=$(timeout {RESOLVE_SECONDS} getent hosts "$1" 2>/dev/null) ;;
-  esac
-  printf '= %s\\n%s\\n' "$1" "$found"
-}}
-{asked}
-wait"""
+    return script("resolve_names", *dict.fromkeys(names), seconds=RESOLVE_SECONDS, unanswered=NO_DNS)
 
 
 def read(settings: HostSettings, results: Mapping[str, CommandResult], asked: float, answered: float) -> HostFacts:

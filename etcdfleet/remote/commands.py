@@ -56,7 +56,7 @@ def batch_script(commands: Mapping[str, str], parallel: bool) -> str:
         lines += [f'wait $p{number}; rcs="$rcs $?"' for number in range(len(commands))]
     files = " ".join(f"o{number} e{number}" for number in range(len(commands)))
     if files:
-        lines += ['echo $rcs; cd "$d" || exit 98', f"wc -c {files}", f"cat {files}"]
+        lines += ['echo "$rcs"; cd "$d" || exit 98', f"wc -c {files}", f"cat {files}"]
     return "\n".join([*lines, "exit 0", ""])
 
 

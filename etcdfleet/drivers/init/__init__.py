@@ -68,7 +68,10 @@ class Service(Protocol):
     """Shell: exits 0 if this init system runs the host."""
     files: tuple[ServiceFile, ...]
     probe: str
-    """Shell: prints what `read` needs."""
+    """Shell: prints what `read` needs, and leaves the process id of etcd in ``$pid``, empty if it does not run.
+
+    What `programs` prints comes after it.
+    """
     installed: str
     """Shell: after the files of the service were placed or changed."""
     prevent_autostart: str
@@ -113,21 +116,10 @@ class Service(Protocol):
 
 
 def programs(service_program: str) -> str:
-    """Shell, with the process id of etcd in ``$pid`` if it runs: prints what `ServiceState` knows of programs.
+    """Shell, with the process id of etcd in ``$pid`` if it runs: prints what `ServiceState` knows of programs."""
+    from etcdfleet.remote.scripts import script
 
-    Under user-mode emulation the process' own program is the emulator. The program that it emulates is mapped into its
-    memory, as any program's is.
-    """
-    return f"""p=$({service_program} 2>/dev/null)
-[ -z "$p" ] || printf 'program=%s\\nprogram_file=%s\\n' "$p" "$(readlink -f "$p")"
-if [ -n "$pid" ]; then
-  x=$(readlink /proc/$pid/exe 2>/dev/null)
-  case "$x" in
-    */etcd | *'/etcd (deleted)') ;;
-    *) x=$(sed -n 's|^[^/]* \\(/.*/etcd\\( (deleted)\\)*\\)$|\\1|p' /proc/$pid/maps 2>/dev/null | head -n 1) ;;
-  esac
-  echo "runs=$x"
-fi"""
+    return script("programs", functions={"service_program": service_program})
 
 
 def service_for(init: str) -> Service:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from etcdfleet.drivers.init import Hidden, ServiceFile, ServiceState, programs
+from etcdfleet.drivers.init import Hidden, ServiceFile, ServiceState
 
 if TYPE_CHECKING:
     from etcdfleet.remote import CommandResult
@@ -33,7 +33,7 @@ class OpenRC:
         'rc-service etcd status 2>&1; echo "rc=$?"\n'
         "[ -e /etc/runlevels/default/etcd ] && echo enabled=yes\n"
         f'pid=$({_PID}) && echo "pid=$pid" && '
-        'echo "started=$(stat -c %Y /proc/$pid 2>/dev/null)"\n' + programs(_PROGRAM)
+        'echo "started=$(stat -c %Y "/proc/$pid" 2>/dev/null)"'
     )
     installed = "true"
     prevent_autostart = "true"  # apk starts no services

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from etcdfleet.drivers.init import Hidden, ServiceFile, ServiceState, programs
+from etcdfleet.drivers.init import Hidden, ServiceFile, ServiceState
 
 if TYPE_CHECKING:
     from etcdfleet.remote import CommandResult
@@ -29,7 +29,7 @@ class Systemd:
     probe = (
         "said=$(systemctl show etcd.service -p ActiveState,SubState,MainPID,UnitFileState,FragmentPath,NRestarts,"
         "ExecMainStartTimestamp,NeedDaemonReload)\n"
-        'echo "$said"; pid=${said#*MainPID=}; pid=${pid%%[!0-9]*}; [ "$pid" != 0 ] || pid=\n' + programs(_PROGRAM)
+        'echo "$said"; pid=${said#*MainPID=}; pid=${pid%%[!0-9]*}; [ "$pid" != 0 ] || pid='
     )
     installed = "systemctl daemon-reload"
     # Masked, a package's maintainer script cannot start the unit, nor can a boot. Placing our unit later replaces

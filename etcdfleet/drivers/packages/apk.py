@@ -86,9 +86,9 @@ class Apk(Packages[ApkInstall]):
         """The same without a version."""
         self._pin(target, f"apk add --no-progress --wait 300 etcd && rm -f {HELD}")
 
-    def _pin(self, target: Target, script: str) -> None:
-        remedy = f"on the host, try: cat /etc/apk/world; {script}"
-        target.remote.run(script, check="holding the packages", remedy=remedy)
+    def _pin(self, target: Target, command: str) -> None:
+        remedy = f"on the host, try: cat /etc/apk/world; {command}"
+        target.remote.run(command, check="holding the packages", remedy=remedy)
 
     def install(self, target: Target, before: str) -> None:
         """``apk add``, from the given repository besides the host's own."""
@@ -99,6 +99,8 @@ class Apk(Packages[ApkInstall]):
 
     def _add(self, remote: RemoteHost, before: str, more: list[str]) -> str:
         """Gives what apk said. Raises `RemoteError`."""
+        from etcdfleet.remote.scripts import script
+
         options = ["--no-progress", "--wait", "300", *more]
         if self.settings.repository:
             # Without a refresh apk would use an index as old as the last one who asked for it.
@@ -107,14 +109,11 @@ class Apk(Packages[ApkInstall]):
         if self.settings.allow_untrusted:
             options.append("--allow-untrusted")
         pin = f"={self.settings.version}" if self.settings.version else ""
-        add = shlex.join(["apk", "add", *options])
-        script = f"""{before}
-add() {{ {add} "$@"; }}
-add {shlex.quote(f"etcd{pin}")} etcd-openrc etcd-ctl && exit 0
-# Before etcd-ctl was split off, the package etcd held etcdctl.
-add {shlex.quote(f"etcd{pin}")} etcd-openrc && {"true" if more else "[ -x /usr/bin/etcdctl ]"}
-"""
-        result = remote.run(script, timeout=INSTALL_TIMEOUT)
+        add = shlex.join(["apk", "add", *options]) + ' "$@"'
+        installing = script(
+            "apk_install", functions={"before": before, "add": add}, etcd=f"etcd{pin}", simulated=bool(more)
+        )
+        result = remote.run(installing, timeout=INSTALL_TIMEOUT)
         if not result.ok:
             raise RemoteError(
                 f"apk could not install etcd: {apk_says(result.stderr + result.stdout)}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BeforeValidator
@@ -27,39 +28,11 @@ if TYPE_CHECKING:
 LOCK_TRIES = 150
 """Two seconds each: how often dpkg's lock is tried, beside apt's own waiting for it."""
 _NAMES = ("etcd-server", "etcd-client")
-_APT = (
+_GET = (
     "apt-get -q -y -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 -o Dpkg::Options::=--force-confold "
-    "-o Dpkg::Options::=--force-confdef -o Acquire::Retries=3"
+    '-o Dpkg::Options::=--force-confdef -o Acquire::Retries=3 "$@"'
 )
-_INSTALL = "--no-install-recommends --allow-downgrades --allow-change-held-packages"
-_SIMULATE = """simulate() {{
-  {apt} "$@" -s -o Debug::NoLocking=1 --no-install-recommends --allow-downgrades --allow-change-held-packages \\
-    install {names}
-}}
-said=$(simulate 2>&1) && {{ echo "$said"; exit 0; }}
-t=$(mktemp -d) || exit 1
-trap 'rm -rf "$t"' EXIT
-chmod 755 "$t"; mkdir -p "$t/lists/partial"
-o="-o Dir::State::lists=$t/lists -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache="
-{apt} $o update >/dev/null 2>&1
-simulate $o"""
 _POLICY = "/usr/sbin/policy-rc.d"
-# Maintainer scripts ask policy-rc.d before they start or restart a service. On a live member the restart is ours to
-# time; a foreign policy is kept aside and put back. The file names its maker's process: what a killed run left is taken
-# away, and a run that ends does not take away another's.
-_NO_RESTARTS = rf"""
-mine="# etcdfleet $$"
-undo() {{
-  if grep -qx "$mine" {_POLICY} 2>/dev/null; then rm -f {_POLICY}; fi
-  if [ -e {_POLICY}.etcdfleet-saved ] && [ ! -e {_POLICY} ]; then mv -f {_POLICY}.etcdfleet-saved {_POLICY}; fi
-}}
-old=$(sed -n 's/^# etcdfleet \([0-9]*\)$/\1/p' {_POLICY} 2>/dev/null || true)
-if [ -n "$old" ] && ! kill -0 "$old" 2>/dev/null; then rm -f {_POLICY}; fi
-trap undo EXIT
-if [ -e {_POLICY} ] && ! grep -q '^# etcdfleet ' {_POLICY}; then mv -f {_POLICY} {_POLICY}.etcdfleet-saved; fi
-printf '#!/bin/sh\n%s\nexit 101\n' "$mine" > {_POLICY}
-chmod 755 {_POLICY}
-"""
 
 
 class AptInstall(InstallSettings):
@@ -96,8 +69,10 @@ class Apt(Packages[AptInstall]):
 
     def offer(self, target: Target) -> str:
         """As apt itself finds it out. Lists that are missing or too old are fetched into a folder of their own."""
+        from etcdfleet.remote.scripts import script
+
         names, remote = self._names(), target.remote
-        result = remote.run(_SIMULATE.format(apt=_APT, names=names), timeout=INSTALL_TIMEOUT)
+        result = remote.run(script("apt_simulate", *names, functions={"get": _GET}), timeout=INSTALL_TIMEOUT)
         if not result.ok:
             raise _failed(remote, names, result)
         found = re.search(r"^Inst etcd-server (?:\[\S+\] )?\((\S+)", result.stdout, re.MULTILINE) or re.search(
@@ -107,11 +82,10 @@ class Apt(Packages[AptInstall]):
 
     def prepare(self, target: Target) -> None:
         """Downloads the packages."""
+        from etcdfleet.remote.scripts import script
+
         names, remote = self._names(), target.remote
-        script = f"""export DEBIAN_FRONTEND=noninteractive
-get="{_APT} {_INSTALL} --download-only install {names}"
-$get || {{ {_APT} update && $get; }}"""
-        result = remote.run(script, timeout=INSTALL_TIMEOUT)
+        result = remote.run(script("apt_download", *names, functions={"get": _GET}), timeout=INSTALL_TIMEOUT)
         if not result.ok:
             raise _failed(remote, names, result)
 
@@ -129,42 +103,30 @@ $get || {{ {_APT} update && $get; }}"""
 
     def add(self, target: Target, name: str) -> None:
         """``apt-get install``."""
-        self._install(target.remote, shlex.quote(name), "")
+        self._install(target.remote, [name], "")
 
-    def _mark(self, target: Target, script: str) -> None:
-        remedy = f"on the host, try: apt-mark showhold; {script}"
-        target.remote.run(script, check="holding the packages", remedy=remedy)
+    def _mark(self, target: Target, command: str) -> None:
+        remedy = f"on the host, try: apt-mark showhold; {command}"
+        target.remote.run(command, check="holding the packages", remedy=remedy)
 
-    def _names(self) -> str:
+    def _names(self) -> list[str]:
         pin = f"={self.settings.version}" if self.settings.version else ""
-        return " ".join(shlex.quote(f"{name}{pin}") for name in _NAMES)
+        return [f"{name}{pin}" for name in _NAMES]
 
-    def _install(self, remote: RemoteHost, names: str, before: str) -> None:
-        script = f"""set -e
-export DEBIAN_FRONTEND=noninteractive
-{before}
-# Another apt, perhaps that of a killed run, is waited for first: dpkg itself does not wait for a lock.
-{_APT} check >/dev/null 2>&1 || true
-{_NO_RESTARTS}
-tries=0
-until said=$(dpkg --configure -a 2>&1); do
-  tries=$((tries + 1))
-  case $said in *lock*) [ $tries -lt {LOCK_TRIES} ] && sleep 2 && continue ;; esac
-  echo "$said" >&2
-  exit 1
-done
-install="{_APT} {_INSTALL} install {names}"
-# Lists that are missing or too old show as a package that is unknown or no longer there: one update, one more try.
-$install || {{ {_APT} update && $install; }}
-"""
-        result = remote.run(script, timeout=INSTALL_TIMEOUT)
+    def _install(self, remote: RemoteHost, names: Sequence[str], before: str) -> None:
+        from etcdfleet.remote.scripts import script
+
+        commands = {"before": before, "get": _GET}
+        installing = script("apt_install", *names, functions=commands, policy=_POLICY, lock_tries=LOCK_TRIES)
+        result = remote.run(installing, timeout=INSTALL_TIMEOUT)
         if not result.ok:
             raise _failed(remote, names, result)
 
 
-def _failed(remote: RemoteHost, names: str, result: CommandResult) -> RemoteError:
+def _failed(remote: RemoteHost, packages: Sequence[str], result: CommandResult) -> RemoteError:
     from etcdfleet.remote import last_lines
 
+    names = shlex.join(packages)
     return RemoteError(
         f"apt-get could not install {names}: {last_lines(result.stderr or result.stdout)}",
         where=remote.name,

@@ -128,6 +128,8 @@ class Archive(Packages[ArchiveInstall]):
 
     def prepare(self, target: Target) -> None:
         """Puts both programs into the release's folder, and tries whether they run and are of the version wanted."""
+        from etcdfleet.remote.scripts import script
+
         remote, version, architecture = target.remote, self.settings.version, target.architecture
         source = self._source(architecture)
         programs = programs_of(source)
@@ -137,50 +139,49 @@ class Archive(Packages[ArchiveInstall]):
         if remote.run(have, timeout=INSTALL_TIMEOUT).ok:
             return
         token = secrets.token_hex(6)
-        staged = {name: f"/tmp/etcdfleet-{token}-{name}" for name in programs}  # noqa: S108  a name nobody can guess
-        clean = "rm -f " + " ".join(staged.values())
+        staged = f"/tmp/etcdfleet-{token}"  # noqa: S108  a name nobody can guess
         try:
             for name, path in programs.items():
-                remote.upload(path, staged[name])
-            new = f"{LIBRARY}/.new-{token}"
-            lines = ["set -e", f"trap '{clean}; rm -rf {new}' EXIT", "umask 022"]
-            # What a run left that was killed here; and releases that nothing leads to any more.
-            lines += [f"mkdir -p {LIBRARY}; rm -rf {LIBRARY}/.new-*", f"used=$(readlink {ARCHIVE_FOLDER}/etcd || true)"]
-            lines += [f'for f in {LIBRARY}/etcd-*/; do [ "$used" = "${{f}}etcd" ] || rm -rf "$f"; done', f"mkdir {new}"]
-            for name in programs:
-                lines += [f"cp {staged[name]} {new}/{name}; chown root:root {new}/{name}; chmod 755 {new}/{name}"]
-            lines += [
-                f"cd {new}; printf %s {shlex.quote(sums)} | sha256sum -c - >/dev/null",
-                f"said=$(ETCD_UNSUPPORTED_ARCH={architecture} ./etcd --version 2>&1) && ./etcdctl version >/dev/null "
-                f'|| {{ echo "$said" >&2; exit {_DOES_NOT_RUN}; }}',
-                f"printf '%s\\n' \"$said\" | grep -qx 'etcd Version: {version}' || "
-                f'{{ echo "$said" | head -n 1 >&2; exit {_OTHER_VERSION}; }}',
-                "sync etcd etcdctl",
-                f"cd /; rm -rf {folder}; mv {new} {folder}; sync {LIBRARY}",
-            ]
-            result = remote.run("\n".join(lines), timeout=INSTALL_TIMEOUT)
+                remote.upload(path, f"{staged}-{name}")
+            preparing = script(
+                "archive_prepare",
+                *programs,
+                library=LIBRARY,
+                in_use=f"{ARCHIVE_FOLDER}/etcd",
+                folder=folder,
+                new=f"{LIBRARY}/.new-{token}",
+                staged=staged,
+                sums=sums,
+                version=version,
+                architecture=architecture,
+                does_not_run=_DOES_NOT_RUN,
+                other_version=_OTHER_VERSION,
+            )
+            result = remote.run(preparing, timeout=INSTALL_TIMEOUT)
         except FleetError:
-            remote.run(clean)
+            remote.run(f"rm -f {staged}-*")
             raise
         if not result.ok:
             raise self._not_fit(target, result)
 
     def install(self, target: Target, before: str) -> None:
         """Lets the links lead to the release's folder; a link leads to the old program or to the new one."""
+        from etcdfleet.remote.scripts import script
+
         self.prepare(target)
         source = self._source(target.architecture)
         folder = self._folder(source)
         note = json.dumps({"version": self.settings.version, "sha256": source.sha256})[:-1]
-        lines = ["set -e", "umask 022", before, f"mkdir -p {ARCHIVE_FOLDER}"]
-        for name in PROGRAMS:
-            new = f"{ARCHIVE_FOLDER}/.{name}.new"
-            lines += [f"rm -f {new}; ln -s {folder}/{name} {new}; mv -f {new} {ARCHIVE_FOLDER}/{name}"]
-        lines += [
-            f'files=$(stat -L -c \'"%n %s %Y"\' {_PROBE} | tr "\\n" "," | sed "s/,$//")',
-            f'printf \'%s, "files": [%s]}}\' {shlex.quote(note)} "$files" > {ARCHIVE_NOTE}.new',
-            f"sync {ARCHIVE_NOTE}.new; mv -f {ARCHIVE_NOTE}.new {ARCHIVE_NOTE}",
-        ]
-        target.remote.run("\n".join(lines), timeout=INSTALL_TIMEOUT, check="installing the release archive")
+        installing = script(
+            "archive_install",
+            *PROGRAMS,
+            functions={"before": before},
+            folder=folder,
+            links=ARCHIVE_FOLDER,
+            note=note,
+            note_file=ARCHIVE_NOTE,
+        )
+        target.remote.run(installing, timeout=INSTALL_TIMEOUT, check="installing the release archive")
 
     def add(self, target: Target, name: str) -> None:
         """Nothing but etcd comes from an archive."""

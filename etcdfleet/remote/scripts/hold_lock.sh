@@ -26,7 +26,12 @@ echo $$ >"$note.pid"
 n=$(cat "$count" 2>/dev/null || echo 0)
 echo $((n + 1)) >"$count"
 echo "$said_held $n"
-while [ "$(timeout "$silence" dd bs=1 count=1 2>/dev/null 9>&-)" = "$beat" ]; do :; done
-rm -f "$note" "$note.pid"
-echo $((n + 2)) >"$count"
-exit 0
+# A function is read to its end before it runs: a shell that reads its script in small pieces, as busybox's does on
+# Alpine, would leave the rest of it to dd.
+keep() {
+  while [ "$(timeout "$silence" dd bs=1 count=1 2>/dev/null 9>&-)" = "$beat" ]; do :; done
+  rm -f "$note" "$note.pid"
+  echo $((n + 2)) >"$count"
+  exit 0
+}
+keep

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import gzip
-import shlex
 import subprocess
 import time
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 
 from etcdfleet.host import facts
 from etcdfleet.remote import CommandResult
+from etcdfleet.remote.scripts import script
 from tests.unit.support.paths import FIXTURES
 from tests.unit.support.site import LocalHost, settings
 
@@ -97,8 +97,7 @@ def test_damaged_data_is_unreadable_and_never_absent(text: str) -> None:
 
 def probed(folder: Path) -> facts.DataFacts:
     """What the probe's own shell reads of a data directory."""
-    script = facts._data(shlex.quote(str(folder)))
-    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
+    done = subprocess.run(["sh", "-c", facts._data(str(folder))], capture_output=True, text=True, check=False)
     return facts._read_data(CommandResult(done.returncode, done.stdout, done.stderr))
 
 
@@ -195,16 +194,12 @@ def test_addresses_of_a_name_once_each() -> None:
         ("", True, False),
     ],
 )
-def test_data_elsewhere(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, configured: str, wal: bool, elsewhere: bool
-) -> None:
+def test_data_elsewhere(tmp_path: Path, configured: str, wal: bool, elsewhere: bool) -> None:
     old, new, config = tmp_path / "old one", tmp_path / "new", tmp_path / "conf.yml"
     (old / "member/wal").mkdir(parents=True)
     if wal:
         (old / "member/wal/0-0.wal").touch()
     config.write_text(f"name: a\n{configured.format(old=old, new=new)}\n")
-    monkeypatch.setattr(facts, "CONFIG", shlex.quote(str(config)))
-    done = subprocess.run(
-        ["sh", "-c", facts._elsewhere(shlex.quote(str(new)))], capture_output=True, text=True, check=False
-    )
+    asked = script("data_elsewhere", data_dir=str(new), config=str(config))
+    done = subprocess.run(["sh", "-c", asked], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr, done.stdout.strip()) == (0, "", str(old) if elsewhere else "")

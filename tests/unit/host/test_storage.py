@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -157,7 +156,7 @@ def test_what_a_path_tells(path: str, init: str, why: str) -> None:
 
 def probed(data: Path) -> tuple[storage.DataPlace, facts.DataFacts]:
     """What the probes' own shell reads on this machine."""
-    answers = LocalHost().batch({"place": storage.probe(str(data)), "data": facts._data(shlex.quote(str(data)))})
+    answers = LocalHost().batch({"place": storage.probe(str(data)), "data": facts._data(str(data))})
     return storage.read_place(answers["place"].stdout), facts._read_data(answers["data"])
 
 

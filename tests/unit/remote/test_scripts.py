@@ -8,16 +8,42 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
-from etcdfleet.host import others, storage
+from etcdfleet.certs import want_for
+from etcdfleet.drivers.init.openrc import OpenRC
+from etcdfleet.drivers.init.systemd import Systemd
+from etcdfleet.drivers.packages import Packages, Target
+from etcdfleet.drivers.packages.apk import Apk, ApkInstall
+from etcdfleet.drivers.packages.apt import Apt, AptInstall
+from etcdfleet.drivers.packages.archive import Archive, ArchiveInstall, ArchiveSource
+from etcdfleet.errors import CertificateError
+from etcdfleet.etcd.auth import Operation
+from etcdfleet.etcd.etcdctl import past_proxies
+from etcdfleet.host import facts, others, storage
 from etcdfleet.host.lock import LockInfo, hold_script
-from etcdfleet.remote import scripts
+from etcdfleet.host.paths import mark_restart_pending
+from etcdfleet.remote import CommandResult, RemoteFile, scripts
+from etcdfleet.remote.commands import batch_script, place_script
 from etcdfleet.remote.scripts import FOLDER, script
-from tests.unit.support.site import BusyBox, LocalHost
+from tasks import reach_scripts
+from tasks.auth_calls import run_operations
+from tasks.certificates import swap, tidy
+from tasks.keys import make_requests
+from tasks.knock_scripts import openssl_knock
+from tasks.observe import Site
+from tasks.preflight import sync_latencies
+from tasks.questions import questions
+from tasks.start import _run_and_wait
+from tasks.verify_scripts import cluster_commands, host_commands, probe_script, refusal_commands
+from tests.unit.drivers.init.test_render_and_services import render
+from tests.unit.support.paths import FIXTURES
+from tests.unit.support.site import BusyBox, LocalHost, settings
 
 NASTY = ("two words", "it's", 'a "quote"', "$(exit 9) `exit 9` $HOME", "a\nb\n", "*", "\\n", "-n", "ümlaut", "")
 """What a careless script would split, expand, run or lose."""
@@ -31,14 +57,10 @@ def _here(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return LocalHost() if request.param == "sh" else BusyBox(tmp_path_factory.mktemp("busybox"))
 
 
-def complaints(text: str) -> str:
-    """What the shells and shellcheck have against a script; empty for nothing."""
-    said = ""
-    for shell in (
-        ["sh", "-n"],
-        ["busybox", "ash", "-n"],
-        ["shellcheck", "--shell=sh", "--exclude=SC2016", "-"],
-    ):  # a value may look like shell
+def complaints(text: str, *expected: str) -> str:
+    """What the shells and shellcheck have against a script, but for ``expected`` codes; empty for nothing."""
+    said, exclude = "", ",".join(("SC2016", *expected))  # a value may look like shell
+    for shell in (["sh", "-n"], ["busybox", "ash", "-n"], ["shellcheck", "--shell=sh", f"--exclude={exclude}", "-"]):
         if shutil.which(shell[0]):
             done = subprocess.run(shell, input=text, capture_output=True, text=True, cwd=FOLDER, check=False)
             said += done.stdout + done.stderr
@@ -86,21 +108,136 @@ def test_every_file_is_well_formed(name: str) -> None:
     assert complaints(text) == ""
 
 
-def rendered(value: str) -> Mapping[str, str]:
-    """What is made of the files, by their names, with ``value`` wherever there can be anything."""
-    info = LockInfo(value, value, value, 1, value)
-    return {
-        "hold_lock": hold_script(info, break_lock=True),
-        "data_place": storage.probe(value),
-        "other_etcds": others.probe(value),
-    }
+class Told(LocalHost):
+    """Keeps the scripts that it is given, and runs none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scripts: list[str] = []
+
+    def _exec(self, command: str, stdin: bytes, timeout: float) -> CommandResult:  # noqa: ARG002
+        self.scripts.append(stdin.decode())
+        return CommandResult(0, "", "")
+
+    def upload(self, local: Path, remote: str) -> None:
+        """Nothing."""
+
+
+def of_packages(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, str]]:
+    """What the ways to install run, by their titles."""
+    told = Told()
+    monkeypatch.setattr("etcdfleet.drivers.packages.archive.programs_of", lambda _: {"etcd": Path(__file__)})
+    apk = ApkInstall(version="3.5.1-r0", repository="https://example.test/x")
+    archive = ArchiveInstall(version="3.5.1", source={"amd64": ArchiveSource(url="http://x", sha256="0" * 64)})
+    ways: list[Packages[Any]] = [Apt(AptInstall(version="3.4"), "a"), Apk(apk, "a"), Archive(archive, "a")]
+    for packages in ways:
+        target = Target(told, "amd64")
+        if packages.title != Archive.title:
+            packages.offer(target)
+        packages.prepare(target)
+        packages.install(target, "[ -e /x ] || true")
+        yield from ((packages.title, text) for text in (*told.scripts, packages.probe, packages.retire))
+        told.scripts.clear()
+
+
+def of_services() -> Iterator[tuple[str, str]]:
+    """The commands of the init systems."""
+    for service in (Systemd(), OpenRC()):
+        names = "detect probe installed prevent_autostart start restart stop enable pid program respawns gave_up"
+        commands = {"logs": service.logs(5)} | {name: getattr(service, name) for name in names.split()}
+        yield from ((f"{service.name}: {name}", text) for name, text in commands.items())
+
+
+def of_tasks() -> Iterator[tuple[str, str]]:
+    """What tasks ask a host, or have it do."""
+    told, host = Told(), settings()
+    site = Site(host, told, Systemd(), Apt(AptInstall(), "a"))
+    yield from facts.probe(host, ["/etc/etcd/conf.yml"]).items()
+    yield from questions(host).items()
+    for openssl in (True, False):
+        yield from refusal_commands(host, openssl=openssl).items()
+        yield from cluster_commands(host, seconds=5, apart=openssl).items()
+    for running in (True, False):
+        seen = SimpleNamespace(
+            facts=SimpleNamespace(has_openssl=running, files={}), service=SimpleNamespace(running=running)
+        )
+        yield from host_commands(site, cast(Any, seen), "3.5.1").items()
+    for side, port in (("client", 2379), ("peer", 2380)):
+        yield f"knock {side}", openssl_knock(host, cast(Any, side), port, None)
+    _run_and_wait(site, site.service.restart)
+    sync_latencies(site)
+    tidy(site)
+    want = want_for("peer", fqdn="a.test", address="192.0.2.1", usages=("server",), trust_anchor="")
+    with pytest.raises(CertificateError):
+        make_requests(site, [want], "ec-p256")
+    yield from (("task", text) for text in told.scripts)
+    yield "upgrade", f"{swap('/x', 'y')}\n{mark_restart_pending('z')}"
+
+
+def of_values(value: str) -> Iterator[tuple[str, str]]:
+    """What is made of the files where there can be anything in their values."""
+    yield "hold_lock", hold_script(LockInfo(value, value, value, 1, value), break_lock=True)
+    yield "data_place", storage.probe(value)
+    yield "other_etcds", others.probe(value)
+    yield "data", facts._data(value)
+    yield "resolve", facts._resolve([value, value])
+    yield "write_probe", probe_script(settings(), ["az-1", "az-2"], value)
+    yield "listen", reach_scripts.listen(value, [2379])
+    yield "connect", reach_scripts.connect([(value, 2379)])
+    yield "routes", reach_scripts.routes([value])
 
 
 @needs_shellcheck
 @pytest.mark.parametrize("value", NASTY)
-def test_what_runs_on_hosts_is_well_formed(value: str) -> None:
-    for name, text in rendered(value).items():
-        assert complaints(text) == "", name
+def test_with_any_value_a_script_is_well_formed(value: str) -> None:
+    assert complaints("\n".join(f"( # {name}\n{text}\n)" for name, text in of_values(value))) == ""
+
+
+@needs_shellcheck
+def test_what_runs_on_hosts_is_well_formed(monkeypatch: pytest.MonkeyPatch) -> None:
+    everything = [*of_packages(monkeypatch), *of_services(), *of_tasks()]
+    assert [f"{name}: {said}" for name, text in everything if (said := complaints(text))] == []
+
+
+def of_hand() -> Mapping[str, str]:
+    """Scripts that Python puts together, by the names of the files that have them as they are to be."""
+    told = Told()
+    operations = [
+        Operation("+", "user bob", "user add --interactive=false -- bob", "bob"),
+        Operation("+", "role app", "role add -- app"),
+    ]
+    run_operations(Site(settings(), told, Systemd(), Apt(AptInstall(), "a")), operations, {"bob": "it's"})
+    asked = {"quick": "echo one", "slow": "sleep 1\nexit 3"}
+    files = [RemoteFile("/etc/etcd/two words", b"content\n", 0o600, "etcd", "etcd"), RemoteFile("/etc/it's", b"")]
+    return {
+        "batch": batch_script(asked, parallel=False),
+        "batch-side-by-side": batch_script(asked, parallel=True),
+        "place": place_script(files, "mkdir -p /etc/etcd", "echo placed"),
+        "operations": told.scripts[0],
+        "past-proxies": past_proxies(["localhost", "a.test"]) + "\n",
+    }
+
+
+@pytest.mark.parametrize("name", ["batch", "batch-side-by-side", "place", "operations", "past-proxies"])
+def test_what_python_puts_together_is_as_it_was(name: str) -> None:
+    """Change the file along with the code, after a look at both."""
+    text = of_hand()[name]
+    assert text == (FIXTURES / "scripts" / f"{name}.sh").read_text()
+    assert complaints(text) == ""
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        ("etcdctl.sh.j2", ()),
+        ("etcd.initd.j2", ("SC2034", "SC3043")),  # OpenRC reads its variables; `local` is in dash and in busybox
+        ("etcd.confd.j2", ("SC2034",)),
+    ],
+)
+@pytest.mark.parametrize("mount", ["", "/mnt/ssd"])
+def test_templates_of_shell_are_well_formed(template: str, expected: tuple[str, ...], mount: str) -> None:
+    text = render(template, settings(), data_mount=mount, past_proxies=past_proxies(["a.test"]))
+    assert complaints(text, *expected) == ""
 
 
 def test_where_data_lie(here: LocalHost, tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ class Remembered(RemoteHost):
                 return CommandResult(0, self._archive(), "")
             case "resolve":
                 known = {f"{host}.home.test": f"192.0.2.{number}" for number, host in enumerate("abc", 1)}
-                names = re.findall(r"^ask (\S+) &$", command, re.MULTILINE)
+                names = "".join(re.findall(r"^set -- (.*)$", command, re.MULTILINE)).split()
                 return CommandResult(0, "".join(f"= {name}\n{known[name]} STREAM\n" for name in names), "")
             case "free":
                 paths = "/var/lib/etcd /etc /usr"

@@ -184,7 +184,7 @@ def test_a_host_cannot_ask_for_anything_else(csr: str, problem: str) -> None:
 
 def test_a_request_that_differs_is_not_signed(here: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     other = want("client", common_name="somebody")
-    real = keys._script
-    monkeypatch.setattr(keys, "_script", lambda fqdn, _want, *more: real(fqdn, other, *more))
+    real = keys._request
+    monkeypatch.setattr(keys, "_request", lambda _want, key_type: real(other, key_type))
     with pytest.raises(CertificateError, match="not what was asked for: its subject is 'CN=somebody'"):
         keys.make_requests(here, [want("client", common_name="root")], "ec-p256")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from dataclasses import replace
@@ -197,8 +198,8 @@ class Here(LocalHost):
         self.uploads = 0
 
     def _exec(self, command: str, stdin: bytes, timeout: float) -> CommandResult:
-        for path in ("/usr/local/lib/etcdfleet", "/usr/local/bin/etcd", "/usr/local/bin/.", "-p /usr/local/bin"):
-            stdin = stdin.replace(path.encode(), path.replace("/usr/local", f"{self.root}").encode())
+        # Wherever they stand but in PATH.
+        stdin = re.sub(rb"/usr/local/(lib/etcdfleet|bin(?!:))", rf"{self.root}/\1".encode(), stdin)
         stdin = stdin.replace(b"chown root:root", b"true")
         return super()._exec(command, stdin, timeout)
 

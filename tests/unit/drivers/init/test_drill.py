@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from etcdfleet.drivers.init import Hidden, ServiceFile, ServiceState, programs
+from etcdfleet.drivers.init import Hidden, ServiceFile, ServiceState
 from etcdfleet.drivers.table import INIT_SYSTEMS, Row
 from etcdfleet.errors import PreflightError
 from etcdfleet.host.others import read_others
@@ -37,7 +37,7 @@ class Runit:
     detect = "[ -d /run/runit ]"
     files: tuple[ServiceFile, ...] = (ServiceFile("etcd.run.j2", "/etc/sv/etcd/run", 0o755),)
     program = "sed -n 's|^exec chpst -u etcd:etcd \\([^ ]*\\) .*|\\1|p' /etc/sv/etcd/run"
-    probe = "sv status etcd; [ -L /var/service/etcd ] && echo enabled\n" + programs(program)
+    probe = "sv status etcd; [ -L /var/service/etcd ] && echo enabled; pid=$(cat /etc/sv/etcd/supervise/pid)"
     installed = "true"
     prevent_autostart = "touch /etc/sv/etcd/down"
     start = "sv start etcd"
