@@ -186,8 +186,8 @@ def _show(asked: Asked, run: RunSummary) -> int:
 
 
 def _compare(asked: Asked) -> int:
-    from etcdfleet.report.record.compare import differences
     from etcdfleet.report.record.load import record_of
+    from etcdfleet.report.show.compare import differences
     from etcdfleet.report.show.runs import print_differences
 
     if asked.run is not None:

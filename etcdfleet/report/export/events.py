@@ -8,7 +8,7 @@ from typing import Any, TextIO
 from etcdfleet.report.record import model
 from etcdfleet.report.record.model import HostRecord, RunRecord, StepRecord
 from etcdfleet.report.record.secrets import RedactingStream, Redactor
-from etcdfleet.report.show.view import View
+from etcdfleet.report.record.view import View
 
 
 class EventView(View):

@@ -19,7 +19,7 @@ from etcdfleet.outcome import StepOutcome
 from etcdfleet.report.record import model
 from etcdfleet.report.record.model import Failure, HostRecord, Notice, Protection, RunRecord, Status, Step, StepRecord
 from etcdfleet.report.record.secrets import Redactor, plain
-from etcdfleet.report.show.view import View
+from etcdfleet.report.record.view import View
 
 log = logging.getLogger("etcdfleet.run")
 P = ParamSpec("P")

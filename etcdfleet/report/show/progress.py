@@ -13,8 +13,8 @@ from rich.live import Live
 from rich.text import Text
 
 from etcdfleet.report.record.model import HostRecord, RunRecord, Status, StepRecord
+from etcdfleet.report.record.view import View
 from etcdfleet.report.show.format import STYLES, Marks, status_word
-from etcdfleet.report.show.view import View
 from etcdfleet.text import clock_text, seconds_text
 
 _ACTIVITY_FROM = 60  # columns; narrower terminals show the step only

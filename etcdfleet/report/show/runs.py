@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from etcdfleet.report.record.compare import Difference
 from etcdfleet.report.record.history import KILLED, UNREADABLE, RunSummary
 from etcdfleet.report.record.model import RunRecord
 from etcdfleet.report.show import table
+from etcdfleet.report.show.compare import Difference
 from etcdfleet.report.show.format import Marks, status_word
 from etcdfleet.text import age_text, seconds_text, some
 

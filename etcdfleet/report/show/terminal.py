@@ -19,11 +19,11 @@ from etcdfleet.report.export.events import EventView
 from etcdfleet.report.record.files import ReportFolder
 from etcdfleet.report.record.model import ExitCode, RunRecord, failure_of
 from etcdfleet.report.record.secrets import RedactingStream, Redactor, plain
+from etcdfleet.report.record.view import View
 from etcdfleet.report.show import table
 from etcdfleet.report.show.answer import ask_yes
 from etcdfleet.report.show.format import Marks, marks_for, wrapped
 from etcdfleet.report.show.progress import LiveView, PlainView
-from etcdfleet.report.show.view import View
 
 _WIDEST_TEXT = 100
 _WIDEST_TABLE = 160

@@ -12,11 +12,11 @@ import pytest
 
 from etcdfleet.errors import UsageError
 from etcdfleet.report.record import history
-from etcdfleet.report.record.compare import differences
 from etcdfleet.report.record.files import ReportFolder
 from etcdfleet.report.record.load import record_of
 from etcdfleet.report.record.prune import old_runs
 from etcdfleet.report.record.select import chosen
+from etcdfleet.report.show.compare import differences
 from etcdfleet.text import age_text
 from plays.report import main
 from tests import report_samples as samples

@@ -12,7 +12,7 @@ from etcdfleet.errors import ProtectionError, RemoteError
 from etcdfleet.outcome import StepOutcome
 from etcdfleet.report.record.model import ExitCode, Status
 from etcdfleet.report.record.recorder import RunInterruptedError
-from etcdfleet.report.show.view import View
+from etcdfleet.report.record.view import View
 from tests.unit.support.fake_run import STEPS, nornir_of, raises, recorder_of, step, validated
 
 RUNNERS = pytest.mark.parametrize("threads", [0, 8], ids=["serial", "threaded"])
