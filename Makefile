@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Labs that are up side by side in `make test`: a test waits more than it computes.
 LABS ?= 2
+# Processes for the unit tests: some of them wait, too.
+UNITS ?= 2
 # Shell that is read by a linter; what runs on hosts runs in dash and in busybox.
 SHELL_FILES := $(wildcard etcdfleet/remote/scripts/*.sh lab/*.sh)
 export PYTHONUNBUFFERED = 1
@@ -29,7 +31,7 @@ lint: setup
 	$(BIN)/mypy
 
 unit: setup
-	$(BIN)/python -m pytest tests/unit
+	$(BIN)/python -m pytest tests/unit --numprocesses $(UNITS)
 
 format: setup
 	$(BIN)/ruff format .

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
-import subprocess
 import sys
 import textwrap
 from collections.abc import Mapping
@@ -16,7 +14,7 @@ import pytest
 from etcdfleet.etcd.interruption import interruption
 from etcdfleet.host.lock import LockInfo
 from tests.unit.support.paths import ROOT
-from tests.unit.support.terminal import take_terminal
+from tests.unit.support.terminal import at_terminal
 
 OTHER = LockInfo("alice", "deploy", "controller", 4711, "2026-06-01T12:00:00+00:00")
 
@@ -65,32 +63,11 @@ ASKING = """
 @pytest.mark.parametrize(("typed", "word"), [(b"y\n", "agreed"), (b"\n", "declined"), (b"\x03", "")])
 def test_the_display_goes_on_after_a_question(tmp_path: Path, typed: bytes, word: str) -> None:
     code = textwrap.dedent(ASKING).format(root=str(ROOT), reports=str(tmp_path))
-    leader, follower = pty.openpty()
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100", "NO_COLOR": "1"}
-    shown = b""
-    with subprocess.Popen(
-        [sys.executable, "-c", code],
-        stdin=follower,
-        stdout=follower,
-        stderr=follower,
-        env=environment,
-        start_new_session=True,
-        preexec_fn=take_terminal,
-    ) as process:
-        os.close(follower)
-        answered = False
-        try:
-            while chunk := os.read(leader, 65536):
-                shown += chunk
-                if b"[y/N]" in shown and not answered:
-                    answered = True
-                    os.write(leader, typed)
-        except OSError:  # the way Linux says that the other end is closed
-            pass
-    os.close(leader)
-    before, _, after = shown.decode().partition("[y/N]")
+    status, shown = at_terminal([sys.executable, "-c", code], environment, typed=[("[y/N]", typed)])
+    before, _, after = shown.partition("[y/N]")
     assert "Preflight ok" in before
-    assert process.returncode == (0 if word else 130), after
+    assert status == (0 if word else 130), after
     (report,) = tmp_path.glob("*/report.json")
     steps = json.loads(report.read_text())["hosts"]["az-1"]["steps"]
     assert steps[1]["summary"] == (word or "interrupted")

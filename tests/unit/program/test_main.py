@@ -5,7 +5,6 @@ import io
 import json
 import logging
 import os
-import pty
 import signal
 import subprocess
 import sys
@@ -31,6 +30,7 @@ from plays.options import NoOptions
 from tests.unit.support.fake_run import FLEET, STEPS, fleet_of, nornir_of, raises, step, validated
 from tests.unit.support.paths import ROOT
 from tests.unit.support.settings_files import write_inventory
+from tests.unit.support.terminal import at_terminal
 
 SECRET = "correct-horse-battery"
 KEY = "-----BEGIN PRIVATE " + "KEY-----\nMIIEvQIBADANBgkq\n-----END PRIVATE " + "KEY-----"
@@ -406,8 +406,7 @@ def test_interrupted(tmp_path: Path, stop: signal.Signals, times: int, seconds: 
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         assert process.stdout
-        while "began" not in process.stdout.readline():
-            pass
+        assert any("began" in line for line in process.stdout)
         for _ in range(times):
             time.sleep(0.3)
             process.send_signal(stop)
@@ -425,20 +424,10 @@ def test_interrupted(tmp_path: Path, stop: signal.Signals, times: int, seconds: 
 @pytest.mark.parametrize(("variables", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])
 def test_a_terminal_gets_live_lines(tmp_path: Path, variables: dict[str, str], coloured: bool) -> None:
     code = textwrap.dedent(SLOW).format(root=str(ROOT), reports=str(tmp_path), seconds=0.3)
-    leader, follower = pty.openpty()
     environment = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
     environment |= {"TERM": "xterm-256color", "COLUMNS": "70", **variables}
-    with subprocess.Popen([sys.executable, "-c", code], stdout=follower, stderr=follower, env=environment) as process:
-        os.close(follower)
-        shown = b""
-        try:
-            while chunk := os.read(leader, 65536):
-                shown += chunk
-        except OSError:  # the way Linux says that the other end is closed
-            pass
-    os.close(leader)
-    text = shown.decode()
-    assert process.returncode == 0
+    status, text = at_terminal([sys.executable, "-c", code], environment)
+    assert status == 0
     assert "3 of 3 hosts done" in text
     assert ("\x1b[32m" in text) is coloured
 

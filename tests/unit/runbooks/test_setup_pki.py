@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import pty
 import re
 import stat
 import subprocess
@@ -22,6 +19,7 @@ from tests.unit.support.setup_fixtures import DOMAINS, SIDES, blocks, good, open
 from tests.unit.support.setup_fixtures import server as server
 from tests.unit.support.setup_fixtures import site as site
 from tests.unit.support.setup_site import Site
+from tests.unit.support.terminal import at_terminal
 from tests.unit.support.vault_server import ROOT_TOKEN, running, set_up_pki
 
 # From a Vault with a root CA and nothing else.
@@ -426,10 +424,10 @@ def test_a_question_is_asked_at_a_terminal(site: Site) -> None:
     document_a(site)
     role = "pki_intermediate_ca/roles/etc-az-k8s-home-server-crt"
     before = site.get(role)
-    code, text = at_terminal(site, [("[y/N]", "n")])
+    code, text = at_a_terminal(site, [("[y/N]", "n")])
     assert code == 0, text
     assert site.get(role) == before
-    code, text = at_terminal(site, [("[y/N]", "y")])
+    code, text = at_a_terminal(site, [("[y/N]", "y")])
     assert code == 0, text
     assert site.get(role)["allowed_domains"] == ["etcd.az1.k8s.home", "etcd.az2.k8s.home", "etcd.az3.k8s.home"]
 
@@ -441,37 +439,22 @@ def test_the_token_is_asked_for_at_a_terminal(site: Site) -> None:
     assert refused.code != 0
     assert "VAULT_TOKEN" in refused.text
     assert site.names("sys/policies/acl") == ["default"]
-    code, text = at_terminal(site, [("token", ROOT_TOKEN)], token=None)
+    code, text = at_a_terminal(site, [("stored nowhere", ROOT_TOKEN)], token=None)
     assert code == 0, text
     assert ROOT_TOKEN not in text
     assert "etcdfleet-home" in site.names("sys/policies/acl")
     assert not (site.folder / ".vault-token").exists()
 
 
-def at_terminal(site: Site, script: list[tuple[str, str]], token: str | None = ROOT_TOKEN) -> tuple[int, str]:
+def at_a_terminal(site: Site, script: list[tuple[str, str]], token: str | None = ROOT_TOKEN) -> tuple[int, str]:
     """The runbook with a terminal at which a person answers: (what is waited for, what is typed) in order."""
-    argv = [
-        sys.executable,
-        str(ROOT / "runbooks/setup_pki.py"),
-        "--config",
-        "config.yaml",
-        "--report-dir",
-        "reports",
-    ]
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.chdir(site.folder)
-        os.execve(sys.executable, argv, {**site.environment(token), "TERM": "dumb"})  # noqa: S606
-    seen, waiting = "", list(script)
-    with contextlib.suppress(OSError):  # the other side is closed
-        while piece := os.read(terminal, 4096):
-            seen += piece.decode(errors="replace")
-            if waiting and waiting[0][0] in seen:
-                time.sleep(0.2)  # getpass throws away what was typed before it asked
-                os.write(terminal, f"{waiting.pop(0)[1]}\n".encode())
-    os.close(terminal)
-    assert not waiting, f"never asked: {waiting}\n{seen}"
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), seen
+    runbook = str(ROOT / "runbooks/setup_pki.py")
+    return at_terminal(
+        [sys.executable, runbook, "--config", "config.yaml", "--report-dir", "reports"],
+        {**site.environment(token), "TERM": "dumb"},
+        typed=[(asked, f"{answer}\n".encode()) for asked, answer in script],
+        cwd=site.folder,
+    )
 
 
 def test_a_mount_of_another_kind_is_refused_before_anything(site: Site) -> None:

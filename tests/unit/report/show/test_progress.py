@@ -1,14 +1,9 @@
 from __future__ import annotations
 
-import fcntl
 import io
 import os
-import pty
 import re
-import struct
-import subprocess
 import sys
-import termios
 import textwrap
 from pathlib import Path
 
@@ -24,6 +19,7 @@ from etcdfleet.report.show.format import ASCII, PRETTY
 from etcdfleet.report.show.progress import LiveView, PlainView
 from tests.unit.support.fake_run import FLEET, nornir_of, raises, recorder_of, step
 from tests.unit.support.paths import ROOT
+from tests.unit.support.terminal import at_terminal
 
 
 def live(recorder_fleet: dict[str, str] = FLEET, *, ascii_only: bool = False) -> tuple[LiveView, io.StringIO]:
@@ -169,22 +165,11 @@ def _with_diff(task: Task) -> Result:
 def test_a_whole_run_fits_a_terminal_of_any_width(columns: int, tmp_path: Path) -> None:
     """What a real terminal gets: no drawn line is wider, whatever has to be cut; the end wraps between words."""
     code = textwrap.dedent(RUN).format(root=str(ROOT), reports=str(tmp_path))
-    leader, follower = pty.openpty()
-    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
     environment |= {"TERM": "xterm-256color", "NO_COLOR": "1", "LANG": "C.UTF-8"}
-    command = [sys.executable, "-c", code]
-    with subprocess.Popen(command, stdin=follower, stdout=follower, stderr=follower, env=environment) as process:
-        os.close(follower)
-        written = b""
-        try:
-            while piece := os.read(leader, 65536):
-                written += piece
-        except OSError:  # the way Linux says that the other end is closed
-            pass
-    os.close(leader)
-    assert process.returncode == 1
-    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", written.decode()).replace("\r", "\n")
+    status, written = at_terminal([sys.executable, "-c", code], environment, columns=columns)
+    assert status == 1
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", written).replace("\r", "\n")
     drawn, _, end = text.rpartition(" hosts done")
     lines = drawn.splitlines()
     assert any("a-host-with-a-" in line for line in lines)
