@@ -23,6 +23,7 @@ from tests.unit.support.fake_run import nornir_of
 from tests.unit.support.site import MEMBERS, settings
 
 Answer = str | CommandResult | BaseException
+Answers = Answer | Sequence[Answer] | Callable[[], Answer]
 REFUSED = CommandResult(1, "", "it was refused")
 STOPPED = ServiceState(running=False, enabled=True)
 RUNNING = ServiceState(running=True, enabled=True, pid=77, detail="active (running)")
@@ -31,15 +32,13 @@ RUNNING = ServiceState(running=True, enabled=True, pid=77, detail="active (runni
 class Scripted(RemoteHost):
     """Answers scripts, in which the first text of ``answers`` is found, with what stands there; any other with nothing.
 
-    Of several answers each is given once, the last one for ever. What was sent is in ``sent``, in order, and the
-    contents of placed files are in ``placed``. No shell runs.
+    Of several answers each is given once, the last one for ever; a function is asked each time. What was sent is in
+    ``sent``, in order, and the contents of placed files are in ``placed``. No shell runs.
     """
 
-    def __init__(self, answers: Mapping[str, Answer | Sequence[Answer]] | None = None) -> None:
+    def __init__(self, answers: Mapping[str, Answers] | None = None) -> None:
         super().__init__("az-1", None)  # type: ignore[arg-type]
-        self._answers = {
-            text: [said] if isinstance(said, Answer) else list(said) for text, said in (answers or {}).items()
-        }
+        self.answers = dict(answers or {})
         self.sent: list[str] = []
         self.placed: dict[str, bytes] = {}
 
@@ -48,11 +47,16 @@ class Scripted(RemoteHost):
 
     def _answer(self, script: str) -> CommandResult:
         self.sent.append(script)
-        said = next((said for text, said in self._answers.items() if text in script), [""])
-        answer = said.pop(0) if len(said) > 1 else said[0]
-        if isinstance(answer, BaseException):
-            raise answer
-        return CommandResult(0, answer, "") if isinstance(answer, str) else answer
+        text = next((text for text in self.answers if text in script), "")
+        said = self.answers.get(text, "")
+        if callable(said):
+            said = said()
+        elif not isinstance(said, Answer):
+            said, *later = said
+            self.answers[text] = later or [said]
+        if isinstance(said, BaseException):
+            raise said
+        return CommandResult(0, said, "") if isinstance(said, str) else said
 
     def batch(self, commands: Mapping[str, str], **_: Any) -> dict[str, CommandResult]:
         return {name: self._answer(script) for name, script in commands.items()}
