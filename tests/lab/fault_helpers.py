@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from etcdfleet.report.show.alike import HOST
+from etcdfleet.alike import HOST
 from tests.lab.conftest import LabHandle
 from tests.lab.deploy_helpers import Outcome, output
 

@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
+from etcdfleet.alike import natural
+from etcdfleet.alike import together as alike_texts
 from etcdfleet.certs import Certificate, parse_pem_bundle
 from etcdfleet.certs.authority import CA_DAYS, CA_ENDED
 from etcdfleet.certs.chain import find_path
@@ -14,8 +16,6 @@ from etcdfleet.checks.overview.data import Concern, Key, Level, Life, Machine, M
 from etcdfleet.errors import CertificateError
 from etcdfleet.host.preflight import PEER_CLOCK_WARNING
 from etcdfleet.host.storage import ABSENT_REMEDY
-from etcdfleet.report.show.alike import natural
-from etcdfleet.report.show.alike import together as alike_texts
 from etcdfleet.text import mib, span_text
 
 LOG_SEGMENT = 64 * 2**20

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from etcdfleet.alike import together
 from etcdfleet.report.record.model import HostRecord
-from etcdfleet.report.show.alike import together
 from etcdfleet.report.show.format import wrapped
 
 WIDTH = 100

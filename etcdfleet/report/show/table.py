@@ -10,8 +10,8 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from etcdfleet.alike import natural, together
 from etcdfleet.report.record.model import ExitCode, Failure, HostRecord, RunRecord, Status, StepRecord
-from etcdfleet.report.show.alike import natural, together
 from etcdfleet.report.show.format import STYLES, Marks, expiry_text, member_text, status_word, wrapped
 from etcdfleet.text import counted, seconds_text, size_text
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from etcdfleet.report.show.alike import natural, together
+from etcdfleet.alike import natural, together
 
 NAMES = {
     "pi-1": ("pi-1", "192.0.2.1", "pi-1.home.test"),
