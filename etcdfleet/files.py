@@ -25,5 +25,5 @@ def temporary(path: Path, text: str, mode: int) -> Path:
 
 
 def write_whole(path: Path, text: str, mode: int) -> None:
-    """Writes a file or leaves the one of before. Raises OSError."""
+    """Writes a file or leaves the previous one. Raises OSError."""
     temporary(path, text, mode).replace(path)

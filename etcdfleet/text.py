@@ -111,7 +111,7 @@ def clock_text(seconds: float) -> str:
 def span_text(seconds: float) -> str:
     """A time for a sentence, in the unit that says most: ``3.0 days``, ``40 hours``, ``12 min``, ``2.1 s``."""
     if seconds >= 2 * _DAY:
-        return f"{seconds / _DAY:.1f} days" if seconds < 10 * _DAY else f"{int(seconds / _DAY)} days"
+        return f"{seconds / _DAY:.1f} days" if seconds < 10 * _DAY else f"{seconds / _DAY:.0f} days"
     if seconds >= 7200:
         return f"{seconds / 3600:.0f} hours"
     return f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:.1f} s"

@@ -114,7 +114,7 @@ def wanted_anchors(site: Site, source: Source) -> dict[str, str]:
 def anchor_changes(
     site: Site, seen: Observed, source: Source, final: frozenset[Side] = frozenset()
 ) -> list[AnchorChange]:
-    """The files to be written now. On a side that is not ``final``, a live member goes on trusting whom it trusts."""
+    """The files to be written now. On a side that is not ``final``, a live member goes on trusting what it trusts."""
     paths, changes = HostPaths.of(site.settings), []
     for path, wanted in wanted_anchors(site, source).items():
         pem = wanted

@@ -75,7 +75,7 @@ class _Done:
 
 
 def is_renamed(task: Task) -> Result:
-    """Whether the client certificate on a running member's host names somebody else than the inventory says."""
+    """Whether the client certificate on a running member's host names another user than the inventory says."""
     site = site_of(task)
     seen = site.observe()
     there = client_name(seen)
@@ -84,7 +84,7 @@ def is_renamed(task: Task) -> Result:
 
 
 def prove_access(task: Task) -> Result:
-    """Looks whom the host's own client certificate names, and tries it; changes nothing.
+    """Reads which user the host's own client certificate names, and tries it; changes nothing.
 
     What is tried needs role root while authentication is on. Result: ``result`` is a `Proven`. Raises `RemoteError`
     when the host cannot be reached; whatever etcd says is in the proof.
@@ -251,9 +251,9 @@ def _refuse_lockout(settings: HostSettings, reasons: Sequence[str]) -> None:
 def _must_be_done(settings: HostSettings, plan: AuthPlan) -> None:
     if plan.changes:
         raise VerificationError(
-            f"etcd took the changes, and yet is not as wanted: {'; '.join(plan.changes)}",
+            f"etcd took the changes, and yet differs from what is wanted: {'; '.join(plan.changes)}",
             where=settings.name,
-            remedy="does somebody else change roles and users at the same time? else look at etcd's log",
+            remedy="is another person or program changing roles and users at the same time? If not, look at etcd's log",
         )
 
 

@@ -1,6 +1,6 @@
 """The calls of etcdctl for roles, users and authentication: in few round trips, bounded, passwords on standard input.
 
-Everything goes through `call`, at the host's own member and as the host's own client certificate unless said otherwise.
+Everything goes through `call`, at the host's own member and as the host's own client certificate by default.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from tasks.observe import Site
 AT_ONCE = 8
 """So many questions are asked side by side: each is a process on a small host."""
 WAY_OUT = (
-    "`python runbooks/client_cert.py root --yes` makes a certificate of etcd's own user root, whom etcd obeys as long "
+    "`python runbooks/client_cert.py root --yes` makes a certificate of etcd's own user root, which etcd obeys as long "
     "as members run with client-cert-auth (deploy sees to it); `etcdctl auth disable` with it turns authentication off"
 )
 
 
 def call(settings: HostSettings, arguments: str, *, endpoint: str = "", user: str = "", password: str = "") -> str:
-    """Shell: etcdctl as the host's own certificate, at its own member unless said otherwise.
+    """Shell: etcdctl as the host's own certificate, at its own member by default.
 
     With a password it goes into the environment of etcdctl, which only root can see. etcdctl's own time-outs do not
     hold for what is asked here: without a member that answers it would wait for ever.

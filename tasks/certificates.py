@@ -59,7 +59,7 @@ def certificates(task: Task, later: Mapping[str, Collection[RoleName]] | None = 
     Good is: the wanted names and usages, a chain to the trust anchor from the CA that issues today, the key that
     belongs to it, and more life left than the renewal threshold, by the host's own clock. A new leaf needs no restart
     of etcd (it reads them at each handshake). Trust anchors are placed as far as that is safe now: what is trusted
-    already stays so until ``configure`` is told that nobody needs it any more. Pairs of the roles that ``later`` names
+    already stays so until ``configure`` is told that it is not needed any more. Pairs of the roles that ``later`` names
     by host are left for `plays.certificates`, as a running member shows them. Result: ``result`` is a `StepOutcome`.
     Raises `VaultError`, or `CertificateError` when what was given is not fit (nothing is then placed).
     """
@@ -108,7 +108,7 @@ def certificates(task: Task, later: Mapping[str, Collection[RoleName]] | None = 
 
 
 def obtain(site: Site, source: Source, wants: Sequence[Want], facts: HostFacts) -> tuple[list[NewPair], list[str]]:
-    """New pairs, each checked as it would be used, and the warnings of whoever gave them.
+    """New pairs, each checked as it would be used, and the warnings of their source.
 
     Where the source signs requests, the keys are made on the host, all in one round trip. Raises `VaultError` when
     Vault refuses, `CertificateError` when what was given is not fit, `RemoteError` when no key can be made.

@@ -37,7 +37,7 @@ CUT = timedelta(minutes=5)
 
 @dataclass(frozen=True)
 class ClientRequest:
-    """For whom a certificate is asked (its common name, so the user in etcd), for how long, and where it goes."""
+    """Whose certificate is asked for (its common name, so the user in etcd), for how long, and where it goes."""
 
     name: str
     ttl: timedelta

@@ -75,7 +75,7 @@ def _shown(seen: Observed) -> dict[str, Certificate]:
 def _ended_trust(
     task: Task, site: Site, seen: Observed, sides: frozenset[Side]
 ) -> tuple[list[AnchorChange], list[str]]:
-    """What is to be taken from the trust anchors, and their files that nobody names any more."""
+    """What is to be taken from the trust anchors, and their files that are not named any more."""
     needed = needed_sides(site.settings)
     if not needed or not sides:
         return [], []

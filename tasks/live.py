@@ -32,7 +32,7 @@ class Live:
 
 
 def ask_member(site: Site) -> Live:
-    """Asks the member on its own host. It may still run with the scheme of before a change of ``client_tls``."""
+    """Asks the member on its own host. It may still run with the scheme from before a change of ``client_tls``."""
     wanted = site.settings.cluster.client_tls
     for tls in (wanted, not wanted):
         endpoint = [local_endpoint(site.settings, tls=tls)]

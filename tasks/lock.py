@@ -18,7 +18,7 @@ _first = threading.Lock()
 
 
 def take_lock(task: Task, info: LockInfo, *, break_lock: bool = False) -> Result:
-    """Takes the lock on one host until the session ends. Result: None, or the `LockInfo` of whoever has it.
+    """Takes the lock on one host until the session ends. Result: None, or the `LockInfo` of its holder.
 
     A host that cannot be reached, or has no ``flock``, is no reason to stop: Result is why, as text.
     """
@@ -35,19 +35,19 @@ def take_lock(task: Task, info: LockInfo, *, break_lock: bool = False) -> Result
     _keep(session_of(task.nornir.config), task.host.name, hold)
     seen = remote.cache.get("observed")
     if isinstance(seen, Observed) and seen.facts.lock_count != other:
-        remote.cache.pop("observed")  # read while somebody else worked here
+        remote.cache.pop("observed")  # read while another run worked here
     return Result(task.host, result=None)
 
 
 def still_ours(task: Task) -> None:
-    """Raises `ProtectionError` when the lock that this run took on the host has ended: somebody else may work there."""
+    """Raises `ProtectionError` when the lock that this run took on the host has ended: another run may work there."""
     hold = session_of(task.nornir.config).locks.get(task.host.name)
     if hold and hold.ended:
         raise ProtectionError(
             "this run's lock on the host has ended: another run broke it (--break-lock), or nothing was heard of this "
             f"run for {SILENCE_SECONDS} s",
             where=task.host.name,
-            remedy="see whether somebody else works on the cluster; when nobody does, run again",
+            remedy="see whether another run works on the cluster; if none does, run again",
         )
 
 

@@ -124,7 +124,7 @@ def _version_of_another(service: Service, packages: Packages[Any]) -> str:
 
 
 def site_of(task: Task) -> Site:
-    """The site of a task's host; connects if nobody has yet. Raises `FleetError`."""
+    """The site of a task's host; connects if that was not done yet. Raises `FleetError`."""
     settings = settings_of(task.host)
     return Site(
         settings,

@@ -59,8 +59,8 @@ class Meeting:
 def reach(task: Task, meetings: Mapping[str, Meeting]) -> Result:
     """Proves that the other members, and this machine, reach the two ports of a host; changes nothing.
 
-    Where etcd does not run yet, the ports are opened for the moment: else a firewall that rejects would look like a
-    port on which nobody listens. Must run on all hosts of a `Meeting` at the same time
+    Where etcd does not run yet, the ports are opened briefly: else a firewall that rejects would look like a
+    port on which nothing listens. Must run on all hosts of a `Meeting` at the same time
     (`etcdfleet.program.runners.TogetherRunner`). Result: ``result`` is a `StepOutcome`. Raises `RemoteError`, and
     `PreflightError` with the host's ports that others cannot reach, and with addresses that cannot work.
     """

@@ -43,7 +43,7 @@ from tasks.verify_tls import placed_leaves
 
 @dataclass(frozen=True)
 class After:
-    """What follows once new certificates are proven: a restart, the end of the sets of before by revocation."""
+    """What follows once new certificates are proven: a restart, the end of the previous sets by revocation."""
 
     restart: bool = False
     revoke: bool = False
@@ -73,7 +73,7 @@ def decide(
     With ``force`` good ones are due too, with ``chosen`` those of other roles are left as they are. ``new_ca`` says
     that another CA may be trusted in the end than now, ``revoke`` that what is replaced is to be revoked, ``changing``
     that the run brings all else on the host to what is wanted, too, so that only certificates and member are looked at.
-    Raises `FleetError` when the host cannot be looked at, its clock is wrong (so that nobody knows what is due), or the
+    Raises `FleetError` when the host cannot be looked at, its clock is wrong (so that what is due is not known), or the
     source of certificates cannot give any.
     """
     site = site_of(task)
@@ -144,9 +144,9 @@ def rotate_member(
     ``said`` has by host what is to be said of it, where that is more than which certificates are replaced.
 
     Before: all members are healthy, but those that ``without`` names by cluster. After: both ports show the new
-    certificates, and everything that ``verify`` looks at is well; else those of before are put back, and that is proven
-    in turn. Result: ``result`` is a `StepOutcome`. Raises `ProtectionError` when the cluster is not healthy before or
-    the lock is lost, `CertificateError` when what was obtained is not fit (nothing was placed then),
+    certificates, and everything that ``verify`` looks at is well; else the previous ones are restored, and that is
+    proven in turn. Result: ``result`` is a `StepOutcome`. Raises `ProtectionError` when the cluster is not healthy
+    before or the lock is lost, `CertificateError` when what was obtained is not fit (nothing was placed then),
     `VerificationError` when the new ones did not prove themselves.
     """
     site = site_of(task)
@@ -198,7 +198,7 @@ def replace_expired(
         raise VerificationError(
             f"it has new certificates, and within {timeouts.HEALED} s: {told(bad)}",
             where=site.settings.name,
-            remedy="see etcd's log on the members; what was placed stays, as those of before are of no use",
+            remedy="see etcd's log on the members; what was placed stays, as the previous ones are of no use",
         )
     _leave(site, after)
     outcome = StepOutcome(f"{', '.join(roles)} replaced, healthy again", changes, tuple(warnings), _facts(site))
@@ -218,7 +218,7 @@ def _replace(task: Task, site: Site, roles: Sequence[RoleName]) -> list[str]:
 def _check_anchors(site: Site, source: Source, *, new_ca: bool) -> None:
     """Raises `CertificateError` when etcd does not trust the wanted CA, and this run is not to change that.
 
-    CAs of before that are trusted as well, until their clients have moved, are no reason to stop; one that has ended,
+    Previous CAs that are trusted as well, until their clients have moved, are no reason to stop; one that has ended,
     with no other beside it, is: no member could be restarted behind a gate.
     """
     seen, paths = site.observe(), HostPaths.of(site.settings)
@@ -288,20 +288,20 @@ def _put_back(
     without: Collection[str],
     already: Sequence[Finding],
 ) -> VerificationError:
-    """Swaps the certificates of before back in and proves them; the error that says how that went."""
+    """Swaps the previous certificates back in and proves them; the error that says how that went."""
     remedy = "see etcd's log on this host, and the role in Vault; the other members were not touched"
     paths, seen = HostPaths.of(site.settings), told(bad)
     known = [role for role in roles if role in before]
     lines = "\n".join(swap(paths.folder(role), before[role]) for role in known)
     try:
-        site.remote.run(f"set -e\n{lines}\nrm -f {UNPROVEN}", check="putting the certificates of before back")
+        site.remote.run(f"set -e\n{lines}\nrm -f {UNPROVEN}", check="restoring the previous certificates")
         site.forget()
         still = _prove(site, timeouts.PROOF, without, already)
         well = "all is as it was" if already else "all is well"
         end = f"with the previous ones: {told(still)}" if still else f"the previous ones are back, and {well}"
         _tidy(site, after)
     except FleetError as error:
-        end = f"and those of before could not be put back: {error.what}"
+        end = f"and the previous ones could not be restored: {error.what}"
         remedy = (
             "check power and network of the host; when it is back, see that its member is healthy (etcdctl endpoint "
             "health, and its log), then run again with --force for this host"

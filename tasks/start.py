@@ -41,7 +41,7 @@ _TOO_LATE, _GAVE_UP, _CRASHES, _NOT_STARTED = 75, 76, 77, 78
 
 
 def keep_running(task: Task) -> Result:
-    """For a member that runs as it should: notes that it belongs to a working cluster, if nobody has noted that yet.
+    """For a member that runs as it should: notes that it belongs to a working cluster, if that is not noted yet.
 
     Result: ``result`` is a `StepOutcome`.
     """

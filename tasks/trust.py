@@ -25,7 +25,7 @@ from tasks.anchors import anchor_changes, anchor_files, mark_if_read, member_tru
 from tasks.observe import Site, site_of
 
 Final = Mapping[str, frozenset[Side]]
-"""By cluster, the sides on which nobody but the wanted CAs need be trusted any more."""
+"""By cluster, the sides on which only the wanted CAs need be trusted any more."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def trust(task: Task, clusters: frozenset[str]) -> Result:
 
 
 def end_trust(task: Task, final: Final) -> Result:
-    """On the sides that ``final`` names for the host's cluster, takes CAs that nobody needs from the trust anchors.
+    """On the sides that ``final`` names for the host's cluster, removes CAs that are not needed any more.
 
     A running etcd is then due for a restart. Result: ``result`` is a `StepOutcome`.
     """

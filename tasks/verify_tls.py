@@ -1,4 +1,4 @@
-"""The TLS part of `tasks.verify_deep`: certificates on a host's disk, and whom its ports let in."""
+"""The TLS part of `tasks.verify_deep`: certificates on a host's disk, and which certificates its ports accept."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tasks.knock_scripts import refused_as_client
 from tasks.observe import Observed, Site
 
 PEER_AS_CLIENT = (
-    "a peer's certificate is accepted as a client's (pki.trust: single): whoever has the peer key of any member may "
+    "a peer's certificate is accepted as a client's (pki.trust: single): anyone with the peer key of any member may "
     "use the database; pki.trust: separate gives peers and clients a CA each, and deploy moves a live cluster there"
 )
 NOT_RUNNING = "etcd does not run on this host"
@@ -196,7 +196,7 @@ def placed_leaves(settings: HostSettings, seen: Observed) -> dict[RoleName, Cert
             if pair:
                 found[role] = parse_pem_bundle(pair.pem)[0]
         except CertificateError:
-            continue  # found by whoever needs it: the served one cannot be equal to it
+            continue  # found elsewhere: the served one cannot be equal to it
     return found
 
 

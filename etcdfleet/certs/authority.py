@@ -13,9 +13,9 @@ from etcdfleet.text import whole_span
 CA_DAYS = 180
 """A CA with fewer days left is a warning: another one takes planning."""
 CA_ENDED = (
-    "give the mount a new CA if it has none yet; stop etcd on all members of the cluster (it serves nobody any more) "
-    "and run deploy: it starts them so that they trust the new one too, and may fail then, as their certificates have "
-    "ended; rotate_certs after it gives them new ones. The data stay"
+    "give the mount a new CA if it has none yet; stop etcd on all members of the cluster (it serves no requests any "
+    "more) and run deploy: it starts them so that they trust the new one too, and may fail then, as their certificates "
+    "have ended; rotate_certs after it gives them new ones. The data stay"
 )
 """The remedy for a CA that has ended. Members cannot be moved away from it one by one: none can be asked any more."""
 

@@ -97,8 +97,8 @@ class CrlPlan:
 def plan_crl(there: str | None, wanted: Crl, trusted: Sequence[Certificate], *, now: datetime) -> CrlPlan:
     """Whether ``wanted`` takes the place of what is ``there``, on a host whose etcd trusts these CAs.
 
-    One file holds one list. While a CA of before is still trusted, its list stays if it names anybody: with the list of
-    the new CA, whoever it names would be let in again. A list that is older than the one there never replaces it.
+    One file holds one list. While a previous CA is still trusted, its list stays if it names any certificate: with the
+    list of the new CA, those certificates would be let in again. An older list never replaces a newer one.
     """
     warning = ""
     if _ended(wanted, now) and wanted.next_update:

@@ -22,7 +22,7 @@ class MemberPair:
     ``healthy`` says that it answers a linearizable read and agrees with the others; ``problem`` is why not. ``name`` is
     its name in etcd, and ``others_sick`` are the other members that it finds not healthy, by that name, and why.
     ``deployed`` is False for a host that never was a member, or was installed anew. ``unproven`` says that a run that
-    was ended has placed certificates there, and nobody has seen yet that they work.
+    was ended has placed certificates there, and they are not proven yet.
     """
 
     host: str
@@ -111,7 +111,7 @@ def ordered(decision: Keep | Renew, *, forced: bool, chosen: bool) -> Keep | Ren
 def never_proven(
     decisions: Mapping[Role, Keep | Renew], unproven: Collection[str], *, healthy: bool
 ) -> dict[Role, Keep | Renew]:
-    """The decisions with what an interrupted run left behind: a pair that nobody saw at work is not kept on a member
+    """The decisions with what an interrupted run left behind: a pair that is not proven is not kept on a member
     that is not healthy. On one that is, the pair stays, and is proven by this run."""
     return {
         role: Renew((NEVER_PROVEN,), decision.certificate, unusable=True)

@@ -1,9 +1,9 @@
-"""Changing the CA of a live cluster: who trusts whom, and what may be done next so that nobody is ever refused.
+"""Changing the CA of a live cluster: who trusts which CA, and what may be done next so that none is ever refused.
 
 etcd reads leaf files at each handshake, and the files of trust anchors at its start only. A member that presents a leaf
-of a new CA before every other member trusts that CA is cut off, and so is one whose old leaf nobody trusts any more.
-Hence the order: everybody trusts old and new (a rolling restart, needed only where the anchors in use do not lead to
-the new CA already), then new leaves everywhere (no restart), then everybody trusts the new one only (a rolling
+of a new CA before every other member trusts that CA is cut off, and so is one whose old leaf is not trusted any more.
+Hence the order: all members trust old and new (a rolling restart, needed only where the anchors in use do not lead to
+the new CA already), then new leaves everywhere (no restart), then all trust the new one only (a rolling
 restart). All is decided from what is on the hosts, so a run that was interrupted is continued by any other.
 """
 
@@ -25,7 +25,7 @@ class MemberTrust:
     ``trusted`` are the anchors in the file that etcd's configuration on the host names, ``restart_due`` says that etcd
     may still run with others. ``leaves`` are the bundles that lie on the host for this side, leaf first; ``shown`` is
     the one of them that clients see (empty for peers). ``live`` is False for a host that has never been part of a
-    working cluster: nobody depends on it yet.
+    working cluster: nothing depends on it yet.
     """
 
     name: str

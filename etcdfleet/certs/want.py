@@ -29,7 +29,7 @@ class Want:
     Exactly ``dns_names`` and ``ip_addresses`` (the common name may come on top, as Vault adds it), exactly ``usages``:
     a certificate that could do more is as wrong as one that can do less. An empty ``common_name`` means that there is
     to be none. One that was ``made_elsewhere`` may have other names on top, wildcards, any common name, and an end
-    after that of its CA, as nobody asked for these.
+    after that of its CA, as these were not asked for.
     ``trust_anchor`` is PEM, one CA or several, of which one must be reached. ``issuing_ca`` is the PEM of the CA that
     would sign today (or several during a change of CA); None when that does not matter. ``key_kind`` is the wanted kind
     of key (``rsa-2048``), empty when any will do. Raises ValueError for an address that is none.
@@ -103,13 +103,13 @@ def name_problems(want: Want, leaf: Certificate) -> list[str]:
         problems.append(f"the common name is {leaf.common_name!r} instead of {wanted}")
     if missing := missing_names(want, leaf):
         problems.append(
-            f"it is not valid for {', '.join(missing)}: whoever connects by that name or address would refuse it "
+            f"it is not valid for {', '.join(missing)}: clients that connect by that name or address would refuse it "
             '(etcd logs "x509: certificate is valid for …, not …", or for a peer "does not match any of DNSNames")'
         )
     extra = [n for n in leaf.dns_names if n not in want.dns_names and n != want.common_name.lower()]
     extra += [a for a in leaf.ip_addresses if a not in want.ip_addresses]
     if extra and not want.made_elsewhere:
-        problems.append(f"it is also valid for {', '.join(extra)}, which nobody asked for")
+        problems.append(f"it is also valid for {', '.join(extra)}, which was not asked for")
     return problems
 
 
@@ -143,7 +143,7 @@ def usage_problems(want: Want, leaf: Certificate) -> list[str]:
             "its key may not make digital signatures (key usage): no TLS 1.3 or ECDHE handshake can be made with it"
         )
     if leaf.is_ca:
-        problems.append("it is a CA's certificate (basic constraints): whoever has its key could make certificates")
+        problems.append("it is a CA's certificate (basic constraints): anyone with its key could make certificates")
     return problems
 
 

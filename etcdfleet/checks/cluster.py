@@ -156,13 +156,13 @@ def _one_leader(cluster: Cluster) -> Finding:
     """A leader that is gone is followed, and one without followers leads, until enough heartbeats are missed."""
     leaders = {name: status.leader_id for name, status in cluster.by_name.items()}
     leader = next(iter(leaders.values()))
-    follows = {name: cluster.name(number) if number else "nobody" for name, number in leaders.items()}
+    follows = {name: cluster.name(number) if number else "no one" for name, number in leaders.items()}
     known = cluster.knows(leader) if cluster.members else leader != 0
     found = _same(
         "one leader",
         leaders,
         f"all follow {cluster.name(leader)}" if cluster.members else "all that answer follow the same leader",
-        [f"{name} follows {whom}" for name, whom in follows.items()],
+        [f"{name} follows {leader}" for name, leader in follows.items()],
         "see whether all members reach each other on the peer port, and their logs",
         ok=known,
     )

@@ -70,7 +70,7 @@ def key_mode_findings(listing: Listing) -> list[Finding]:
             failed(
                 check,
                 "; ".join(bad),
-                "somebody changed modes or owner by hand, or put a key there",
+                "modes or owner were changed by hand, or a key was put there",
                 "run deploy, which sets modes and owner of the pairs in use; remove other keys; replace a key that "
                 "others could read: rotate_certs --force",
             )
@@ -100,10 +100,10 @@ def set_findings(settings: HostSettings, roles: Sequence[RoleName], listing: Lis
             found.append(failed(check, what, "the set was removed or is incomplete", remedy))
         elif (entry.mode, entry.owner) != (0o700, "etcd"):
             what = f"{real} is {entry.mode:04o} {entry.owner}, not 0700 etcd"
-            found.append(failed(check, what, "somebody changed it by hand", "run deploy"))
+            found.append(failed(check, what, "it was changed by hand", "run deploy"))
         elif key and (key.mode, key.owner) != (0o600, "etcd"):
             what = f"{real}/{fqdn}.key is {key.mode:04o} {key.owner}, not 0600 etcd"
-            found.append(failed(check, what, "somebody changed it by hand", "run deploy, which sets mode and owner"))
+            found.append(failed(check, what, "it was changed by hand", "run deploy, which sets mode and owner"))
         else:
             found.append(Finding(check, True, f"{folder} -> {target}, complete"))
     return found
@@ -132,7 +132,7 @@ def data_finding(settings: HostSettings, data: DataFacts, place: DataPlace = UNK
         return failed(
             check,
             f"{path} is {data.mode} {data.owner}, not 700 etcd",
-            "somebody changed it by hand",
+            "it was changed by hand",
             f"chown etcd:etcd {path}; chmod 0700 {path}",
         )
     if data.ids is None:

@@ -175,7 +175,7 @@ class Knock:
     @property
     def name(self) -> str:
         """Its name among a host's answers."""
-        return f"{self.shown or 'nobody'} at {self.port}"
+        return f"{self.shown or 'no certificate'} at {self.port}"
 
 
 def knocks(settings: HostSettings, roles: Sequence[RoleName]) -> tuple[Knock, ...]:

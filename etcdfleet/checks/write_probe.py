@@ -9,7 +9,7 @@ from etcdfleet.checks.findings import Finding, failed, skipped
 from etcdfleet.etcd.alarms import WAY_OUT
 
 RESERVED_PREFIX = "/etcdfleet/verify/"
-"""Keys below it are written, read and deleted by verify; nobody else may use them."""
+"""Keys below it are written, read and deleted by verify; nothing else may use them."""
 PROBE_TTL_SECONDS = 60
 """The life of the lease that probe keys hang on: a run that is killed leaves nothing for longer."""
 _ANSWER = re.compile(r"^(lease|put|read|del|gone|revoke)\|([^|]*)\|(\d+)\|(.*)$", re.MULTILINE)

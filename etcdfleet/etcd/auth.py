@@ -138,10 +138,10 @@ class Proof:
 
 
 def wanted_auth(auth: AuthSettings, client_common_name: str) -> WantedAuth:
-    """What the settings want, with the two users without whom nobody could change anything any more.
+    """What the settings want, with the two users that are needed to change anything later.
 
-    etcd demands a user ``root`` with role root; ``client_common_name`` is whom etcdctl on the hosts acts as. With
-    ``enabled`` false neither is needed, so none is made.
+    etcd demands a user ``root`` with role root; ``client_common_name`` is the user that etcdctl on the hosts acts as.
+    With ``enabled`` false neither is needed, so none is made.
     """
     keepers = frozenset({ROOT, client_common_name})
     users = {name: frozenset(user.roles) for name, user in auth.users.items()}
@@ -160,10 +160,11 @@ def wanted_auth(auth: AuthSettings, client_common_name: str) -> WantedAuth:
 def plan_auth(wanted: WantedAuth, state: AuthState, *, prune: bool = False, in_use: Iterable[str] = ()) -> AuthPlan:
     """The way from ``state`` to ``wanted``.
 
-    What is added comes before what is removed, so that nobody loses for a moment what they have and keep; and all of
-    it before authentication is turned on, so that from its first moment it is as wanted. Turned off, it is so first,
-    while root can still do it. Users and roles that nobody wants are named in the warnings, or removed with ``prune``;
-    never root, nor the users in ``kept``, nor those ``in_use``: whom certificates on the hosts name today.
+    What is added comes before what is removed, so that no user loses for a moment what it has and keeps; and all of
+    it before authentication is turned on, so that it is right from its first moment. Where it is to be off, it is
+    turned off first, while root can still do it. Users and roles that the inventory does not know are named in the
+    warnings, or removed with ``prune``; never root, nor the users in ``kept``, nor those ``in_use``: the users that
+    certificates on the hosts name today.
     """
     kept = wanted.kept | frozenset(in_use)
     extra_users = [name for name in sorted(state.users) if name not in wanted.users and name not in kept | {RESCUE}]
@@ -191,7 +192,7 @@ def plan_auth(wanted: WantedAuth, state: AuthState, *, prune: bool = False, in_u
 def lockout(name: str, state: AuthState, proofs: Sequence[Proof]) -> tuple[str, ...]:
     """Why turning authentication on would lock out; empty if it would not.
 
-    ``name`` is whom the hosts' client certificates must name, and ``state`` what the cluster has just before.
+    ``name`` is the user that the hosts' client certificates must name, and ``state`` what the cluster has just before.
     """
     problems = [
         f"user {needed} does not have role root"
@@ -200,8 +201,8 @@ def lockout(name: str, state: AuthState, proofs: Sequence[Proof]) -> tuple[str, 
     ]
     for proof in proofs:
         if proof.common_name != name:
-            whom = f"names {proof.common_name}, not {name}" if proof.common_name else "cannot be read"
-            problems.append(f"the client certificate on {proof.host} {whom}")
+            named = f"names {proof.common_name}, not {name}" if proof.common_name else "cannot be read"
+            problems.append(f"the client certificate on {proof.host} {named}")
         elif proof.refusal:
             problems.append(f"etcd did not serve the client certificate on {proof.host}: {proof.refusal}")
     if not proofs:

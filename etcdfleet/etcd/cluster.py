@@ -29,7 +29,7 @@ from etcdfleet.etcd.ids import hex_id
 from etcdfleet.etcd.membership import Matched, match
 
 QUOTA_WARNING = 0.8
-"""Share of the quota from which on the database size is a finding. At the quota, etcd accepts no more writes."""
+"""From this share of the quota on, the database size is a finding. At the quota, etcd accepts no more writes."""
 MAX_LAG = 1000
 """Entries that a member may be behind the most advanced one: far below the 5000 that a leader keeps for slow followers
 (``DefaultSnapshotCatchUpEntries`` in ``server.go``), far above what such hosts write between two answers."""
@@ -110,7 +110,7 @@ class Cluster:
 
     @cached_property
     def by_name(self) -> dict[str, EndpointStatus]:
-        """What answered at the client URL of each member of the inventory, whoever that is."""
+        """What answered at the client URL of each member of the inventory, whichever member that is."""
         return by_host(self.statuses, self._urls)
 
     @cached_property

@@ -33,7 +33,7 @@ _DISK_FIRST = (
 )
 DEFAULTS = static_ids({"default": ["http://localhost:2380"]}, "etcd-cluster")
 """The ids of every etcd that was started without a configuration (``NewConfig`` in ``embed/config.go``)."""
-_FOREIGN = "find out whose data this is; move the data directory away only if you are sure that nobody needs it"
+_FOREIGN = "find out whose data this is; move the data directory away only if you are sure that it is not needed"
 
 
 def contradiction(states: Sequence[MemberState], cluster: Cluster, ids: StaticIds) -> Refusal | None:
@@ -87,7 +87,7 @@ def _by_default(seen: Sequence[MemberState], ids: StaticIds, member_list: Member
         f"an etcd that was started with its defaults, a cluster of its own with one member at localhost ({where})",
         hosts_of(found),
         "it cannot become a member of this cluster: stop it, and move its data out of the way (do not delete them"
-        " before you know that nobody needs them), then run again; to keep what is in it: docs/hosts.md, An etcd that"
+        " before you know that they are not needed), then run again; to keep what is in it: docs/hosts.md, An etcd that"
         " is there already",
     )
 
@@ -119,7 +119,7 @@ def _moved(seen: Sequence[MemberState]) -> Refusal | None:
 
 
 def data_differ(states: Sequence[MemberState], cluster: Cluster) -> Refusal | None:
-    """Members that run together and do not hold the same data: whoever joins or restarts may get the wrong ones."""
+    """Members that run and do not hold the same data: one that joins or restarts may get the wrong ones."""
     found = cluster.divergence
     if found is None:
         return None

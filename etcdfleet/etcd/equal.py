@@ -8,7 +8,8 @@ common revision, which `etcdctl endpoint hashkv` compares, is equal to theirs (m
 etcd's own checks for corruption skip it.
 
 etcd reads revision and applied index one after the other, and a member that has just started applies again what its
-database holds already. So one look may show a difference that is none: whoever acts on it asks again (`CONFIRMATIONS`).
+database holds already. So one look may show a difference that is none: a caller that acts on it asks again
+(`CONFIRMATIONS`).
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ def etcdctl(
 def anchor_file(paths: HostPaths, side: Side = "client") -> str:
     """Shell: a side's trust anchors, from the file that is there.
 
-    A cluster that is to move between a single CA and separate ones still has the files of before.
+    A cluster that is to move between a single CA and separate ones still has the previous files.
     """
     wanted = paths.anchor(side)
     other = ROOT_ANCHOR if paths.separate_trust else SIDE_ANCHORS[side]

@@ -17,7 +17,7 @@ def interruption(members: int, order: Sequence[str], schemes: Mapping[str, str],
     noticed = []
     if members <= 2:
         why = "it has a single member" if members == 1 else "of two members none can be missing"
-        noticed.append(f"while {' and then '.join(serving)} restarts, the cluster answers nobody, since {why}")
+        noticed.append(f"while {' and then '.join(serving)} restarts, the cluster answers no requests, since {why}")
     if any(schemes[host] != wanted for host in serving):
         how = "https and a client certificate" if wanted == "https" else "plain http, without TLS"
         noticed.append(f"from then on clients need {how}; those that come as before are refused")

@@ -196,9 +196,9 @@ def _restarts_or_nothing(states: Sequence[MemberState], statuses: Mapping[str, E
 
 
 def restart_order(statuses: Mapping[str, EndpointStatus], hosts: Sequence[str]) -> tuple[str, ...]:
-    """Return ``hosts`` in restart order: first who does not answer (it serves nobody), then followers, the leader last.
+    """Return ``hosts`` in restart order: first those that do not answer, then followers, the leader last.
 
-    Restarting the leader costs an election, so it happens once, when everybody else already runs what is new.
+    Restarting the leader costs an election, so it happens once, when all others already run what is new.
     """
 
     def rank(host: str) -> int:

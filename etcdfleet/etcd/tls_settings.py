@@ -48,7 +48,7 @@ def check_suites(settings: HostSettings, leaves: Mapping[str, Certificate]) -> N
         if suites and leaf and without_fit(suites, leaf.key_kind):
             raise VerificationError(
                 f"none of cluster.cipher_suites works with the {role} certificate, whose key is {leaf.key_kind}: by "
-                "TLS 1.2 nobody could connect",
+                "TLS 1.2 no client could connect",
                 where=settings.name,
                 remedy="add the suite TLS_ECDHE_"
                 + ("ECDSA" if leaf.key_kind.startswith("ec") else "RSA")
@@ -70,7 +70,7 @@ def offer_finding(port: int, seen: Offered, suites: tuple[str, ...]) -> Finding:
         return failed(
             check,
             f"it takes {', '.join(seen.unwanted)}",
-            "etcd was started before the inventory said otherwise (cluster.cipher_suites, cluster.tls_min_version)",
+            "etcd was started before the inventory was changed (cluster.cipher_suites, cluster.tls_min_version)",
             "run deploy, which restarts the members one after the other",
         )
     return Finding(check, True, f"{len(suites)} suites of TLS 1.2, none else" if suites else "TLS 1.3 alone")

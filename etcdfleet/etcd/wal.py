@@ -46,8 +46,8 @@ class DataIds:
     bootstrap (``saveWALAndSnap`` in ``etcdutl/snapshot/v3_snapshot.go``): the key space is in the database alone.
 
     ``birth`` is how the log began: with its own ``bootstrap``, with a ``restore``, or empty, to ``join`` others; it is
-    empty where that cannot be told. Terms tell: the first election makes it 2, so whoever joins begins with that at
-    least, and a snapshot of term 1 is none that a running etcd has taken.
+    empty where that cannot be told. Terms tell: the first election makes it 2, so a member that joins begins with that
+    at least, and a snapshot of term 1 is none that a running etcd has taken.
     """
 
     member_id: int

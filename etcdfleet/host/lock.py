@@ -47,7 +47,7 @@ class LockInfo:
         return f"{self.who} on {self.controller} ({self.runbook}, process {self.pid}), since {self.since}"
 
 
-def by_whom() -> str:
+def started_by() -> str:
     """Who runs this process, and on which machine: ``user@machine``."""
     return f"{_user()}@{socket.gethostname()}"
 
@@ -62,8 +62,8 @@ def _user() -> str:
 def hold_script(info: LockInfo, *, break_lock: bool = False) -> str:
     """Shell: takes the lock and keeps it until its input ends or falls silent.
 
-    Its first line says `HELD` with the count of before, or `TAKEN` with the note of whoever has it. With ``break_lock``
-    whoever holds it is ended first.
+    Its first line says `HELD` with the previous count, or `TAKEN` with the note of its holder. With ``break_lock``
+    its holder is ended first.
     """
     return script(
         "hold_lock",

@@ -2,7 +2,7 @@
 
 Debian's package starts one as soon as it is installed: a cluster of one member at localhost, with its data in
 ``/var/lib/etcd/default`` (``/lib/systemd/system/etcd.service`` of etcd-server). Nobody else's etcd is ever stopped, and
-nobody else's data are touched: what is there is named (``preflight_others.py``), with the ways to keep it and to be rid
+foreign data are never touched: what is there is named (``preflight_others.py``), with the ways to keep it and to be rid
 of it.
 """
 

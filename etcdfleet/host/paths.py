@@ -49,7 +49,7 @@ class HostPaths:
         return cls(settings.member.fqdn, separate_trust=settings.pki.trust == "separate")
 
     def anchor(self, side: Side) -> str:
-        """The trust anchors of a side: of whom etcd accepts certificates there, and who vouches for etcd's own."""
+        """The trust anchors of a side: the CAs that etcd accepts there, and that vouch for its own certificate."""
         return SIDE_ANCHORS[side] if self.separate_trust else ROOT_ANCHOR
 
     def crl(self, side: Side) -> str:

@@ -177,7 +177,7 @@ def service_name_warning(settings: HostSettings, facts: HostFacts) -> list[Troub
     members = {member.address for member in settings.members}
     missing = sorted(members.difference(addresses))
     if not addresses:
-        what = f"cluster.service_name {name} does not resolve there: clients that use it reach nobody"
+        what = f"cluster.service_name {name} does not resolve there: clients that use it reach no member"
     elif missing and members.issuperset(addresses):
         what = f"cluster.service_name {name} does not lead to {', '.join(missing)}, as the host sees it"
     else:

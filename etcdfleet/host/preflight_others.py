@@ -24,7 +24,7 @@ def other_problems(data_dir: str, others: Others, init: str) -> list[Trouble]:
     return [
         Trouble(
             f"an etcd runs there that this project has not set up: {told}",
-            f"if nobody needs what is in it: {stop}, and run again; it is a cluster of its own, and cannot"
+            f"if what is in it is not needed: {stop}, and run again; it is a cluster of its own, and cannot"
             f" become a member of this one; to keep its data: {_SECTION}",
         )
     ]
@@ -38,7 +38,7 @@ def other_warnings(others: Others, *, empty: bool) -> list[Trouble]:
         Trouble(
             f"data of another etcd lie in {', '.join(data.told for data in others.data)}; the new cluster begins"
             " without them",
-            f"they are left alone: remove them if nobody needs them; to begin with them instead: {_SECTION}",
+            f"they are left alone: remove them if they are not needed; to begin with them instead: {_SECTION}",
         )
     ]
 

@@ -100,7 +100,7 @@ def _run(
     rows: Rows,
     only_looks: bool,
 ) -> int:
-    from etcdfleet.host.lock import by_whom
+    from etcdfleet.host.lock import started_by
     from etcdfleet.program.processors import Guarded
     from etcdfleet.report.record.files import ReportFolder, logging_to
     from etcdfleet.report.record.model import Step, utc_now
@@ -125,7 +125,7 @@ def _run(
             chosen,
             check=options.check,
             options=options.as_json(),
-            by=by_whom(),
+            by=started_by(),
             redactor=REDACTOR,
             views=terminal.views,
             save=folder.write,

@@ -158,7 +158,7 @@ class Program(Generic[Own]):
         self.terminal.say(text)
 
     def confirm(self, question: str) -> bool:
-        """Ask for a yes. Yes by itself with --yes or --check. Raises UsageError when there is nobody to ask.
+        """Ask for a yes. Yes by itself with --yes or --check. Raises UsageError without a terminal.
 
         Clusters that have a question at the same time wait for each other.
         """
@@ -278,7 +278,7 @@ class Run(Generic[Own]):
     # What is said
 
     def agreed(self, question: str) -> bool:
-        """Ask for a yes about this cluster. Yes with --yes or --check; no where nobody can answer."""
+        """Ask for a yes about this cluster. Yes with --yes or --check; no without a terminal."""
         return self.program.agreed(f"{self.cluster}: {question}")
 
     def warn(self, text: str, place: str = "") -> None:

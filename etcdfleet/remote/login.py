@@ -157,7 +157,7 @@ def _named(configuration: Config) -> Path | None:
 
 
 def _take(plugin: Any, client: paramiko.SSHClient, way: Way, host: str) -> None:
-    """Gives netmiko the client, and leaves the interactive shell for whoever asks netmiko for it.
+    """Gives netmiko the client, and opens the interactive shell only when netmiko is asked for it.
 
     On a Pi, a terminal and a login shell with its profile take longer than what is asked. Nor does it matter then what
     prompt or login message there is.
@@ -187,7 +187,7 @@ def _take(plugin: Any, client: paramiko.SSHClient, way: Way, host: str) -> None:
 
 
 class LateShell:
-    """netmiko's channel until something is read from it or written to it, by somebody's own task: then it is opened."""
+    """netmiko's channel until something is read from it or written to it, by a user's own task: then it is opened."""
 
     def __init__(self, connection: Any, cleanup: Callable[..., None]) -> None:
         self._connection, self._cleanup = connection, cleanup

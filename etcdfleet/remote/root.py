@@ -88,7 +88,7 @@ _LOGIN = (
         r"password has expired|[Pp]assword change required|account has expired",
         "set a new password: log in by hand once, or as root on the host: passwd USER",
     ),
-    (r"not available", "the user's login shell lets nobody in (nologin): give it one, or log in as another user"),
+    (r"not available", "the user's login shell refuses logins (nologin): give it one, or log in as another user"),
 )
 
 

@@ -99,7 +99,7 @@ def _cipher_suites(draft: Draft, notes: Notes) -> None:
     if cluster is None or cluster.cipher_suites is None or not draft.sound(key):
         return
     if cluster.tls_min_version == "TLS1.3":
-        what = "has no effect with tls_min_version: TLS1.3, whose suites nobody can choose; etcd refuses to have both"
+        what = "has no effect with tls_min_version: TLS1.3, whose suites cannot be chosen; etcd refuses to have both"
         notes.mistake(draft, key, what, "remove one of the two lines")
         return
     key_type = draft.pki.known_key_type if draft.pki is not None and draft.sound("pki.key_type") else None
@@ -107,7 +107,7 @@ def _cipher_suites(draft: Draft, notes: Notes) -> None:
         kind = "ECDSA" if key_type.startswith("ec") else "RSA"
         what = (
             f"none of these suites works with the keys of this cluster (pki.key_type: {key_type}): by TLS 1.2 "
-            "nobody could connect, nor could the members connect to each other"
+            "no client could connect, nor could the members connect to each other"
         )
         notes.mistake(draft, key, what, f"add TLS_ECDHE_{kind}_WITH_AES_128_GCM_SHA256, or remove the line")
     if weak := [name for name in cluster.cipher_suites if name in WEAK]:

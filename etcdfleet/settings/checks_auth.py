@@ -81,7 +81,7 @@ def _user(draft: Draft, auth: AuthSettings, name: str, user: AuthUser, notes: No
         what = f"user {name} has no password, and a name too long for the common name of a certificate"
         notes.mistake(draft, key, what, f"use at most {LONGEST_COMMON_NAME} characters, or set password_env")
     if draft.member is not None and name.lower() == draft.member.fqdn:
-        what = f"user {name} is named as member {draft.name}: whoever has a key of that member could be this user"
+        what = f"user {name} is named as member {draft.name}: anyone with a key of that member could be this user"
         notes.mistake(draft, key, what, "give the user a name that is not that of a host")
     for role in user.roles:
         if role != ROOT and role not in auth.roles:
@@ -99,7 +99,7 @@ def _keepers(draft: Draft, auth: AuthSettings, notes: Notes) -> None:
     keep = {ROOT, pki.client_common_name} if pki is not None and draft.sound("pki.client_common_name") else {ROOT}
     for name in sorted(keep & auth.users.keys()):
         if ROOT not in auth.users[name].roles:
-            what = f"user {name} is whom etcdctl on the hosts acts as; without role root, all would be locked out"
+            what = f"etcdctl on the hosts acts as user {name}; without role root, all would be locked out"
             notes.mistake(draft, f"auth.users.{name}.roles", what, "add root to its roles, or remove the user here")
 
 

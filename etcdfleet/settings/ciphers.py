@@ -1,8 +1,7 @@
 """Cipher suites of TLS 1.2 by the names that Go, and so etcd, has for them.
 
-TLS 1.3 has suites of its own, all of them good, which Go lets nobody choose (crypto/tls, Config.CipherSuites). Tried
-with etcd 3.4.23, 3.5.1, 3.5.16, 3.5.30, 3.6.14 and 3.7.1: all know these names, and end at once for one they do not
-know.
+TLS 1.3 has suites of its own, all of them good, which cannot be chosen in Go (crypto/tls, Config.CipherSuites). Tried
+with etcd 3.4.23, 3.5.1, 3.5.16, 3.5.30, 3.6.14 and 3.7.1: all know these names, and end at once for another one.
 """
 
 from __future__ import annotations
@@ -53,5 +52,5 @@ def fits(suite: str, key: str) -> bool:
 
 
 def without_fit(suites: Sequence[str], key: str) -> bool:
-    """Whether a server with that kind of key can use none of the suites: nobody could connect by TLS 1.2."""
+    """Whether a server with that kind of key can use none of the suites: no client could connect by TLS 1.2."""
     return not any(fits(suite, key) for suite in suites)

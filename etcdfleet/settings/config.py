@@ -128,7 +128,7 @@ def inventory_arguments(config: Mapping[str, Any], config_file: Path) -> tuple[d
     """What Nornir is told about the inventory, with absolute paths; and the files of a SimpleInventory.
 
     Paths of ``config.yaml`` are relative to its folder, those of the environment to the current one. Group and defaults
-    files that nobody named may be absent.
+    files that are not named may be absent.
     """
     given = {key: value for key, value in (config.get("inventory") or {}).items() if value is not None}
     plugin = given.get("plugin") or os.environ.get("NORNIR_INVENTORY_PLUGIN") or SIMPLE

@@ -38,7 +38,7 @@ _ANSIBLE: Mapping[str, str] = {
     "hosts": "write one entry per host into hosts.yaml, and name the group in the groups of each",
     "children": "write one entry per group into groups.yaml; a group names its parents in its groups",
 }
-"""Keys that somebody who knows Ansible writes, and what to write in their place."""
+"""Keys that people who know Ansible write, and what to write in their place."""
 ATTRIBUTE = ""
 """Stands before a key of a host, group or the defaults themselves, where a path in their ``data`` is looked up."""
 OPTION_KEYS = (*ATTRIBUTES, "extras")
@@ -233,7 +233,7 @@ def _wrong_shape(sources: Sources, origin: Origin, key: str, line: int, what: st
 def _unknown_key(sources: Sources, origin: Origin, key: str, line: int, allowed: tuple[str, ...]) -> None:
     where = f"{_file(sources, origin)}:{line}"
     if key in SECTIONS:
-        what = f"section {key} stands beside data: instead of below it, where nobody reads it"
+        what = f"section {key} stands beside data: instead of below it, where it is not read"
         remedy = f"indent it below data: of {origin}"
         sources.broken.add(origin)
     elif key in _ANSIBLE:

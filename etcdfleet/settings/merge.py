@@ -39,7 +39,7 @@ class Merged:
     host: Origin
 
     def origin(self, path: KeyPath) -> Origin:
-        """Where ``path`` was written; for a key that nobody wrote, its nearest parent, in the end the host."""
+        """Where ``path`` was written; for a key that was not written, its nearest parent, in the end the host."""
         for length in range(len(path), 0, -1):
             found = self.origins.get(path[:length])
             if found is not None:

@@ -1,4 +1,4 @@
-"""The section ``pki``: where certificates come from, and whom etcd trusts."""
+"""The section ``pki``: where certificates come from, and which CAs etcd trusts."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class PkiSettings(Section):
     tells_issuers: ClassVar[bool] = False
     """Whether runs that only look at clusters can ask, without a secret, which CAs issue today."""
     made_elsewhere: ClassVar[bool] = False
-    """Whether somebody else chooses the names in certificates: more of them, and another common name."""
+    """Whether the names are chosen elsewhere in certificates: more of them, and another common name."""
     keys_without_openssl: ClassVar[str] = ""
     """Where keys are made on the hosts: what does without that, as the end of a remedy; empty for nothing."""
     same_in_cluster: ClassVar[tuple[str, ...]] = ("trust", "source", "client_common_name", "revoke", "crl")

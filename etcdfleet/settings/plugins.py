@@ -17,7 +17,7 @@ GROUP = "nornir.plugins.connections"
 
 
 class LateConnection:
-    """Stands for a connection plug-in's class until somebody asks for an instance; equal to the class itself."""
+    """Stands for a connection plug-in's class until an instance is asked for; equal to the class itself."""
 
     def __init__(self, entry: EntryPoint) -> None:
         self._entry = entry

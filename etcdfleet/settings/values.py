@@ -286,7 +286,7 @@ def check_cipher_suites(value: object) -> object:
     for name in names:
         if name in TLS13:
             refuse(
-                f"{name} is a suite of TLS 1.3, which has three good ones that nobody can choose in etcd",
+                f"{name} is a suite of TLS 1.3, which has three good ones that cannot be chosen in etcd",
                 "leave it out: TLS 1.3 is offered anyway, by versions of etcd that have it",
             )
         if name not in NUMBERS:

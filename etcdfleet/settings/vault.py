@@ -130,7 +130,7 @@ class VaultPki(PkiSettings):
         return self.mount_of(side_of(role))
 
     def for_cluster(self, name: str) -> Self:
-        """With the mounts that nobody named named after the cluster, so that no cluster trusts another's."""
+        """With the mounts that were not named named after the cluster, so that no cluster trusts another's."""
         mounts = SideMounts(
             peer=self.mounts.peer or f"pki_etcd_{name}_peer", client=self.mounts.client or f"pki_etcd_{name}_client"
         )

@@ -56,7 +56,7 @@ def shown(path: Path) -> str:
 
 
 def holds_template(text: str) -> bool:
-    """Whether somebody meant Jinja, as Ansible has it, to fill something in."""
+    """Whether Jinja was meant, as Ansible has it, to fill something in."""
     return bool(_JINJA.search(text))
 
 

@@ -234,7 +234,7 @@ class Vault:
             failure = refusal
         except Broken as broken:
             raise meaning.broken(broken, self.connection) from None
-        if failure.status == 403:  # so answers Vault when nobody may know whether there is such a mount
+        if failure.status == 403:  # Vault's answer where it does not tell whether there is such a mount
             failure = Refusal(404, ("no handler for route, or it may not be known",))
         raise self._meaning(failure, path, ())
 
@@ -289,7 +289,7 @@ class Vault:
     def _token_is_good(self, refusal: Refusal) -> bool:
         """Whether a 403 is about the path only.
 
-        Vault says the same of a wrong token. A token's policies let it look itself up unless somebody took that away;
+        Vault says the same of a wrong token. A token's policies let it look itself up unless that was taken away;
         then only the form of the refusal is left: an unknown token is refused before any policy is evaluated.
         """
         try:

@@ -42,7 +42,7 @@ def bao_hint(environ: Mapping[str, str]) -> str:
 
 
 class Secret:
-    """A text that shows itself only to whoever calls ``reveal``: not in logs, tracebacks, reports or pickles."""
+    """A text that is shown only by ``reveal``: not in logs, tracebacks, reports or pickles."""
 
     __slots__ = ("_text",)
 
@@ -136,7 +136,7 @@ class VaultConnection:
         url = _address(env.get("VAULT_ADDR", ""), address or "", warnings, hint)
         if env.get("VAULT_SKIP_VERIFY", "").strip().lower() not in ("", "0", "f", "false"):
             raise VaultError(
-                "VAULT_SKIP_VERIFY is set, but private keys are not fetched over a connection that nobody checked",
+                "VAULT_SKIP_VERIFY is set, but private keys are not fetched over a connection that is not verified",
                 where=url,
                 remedy="unset VAULT_SKIP_VERIFY and set VAULT_CACERT to the CA certificate of Vault's listener",
             )

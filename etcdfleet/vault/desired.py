@@ -48,7 +48,7 @@ class WantedRole:
 
 @dataclass(frozen=True)
 class Difference:
-    """One parameter that is not as wanted. ``there`` is None when it is not set at all."""
+    """One parameter that differs from what is wanted. ``there`` is None when it is not set at all."""
 
     key: str
     there: Any
@@ -133,7 +133,7 @@ def role_parameters(pki: VaultPki, role: RoleName, domains: Sequence[str]) -> di
 
 
 def conflicts(clusters: Sequence[Members]) -> tuple[str, ...]:
-    """What clusters of one Vault want otherwise of the same mount, role or AppRole: each run would undo the other's."""
+    """Where clusters of one Vault want different things of a mount, role or AppRole that they share."""
     said: dict[str, None] = {}
     first: dict[str, tuple[str, Mapping[str, Any]]] = {}
     for members in clusters:
@@ -141,7 +141,7 @@ def conflicts(clusters: Sequence[Members]) -> tuple[str, ...]:
         for title, parameters in _shared(members, clusters):
             owner, wanted = first.setdefault(title, (name, parameters))
             for one in differences(parameters, wanted):
-                said[f"{title}: clusters {owner} and {name} want it otherwise: {one}"] = None
+                said[f"{title}: clusters {owner} and {name} want it to differ: {one}"] = None
     return tuple(said)
 
 
@@ -203,7 +203,7 @@ def approle_parameters(settings: AppRoleSettings, policies: Iterable[str]) -> di
 
 
 def differences(wanted: Mapping[str, Any], there: Mapping[str, Any]) -> tuple[Difference, ...]:
-    """The wanted parameters that are otherwise; whichever way Vault writes durations and lists."""
+    """The wanted parameters that differ; whichever way Vault writes durations and lists."""
     return tuple(
         Difference(key, there.get(key), value)
         for key, value in wanted.items()

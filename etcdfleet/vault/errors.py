@@ -124,7 +124,7 @@ def refused(refusal: Refusal, path: str, needs: Iterable[str], connection: Vault
 
 
 def no_ca(where: str) -> VaultError:
-    """The mount is there, but nobody has given it a CA."""
+    """The mount exists, but has no CA."""
     return VaultError(
         "the PKI mount has no CA certificate yet",
         where=where,

@@ -28,7 +28,7 @@ Method: TypeAlias = Literal["get", "post", "list"]
 Kind: TypeAlias = Literal["refused", "dropped", "name", "tls", "connect-timeout", "read-timeout", "proxy", "other"]
 
 
-class Refusal(Exception):  # noqa: N818  (not an error before somebody has said what it means)
+class Refusal(Exception):  # noqa: N818  (not an error until its meaning is known)
     """Vault answered, but not with success. ``errors`` are its own words."""
 
     def __init__(self, status: int, errors: tuple[str, ...], retry_after: float | None = None) -> None:

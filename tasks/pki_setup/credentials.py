@@ -73,7 +73,7 @@ def unwrap(path: Path) -> str:
         raise VaultError(
             f"the secret id cannot be unwrapped: {error.what}",
             where=error.where,
-            remedy="it can be unwrapped once, and only for a while. If nobody here did it, somebody else may have it: "
+            remedy="it can be unwrapped once, and only for a while. If you did not do that, someone else may have it: "
             "have the administrator make a new one (setup_pki.py --secret-id), and destroy the old one",
         ) from error
     REDACTOR.add(secret.reveal())

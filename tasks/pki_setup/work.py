@@ -83,7 +83,7 @@ class Work:
         return not self.dry_run
 
     def differs(self, title: str, found: Sequence[wanted.Difference]) -> bool:
-        """Notes how something that is there is otherwise; whether to change it."""
+        """Notes how something that exists differs; whether to change it."""
         if not found:
             return False
         said = f"{title}: {'; '.join(str(one) for one in found)}"

@@ -201,7 +201,7 @@ def test_a_host_is_cut_off_when_they_are_placed(cluster: LabHandle, tmp_path: Pa
         cluster.heal(first)
     block = failure(outcome, first, "rotate", within=120)
     assert "the SSH connection was lost" in block.what
-    assert "could not be put back" in block.what
+    assert "could not be restored" in block.what
     assert replaced(before, serials(cluster, CLUSTER)) == [first]
     assert_sound(cluster, CLUSTER)
     # The host may not know yet that the run is over.

@@ -162,6 +162,6 @@ class ClusterOverview:
     concerns: tuple[Concern, ...]
 
     @property
-    def needs_somebody(self) -> bool:
+    def needs_attention(self) -> bool:
         """Whether anything is wrong now."""
         return any(concern.level is not Level.SOON for concern in self.concerns)

@@ -142,8 +142,8 @@ def _service(view: MemberView, machine: Machine) -> Iterator[Concern]:
         said = f" ({machine.service})" if machine.service else ""
         yield Concern(Level.BROKEN, f"etcd does not run there{said}", here, "see its log on the host; deploy starts it")
     elif view.status is None and (role := unaskable(machine)):
-        whom = "etcdctl on the host" if role == "client" else "it"
-        what = f"etcd runs and cannot be asked: {whom} has no {role} certificate and key that can be used"
+        asker = "etcdctl on the host" if role == "client" else "it"
+        what = f"etcd runs and cannot be asked: {asker} has no {role} certificate and key that can be used"
         broken = role == "client" or any(key.broken for key in machine.keys) or not machine.keys
         remedy = ROTATE_OR_DEPLOY if broken else DEPLOY
         if any(life.ca and life.days_left <= 0 for life in machine.lives):

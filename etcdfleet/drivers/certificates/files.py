@@ -40,7 +40,7 @@ _KEYS = ("PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY")
 
 
 class FilesPki(PkiSettings):
-    """Certificates from files in ``folder``, a folder on the controller that somebody else fills."""
+    """Certificates from files in ``folder``, a folder on the controller that is filled by other means."""
 
     made_elsewhere: ClassVar[bool] = True
     same_in_cluster: ClassVar[tuple[str, ...]] = (*PkiSettings.same_in_cluster, "folder")

@@ -139,7 +139,7 @@ class Archive(Packages[ArchiveInstall]):
         if remote.run(have, timeout=INSTALL_TIMEOUT).ok:
             return
         token = secrets.token_hex(6)
-        staged = f"/tmp/etcdfleet-{token}"  # noqa: S108  a name nobody can guess
+        staged = f"/tmp/etcdfleet-{token}"  # noqa: S108  a name that cannot be guessed
         try:
             for name, path in programs.items():
                 remote.upload(path, f"{staged}-{name}")

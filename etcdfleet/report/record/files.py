@@ -35,7 +35,7 @@ _OURS = ("etcdfleet", "tasks", "runbooks")
 class ReportFolder:
     """The folder of one run, mode 0700, made when the object is. Raises UsageError if that cannot be done.
 
-    It is locked for as long as the process lives: whoever reads an unfinished report can tell whether more will come.
+    It is locked for as long as the process lives: so a reader of an unfinished report can tell whether more will come.
     """
 
     def __init__(self, base: Path, runbook: str, started: datetime) -> None:

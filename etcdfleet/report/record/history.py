@@ -1,7 +1,7 @@
 """Earlier runs: which reports there are, how each run ended, and which touched a host last.
 
 Reports may be whole, half-written or damaged, and of runs that were killed: nothing here fails because of one. A large
-folder costs little, since reports are read newest first, and only as far as somebody asks.
+folder costs little, since reports are read newest first, and only as far as is asked for.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ KILLED = "killed"
 UNREADABLE = "unreadable"
 _NAME = re.compile(r"(?P<time>\d{8}T\d{6}Z)-(?P<runbook>[A-Za-z][\w.-]*?)(?:-(?P<number>\d+))?")
 _STATES = frozenset(RunStatus)
-_PATIENCE = 500  # reports read in search of a host, before it counts as one that nobody worked on
+_PATIENCE = 500  # reports read in search of a host, before it counts as one that no run worked on
 
 
 @dataclass(frozen=True)

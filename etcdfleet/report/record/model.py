@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from etcdfleet.errors import FleetError
 
-if TYPE_CHECKING:  # whoever reads earlier runs can do without Nornir
+if TYPE_CHECKING:  # reading earlier runs needs no Nornir
     from nornir.core.task import Result
 
 SCHEMA_VERSION = 1

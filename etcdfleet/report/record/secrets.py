@@ -1,7 +1,7 @@
 """Keeps secrets out of everything a person or a file gets to see.
 
 Two nets, one behind the other: values that are known to be secret (a token, a password), and texts that look like a
-private key or a Vault token whoever wrote them.
+private key or a Vault token wherever they come from.
 """
 
 from __future__ import annotations

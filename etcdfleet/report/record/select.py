@@ -1,4 +1,4 @@
-"""Which earlier run somebody means: an id, its beginning, ``latest``, ``latest~1`` for the one before, or a path."""
+"""Which earlier run is meant: an id, its beginning, ``latest``, ``latest~1`` for the one before, or a path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A yes or a no that somebody types."""
+"""A yes or a no, typed at a terminal."""
 
 from __future__ import annotations
 

@@ -60,15 +60,17 @@ def closing_line(overviews: Sequence[ClusterOverview], seconds: str) -> Text:
     """The whole in one line."""
     hosts = [view.host for cluster in overviews for view in cluster.views]
     count = counted(len(hosts), "host")
-    wrong = [cluster.name for cluster in overviews if cluster.needs_somebody]
+    wrong = [cluster.name for cluster in overviews if cluster.needs_attention]
     if not wrong:
         return Text(f"status: all well on {count}, looked at in {seconds}", "bold green")
-    return Text(f"status: {' and '.join(wrong)} need{'s' if len(wrong) == 1 else ''} somebody, exit code 1", "bold red")
+    return Text(
+        f"status: {' and '.join(wrong)} need{'s' if len(wrong) == 1 else ''} attention, exit code 1", "bold red"
+    )
 
 
 def _heading(cluster: ClusterOverview, width: int) -> list[Text]:
     style = "green" if cluster.can_lose else "bold red" if cluster.can_lose is None else "yellow"
-    if cluster.can_lose is None and not cluster.needs_somebody:
+    if cluster.can_lose is None and not cluster.needs_attention:
         style = ""
     said = [cluster.margin]
     if cluster.leader:

@@ -85,12 +85,12 @@ class Terminal:
             print(plain(text), file=sys.stderr)
 
     def ask(self, question: str) -> bool:
-        """Ask yes or no. Raises UsageError when nobody can answer."""
+        """Ask yes or no. Raises UsageError without a terminal."""
         with self._asking():
             return ask_yes(wrapped(plain(question), reading_width(self.console), 0))
 
     def ask_secret(self, question: str) -> str:
-        """Ask for something that nobody shall see. Empty when nobody can answer."""
+        """Ask for something that is not shown. Empty without a terminal."""
         with self._asking():
             try:
                 return getpass.getpass(plain(question))

@@ -124,7 +124,7 @@ def test_a_leader_known_by_reads_alone_is_asked_about_again(views: list[MemberVi
 def test_a_sound_cluster() -> None:
     found = seen(*map(member, NAMES))
     assert (found.margin, found.can_lose) == ("3 of 3 members serve, can lose 1", 1)
-    assert (found.leader, found.term, found.concerns, found.needs_somebody) == ("a", 3, (), False)
+    assert (found.leader, found.term, found.concerns, found.needs_attention) == ("a", 3, (), False)
 
 
 BEHIND: dict[str, Any] = {"leader_id": ord("a"), "healthy": False}
@@ -186,7 +186,7 @@ def test_margin_leader_and_the_sentence(
     found = seen(*views)
     assert (found.margin, found.can_lose, found.leader) == (margin, can_lose, leader)
     assert sentence in told(found), told(found)
-    assert found.needs_somebody
+    assert found.needs_attention
     assert all(one.remedy for one in found.concerns)
     assert [one.level for one in found.concerns] == sorted(one.level for one in found.concerns)
 
@@ -208,7 +208,7 @@ def test_margins_of_other_sizes(names: str, answering: int, margin: str) -> None
     ]
     found = seen(*views, names=names)
     assert found.margin == margin
-    assert found.needs_somebody is (answering < len(names))
+    assert found.needs_attention is (answering < len(names))
 
 
 def test_hosts_that_were_not_chosen_are_no_lost_ones() -> None:
@@ -299,7 +299,7 @@ def test_the_quota_that_counts_is_the_running_one() -> None:
 def test_a_database_near_its_quota_and_corrupt_data() -> None:
     found = seen(member("a", db_size=900 * 2**20), member("b"), member("c"))
     assert found.concerns[0].what.startswith("the database has 88% of its quota (900 MiB of 1024 MiB, ")
-    assert not found.needs_somebody
+    assert not found.needs_attention
     alarm = (f"memberID:{ord('c')} alarm:CORRUPT ",)
     found = seen(*(member(name, errors=alarm) for name in NAMES))
     assert found.concerns[0].hosts == ("c",)
@@ -345,7 +345,7 @@ def test_sentences_about_a_host(machine: dict[str, Any], level: Level, what: str
     mine = [one for one in found.concerns if one.what == what]
     assert [(one.level, one.hosts) for one in mine] == [(level, ("b",))], told(found)
     assert mine[0].remedy
-    assert found.needs_somebody is (level is not Level.SOON)
+    assert found.needs_attention is (level is not Level.SOON)
 
 
 def test_deploy_is_no_remedy_for_a_member_that_lost_everything() -> None:

@@ -319,7 +319,7 @@ LEFT = "data 20480 1795655830 /var/lib/etcd/default"
             f"{PACKAGED}\n{LEFT}\n",
             "systemd",
             "that this project has not set up: etcd.service, data in /var/lib/etcd/default, 3 keys",
-            "if nobody needs what is in it: systemctl disable --now etcd.service, and run again",
+            "if what is in it is not needed: systemctl disable --now etcd.service, and run again",
         ),
         (
             "process 131 |/var/lib/etcd/default|1",

@@ -292,7 +292,7 @@ def test_secrets_are_nowhere(runbook: Runner, tmp_path: Path) -> None:
     assert all("[secret]" in (folder / "deploy.log").read_text() for folder in ran.folders)
 
 
-def test_confirm_needs_somebody_to_ask(runbook: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_confirm_needs_attention_to_ask(runbook: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     answers: list[bool] = []
 
     def body(run: cli.Program[NoOptions]) -> None:

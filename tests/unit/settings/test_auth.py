@@ -67,7 +67,7 @@ CASES = {
     "user with spaces": Case(user(" alice"), "auth.users. alice", "spaces around it"),
     "user of the runbooks": Case(user("etcdfleet-rescue"), "auth.users.etcdfleet-rescue", "users of their own"),
     "user named as a member": Case(
-        user("b.home.test"), "auth.users.b.home.test", "whoever has a key of that member could be this user"
+        user("b.home.test"), "auth.users.b.home.test", "anyone with a key of that member could be this user"
     ),
     "user too long for a certificate": Case(
         user("a" * 65), f"auth.users.{'a' * 65}", "too long for the common name", "64 characters, or set password_env"
@@ -90,7 +90,7 @@ CASES = {
     "client certificate's user without root": Case(
         user("ops", roles=["app"]),
         "auth.users.ops.roles",
-        "user ops is whom etcdctl on the hosts acts as",
+        "etcdctl on the hosts acts as user ops",
         "add root",
         {"defaults/data/pki/client_common_name": "ops"},
     ),

@@ -96,7 +96,7 @@ def test_the_closing_line() -> None:
     sound = overview("k3s", [member(name) for name in "abc"], expected())
     assert pages.closing_line([sound], "1.2s").plain == "status: all well on 3 hosts, looked at in 1.2s"
     text = pages.closing_line([sound, cluster(), cluster("x")], "1.2s").plain
-    assert text == "status: k8s-home and x need somebody, exit code 1"
+    assert text == "status: k8s-home and x need attention, exit code 1"
 
 
 def good_for(pem: str | None, trusted: Sequence[Certificate] = TRUSTED, *, after: timedelta = DAY) -> Life:
