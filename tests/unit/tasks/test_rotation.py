@@ -205,7 +205,7 @@ def test_a_host_that_is_lost_after_the_placing_is_no_good_end() -> None:
     host.answers = {"ln -sfn sets/peer-old ": gone, **host.answers}
     host.answers["hashkv"] = lambda: gone if host.placed else f"{host._statuses()}\n{hashes(1, 2, 3, cluster=CLUSTER)}"
     error = error_of(rotated(host))
-    assert "could not be put back" in error
+    assert "could not be restored" in error
     assert "--force" in error
 
 
