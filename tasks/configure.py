@@ -35,7 +35,7 @@ def configure(
     ``fresh`` names the hosts that are about to begin a new cluster (`plays.start.look_ahead`): all others get
     ``initial-cluster-state: existing``. Without it, the host alone decides (`cluster_state`). On the sides that
     ``final`` names for the host's cluster, CAs that need not be trusted any more are removed from the trust anchors
-    (see `tasks.trust.no_longer_needed`). Result: ``result`` is a `StepOutcome`, ``changed`` as it says, ``diff`` a
+    (see `plays.trust.no_longer_needed`). Result: ``result`` is a `StepOutcome`, ``changed`` as it says, ``diff`` a
     unified diff of all files that differ. Raises `RemoteError` when a file cannot be placed (nothing is half replaced),
     `UsageError` for a faulty template, `VerificationError` for settings of TLS that this etcd would ignore or that none
     of its certificates fits.
