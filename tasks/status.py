@@ -16,6 +16,7 @@ from etcdfleet.errors import FleetError, RemoteError, VerificationError
 from etcdfleet.etcd.answers import parse_member_list
 from etcdfleet.etcd.expected import expected_member
 from etcdfleet.outcome import StepOutcome
+from etcdfleet.remote import let_go
 from etcdfleet.report.record.model import failure_of
 from etcdfleet.settings import settings_of
 from tasks.issuing import Issuing
@@ -52,7 +53,7 @@ def read_host(
         )
         if not isinstance(error, RemoteError):
             raise
-        let_go(task)
+        let_go(task.host)
         if not tolerant:
             raise
         return Result(task.host, result=StepOutcome(error.what))
@@ -93,15 +94,6 @@ def list_members(task: Task, seen: MutableMapping[str, MemberView]) -> Result:
     except FleetError as error:
         return Result(task.host, result=StepOutcome(error.what))
     return Result(task.host, result=StepOutcome("asked"))
-
-
-def let_go(task: Task) -> None:
-    """Closes a connection that does not answer, so that the next look opens a new one."""
-    plugin = task.host.connections.pop("netmiko", None)
-    client = getattr(getattr(plugin, "connection", None), "remote_conn_pre", None)
-    transport = client.get_transport() if client else None
-    if transport is not None:
-        transport.close()
 
 
 def judge(task: Task, overviews: Mapping[str, ClusterOverview]) -> Result:

@@ -2,6 +2,6 @@
 
 from etcdfleet.remote.commands import CommandResult, RemoteFile, last_lines
 from etcdfleet.remote.host import Held, RemoteHost
-from etcdfleet.remote.login import connect
+from etcdfleet.remote.login import connect, let_go
 
-__all__ = ["CommandResult", "Held", "RemoteFile", "RemoteHost", "connect", "last_lines"]
+__all__ = ["CommandResult", "Held", "RemoteFile", "RemoteHost", "connect", "last_lines", "let_go"]

@@ -44,6 +44,15 @@ def connect(host: Host, configuration: Config) -> RemoteHost:
     return remote
 
 
+def let_go(host: Host) -> None:
+    """Closes a connection that does not answer, so that the next use of the host opens a new one."""
+    plugin = host.connections.pop("netmiko", None)
+    client = getattr(getattr(plugin, "connection", None), "remote_conn_pre", None)
+    transport = client.get_transport() if client else None
+    if transport is not None:
+        transport.close()
+
+
 def _open(host: Host, configuration: Config) -> Any:
     parameters = host.get_connection_parameters("netmiko")
     extras: dict[str, Any] = {
