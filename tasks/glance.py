@@ -1,4 +1,4 @@
-"""What the answers of a host to `tasks.status.read_host` amount to: the machine, its member, what deploy would change."""
+"""What the answers to `tasks.status.read_host` amount to: the machine, its member, what deploy would change."""
 
 from __future__ import annotations
 
