@@ -15,7 +15,7 @@ from tasks.verify import verify
 def deploy(run: Run[LockOptions]) -> None:
     """The steps in order; a host that fails one takes no part in the later ones.
 
-    Nothing is changed before all hosts have passed the preflight.
+    Nothing of the cluster is changed before all of its hosts have passed the preflight.
     """
     found = run.step("preflight", preflight)
     if not run.failed:

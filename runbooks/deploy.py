@@ -25,9 +25,10 @@ STEPS = [
 
 DESCRIPTION = """\
 Installs etcd on all hosts of the inventory, places certificates, renders the configuration, starts the members of each
-cluster, brings etcd's roles and users to what the inventory says, and proves that all of it works. Nothing is changed
-before all chosen hosts have passed the preflight. A second run changes nothing; a changed setting is brought to a live
-cluster by a rolling restart, one healthy member at a time."""
+cluster, brings etcd's roles and users to what the inventory says, and proves that all of it works. Each cluster goes
+through all of that by itself, side by side with the others; nothing of it is changed before all of its chosen hosts
+have passed the preflight. A second run changes nothing; a changed setting is brought to a live cluster by a rolling
+restart, one healthy member at a time."""
 
 EXAMPLES = """\
   python runbooks/deploy.py --check --diff          what would change, and how
