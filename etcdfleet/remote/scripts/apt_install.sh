@@ -19,7 +19,7 @@ old=$(sed -n 's/^# etcdfleet \([0-9]*\)$/\1/p' "$policy" 2>/dev/null || true)
 if [ -n "$old" ] && ! kill -0 "$old" 2>/dev/null; then rm -f "$policy"; fi
 trap undo EXIT
 if [ -e "$policy" ] && ! grep -q '^# etcdfleet ' "$policy"; then mv -f "$policy" "$policy.etcdfleet-saved"; fi
-printf '#!/bin/sh\n%s\nexit 101\n' "$mine" >"$policy"
+printf '#!/bin/sh\n%s\nexit 101\n' "$mine" | cat >"$policy"
 chmod 755 "$policy"
 tries=0
 until said=$(dpkg --configure -a 2>&1); do

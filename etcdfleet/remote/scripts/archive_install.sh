@@ -14,6 +14,6 @@ for name in "$@"; do
 done
 # With the size and the time of each program, which tell whether it is still the one that was placed.
 files=$(stat -L -c '"%n %s %Y"' "$@" | tr "\n" "," | sed "s/,$//")
-printf '%s, "files": [%s]}' "$note" "$files" >"$note_file.new"
+printf '%s, "files": [%s]}' "$note" "$files" | cat >"$note_file.new"
 sync "$note_file.new"
 mv -f "$note_file.new" "$note_file"

@@ -11,7 +11,8 @@ request() {
     cat "$folder/said" >&2
     exit 1
   }
-  printf '%s' "$configuration" >"$folder/said"
+  # The shell's own printf does not say that the disk is full, and openssl has not noticed either.
+  printf '%s' "$configuration" | cat >"$folder/said"
   echo "= $role $(sha256sum "$folder/$fqdn.key")"
   openssl req -new -sha256 -key "$folder/$fqdn.key" -config "$folder/said" ${subject:+-subj "$subject"}
   rm "$folder/said"

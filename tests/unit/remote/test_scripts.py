@@ -6,6 +6,7 @@ Everything runs in this machine's ``sh`` and, where it is there, in busybox's, a
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -74,6 +75,13 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for cached in (scripts.program, scripts._read):
         monkeypatch.setattr(scripts, cached.__name__, cached.__wrapped__)
     return tmp_path
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_what_is_written_to_a_disk_is_written_by_a_program_that_says_why_it_cannot(name: str) -> None:
+    """Of a full disk, dash's own printf and echo say "I/O error", and busybox's nothing. /run is no disk."""
+    writes = re.findall(r"^\s*(?:printf|echo) [^|]*[^0-9&|]>\s*\"?\$\w+.*$", (FOLDER / f"{name}.sh").read_text(), re.M)
+    assert name == "hold_lock" or writes == []
 
 
 def test_values_arrive_as_they_are(here: LocalHost, folder: Path) -> None:

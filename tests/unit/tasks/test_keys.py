@@ -5,6 +5,7 @@ import stat
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import cast
 
 import pytest
 from cryptography import x509
@@ -118,6 +119,17 @@ def test_a_killed_run_whose_script_goes_on_spoils_no_key_of_the_next(
     file = Path(request.folder) / f"{FQDN}.key"
     assert hashlib.sha256(file.read_bytes()).hexdigest() == request.key_sha256
     assert list((tmp_path / "sets").iterdir()) == [Path(request.folder).parent]
+
+
+def test_a_full_disk_is_named_as_that(here: Site, tmp_path: Path) -> None:
+    """openssl does not notice that its key was not written, and dash's own printf says "I/O error"."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    full = 'for last; do :; done; : >"$last"; ln -sf /dev/full "${last%/*}/said"'
+    cast(plain.LocalHost, here.remote).stand_ins(programs, openssl=full)
+    with pytest.raises(RemoteError, match="No space left on device") as caught:
+        keys.make_requests(here, [want()], "ec-p256")
+    assert "free space on that file system" in caught.value.remedy
 
 
 def test_without_openssl_it_is_said(here: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
