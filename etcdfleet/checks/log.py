@@ -6,6 +6,7 @@ The table is data: ``symptoms.yaml`` beside this module, which says how a row is
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -36,7 +37,10 @@ _TIME = re.compile(r'"ts":"([^"]+)"')
 
 @dataclass(frozen=True)
 class Symptom:
-    """A pattern in etcd's log, what it means, and the remedy. ``origins`` limits it to connections of some."""
+    """A pattern in etcd's log, what it means, and the remedy. ``origins`` limits it to connections of some.
+
+    Lines of the first ``settles`` seconds after etcd's start do not count.
+    """
 
     name: str
     pattern: re.Pattern[str]
@@ -45,6 +49,7 @@ class Symptom:
     examples: tuple[str, ...] = ()
     level: Level = "failed"
     origins: frozenset[Origin] = frozenset()
+    settles: int = 0
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ def symptoms() -> tuple[Symptom, ...]:
 
 
 def _symptom(row: dict[str, Any]) -> Symptom:
-    keys = {"name", "pattern", "meaning", "remedy", "examples", "level", "from"}
+    keys = {"name", "pattern", "meaning", "remedy", "examples", "level", "from", "settles"}
     if strange := set(row) - keys:
         raise ValueError(f"{TABLE.name}: {row.get('name')}: unknown {', '.join(sorted(strange))}")
     level, origins = row.get("level", "failed"), frozenset(row.get("from", ()))
@@ -79,6 +84,7 @@ def _symptom(row: dict[str, Any]) -> Symptom:
         tuple(row["examples"]),
         level,
         origins,
+        int(row.get("settles", 0)),
     )
 
 
@@ -108,13 +114,17 @@ def sightings(
     """
     found: dict[str, Sighting] = {}
     at: datetime | None = None
-    for line in since_last_start(without_stacks(log)):
+    lines = since_last_start(without_stacks(log))
+    began = line_time(lines[0]) if lines and _STARTS.search(lines[0]) else None
+    for line in lines:
         at = line_time(line) or at
+        age = (at - began).total_seconds() if at and began else math.inf
         origin = _origin(line, members, own, gateway=gateway)
         for symptom in symptoms():
             if (origin is None or not symptom.origins or origin in symptom.origins) and symptom.pattern.search(line):
-                count = found[symptom.name].count if symptom.name in found else 0
-                found[symptom.name] = Sighting(symptom, count + 1, line.strip(), at)
+                if age >= symptom.settles:
+                    count = found[symptom.name].count if symptom.name in found else 0
+                    found[symptom.name] = Sighting(symptom, count + 1, line.strip(), at)
                 break
     order = [symptom.name for symptom in symptoms()]
     return tuple(sorted(found.values(), key=lambda sighting: order.index(sighting.symptom.name)))

@@ -117,6 +117,19 @@ def test_lines_are_counted_with_the_time_of_the_last() -> None:
     assert found.last == datetime(2026, 11, 24, 4, 10, 0, 250_000, tzinfo=UTC)
 
 
+@pytest.mark.parametrize(
+    ("lines", "counted"),
+    [
+        (["03:59:43"], 0),  # another member was started five seconds later
+        (["03:59:43", "04:00:13"], 1),  # and half a minute later it is still missing
+        (["04:10:00"], 1),
+    ],
+)
+def test_a_member_that_starts_a_little_later_is_not_missed(lines: list[str], counted: int) -> None:
+    said = (f'{{"level":"warn","ts":"2026-11-24T{at}.000Z","msg":"prober detected unhealthy status"}}' for at in lines)
+    assert [found.count for found in sightings("\n".join([LOADED, LISTENERS, *said]))] == [counted] * bool(counted)
+
+
 def test_a_line_without_time_has_that_of_the_line_before() -> None:
     """A panic is no structured line."""
     (found,) = sightings(f"{LISTENERS}\npanic: tocommit(2) is out of range [lastIndex(1)]. Was the raft log lost?")
