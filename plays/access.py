@@ -10,8 +10,8 @@ from etcdfleet.program.run import Run
 from etcdfleet.settings.auth import ROOT
 from plays import lock
 from plays.options import AuthOptions
-from tasks.auth import Evidence, Proven, converge_auth, is_renamed, prove_access, read_access
-from tasks.verify import verify
+from tasks.auth.converge import Evidence, Proven, converge_auth, is_renamed, prove_access, read_access
+from tasks.verify.member import verify
 
 STEP = "auth"
 UNMANAGED = "the inventory has no section auth for this cluster"

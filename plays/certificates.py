@@ -1,7 +1,7 @@
 """The step ``certificates`` of a deploy, and how pairs that a live cluster shows are replaced, for all runbooks.
 
 How to go about a cluster is decided in ``etcdfleet/certs/rotation.py``; what happens on a host is in
-``tasks/rotation.py``. A deploy places pairs at once only where no member shows them yet.
+``tasks/certificates/rotate.py``. A deploy places pairs at once only where no member shows them yet.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from etcdfleet.errors import Refusal
 from etcdfleet.program.run import Run
 from etcdfleet.program.runners import RollingRunner, TogetherRunner
 from etcdfleet.settings.base import RoleName
-from tasks.certificates import certificates, renewals
-from tasks.replacing import must_wait, shown_and_due
-from tasks.rotation import NOTHING_MORE, After, Decided, decide, left_out, replace_expired, rotate_member
+from tasks.certificates.place import certificates, renewals
+from tasks.certificates.replacing import must_wait, shown_and_due
+from tasks.certificates.rotate import NOTHING_MORE, After, Decided, decide, left_out, replace_expired, rotate_member
 
 STEP = "certificates"
 Roles = tuple[RoleName, ...]

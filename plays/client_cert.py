@@ -15,7 +15,7 @@ from etcdfleet.settings.auth import ROOT
 from etcdfleet.settings.models import HostSettings
 from etcdfleet.text import go_duration
 from plays.options import ClientOptions
-from tasks.client import ClientRequest, MembersSeen, client_certificate, client_side
+from tasks.certificates.client import ClientRequest, MembersSeen, client_certificate, client_side
 
 
 def client_cert(program: Program[ClientOptions]) -> None:

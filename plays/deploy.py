@@ -9,7 +9,7 @@ from plays.options import LockOptions
 from tasks.configure import configure
 from tasks.install import install
 from tasks.preflight import preflight
-from tasks.verify import verify
+from tasks.verify.member import verify
 
 
 def deploy(run: Run[LockOptions]) -> None:

@@ -10,11 +10,11 @@ from etcdfleet.program.run import Run
 from plays import certificates, clients, lock, trust
 from plays.options import RotateOptions
 from plays.start import bring_up
-from tasks.revocation import Revoked, refresh_crl, revoke_replaced
-from tasks.rotation import After, Decided, decide
+from tasks.certificates.revoke import Revoked, refresh_crl, revoke_replaced
+from tasks.certificates.rotate import After, Decided, decide
+from tasks.certificates.trust import end_trust
 from tasks.start import restart_member
-from tasks.trust import end_trust
-from tasks.verify import verify
+from tasks.verify.member import verify
 
 STEP = "rotate"
 Members = Mapping[str, MemberPair]

@@ -23,13 +23,13 @@ from etcdfleet.text import counted
 from etcdfleet.vault import AppRoleAuth, Secret, TokenAuth, VaultConnection, desired
 from etcdfleet.vault.admin import VaultAdmin
 from plays.options import PkiOptions
-from tasks import pki_setup
-from tasks.pki_setup.credentials import credentials, wrap_seconds
-from tasks.pki_setup.files import CsrFiles, must_be_ours
-from tasks.pki_setup.steps import Checked
-from tasks.pki_setup.work import Setup, no_need
+from tasks.vault.authority import authorities
+from tasks.vault.credentials import credentials, wrap_seconds
+from tasks.vault.files import CsrFiles, must_be_ours
+from tasks.vault.steps import Checked, approle, checks, mounts, policy, roles
+from tasks.vault.work import Setup, no_need
 
-STEPS = (pki_setup.mounts, pki_setup.roles, pki_setup.policy, pki_setup.approle, pki_setup.authorities)
+STEPS = (mounts, roles, policy, approle, authorities)
 
 
 def setup_pki(program: Program[PkiOptions]) -> None:
@@ -48,7 +48,7 @@ def setup_pki(program: Program[PkiOptions]) -> None:
         return
     _refuse_conflicts(setup)
     holder = _who_gets_credentials(program, setup, own.secret_id) if own.secret_id else None
-    differing = _differing(program.step("checks", pki_setup.checks, only=chosen, runner=SerialRunner(), setup=setup))
+    differing = _differing(program.step("checks", checks, only=chosen, runner=SerialRunner(), setup=setup))
     agreed, unasked = _agreed(program, differing)
     setup = replace(setup, agreed=agreed)
     for step in STEPS:

@@ -21,8 +21,8 @@ from etcdfleet.report.show.format import Marks, marks_for, wrapped
 from etcdfleet.session import session_of
 from etcdfleet.text import seconds_text
 from plays.options import StatusOptions
-from tasks.issuing import Issuing
-from tasks.status import judge, list_members, read_host
+from tasks.certificates.issuing import Issuing
+from tasks.status.read import judge, list_members, read_host
 
 # What judges and shows is imported when hosts have been asked: they need not wait for it.
 

@@ -14,7 +14,7 @@ from etcdfleet.certs import Certificate, accepts, must_trust_first, shown_by_all
 from etcdfleet.program.run import Run, restart_due
 from etcdfleet.settings.base import SIDES, Side
 from plays.start import bring_up
-from tasks.trust import SideState, trust, trust_state, trusted_by
+from tasks.certificates.trust import SideState, trust, trust_state, trusted_by
 
 STEP = "trust"
 States = Mapping[str, Mapping[Side, SideState]]

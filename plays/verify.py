@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from etcdfleet.program.run import Run
 from plays.options import VerifyOptions
-from tasks.issuing import Issuing
-from tasks.verify_deep import verify_deep
+from tasks.certificates.issuing import Issuing
+from tasks.verify.deep import verify_deep
 
 
 def verify(run: Run[VerifyOptions], token: str, issuing: Issuing) -> None:

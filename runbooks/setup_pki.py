@@ -76,7 +76,7 @@ def setup_pki(program: Program[PkiOptions]) -> None:
 def unwrap(path: Path) -> int:
     """Only that: no inventory is read, and no report is written."""
     from etcdfleet.errors import FleetError
-    from tasks.pki_setup import credentials
+    from tasks.vault import credentials
 
     try:
         print(credentials.unwrap(path))

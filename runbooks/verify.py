@@ -38,7 +38,7 @@ def verify(program: Program[VerifyOptions]) -> None:
     from etcdfleet.report.show.checklist import failed_lines, lines
     from etcdfleet.report.show.terminal import reading_width
     from plays.verify import verify as play
-    from tasks.issuing import Issuing
+    from tasks.certificates.issuing import Issuing
 
     program.play(play, secrets.token_hex(6), Issuing())
     hosts, options = program.record.record.clusters, program.options

@@ -23,7 +23,7 @@ from etcdfleet.remote import RemoteFile
 from etcdfleet.rendering import environment, template_error
 from etcdfleet.settings.base import Side
 from etcdfleet.settings.models import client_url
-from tasks.anchors import AnchorChange, anchor_changes, anchor_files, stale_anchors
+from tasks.certificates.anchors import AnchorChange, anchor_changes, anchor_files, stale_anchors
 from tasks.observe import Observed, Site, site_of
 
 

@@ -16,7 +16,7 @@ from etcdfleet.etcd.start_model import MemberState, Nothing, Plan
 from etcdfleet.host.paths import CONFIG
 from etcdfleet.settings.models import HostSettings
 from tasks.configure import desired_files, same
-from tasks.live import Live, ask_member
+from tasks.member import Live, ask_member
 from tasks.observe import Observed, site_of
 from tasks.programs import restart_reasons
 

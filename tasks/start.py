@@ -30,8 +30,8 @@ from etcdfleet.outcome import StepOutcome
 from etcdfleet.remote import RemoteFile, last_lines
 from etcdfleet.remote.scripts import script
 from tasks.configure import desired_files, stop_seconds
-from tasks.live import Live, ask_cluster, ask_member, ask_others
 from tasks.lock import still_ours
+from tasks.member import Live, ask_cluster, ask_member, ask_others
 from tasks.observe import Site, site_of
 from tasks.programs import restart_reasons, swap_program
 

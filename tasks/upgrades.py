@@ -14,7 +14,7 @@ from etcdfleet.etcd.answers import address
 from etcdfleet.etcd.etcdctl import PROXY_VARIABLES, local_endpoint
 from etcdfleet.etcd.upgrades import MemberVersion
 from etcdfleet.host.paths import HostPaths
-from tasks.live import ask_cluster, ask_member
+from tasks.member import ask_cluster, ask_member
 from tasks.observe import Observed, Site, site_of
 from tasks.programs import offered, program_due
 

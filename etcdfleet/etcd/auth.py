@@ -1,6 +1,6 @@
 """etcd's roles and users: what is wanted, what is there, and the calls of etcdctl that lead from one to the other.
 
-Plain data and pure functions; ``tasks/auth.py`` asks etcd and carries the plan out.
+Plain data and pure functions; ``tasks/auth/converge.py`` asks etcd and carries the plan out.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 from etcdfleet.settings.auth import OPEN, ROOT, Access, AuthSettings, prefix_end
 
 RESCUE = "etcdfleet-rescue"
-"""A user with role root and a random password, there only while authentication is turned on: see ``tasks/auth.py``."""
+"""A user with role root and a random password, while authentication is turned on: see ``tasks/auth/converge.py``."""
 PasswordState: TypeAlias = Literal["right", "wrong", "none"]
 """Whether a user's password is the wanted one, another, or the user was made without one (and can never get one)."""
 

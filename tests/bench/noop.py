@@ -43,7 +43,7 @@ from typing import Any
 from nornir.core.task import Result, Task
 
 from etcdfleet.settings import HostSettings, open_nornir
-from tasks.anchors import trusted_text
+from tasks.certificates.anchors import trusted_text
 from tasks.observe import site_of
 from tests.bench.plain import write_templates
 from tests.bench.work import host_work

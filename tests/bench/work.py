@@ -14,9 +14,9 @@ from etcdfleet.drivers.certificates import needed_roles
 from etcdfleet.host.paths import CERTIFICATES, CONFIG, ETCDCTL_ENVIRONMENT, SETS, HostPaths
 from etcdfleet.rendering import TEMPLATES
 from tasks.configure import template_variables
-from tasks.knock_scripts import refused_as_client
 from tasks.observe import Observed, Site
-from tasks.verify_scripts import cluster_commands, refusal_commands
+from tasks.verify.knocks import refused_as_client
+from tasks.verify.scripts import cluster_commands, refusal_commands
 from tests.bench import plain
 
 PACKAGES: Mapping[str, tuple[str, ...]] = {

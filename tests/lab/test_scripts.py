@@ -15,11 +15,14 @@ from tests.unit.docs.test_tasks import readme_script
 LOOKS = """
 from pathlib import Path
 from etcdfleet.settings import open_nornir
-from tasks import auth, certificates, configure, install, planning, preflight, start, trust, verify, verify_deep
+from tasks import configure, install, planning, preflight, start
+from tasks.auth import converge
+from tasks.certificates import place, trust
+from tasks.verify import deep, member
 
-tasks = [preflight.preflight, install.install, certificates.certificates, configure.configure, start.keep_running]
-tasks += [planning.read_member, planning.is_settled, trust.trust_state, auth.read_access, auth.prove_access]
-tasks += [verify.verify, verify_deep.verify_deep]
+tasks = [preflight.preflight, install.install, place.certificates, configure.configure, start.keep_running]
+tasks += [planning.read_member, planning.is_settled, trust.trust_state, converge.read_access, converge.prove_access]
+tasks += [member.verify, deep.verify_deep]
 for task in tasks:
     # Each with a Nornir of its own: none may live on what another has left.
     nornir, fleet = open_nornir(Path("config.yaml"))

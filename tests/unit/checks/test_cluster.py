@@ -11,7 +11,7 @@ from etcdfleet.drivers.init import ServiceState
 from etcdfleet.etcd.answers import EndpointHealth, EndpointStatus, ExpectedMember, HashKV, Member, MemberList
 from etcdfleet.etcd.cluster import Cluster
 from tasks.observe import Observed
-from tasks.verify import service_finding
+from tasks.verify.member import service_finding
 
 FULL = Finding("alarms", False, "a: memberID:1 alarm:NOSPACE")
 BOOT = Finding("service", False, "running, not enabled at boot")

@@ -11,7 +11,7 @@ from etcdfleet.checks.findings import Finding
 from etcdfleet.checks.write_probe import probe_checks
 from etcdfleet.etcd.answers import EndpointHealth, EndpointStatus, ExpectedMember, HashKV, Member, MemberList
 from etcdfleet.etcd.cluster import Cluster
-from tasks.verify_deep import settled
+from tasks.verify.deep import settled
 
 NAMES = ("a", "b", "c")
 IDS = {"a": 1, "b": 2, "c": 3}

@@ -17,16 +17,19 @@ ROWS = {row[0]: row[1] for row in re.findall(r"^\| `(tasks\.[\w.]+)` \|([^|]*)\|
 
 
 def tasks() -> dict[str, list[str]]:
-    """Parameters of each public task in ``tasks/``, by its dotted name."""
+    """Parameters of each public task in ``tasks/``, by its dotted name; those of ``vault/`` have no host."""
     found = {}
-    for path in sorted((ROOT / "tasks").glob("*.py")):
+    for path in sorted((ROOT / "tasks").rglob("*.py")):
+        module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        if module.startswith("tasks.vault."):
+            continue
         for node in ast.parse(path.read_text()).body:
             if not isinstance(node, ast.FunctionDef) or node.name.startswith("_") or not node.args.args:
                 continue
             first, *more = node.args.args
             if (getattr(first.annotation, "id", ""), getattr(node.returns, "id", "")) == ("Task", "Result"):
                 names = [one.arg for one in (*more, *node.args.kwonlyargs)]
-                found[f"tasks.{path.stem}.{node.name}"] = names
+                found[f"{module}.{node.name}"] = names
     return found
 
 

@@ -12,7 +12,7 @@ from etcdfleet.outcome import StepOutcome
 from etcdfleet.program.run import LeftError, Program
 from plays import access, lock
 from plays.options import AuthOptions
-from tasks.auth import Proven
+from tasks.auth.converge import Proven
 from tests.unit.support.fake_run import Stage, program_of, run_of, statuses, step
 
 FLEET = {"az-1": "home", "az-2": "home"}

@@ -12,7 +12,7 @@ from etcdfleet.certs.rotation import AllAtOnce, MemberPair, NothingDue, OneByOne
 from etcdfleet.errors import RemoteError, VerificationError
 from etcdfleet.program.run import LeftError, Program
 from plays import certificates
-from tasks.rotation import Decided
+from tasks.certificates.rotate import Decided
 from tests.unit.support import certs_ca
 from tests.unit.support.fake_run import Stage, program_of, run_of
 

@@ -11,7 +11,7 @@ from etcdfleet.certs import MemberTrust, parse_pem_bundle
 from etcdfleet.program.run import LeftError, Program
 from etcdfleet.report.record.model import ExitCode
 from plays import clients, trust
-from tasks.trust import SideState
+from tasks.certificates.trust import SideState
 from tests.unit.support import certs_ca
 from tests.unit.support.certs_ca import Made
 from tests.unit.support.fake_run import Stage, program_of, run_of

@@ -15,7 +15,7 @@ from etcdfleet.program.run import Program
 from etcdfleet.report.record.model import ExitCode
 from plays import access, certificates, deploy, lock, reach, start, trust, versions
 from plays.options import LockOptions
-from tasks.live import Live
+from tasks.member import Live
 from tasks.planning import Seen
 from tests.unit.support.fake_run import Stage, program_of, statuses
 

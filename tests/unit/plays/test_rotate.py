@@ -17,8 +17,8 @@ from etcdfleet.program.run import Program
 from etcdfleet.report.record.model import ExitCode
 from plays import certificates, clients, lock, rotate, trust
 from plays.options import RotateOptions
-from tasks.revocation import Revoked
-from tasks.rotation import Decided
+from tasks.certificates.revoke import Revoked
+from tasks.certificates.rotate import Decided
 from tests.unit.support import certs_ca
 from tests.unit.support.fake_run import Stage, program_of, statuses
 

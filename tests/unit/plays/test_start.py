@@ -13,7 +13,7 @@ from etcdfleet.etcd.start_model import Bootstrap, Join, Nothing, Plan, Rolling
 from etcdfleet.program.run import LeftError, Program, Run
 from etcdfleet.report.record.model import ExitCode
 from plays import start
-from tasks.live import Live
+from tasks.member import Live
 from tasks.planning import Seen
 from tests.unit.support.fake_run import Stage, program_of, raises, run_of, statuses
 

@@ -12,7 +12,7 @@ from etcdfleet.outcome import StepOutcome
 from etcdfleet.program.run import LeftError, Program
 from etcdfleet.report.record.model import ExitCode
 from plays import trust
-from tasks.trust import SideState
+from tasks.certificates.trust import SideState
 from tests.unit.support import certs_ca
 from tests.unit.support.certs_ca import Made
 from tests.unit.support.fake_run import Stage, program_of, run_of

@@ -33,15 +33,15 @@ from etcdfleet.remote import CommandResult, RemoteFile, scripts
 from etcdfleet.remote.commands import batch_script, place_script
 from etcdfleet.remote.scripts import FOLDER, script
 from tasks import reach_scripts
-from tasks.auth_calls import run_operations
-from tasks.certificates import swap, tidy
-from tasks.keys import make_requests
-from tasks.knock_scripts import openssl_knock
+from tasks.auth.calls import run_operations
+from tasks.certificates.keys import make_requests
+from tasks.certificates.place import swap, tidy
 from tasks.observe import Site
 from tasks.preflight import sync_latencies
-from tasks.questions import questions
 from tasks.start import _run_and_wait
-from tasks.verify_scripts import cluster_commands, host_commands, probe_script, refusal_commands
+from tasks.status.questions import questions
+from tasks.verify.knocks import openssl_knock
+from tasks.verify.scripts import cluster_commands, host_commands, probe_script, refusal_commands
 from tests.unit.drivers.init.test_render_and_services import render
 from tests.unit.support.paths import FIXTURES
 from tests.unit.support.site import BusyBox, LocalHost, settings

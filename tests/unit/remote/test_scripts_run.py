@@ -29,10 +29,10 @@ from etcdfleet.host.advice import read_round_trips
 from etcdfleet.host.lock import LockInfo, hold_script, read_answer
 from etcdfleet.remote.scripts import program, script
 from tasks import preflight
-from tasks.knock_scripts import etcdctl_attempt, openssl_knock
 from tasks.observe import Site
 from tasks.start import _run_and_wait
-from tasks.verify_scripts import cluster_commands, probe_script
+from tasks.verify.knocks import etcdctl_attempt, openssl_knock
+from tasks.verify.scripts import cluster_commands, probe_script
 from tests.unit.support.paths import FIXTURES
 from tests.unit.support.site import MEMBERS, BusyBox, LocalHost, settings
 

@@ -20,7 +20,7 @@ from etcdfleet.outcome import StepOutcome
 from etcdfleet.remote import CommandResult, RemoteFile, RemoteHost
 from etcdfleet.rendering import TEMPLATES, environment
 from etcdfleet.settings import open_nornir
-from tasks.certificates import certificates
+from tasks.certificates.place import certificates
 from tasks.configure import configure
 from tasks.install import install
 from tasks.preflight import preflight

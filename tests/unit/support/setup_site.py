@@ -17,7 +17,7 @@ import hvac  # noqa: F401  so that a forked run has it
 import nornir.plugins.runners  # noqa: F401
 import rich.live  # noqa: F401
 
-import tasks.pki_setup  # noqa: F401
+import tasks.vault  # noqa: F401
 from tests.unit.support.paths import ROOT
 from tests.unit.support.settings_files import write_inventory
 from tests.unit.support.vault_server import ROOT_TOKEN, Server

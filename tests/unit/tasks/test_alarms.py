@@ -15,8 +15,8 @@ from etcdfleet.etcd.answers import EndpointHealth, EndpointStatus
 from etcdfleet.host.facts import FileFacts
 from etcdfleet.remote import CommandResult
 from tasks.alarms import end_full_alarm, stands
-from tasks.glance import running_quota
 from tasks.observe import Site
+from tasks.status.describe import running_quota
 from tests.unit.host.test_preflight import GOOD
 from tests.unit.support.site import LocalHost, apt, settings
 

@@ -21,10 +21,10 @@ from etcdfleet.settings import SettingsError, open_nornir
 from etcdfleet.settings.base import RoleName, Side, side_of
 from etcdfleet.settings.models import HostSettings
 from etcdfleet.settings.pki import PkiSettings
-from tasks.client import ClientRequest, client_certificate
+from tasks.certificates.client import ClientRequest, client_certificate
+from tasks.certificates.issuing import Issuing
+from tasks.certificates.revoke import revoke_replaced
 from tasks.install import needs_openssl
-from tasks.issuing import Issuing
-from tasks.revocation import revoke_replaced
 from tests.unit.support import certs_ca
 from tests.unit.support.drill import Drill
 from tests.unit.support.settings_files import write_inventory

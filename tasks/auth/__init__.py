@@ -1,0 +1,1 @@
+"""etcd's roles, users and authentication."""

@@ -1,0 +1,332 @@
+"""Certificates renewed on one host of a live cluster: looked at, replaced, proven, and put back if need be.
+
+What is to be done on which host is decided in ``etcdfleet/certs/rotation.py`` and arranged by ``plays/rotate.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from nornir.core.task import Result, Task
+
+from etcdfleet import timeouts
+from etcdfleet.certs import Keep, Renew, readable
+from etcdfleet.certs.authority import CA_ENDED
+from etcdfleet.certs.rotation import (
+    MemberPair,
+    never_proven,
+    ordered,
+    sentence,
+)
+from etcdfleet.certs.want import utc
+from etcdfleet.checks.consequences import told
+from etcdfleet.checks.findings import Finding
+from etcdfleet.drivers.certificates import Source, needed_roles, needed_sides, source_of
+from etcdfleet.errors import CertificateError, FleetError, ProtectionError, VerificationError
+from etcdfleet.etcd.gates import caught_up
+from etcdfleet.host.paths import UNPROVEN, HostPaths, mark_restart_pending
+from etcdfleet.host.preflight import clock_problems
+from etcdfleet.outcome import StepOutcome
+from etcdfleet.remote import RemoteFile
+from etcdfleet.settings.base import RoleName
+from tasks.certificates.anchors import anchor_changes, named_anchors, trusted_text
+from tasks.certificates.place import KEY_OWNED, certificate_facts, obtain, place, swap, tidy
+from tasks.certificates.revoke import check_may_revoke
+from tasks.lock import still_ours
+from tasks.member import Live, ask_cluster, ask_member
+from tasks.observe import Site, site_of
+from tasks.preflight import refusal
+from tasks.verify.member import check_all, prove
+from tasks.verify.tls import placed_leaves
+
+
+@dataclass(frozen=True)
+class After:
+    """What follows once new certificates are proven: a restart, the end of the previous sets by revocation."""
+
+    restart: bool = False
+    revoke: bool = False
+
+
+NOTHING_MORE = After()
+
+
+@dataclass(frozen=True)
+class Decided(StepOutcome):
+    """The outcome of `decide`, with what it found."""
+
+    member: MemberPair | None = None
+
+
+def decide(
+    task: Task,
+    *,
+    force: bool = False,
+    chosen: Sequence[RoleName] = (),
+    new_ca: bool = False,
+    revoke: bool = False,
+    changing: bool = False,
+) -> Result:
+    """Looks at the certificates of a host and at its member; changes nothing. Result: ``result`` is a `Decided`.
+
+    With ``force`` good ones are due too, with ``chosen`` those of other roles are left as they are. ``new_ca`` says
+    that another CA may be trusted in the end than now, ``revoke`` that what is replaced is to be revoked, ``changing``
+    that the run brings all else on the host to what is wanted, too, so that only certificates and member are looked at.
+    Raises `FleetError` when the host cannot be looked at, its clock is wrong (so that what is due is not known), or the
+    source of certificates cannot give any.
+    """
+    site = site_of(task)
+    roles = needed_roles(site.settings)
+    if not roles:
+        return Result(task.host, result=Decided("no TLS", skipped=True))
+    source, seen = source_of(task, site.settings), site.observe()
+    if wrong := clock_problems(site.settings, seen.facts)[0]:
+        raise refusal(site.settings.name, wrong)
+    warnings = [*source.check(site.settings, seen.facts, roles)]
+    decisions: dict[RoleName, Keep | Renew] = {}
+    for role in roles:
+        decision = source.decide(site.settings, seen.facts, source.want(site.settings, role))
+        decisions[role] = ordered(decision, forced=force, chosen=not chosen or role in chosen)
+        if isinstance(decisions[role], Keep) and (mode := seen.facts.pairs[role].key_mode) != KEY_OWNED:
+            warnings.append(
+                f"the {role} key is {mode} instead of {KEY_OWNED}: run deploy, which puts that right; until then etcd "
+                "may be unable to read it, or others able to"
+            )
+    if not changing:
+        _check_anchors(site, source, new_ca=new_ca)
+    if (revoke or site.settings.pki.revoke) and not changing:
+        check_may_revoke(site, source)
+    live = ask_member(site) if seen.service.running else Live()
+    sick = _sick(site, live)
+    problem = sick.pop(site.settings.member.name, "") if seen.service.running else "etcd does not run"
+    if seen.service.running:  # a stopped one is not healthy for other reasons, and for deploy to start
+        decisions = never_proven(decisions, seen.facts.unproven, healthy=not problem)
+    member = MemberPair(
+        site.settings.name,
+        decisions,
+        seen.facts.clock_now,
+        seen.service.running,
+        healthy=not problem,
+        leader=bool(live.status and live.status.leader_id == live.status.member_id),
+        problem=problem,
+        name=site.settings.member.name,
+        others_sick=sick,
+        deployed=seen.service.running or seen.facts.established is not None or seen.facts.data.ids is not None,
+        unproven=bool(seen.facts.unproven),
+    )
+    said = tuple(sentence(role, decision) for role, decision in decisions.items())
+    summary = f"due: {', '.join(member.due)}" if member.due else "nothing is due"
+    summary += "; what a run that was ended has placed is still to be proven" if member.unproven else ""
+    leaves = {role: decision.certificate for role, decision in decisions.items() if decision.certificate is not None}
+    facts = {"decisions": list(said), "certificates": certificate_facts(site.settings, leaves)}
+    return Result(task.host, result=Decided(summary, warnings=tuple(warnings), facts=facts, member=member))
+
+
+def left_out(task: Task, why: Mapping[str, str]) -> Result:
+    """For a host whose certificates are due, but which is left alone: raises `VerificationError` with the reason."""
+    raise VerificationError(
+        f"left out, though its certificates are due: {why[task.host.name]}",
+        where=task.host.name,
+        remedy="bring the member back (see etcd's log on this host), then run again",
+    )
+
+
+def rotate_member(
+    task: Task,
+    due: Mapping[str, tuple[RoleName, ...]],
+    after: After = NOTHING_MORE,
+    without: Mapping[str, Collection[str]] | None = None,
+    said: Mapping[str, tuple[str, ...]] | None = None,
+) -> Result:
+    """Gives one member of a live cluster its new certificates, and proves them.
+
+    ``said`` has by host what is to be said of it, where that is more than which certificates are replaced.
+
+    Before: all members are healthy, but those that ``without`` names by cluster. After: both ports show the new
+    certificates, and everything that ``verify`` looks at is well; else the previous ones are restored, and that is
+    proven in turn. Result: ``result`` is a `StepOutcome`. Raises `ProtectionError` when the cluster is not healthy
+    before or the lock is lost, `CertificateError` when what was obtained is not fit (nothing was placed then),
+    `VerificationError` when the new ones did not prove themselves.
+    """
+    site = site_of(task)
+    roles = due[task.host.name]
+    changes = (said or {}).get(task.host.name) or tuple(f"{role} certificate is replaced" for role in roles)
+    if task.is_dry_run():
+        return Result(task.host, result=StepOutcome("would be replaced", changes), changed=True)
+    known = (without or {}).get(site.settings.cluster.name, ())
+    sick = _sick(site, ask_member(site))
+    if problem := "; ".join(why for name, why in sick.items() if name not in known):
+        raise ProtectionError(
+            f"no certificate was touched, because {problem}",
+            where=site.settings.name,
+            remedy="bring the cluster back to health first (see the members' logs), then run again",
+        )
+    before = _sets_in_use(site)
+    already = [finding for finding in check_all(site, known).findings if not finding.ok]
+    warnings = _replace(task, site, roles)
+    bad = _prove(site, timeouts.PROOF, known, already)
+    if bad:
+        still_ours(task)  # else it may be another run that replaced them in the meantime
+        raise _put_back(site, before, roles, bad, after, known, already)
+    if already:
+        warnings.append(f"it was so before new certificates were placed: {told(already)}")
+    _leave(site, after)
+    outcome = StepOutcome(f"{', '.join(roles)} replaced and proven", changes, tuple(warnings), _facts(site))
+    return Result(task.host, result=outcome, changed=True)
+
+
+def replace_expired(
+    task: Task,
+    due: Mapping[str, tuple[RoleName, ...]],
+    after: After = NOTHING_MORE,
+    said: Mapping[str, tuple[str, ...]] | None = None,
+) -> Result:
+    """Gives a member whose certificates have expired or are of no use new ones, and waits until the cluster is healthy.
+
+    Nothing is waited for before: members refuse each other until all have new certificates. To be run on all of them at
+    the same time. Result: ``result`` is a `StepOutcome`. Raises `VerificationError` if it does not become healthy.
+    """
+    site = site_of(task)
+    roles = due[task.host.name]
+    changes = (said or {}).get(task.host.name) or tuple(f"{role} certificate is replaced" for role in roles)
+    if task.is_dry_run():
+        return Result(task.host, result=StepOutcome("would be replaced", changes), changed=True)
+    warnings = _replace(task, site, roles)
+    bad = _prove(site, timeouts.HEALED)
+    if bad:
+        raise VerificationError(
+            f"it has new certificates, and within {timeouts.HEALED} s: {told(bad)}",
+            where=site.settings.name,
+            remedy="see etcd's log on the members; what was placed stays, as the previous ones are of no use",
+        )
+    _leave(site, after)
+    outcome = StepOutcome(f"{', '.join(roles)} replaced, healthy again", changes, tuple(warnings), _facts(site))
+    return Result(task.host, result=outcome, changed=True)
+
+
+def _replace(task: Task, site: Site, roles: Sequence[RoleName]) -> list[str]:
+    source = source_of(task, site.settings)
+    wants = [source.want(site.settings, role) for role in roles]
+    pairs, warnings = obtain(site, source, wants, site.observe().facts)
+    still_ours(task)  # making keys may have taken minutes
+    unproven = "".join(f"{role}\n" for role in dict.fromkeys((*site.observe().facts.unproven, *roles)))
+    place(site, pairs, [], [], [RemoteFile(UNPROVEN, unproven.encode())])
+    return warnings
+
+
+def _check_anchors(site: Site, source: Source, *, new_ca: bool) -> None:
+    """Raises `CertificateError` when etcd does not trust the wanted CA, and this run is not to change that.
+
+    Previous CAs that are trusted as well, until their clients have moved, are no reason to stop; one that has ended,
+    with no other beside it, is: no member could be restarted behind a gate.
+    """
+    seen, paths = site.observe(), HostPaths.of(site.settings)
+    changes = anchor_changes(site, seen, source)
+    if not changes or not seen.service.running:
+        return
+    for side in needed_sides(site.settings):
+        trusted = readable(trusted_text(seen, side))
+        if trusted and all(anchor.not_after < seen.facts.clock_now for anchor in trusted):
+            raise CertificateError(
+                f"the CA that etcd trusts for its {side}s, {trusted[0].title!r}, has ended "
+                f"({utc(trusted[0].not_after)})",
+                where=site.settings.name,
+                remedy=CA_ENDED,
+            )
+    lacking = [f"{change.path} lacks {', '.join(change.lacks)}" for change in changes if change.lacks]
+    said = "the trust anchors are not as the inventory says" + (f" ({'; '.join(lacking)})" if lacking else "")
+    if any(path != paths.anchor(side) for side, path in named_anchors(seen).items()):
+        remedy = "run deploy, which changes between a single CA and separate ones, too"
+    elif new_ca:
+        return
+    else:
+        remedy = "run with --ca: all members trust the CA first, then use it, then trust it alone"
+    raise CertificateError(said, where=site.settings.name, remedy=remedy)
+
+
+def _sick(site: Site, live: Live) -> dict[str, str]:
+    """The members that are not healthy, as this one sees them, by name, and why; itself if it does not answer."""
+    if live.members is None:
+        return {site.settings.member.name: "its member does not answer"}
+    try:
+        cluster = ask_cluster(site, live.members)
+    except FleetError as error:
+        return {site.settings.member.name: error.what}
+    names = [cluster.name(entry.id) for entry in cluster.entries]
+    return {name: problem for name in names if (problem := caught_up(cluster, name))}
+
+
+def _prove(site: Site, seconds: float, without: Collection[str] = (), already: Sequence[Finding] = ()) -> list[Finding]:
+    """What is not as it should be, after at most this time for it to become so; but for what was so ``already``.
+
+    That the host cannot be asked any more is a finding, too: the certificates are placed by now.
+    """
+    try:
+        return prove(site, seconds, without, already)[1]
+    except FleetError as error:
+        return [Finding("connection", False, error.what, error.remedy)]
+
+
+def _sets_in_use(site: Site) -> dict[RoleName, str]:
+    """The folder of each pair now, to go back to."""
+    paths, found = HostPaths.of(site.settings), {}
+    roles = needed_roles(site.settings)
+    answer = site.remote.run("\n".join(f"readlink {paths.folder(role)} || echo" for role in roles))
+    for role, line in zip(roles, answer.stdout.splitlines(), strict=True):
+        if line.startswith("sets/"):
+            found[role] = line.removeprefix("sets/")
+    return found
+
+
+def _put_back(
+    site: Site,
+    before: Mapping[RoleName, str],
+    roles: Sequence[RoleName],
+    bad: Sequence[Finding],
+    after: After,
+    without: Collection[str],
+    already: Sequence[Finding],
+) -> VerificationError:
+    """Swaps the previous certificates back in and proves them; the error that says how that went."""
+    remedy = "see etcd's log on this host, and the role in Vault; the other members were not touched"
+    paths, seen = HostPaths.of(site.settings), told(bad)
+    known = [role for role in roles if role in before]
+    lines = "\n".join(swap(paths.folder(role), before[role]) for role in known)
+    try:
+        site.remote.run(f"set -e\n{lines}\nrm -f {UNPROVEN}", check="restoring the previous certificates")
+        site.forget()
+        still = _prove(site, timeouts.PROOF, without, already)
+        well = "all is as it was" if already else "all is well"
+        end = f"with the previous ones: {told(still)}" if still else f"the previous ones are back, and {well}"
+        _tidy(site, after)
+    except FleetError as error:
+        end = f"and the previous ones could not be restored: {error.what}"
+        remedy = (
+            "check power and network of the host; when it is back, see that its member is healthy (etcdctl endpoint "
+            "health, and its log), then run again with --force for this host"
+        )
+    return VerificationError(
+        f"the new certificates did not prove themselves ({seen}); {end}",
+        where=site.settings.name,
+        remedy=remedy,
+    )
+
+
+def _leave(site: Site, after: After) -> None:
+    """What is left to do on a host whose new certificates are proven."""
+    site.remote.run(f"rm -f {UNPROVEN}", check="noting that the certificates are proven")
+    if after.restart:
+        site.remote.run(mark_restart_pending("new certificates"), check="noting the restart")
+        site.forget()
+    _tidy(site, after)
+
+
+def _tidy(site: Site, after: After) -> None:
+    # The sets of before are the record of what is still to be revoked.
+    if not (after.revoke or site.settings.pki.revoke):
+        tidy(site)
+
+
+def _facts(site: Site) -> dict[str, object]:
+    return {"certificates": certificate_facts(site.settings, placed_leaves(site.settings, site.observe()))}

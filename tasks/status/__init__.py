@@ -1,0 +1,1 @@
+"""What status.py reads of a host and its member."""

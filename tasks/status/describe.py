@@ -1,0 +1,161 @@
+"""What the answers to `tasks.status.read.read_host` amount to: the machine, its member, what deploy would change."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from nornir.core.task import Task
+
+from etcdfleet.certs import Certificate, readable
+from etcdfleet.checks.overview.data import Key, Life, Machine, MemberView
+from etcdfleet.checks.overview.host import key_of, life_of, state_of
+from etcdfleet.drivers.certificates import needed_roles
+from etcdfleet.errors import FleetError
+from etcdfleet.etcd.alarms import is_alarm
+from etcdfleet.etcd.answers import parse_health, parse_member_list, parse_status, parsed, unanswered
+from etcdfleet.etcd.expected import expected_member
+from etcdfleet.etcd.ids import hex_id
+from etcdfleet.host.facts import HostFacts
+from etcdfleet.host.paths import CONFIG
+from etcdfleet.host.preflight_others import other_problems
+from etcdfleet.remote import CommandResult, last_lines
+from etcdfleet.settings.base import Side, side_of
+from etcdfleet.settings.models import HostSettings
+from tasks.certificates.anchors import trusted_besides, trusted_text
+from tasks.certificates.issuing import other_issuers
+from tasks.configure import desired_files, same, unified_diff
+from tasks.observe import Observed, Site
+from tasks.programs import restart_reasons
+from tasks.status.questions import NOBODY
+
+
+def glance(
+    task: Task,
+    site: Site,
+    seen: Observed,
+    answers: Mapping[str, CommandResult],
+    issuing: Mapping[Side, Certificate] | None = None,
+) -> tuple[MemberView, str]:
+    """The host as it was seen, with its facts; and as a unified diff what deploy would change in its configuration.
+
+    ``issuing`` are the CAs that issue today, as far as that is known.
+    """
+    files = desired_files(task, site, seen)
+    different = [file for file in files if not same(file, seen.facts.files.get(file.path))]
+    machine = machine_of(site, seen, tuple(file.path for file in different))
+    others = other_issuers(seen, issuing or {})
+    machine = replace(machine, due_ca=tuple((side, (issuing or {})[side].title, old) for side, old in others.items()))
+    view = member_view(site.settings, machine, answers)
+    view = replace(view, facts=facts_of(view, site.remote.round_trips))
+    if not machine.deployed:
+        return view, ""
+    return view, "".join(unified_diff(seen.facts.files.get(file.path), file) for file in different)
+
+
+def machine_of(site: Site, seen: Observed, drift: tuple[str, ...]) -> Machine:
+    """The host itself, out of its probe."""
+    facts, settings = seen.facts, site.settings
+    deployed = seen.service.running or facts.established is not None or facts.data.ids is not None
+    deployed = deployed or any(file.path in facts.files for file in site.service.files)
+    others = other_problems(settings.member.data_dir, facts.others, settings.init)
+    lives, keys = list[Life](), list[Key]()
+    for role in needed_roles(settings):
+        pair = facts.pairs.get(role)
+        trusted = readable(trusted_text(seen, side_of(role)))
+        lives.append(life_of(role, pair.pem if pair else None, trusted, facts.clock_now, settings.pki.renew_before))
+        if pair and (key := key_of(role, pair.key_sha256, str(pair.note.get("key_sha256") or ""), pair.key_mode)):
+            keys.append(key)
+    return Machine(
+        running=seen.service.running,
+        enabled=seen.service.enabled,
+        service=seen.service.detail,
+        deployed=deployed and not others,
+        clock_offset=facts.clock_offset,
+        free_bytes=facts.free_bytes.get(settings.member.data_dir),
+        restart_pending="\n".join(restart_reasons(settings, seen)),
+        drift=drift if deployed and not others else (),
+        lives=tuple(lives),
+        keys=tuple(keys),
+        quota_bytes=running_quota(facts),
+        disk_absent=facts.place.absent,
+        other=next(((trouble.what, trouble.remedy) for trouble in others), None),
+        besides=tuple(
+            (side, ", ".join(repr(ca.title) for ca in cas)) for side, cas in trusted_besides(site, seen).items()
+        ),
+    )
+
+
+def running_quota(facts: HostFacts) -> int | None:
+    """The quota in bytes that the running etcd was started with: its configuration's, unless that was changed since."""
+    config = facts.files.get(CONFIG)
+    said = re.search(rb"^quota-backend-bytes: *(\d+) *$", config.content, re.MULTILINE) if config else None
+    return int(said[1]) if said and not facts.restart_pending else None
+
+
+def member_view(settings: HostSettings, machine: Machine, answers: Mapping[str, CommandResult]) -> MemberView:
+    """The machine and what its member answered."""
+    status, health, members = answers["status"], answers["health"], answers.get("members")
+    view = MemberView(
+        settings.name,
+        expected_member(settings, settings.member),
+        machine=machine,
+        quota_bytes=settings.cluster.quota_bytes,
+        clock_tolerance=settings.preflight.clock_tolerance_seconds,
+    )
+    if status.rc == NOBODY:
+        return replace(view, silent=f"nothing listens on port {settings.cluster.client_port}")
+    try:
+        found = next(iter(parse_status(status.stdout, status.stderr)), None)
+        why = "" if found else next(iter(unanswered(status.stderr).values()), last_lines(status.stderr, 1))
+        view = replace(view, status=found, silent=why)
+    except FleetError as error:
+        view = replace(view, silent=error.what)
+    # A member without an answer about its health counts as not serving. 3.5 has no list without a quorum.
+    healths = parsed(parse_health, health.stdout, health.stderr)
+    listed = parsed(parse_member_list, members.stdout, members.stderr) if members else None
+    return replace(view, health=healths[0] if healths else None, members=listed)
+
+
+def facts_of(view: MemberView, round_trips: int) -> dict[str, Any]:
+    """The facts for report.json."""
+    machine, status = view.machine, view.status
+    facts: dict[str, Any] = {"state": state_of(view), "quota_bytes": view.quota_bytes, "ssh_round_trips": round_trips}
+    if machine:
+        facts |= {
+            "running": machine.running,
+            "enabled": machine.enabled,
+            "clock_offset_seconds": machine.clock_offset,
+            "drift": list(machine.drift),
+            "restart_pending": machine.restart_pending,
+            "certificates": {life.role: _life_facts(life) for life in machine.lives if life.ends},
+        }
+        if machine.free_bytes is not None:
+            facts["free_bytes"] = machine.free_bytes
+    if status:
+        facts |= {
+            "version": status.version,
+            "member_id": hex_id(status.member_id),
+            "cluster_id": hex_id(status.cluster_id),
+            "leader": status.leader_id == status.member_id,
+            "raft_term": status.term,
+            "raft_index": status.raft_index,
+            "revision": status.revision,
+            "db_size_bytes": status.db_size,
+            "alarms": [error.strip() for error in status.errors if is_alarm(error)],
+        }
+    if view.health and view.health.healthy:
+        facts["read_seconds"] = view.health.took
+    return facts
+
+
+def _life_facts(life: Life) -> dict[str, Any]:
+    return {
+        "serial": life.serial,
+        "not_after": life.ends.isoformat() if life.ends else "",
+        "days_left": math.floor(life.days_left),
+        "due": life.due,
+    }

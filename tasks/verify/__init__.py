@@ -1,0 +1,1 @@
+"""Proof that a member and its cluster are as the inventory says."""

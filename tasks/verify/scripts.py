@@ -1,0 +1,113 @@
+"""What verification asks a host: pieces of shell, for coreutils and for busybox."""
+
+from __future__ import annotations
+
+from etcdfleet import timeouts
+from etcdfleet.checks.knocks import knocks
+from etcdfleet.checks.write_probe import PROBE_TTL_SECONDS, RESERVED_PREFIX
+from etcdfleet.drivers.certificates import needed_roles
+from etcdfleet.etcd.etcdctl import all_endpoints, etcdctl, local_endpoint
+from etcdfleet.etcd.versions import health_leaves_no_trace
+from etcdfleet.host.paths import HostPaths
+from etcdfleet.remote.scripts import script
+from etcdfleet.settings.models import HostSettings, client_url
+from tasks.certificates.anchors import named_anchors
+from tasks.observe import Observed, Site
+from tasks.verify.knocks import etcdctl_attempt, openssl_knock, refused_as_client
+
+LOG_LINES = 300
+
+
+def cluster_commands(settings: HostSettings, *, seconds: float, apart: bool = False) -> dict[str, str]:
+    """What etcdctl is asked about the cluster, to be run side by side; each call of it is bounded to ``seconds``.
+
+    ``apart``: each member is asked for its status by a process of its own. Else they are asked in turn, which
+    is less work, and a dead one costs all of its time.
+    """
+    here, everybody = [local_endpoint(settings)], all_endpoints(settings)
+    return {
+        "members": etcdctl(settings, "-w json member list", here, seconds=seconds),
+        "health": etcdctl(settings, "-w json endpoint health", everybody, seconds=seconds),
+        "status and hashes": script(
+            "status_and_hashes",
+            *(everybody if apart else [",".join(everybody)]),
+            functions={
+                "status": etcdctl(settings, "-w json endpoint status", everybody, seconds=seconds, asked='"$1"'),
+                "hashes": etcdctl(
+                    settings, '-w json endpoint hashkv --rev="$2"', everybody, seconds=seconds, asked='"$1"'
+                ),
+            },
+        ),
+    }
+
+
+def refusal_commands(settings: HostSettings, *, openssl: bool = True) -> dict[str, str]:
+    """Shows certificates that must be refused as a client's, by ``openssl`` if it is there, else by etcdctl."""
+    roles = refused_as_client(settings)
+    if not openssl:
+        return {f"{role} as client": etcdctl_attempt(settings, role) for role in roles}
+    # On the loop-back, as etcdctl's calls for this member alone: it depends on no name.
+    return {
+        f"{role} as client": openssl_knock(settings, "client", settings.cluster.client_port, role, address="127.0.0.1")
+        for role in (("client", *roles) if roles else ())
+    }
+
+
+def host_commands(site: Site, seen: Observed, version: str | None) -> dict[str, str]:
+    """What is asked of the host itself, to be run one after the other: a small host has its etcd to run meanwhile.
+
+    ``version`` is the one that its member runs, if it answers.
+    """
+    settings = site.settings
+    roles = needed_roles(settings)
+    found = {"listing": _listing(settings), "log": site.service.logs(LOG_LINES), "time": script("time_keeping")}
+    if not seen.facts.has_openssl:
+        return found | refusal_commands(settings, openssl=False)
+    paths = HostPaths.of(settings)
+    found |= {
+        f"{role} key": f"openssl pkey -in {paths.key(role)} -pubout -outform DER | sha256sum"
+        f" | grep -v '^{_EMPTY_SHA256}'"
+        for role in roles
+    }
+    if not seen.service.running:
+        return found
+    named = named_anchors(seen)
+    if settings.cluster.client_tls and health_leaves_no_trace(version):
+        found["/health"] = openssl_knock(
+            settings,
+            "client",
+            settings.cluster.client_port,
+            "client",
+            anchor=named.get("client", ""),
+            path="/health",
+        )
+    return found | {
+        knock.name: openssl_knock(settings, knock.side, knock.port, knock.shown, anchor=named.get(knock.side, ""))
+        for knock in knocks(settings, roles)
+    }
+
+
+_EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+def _listing(settings: HostSettings) -> str:
+    paths = HostPaths.of(settings)
+    return script("list_configuration", *(paths.folder(role) for role in needed_roles(settings)))
+
+
+def probe_script(settings: HostSettings, names: list[str], token: str) -> str:
+    """Writes a key through this member, reads it through those of ``names``, deletes it, and looks for it again.
+
+    Prints ``step|member|exit code|output`` a line. The key hangs on a lease, so that it ends with a killed run.
+    """
+    urls = {member.name: client_url(member, settings.cluster) for member in settings.members if member.name in names}
+    own = [urls.get(settings.member.name) or local_endpoint(settings)]
+    at = etcdctl(settings, '"$@"', [*urls.values()], seconds=timeouts.ETCDCTL, asked='"$url"')
+    return script(
+        "write_probe",
+        *(word for pair in urls.items() for word in pair),
+        functions={"own": etcdctl(settings, '"$@"', own, seconds=timeouts.ETCDCTL), "at": f"url=$1; shift\n{at}"},
+        key=f"{RESERVED_PREFIX}{token}/{settings.member.name}",
+        token=token,
+        ttl=PROBE_TTL_SECONDS,
+    )

@@ -1,0 +1,138 @@
+"""The step verify: what it waits for, what it gives up on, and what it notes and mends when all is well."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from etcdfleet.errors import VerificationError
+from etcdfleet.host.paths import UNPROVEN
+from etcdfleet.settings.models import PreflightSettings
+from tasks.verify import member as module
+from tasks.verify.member import verify
+from tests.unit.support.site import settings
+from tests.unit.support.stand_ins import (
+    PLAIN,
+    RUNNING,
+    STOPPED,
+    Clock,
+    Place,
+    Scripted,
+    carry_out,
+    error_of,
+    hashes,
+    healths,
+    member_list,
+    seen,
+    statuses,
+)
+
+# Without TLS, and not from here: the ports' own checks have tests of their own.
+OURS = settings(client_tls=False, peer_tls=False, preflight=PreflightSettings(controller_reaches_members=False))
+
+
+def told(*ids: int, sick: tuple[int, ...] = (), other: tuple[int, ...] = (), **how: Any) -> tuple[str, str]:
+    """What these members answer: status and hashes, and health."""
+    answers = [statuses(*ids, cluster=PLAIN, **how), hashes(*ids, other=other, cluster=PLAIN)]
+    return "\n".join(answers), healths(1, 2, 3, sick=sick, cluster=PLAIN)
+
+
+GOOD, DOWN = told(1, 2, 3), told(1, 2, sick=(3,))
+ALARM = told(1, 2, 3, errors=["memberID:1 alarm:NOSPACE "])
+
+
+@pytest.fixture(name="clock", autouse=True)
+def _clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    monkeypatch.setattr(module, "time", clock := Clock())
+    return clock
+
+
+def host(*answers: tuple[str, str]) -> Scripted:
+    """A host that hears these answers one after the other, the last one for ever."""
+    return Scripted(
+        {
+            "hashkv": [both for both, _ in answers],
+            "endpoint health": [health for _, health in answers],
+            "member list": member_list(cluster=PLAIN),
+            # Alone it is asked before an alarm is ended.
+            "endpoint status": answers[0][0].partition("\n")[0],
+        }
+    )
+
+
+def verified(
+    machine: Scripted, *, check: bool = False, service: Any = RUNNING, unproven: bool = False, **how: Any
+) -> Any:
+    return carry_out(verify, Place(machine, seen(service, unproven=unproven), of=OURS), check=check, **how)
+
+
+def test_a_sound_member_is_told_with_its_checks(clock: Clock) -> None:
+    result = verified(host(GOOD))
+    assert not result.failed, result.exception
+    facts = result.result.facts
+    assert result.result.summary == f"{len(facts['checks'])} checks passed"
+    assert (facts["version"], facts["leader"], facts["member_id"], facts["revision"]) == ("3.5.16", True, "1", 21)
+    assert (result.changed, clock.now) == (False, 1000.0)
+
+
+def test_an_election_is_waited_for(clock: Clock) -> None:
+    result = verified(host(DOWN, DOWN, GOOD))
+    assert not result.failed, result.exception
+    assert 1000 < clock.now < 1010
+
+
+@pytest.mark.parametrize(
+    ("answers", "what"),
+    [
+        (DOWN, "az-3"),
+        (told(1, 2, 3, leader=0), "leader"),
+        (told(1, 2, 3, other=(3,)), "az-3"),
+        (("no JSON", "no JSON"), "etcdctl"),
+    ],
+    ids=["a member is down", "no leader", "other data", "no answer"],
+)
+def test_what_stays_wrong_is_an_error_with_its_remedy(answers: tuple[str, str], what: str, clock: Clock) -> None:
+    machine = host(answers)
+    result = verified(machine, unproven=True)
+    assert isinstance(result.exception, VerificationError)
+    assert what in error_of(result)
+    assert "remedy: " in error_of(result)
+    assert 15 <= clock.now - 1000 <= 30
+    assert not machine.was_sent(UNPROVEN)
+
+
+def test_a_member_that_is_known_to_be_down_is_not_expected() -> None:
+    machine = host(told(1, 2))
+    result = verified(machine, without={"k8s-home": ("az-3",)})
+    assert not result.failed, result.exception
+    assert not machine.was_sent("etcd.az3"), "it is not even asked"
+
+
+def test_a_service_that_does_not_run() -> None:
+    error = error_of(verified(host(GOOD), service=STOPPED))
+    assert "not running" in error
+    assert "run deploy" in error
+
+
+@pytest.mark.parametrize(("check", "removed"), [(False, True), (True, False)])
+def test_certificates_are_proven_by_a_good_verification(check: bool, removed: bool) -> None:
+    machine = host(GOOD)
+    assert not verified(machine, unproven=True, check=check).failed
+    assert machine.was_sent(f"rm -f {UNPROVEN}") is removed
+
+
+def test_the_alarm_of_a_full_database_is_ended_where_all_is_as_wanted() -> None:
+    machine = host(ALARM, GOOD)
+    result = verified(machine, as_wanted=("k8s-home",))
+    assert not result.failed, result.exception
+    assert machine.was_sent("alarm disarm")
+    assert (result.changed, "NOSPACE is ended" in result.result.changes[0]) == (True, True)
+
+
+@pytest.mark.parametrize("how", [{}, {"as_wanted": ("edge",)}, {"as_wanted": ("k8s-home",), "check": True}])
+def test_elsewhere_waiting_does_not_end_it(how: Any, clock: Clock) -> None:
+    machine = host(ALARM)
+    assert "NOSPACE" in error_of(verified(machine, **how))
+    assert clock.now == 1000.0
+    assert not machine.was_sent("alarm disarm")
