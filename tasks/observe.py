@@ -15,7 +15,7 @@ from etcdfleet.host import facts
 from etcdfleet.host.facts import HostFacts
 from etcdfleet.host.paths import CONFIG, CRLS, ETCDCTL_ENVIRONMENT
 from etcdfleet.remote import CommandResult, RemoteHost, connect
-from etcdfleet.settings import settings_of
+from etcdfleet.settings.load import settings_of
 from etcdfleet.settings.models import HostSettings
 
 

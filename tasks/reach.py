@@ -26,7 +26,7 @@ from etcdfleet.host.reach import (
 )
 from etcdfleet.outcome import StepOutcome
 from etcdfleet.remote import Held
-from etcdfleet.settings import settings_of
+from etcdfleet.settings.load import settings_of
 from etcdfleet.settings.models import HostSettings
 from tasks import reach_scripts
 from tasks.observe import Site, site_of

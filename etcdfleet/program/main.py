@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # imported when needed, so that --help answers at once
     from etcdfleet.report.record.files import ReportFolder
     from etcdfleet.report.record.recorder import RunRecorder
     from etcdfleet.report.show.terminal import Terminal
-    from etcdfleet.settings import Fleet
+    from etcdfleet.settings.fleet import Fleet
 
 __all__ = ["Options", "Program", "Run", "run_runbook"]
 
@@ -164,7 +164,7 @@ def _run(
 
 
 def _open_fleet(options: Options) -> tuple[Nornir, Fleet]:
-    from etcdfleet.settings import open_nornir
+    from etcdfleet.settings.load import open_nornir
 
     nornir, fleet = open_nornir(options.config, forks=options.forks, dry_run=options.check)
     if options.timeout is not None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # imported when needed, so that --help answers at once
     from etcdfleet.report.record.recorder import RunRecorder
     from etcdfleet.report.record.secrets import Redactor
     from etcdfleet.report.show.terminal import Terminal
-    from etcdfleet.settings import Fleet
+    from etcdfleet.settings.fleet import Fleet
     from etcdfleet.settings.models import HostSettings
 
 log = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from etcdfleet.etcd.expected import expected_member
 from etcdfleet.outcome import StepOutcome
 from etcdfleet.remote import let_go
 from etcdfleet.report.record.model import failure_of
-from etcdfleet.settings import settings_of
+from etcdfleet.settings.load import settings_of
 from tasks.certificates.issuing import Issuing
 from tasks.observe import site_of
 from tasks.status.questions import questions

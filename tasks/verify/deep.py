@@ -42,8 +42,8 @@ from etcdfleet.host.paths import CONFIG
 from etcdfleet.outcome import StepOutcome
 from etcdfleet.remote import CommandResult
 from etcdfleet.report.show.checklist import count_text
-from etcdfleet.settings import settings_of
 from etcdfleet.settings.base import Side
+from etcdfleet.settings.load import settings_of
 from etcdfleet.settings.models import HostSettings
 from tasks.certificates.issuing import Issuing
 from tasks.configure import desired_files, same, unified_diff

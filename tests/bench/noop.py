@@ -42,7 +42,8 @@ from typing import Any
 
 from nornir.core.task import Result, Task
 
-from etcdfleet.settings import HostSettings, open_nornir
+from etcdfleet.settings.load import open_nornir
+from etcdfleet.settings.models import HostSettings
 from tasks.certificates.anchors import trusted_text
 from tasks.observe import site_of
 from tests.bench.plain import write_templates

@@ -26,7 +26,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from etcdfleet.settings import open_nornir
+from etcdfleet.settings.load import open_nornir
 from tests.bench.noop import HERE, ROOT, RUN_SECONDS, VENV, NotANoopError, lab_environment, limited, make_venv
 
 AIM = 0.5

@@ -14,7 +14,7 @@ from tests.unit.docs.test_tasks import readme_script
 
 LOOKS = """
 from pathlib import Path
-from etcdfleet.settings import open_nornir
+from etcdfleet.settings.load import open_nornir
 from tasks import configure, install, planning, preflight, start
 from tasks.auth import converge
 from tasks.certificates import place, trust
@@ -73,7 +73,7 @@ from pathlib import Path
 
 from nornir_netmiko.tasks import netmiko_send_command
 
-from etcdfleet.settings import open_nornir
+from etcdfleet.settings.load import open_nornir
 from tasks.planning import read_member
 
 nornir, _ = open_nornir(Path("config.yaml"))

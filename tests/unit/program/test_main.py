@@ -24,7 +24,7 @@ from etcdfleet.program import main as cli
 from etcdfleet.program.arguments import build_parser, parse_options
 from etcdfleet.program.options import Options
 from etcdfleet.report.record.secrets import Redactor
-from etcdfleet.settings import settings_of
+from etcdfleet.settings.load import settings_of
 from etcdfleet.settings.problems import Problem, SettingsError
 from plays.options import NoOptions
 from tests.unit.support.fake_run import FLEET, STEPS, fleet_of, nornir_of, raises, step, validated

@@ -18,7 +18,8 @@ from nornir.core.task import Task
 
 from etcdfleet.errors import RemoteError, UsageError
 from etcdfleet.program import main as cli
-from etcdfleet.settings import SettingsError, open_nornir
+from etcdfleet.settings.load import open_nornir
+from etcdfleet.settings.problems import SettingsError
 from plays.options import NoOptions
 from tests.unit.support.fake_run import raises, step
 from tests.unit.support.paths import ROOT
@@ -310,7 +311,7 @@ LATE = """
     import sys
     from pathlib import Path
     from nornir.core.plugins.connections import ConnectionPluginRegister
-    from etcdfleet.settings import open_nornir
+    from etcdfleet.settings.load import open_nornir
 
     open_nornir(Path({config!r}))
     print("netmiko" in sys.modules)

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from etcdfleet.settings import SettingsError, open_nornir
+from etcdfleet.settings.load import open_nornir
+from etcdfleet.settings.problems import SettingsError
 from tests.unit.support.settings_files import write_inventory
 
 AUTH = "groups/home/data/auth"

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from etcdfleet.settings import Fleet, Problem, SettingsError, open_nornir
+from etcdfleet.settings.fleet import Fleet
+from etcdfleet.settings.load import open_nornir
+from etcdfleet.settings.problems import Problem, SettingsError
 
 HOST = """\
 {name}:

@@ -10,7 +10,9 @@ import pytest
 from nornir.core.inventory import Defaults, Group, Groups, Host, Hosts, Inventory, ParentGroups
 
 from etcdfleet.errors import FleetError, UsageError
-from etcdfleet.settings import SettingsError, load_fleet, open_nornir, settings_of
+from etcdfleet.settings.fleet import load_fleet
+from etcdfleet.settings.load import open_nornir, settings_of
+from etcdfleet.settings.problems import SettingsError
 from etcdfleet.settings.vault import vault_pki
 from tests.unit.support.paths import ROOT
 from tests.unit.support.settings_files import DROP, write_inventory

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from etcdfleet.settings import Problem, SettingsError, open_nornir
+from etcdfleet.settings.load import open_nornir
+from etcdfleet.settings.problems import Problem, SettingsError
 from tests.unit.support.settings_files import DROP, write_inventory
 
 SHA = "0123456789abcdef" * 4

@@ -19,7 +19,7 @@ from nornir.core.task import Result
 from etcdfleet.outcome import StepOutcome
 from etcdfleet.remote import CommandResult, RemoteFile, RemoteHost
 from etcdfleet.rendering import TEMPLATES, environment
-from etcdfleet.settings import open_nornir
+from etcdfleet.settings.load import open_nornir
 from tasks.certificates.place import certificates
 from tasks.configure import configure
 from tasks.install import install

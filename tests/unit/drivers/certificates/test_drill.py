@@ -17,10 +17,11 @@ from etcdfleet.drivers.certificates import Obtained, SourceOf, observed
 from etcdfleet.drivers.table import CERTIFICATE_SOURCES, Row
 from etcdfleet.errors import UsageError
 from etcdfleet.host.facts import HostFacts
-from etcdfleet.settings import SettingsError, open_nornir
 from etcdfleet.settings.base import RoleName, Side, side_of
+from etcdfleet.settings.load import open_nornir
 from etcdfleet.settings.models import HostSettings
 from etcdfleet.settings.pki import PkiSettings
+from etcdfleet.settings.problems import SettingsError
 from tasks.certificates.client import ClientRequest, client_certificate
 from tasks.certificates.issuing import Issuing
 from tasks.certificates.revoke import revoke_replaced

@@ -17,7 +17,8 @@ from etcdfleet.errors import PreflightError
 from etcdfleet.host.others import read_others
 from etcdfleet.host.preflight_others import other_problems
 from etcdfleet.remote import CommandResult
-from etcdfleet.settings import SettingsError, open_nornir
+from etcdfleet.settings.load import open_nornir
+from etcdfleet.settings.problems import SettingsError
 from tasks.preflight import preflight
 from tests.unit.support.drill import WITHOUT_TLS, Drill
 from tests.unit.support.settings_files import write_inventory

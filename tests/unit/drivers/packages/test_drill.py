@@ -12,8 +12,9 @@ from etcdfleet.drivers.packages import Installed, Packages, Target, upstream_ver
 from etcdfleet.drivers.table import PACKAGE_MANAGERS, Row
 from etcdfleet.errors import FleetError, RemoteError
 from etcdfleet.remote import CommandResult
-from etcdfleet.settings import SettingsError, open_nornir
 from etcdfleet.settings.base import InstallSettings
+from etcdfleet.settings.load import open_nornir
+from etcdfleet.settings.problems import SettingsError
 from tasks.install import install
 from tasks.preflight import preflight
 from tests.unit.support.drill import WITHOUT_TLS, Drill, Remembered
