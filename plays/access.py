@@ -50,7 +50,7 @@ def converge(run: Run[Any], *, prune: bool = False, proof: str = "") -> None:
     unseen = tuple(member.name for member in run.members if member.name not in proofs)
     early = run.check and bool(run.changed("certificates", "configure", "start"))
     run.skip(STEP, f"done for the whole cluster on {chosen}", on=[host for host in run.pending(STEP) if host != chosen])
-    evidence = {chosen: Evidence(tuple(proofs.values()), unseen, early)}
+    evidence = Evidence(tuple(proofs.values()), unseen, early)
     run.step(STEP, converge_auth, on=[chosen], evidence=evidence, prune=prune)
 
 

@@ -65,7 +65,8 @@ def _replace(run: Run[Any], shown: Mapping[str, Roles]) -> None:
     plan = plan_rotation([members[host] for host in run.hosts if host in members], size=len(run.members), absent=[])
     if isinstance(plan, Refusal):
         run.protect(f"no certificate was replaced: {plan.what}", _HEAL)
-    carry_out(run, STEP, plan, members, not_reached=lambda _host, _failed: None)
+    due = {host: renewals(member.decisions) for host, member in members.items()}
+    carry_out(run, STEP, plan, due, not_reached=lambda _host, _failed: None)
     if run.failed:
         run.leave(f"not touched, since {', '.join(run.failed)} failed")
 
@@ -74,7 +75,7 @@ def carry_out(
     run: Run[Any],
     step: str,
     plan: RotationPlan,
-    members: Mapping[str, MemberPair],
+    due: Mapping[str, Mapping[RoleName, str]],
     *,
     after: After = NOTHING_MORE,
     not_reached: Callable[[str, str], None],
@@ -86,31 +87,22 @@ def carry_out(
     if isinstance(plan, Refusal | NothingDue):
         return ()
     order = plan.hosts if isinstance(plan, OneByOne) else plan.then
-    due = {host: members[host].due for host in dict.fromkeys((*plan.hosts, *order))}
-    said = {host: tuple(renewals(members[host].decisions)) for host in due} if step == STEP else {}
+    hosts = tuple(dict.fromkeys((*plan.hosts, *order)))
     without: tuple[str, ...] = ()
     if isinstance(plan, AllAtOnce):
         run.warn(f"{plan.why}: new ones at once for {', '.join(plan.hosts)}")
-        run.step(step, replace_expired, on=plan.hosts, runner=TogetherRunner(), due=due, after=after, said=said)
+        run.step(step, replace_expired, on=plan.hosts, runner=TogetherRunner(), due=due, after=after)
         failed = [host for host in plan.hosts if host not in run.good]
         if failed:
             for host in order:
                 not_reached(host, ", ".join(failed))
-            return tuple(due)
+            return hosts
     else:
         without = tuple(plan.sick)
         _say_left_out(run, step, plan)
-    run.step(
-        step,
-        rotate_member,
-        on=order,
-        runner=RollingRunner(order, not_reached=not_reached),
-        due=due,
-        after=after,
-        without={run.cluster: without},
-        said=said,
-    )
-    return tuple(due)
+    runner = RollingRunner(order, not_reached=not_reached)
+    run.step(step, rotate_member, on=order, runner=runner, due=due, after=after, without=without)
+    return hosts
 
 
 def _say_left_out(run: Run[Any], step: str, plan: OneByOne) -> None:
@@ -119,4 +111,5 @@ def _say_left_out(run: Run[Any], step: str, plan: OneByOne) -> None:
         return
     sick = "; ".join(f"{name}: {why}" for name, why in plan.sick.items())
     run.warn(f"not all members are healthy; it goes on with the others (--allow-degraded): {sick}")
-    run.step(step, left_out, on=plan.left_out, why=plan.left_out)
+    for host, why in plan.left_out.items():
+        run.step(step, left_out, on=[host], why=why)

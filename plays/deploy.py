@@ -30,8 +30,7 @@ def deploy(run: Run[LockOptions]) -> None:
     due |= trust.spread(run)
     clients.keep(run)
     late = certificates.place(run)
-    final = trust.no_longer_needed(run)
-    due |= restart_due(run.step("configure", configure, final={run.cluster: final}, fresh=fresh))
+    due |= restart_due(run.step("configure", configure, final=trust.no_longer_needed(run), fresh=fresh))
     start.bring_up(run, due=due if run.check else (), programs=True)
     if late:
         certificates.replace_shown(run)

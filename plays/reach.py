@@ -18,4 +18,4 @@ def try_ports(run: Run[Any], checked: Mapping[str, StepOutcome]) -> None:
     """
     hosts = run.good
     if any(checked[host].facts.get("has_member_data") is False for host in hosts if host in checked):
-        run.step("preflight", reach, on=hosts, runner=TogetherRunner(), meetings={run.cluster: Meeting(hosts)})
+        run.step("preflight", reach, on=hosts, runner=TogetherRunner(), meeting=Meeting(hosts))

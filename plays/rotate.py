@@ -89,7 +89,7 @@ def _move_to_new_ca(run: Run[RotateOptions], plan: RotationPlan, members: Member
         clients.keep(run, ready=run.own.clients_ready, option="--clients-ready")
     _replace(run, plan, members)
     if not run.failed:
-        run.step(trust.STEP, end_trust, final={run.cluster: trust.no_longer_needed(run)})
+        run.step(trust.STEP, end_trust, sides=trust.no_longer_needed(run))
         bring_up(run)
     return list(run.hosts)
 
@@ -103,7 +103,10 @@ def _replace(run: Run[RotateOptions], plan: RotationPlan, members: Members) -> l
         untouched.add(host)
 
     after = After(restart=run.own.restart, revoke=run.own.revoke)
-    due = certificates.carry_out(run, STEP, plan, members, after=after, not_reached=not_reached)
+    replaced = {
+        host: {role: f"{role} certificate is replaced" for role in member.due} for host, member in members.items()
+    }
+    due = certificates.carry_out(run, STEP, plan, replaced, after=after, not_reached=not_reached)
     idle = [host for host in run.hosts if host not in due]
     run.skip(STEP, "nothing is due here", on=idle)
     if not run.own.ca:

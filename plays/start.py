@@ -79,7 +79,7 @@ def _start(run: Run[Any], *, only_restart: bool, programs: bool) -> tuple[Plan, 
             break
         if isinstance(plan, Rolling) and plan.joining:
             before_joins.update(hosts)
-        run.step(STEP, start_member, on=hosts, runner=TogetherRunner(), plans={run.cluster: plan}, programs=programs)
+        run.step(STEP, start_member, on=hosts, runner=TogetherRunner(), plan=plan, programs=programs)
         if run.check:
             break
     return plan, seen, before_joins

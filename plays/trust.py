@@ -35,8 +35,11 @@ def spread(run: Run[Any]) -> frozenset[str]:
             f"{reason}; {', '.join(missing)} must trust it too, but is left out of this run",
             "run for the whole cluster: every member must trust a CA before any of them uses it",
         )
-    due = restart_due(run.step(STEP, trust, clusters=frozenset([run.cluster] if reason else [])))
-    if reason and not run.check:
+    if not reason:
+        run.skip(STEP, "no new CA" if any(states.values()) else "no TLS", on=run.good)
+        return frozenset()
+    due = restart_due(run.step(STEP, trust))
+    if not run.check:
         bring_up(run, only_restart=True)
         late = f"{', '.join(run.failed)} failed" if run.failed else _not_yet(states_of(run), run.hosts)
         if late:

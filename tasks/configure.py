@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 
 from nornir.core.exceptions import NornirSubTaskError
 from nornir.core.task import Result, Task
@@ -27,18 +27,15 @@ from tasks.certificates.anchors import AnchorChange, anchor_changes, anchor_file
 from tasks.observe import Observed, Site, site_of
 
 
-def configure(
-    task: Task, final: Mapping[str, frozenset[Side]] | None = None, fresh: Collection[str] | None = None
-) -> Result:
+def configure(task: Task, final: frozenset[Side] = frozenset(), fresh: Collection[str] | None = None) -> Result:
     """Renders the files and places those that differ; a running etcd is then due for a restart in the step ``start``.
 
     ``fresh`` names the hosts that are about to begin a new cluster (`plays.start.look_ahead`): all others get
-    ``initial-cluster-state: existing``. Without it, the host alone decides (`cluster_state`). On the sides that
-    ``final`` names for the host's cluster, CAs that need not be trusted any more are removed from the trust anchors
-    (see `plays.trust.no_longer_needed`). Result: ``result`` is a `StepOutcome`, ``changed`` as it says, ``diff`` a
-    unified diff of all files that differ. Raises `RemoteError` when a file cannot be placed (nothing is half replaced),
-    `UsageError` for a faulty template, `VerificationError` for settings of TLS that this etcd would ignore or that none
-    of its certificates fits.
+    ``initial-cluster-state: existing``. Without it, the host alone decides (`cluster_state`). On the ``final`` sides,
+    CAs that need not be trusted any more are removed from the trust anchors (see `plays.trust.no_longer_needed`).
+    Result: ``result`` is a `StepOutcome`, ``changed`` as it says, ``diff`` a unified diff of all files that differ.
+    Raises `RemoteError` when a file cannot be placed (nothing is half replaced), `UsageError` for a faulty template,
+    `VerificationError` for settings of TLS that this etcd would ignore or that none of its certificates fits.
     """
     site = site_of(task)
     seen = site.observe()
@@ -49,8 +46,7 @@ def configure(
     wanted = desired_files(task, site, seen, state)
     different = [file for file in wanted if not same(file, seen.facts.files.get(file.path))]
     enable = not seen.service.enabled
-    sides = (final or {}).get(site.settings.cluster.name, frozenset())
-    anchors, stale = _ended_trust(task, site, seen, sides)
+    anchors, stale = _ended_trust(task, site, seen, final)
     stale += [DATA_MOUNT] if seen.facts.place.noted and not seen.facts.place.to_note else []
     changes = [change.text for change in anchors] + [f"{path} is removed" for path in stale]
     changes += [f"{file.path} {_verb(seen.facts.files.get(file.path), file)}" for file in different]

@@ -56,7 +56,7 @@ class Meeting:
         return True
 
 
-def reach(task: Task, meetings: Mapping[str, Meeting]) -> Result:
+def reach(task: Task, meeting: Meeting) -> Result:
     """Proves that the other members, and this machine, reach the two ports of a host; changes nothing.
 
     Where etcd does not run yet, the ports are opened briefly: else a firewall that rejects would look like a
@@ -65,7 +65,7 @@ def reach(task: Task, meetings: Mapping[str, Meeting]) -> Result:
     `PreflightError` with the host's ports that others cannot reach, and with addresses that cannot work.
     """
     site = site_of(task)
-    settings, meeting = site.settings, meetings[site.settings.cluster.name]
+    settings = site.settings
     hold: Held | None = None
     troubles: list[Trouble] = []
     from_here: Heard = {}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
 
 from nornir.core.task import Result, Task
 
@@ -57,17 +56,16 @@ def keep_running(task: Task) -> Result:
     return Result(task.host, result=StepOutcome(f"running{since}", changes), changed=bool(changes))
 
 
-def start_member(task: Task, plans: Mapping[str, Plan] | None = None, programs: bool = False) -> Result:
-    """Starts etcd and waits until it is part of a healthy quorum, then until all members have shown up by name.
+def start_member(task: Task, plan: Plan | None = None, programs: bool = False) -> Result:
+    """Start etcd and wait until it is part of a healthy quorum, then until all members have shown up by name.
 
-    ``plans`` by cluster say whether a member without data begins a new cluster (`Bootstrap`) or joins that of the
-    others, and whether others can join only afterwards: these are not waited for. At a first start it must run on all
-    members of the cluster at the same time (`etcdfleet.program.runners.TogetherRunner`). With ``programs``, a program
-    that is due takes its place before. Result: ``result`` is a `StepOutcome`. Raises `VerificationError` with the last
-    lines of etcd's log when it does not become healthy in time.
+    ``plan`` says whether a member without data begins a new cluster (`Bootstrap`) or joins that of the others, and
+    whether others can join only afterwards: these are not waited for. At a first start it must run on all members of
+    the cluster at the same time (`etcdfleet.program.runners.TogetherRunner`). With ``programs``, a program that is due
+    takes its place before. Result: ``result`` is a `StepOutcome`. Raises `VerificationError` with the last lines of
+    etcd's log when it does not become healthy in time.
     """
     site = site_of(task)
-    plan = (plans or {}).get(site.settings.cluster.name)
     joins = isinstance(plan, Join)
     what = "etcd joins the cluster" if joins else "etcd is started"
     if task.is_dry_run():

@@ -109,18 +109,16 @@ def client_name(seen: Observed) -> str:
         return ""
 
 
-def converge_auth(task: Task, evidence: Mapping[str, Evidence], prune: bool = False) -> Result:
-    """Brings roles, users and authentication of the host's cluster to what the inventory says.
+def converge_auth(task: Task, evidence: Evidence, prune: bool = False) -> Result:
+    """Bring roles, users and authentication of the host's cluster to what the inventory says.
 
-    To be run on one member of a cluster. ``evidence`` (by host, this one's is used) is what `prove_access` found on
-    all of them. Authentication is turned on only when the certificates of all hosts were proven to be root's, and
-    turned off again at once should they not be obeyed then. Result: ``result`` is a `StepOutcome`. Raises
-    `ProtectionError` rather than lock anybody out, `UsageError` when a password is needed and not there,
-    `VerificationError` when etcd refuses or does not answer.
+    To be run on one member of a cluster. ``evidence`` is what `prove_access` found on all of them. Authentication is
+    turned on only when the certificates of all hosts were proven to be root's, and turned off again at once should they
+    not be obeyed then. Result: ``result`` is a `StepOutcome`. Raises `ProtectionError` rather than lock anybody out,
+    `UsageError` when a password is needed and not there, `VerificationError` when etcd refuses or does not answer.
     """
-    site, known = site_of(task), evidence[task.host.name]
-    proofs = known.proofs
-    settings = site.settings
+    site = site_of(task)
+    settings, proofs = site.settings, evidence.proofs
     wanted = wanted_auth(settings.auth, settings.pki.client_common_name)
     in_use = [proof.common_name for proof in proofs if proof.common_name]
     passwords, done = dict(passwords_of(settings.auth)), _Done()
@@ -130,10 +128,10 @@ def converge_auth(task: Task, evidence: Mapping[str, Evidence], prune: bool = Fa
     done.note(plan)
     done.warnings += _unchecked(settings.auth, passwords)
     if plan.turn_on:
-        if not known.early:
+        if not evidence.early:
             then = AuthState(False, users=wanted.users)
             _refuse_lockout(settings, lockout(settings.pki.client_common_name, then, proofs))
-        done.warnings += _unseen(known.unseen)
+        done.warnings += _unseen(evidence.unseen)
     if plan.changes and not task.is_dry_run():
         _carry_out(site, plan, passwords, proofs)
         state = read_state(site, wanted, passwords)

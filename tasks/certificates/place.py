@@ -77,7 +77,7 @@ def certificates(task: Task, later: Mapping[str, Collection[RoleName]] | None = 
     shown = (later or {}).get(task.host.name, ())
     if not task.is_dry_run():
         decisions = {role: decision for role, decision in decisions.items() if role not in shown}
-    changes = [*renewals(decisions), *(change.text for change in anchors)]
+    changes = [*renewals(decisions).values(), *(change.text for change in anchors)]
     changes += [f"{path} {plan.text}" for path, plan in lists.items() if plan.pem]
     warnings = [f"{path}: {plan.warning}" for path, plan in lists.items() if plan.warning]
     modes = [
@@ -220,15 +220,13 @@ mv -fT {link}.new {link}
 sync {CERTIFICATES}"""
 
 
-def renewals(decisions: Mapping[RoleName, Keep | Renew]) -> list[str]:
+def renewals(decisions: Mapping[RoleName, Keep | Renew]) -> dict[RoleName, str]:
     """What is done with the pairs that cannot stay, and why, in words."""
-    return [
-        f"{role} certificate is renewed: {'; '.join(decision.reasons)}"
-        if decision.certificate
-        else f"{role} certificate is placed: {'; '.join(decision.reasons)}"
+    return {
+        role: f"{role} certificate is {'renewed' if decision.certificate else 'placed'}: {'; '.join(decision.reasons)}"
         for role, decision in decisions.items()
         if isinstance(decision, Renew)
-    ]
+    }
 
 
 def certificate_facts(settings: HostSettings, leaves: Mapping[RoleName, Certificate]) -> dict[str, dict[str, object]]:

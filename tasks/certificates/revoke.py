@@ -6,7 +6,7 @@ A set that was revoked is marked on the host: a run that was cut off between two
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import cast
@@ -101,7 +101,7 @@ def revoke_replaced(task: Task) -> Result:
     return Result(task.host, result=outcome, changed=bool(done))
 
 
-def refresh_crl(task: Task, refused: dict[str, str] | None = None) -> Result:
+def refresh_crl(task: Task, refused: Mapping[str, str] | None = None) -> Result:
     """Keeps the revocation lists on the host as the CA has them; etcd reads them at each handshake.
 
     ``refused`` may name, by host, a set of a client that must be refused now: that is tried. Result: ``result`` is a

@@ -13,12 +13,7 @@ from nornir.core.task import Result, Task
 from etcdfleet import timeouts
 from etcdfleet.certs import Keep, Renew, readable
 from etcdfleet.certs.authority import CA_ENDED
-from etcdfleet.certs.rotation import (
-    MemberPair,
-    never_proven,
-    ordered,
-    sentence,
-)
+from etcdfleet.certs.rotation import MemberPair, never_proven, ordered, sentence
 from etcdfleet.certs.want import utc
 from etcdfleet.checks.consequences import told
 from etcdfleet.checks.findings import Finding
@@ -39,6 +34,9 @@ from tasks.observe import Site, site_of
 from tasks.preflight import refusal
 from tasks.verify.member import check_all, prove
 from tasks.verify.tls import placed_leaves
+
+Due = Mapping[str, Mapping[RoleName, str]]
+"""By host, the roles whose certificate is replaced, and how that is told."""
 
 
 @dataclass(frozen=True)
@@ -123,52 +121,41 @@ def decide(
     return Result(task.host, result=Decided(summary, warnings=tuple(warnings), facts=facts, member=member))
 
 
-def left_out(task: Task, why: Mapping[str, str]) -> Result:
+def left_out(task: Task, why: str) -> Result:
     """For a host whose certificates are due, but which is left alone: raises `VerificationError` with the reason."""
     raise VerificationError(
-        f"left out, though its certificates are due: {why[task.host.name]}",
+        f"left out, though its certificates are due: {why}",
         where=task.host.name,
         remedy="bring the member back (see etcd's log on this host), then run again",
     )
 
 
-def rotate_member(
-    task: Task,
-    due: Mapping[str, tuple[RoleName, ...]],
-    after: After = NOTHING_MORE,
-    without: Mapping[str, Collection[str]] | None = None,
-    said: Mapping[str, tuple[str, ...]] | None = None,
-) -> Result:
-    """Gives one member of a live cluster its new certificates, and proves them.
+def rotate_member(task: Task, due: Due, after: After = NOTHING_MORE, without: Collection[str] = ()) -> Result:
+    """Give one member of a live cluster its new certificates, and prove them.
 
-    ``said`` has by host what is to be said of it, where that is more than which certificates are replaced.
-
-    Before: all members are healthy, but those that ``without`` names by cluster. After: both ports show the new
-    certificates, and everything that ``verify`` looks at is well; else the previous ones are restored, and that is
-    proven in turn. Result: ``result`` is a `StepOutcome`. Raises `ProtectionError` when the cluster is not healthy
-    before or the lock is lost, `CertificateError` when what was obtained is not fit (nothing was placed then),
-    `VerificationError` when the new ones did not prove themselves.
+    Before: all members are healthy, but those that ``without`` names. After: both ports show the new certificates, and
+    everything that ``verify`` looks at is well; else the previous ones are restored, and that is proven in turn. Raises
+    `ProtectionError` when the cluster is not healthy before or the lock is lost, `CertificateError` when what was
+    obtained is not fit (nothing was placed then), `VerificationError` when the new ones did not prove themselves.
     """
     site = site_of(task)
-    roles = due[task.host.name]
-    changes = (said or {}).get(task.host.name) or tuple(f"{role} certificate is replaced" for role in roles)
+    roles, changes = tuple(due[task.host.name]), tuple(due[task.host.name].values())
     if task.is_dry_run():
         return Result(task.host, result=StepOutcome("would be replaced", changes), changed=True)
-    known = (without or {}).get(site.settings.cluster.name, ())
     sick = _sick(site, ask_member(site))
-    if problem := "; ".join(why for name, why in sick.items() if name not in known):
+    if problem := "; ".join(why for name, why in sick.items() if name not in without):
         raise ProtectionError(
             f"no certificate was touched, because {problem}",
             where=site.settings.name,
             remedy="bring the cluster back to health first (see the members' logs), then run again",
         )
     before = _sets_in_use(site)
-    already = [finding for finding in check_all(site, known).findings if not finding.ok]
+    already = [finding for finding in check_all(site, without).findings if not finding.ok]
     warnings = _replace(task, site, roles)
-    bad = _prove(site, timeouts.PROOF, known, already)
+    bad = _prove(site, timeouts.PROOF, without, already)
     if bad:
         still_ours(task)  # else it may be another run that replaced them in the meantime
-        raise _put_back(site, before, roles, bad, after, known, already)
+        raise _put_back(site, before, roles, bad, after, without, already)
     if already:
         warnings.append(f"it was so before new certificates were placed: {told(already)}")
     _leave(site, after)
@@ -176,20 +163,14 @@ def rotate_member(
     return Result(task.host, result=outcome, changed=True)
 
 
-def replace_expired(
-    task: Task,
-    due: Mapping[str, tuple[RoleName, ...]],
-    after: After = NOTHING_MORE,
-    said: Mapping[str, tuple[str, ...]] | None = None,
-) -> Result:
-    """Gives a member whose certificates have expired or are of no use new ones, and waits until the cluster is healthy.
+def replace_expired(task: Task, due: Due, after: After = NOTHING_MORE) -> Result:
+    """Give a member whose certificates have expired or are of no use new ones, and wait until the cluster is healthy.
 
     Nothing is waited for before: members refuse each other until all have new certificates. To be run on all of them at
-    the same time. Result: ``result`` is a `StepOutcome`. Raises `VerificationError` if it does not become healthy.
+    the same time. Raises `VerificationError` if it does not become healthy.
     """
     site = site_of(task)
-    roles = due[task.host.name]
-    changes = (said or {}).get(task.host.name) or tuple(f"{role} certificate is replaced" for role in roles)
+    roles, changes = tuple(due[task.host.name]), tuple(due[task.host.name].values())
     if task.is_dry_run():
         return Result(task.host, result=StepOutcome("would be replaced", changes), changed=True)
     warnings = _replace(task, site, roles)

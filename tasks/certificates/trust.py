@@ -5,27 +5,27 @@ When that is safe is decided in ``etcdfleet/certs/trust.py``; in which order it 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nornir.core.task import Result, Task
 
-from etcdfleet.certs import (
-    Certificate,
-    MemberTrust,
-    parse_pem_bundle,
-    readable,
-)
+from etcdfleet.certs import Certificate, MemberTrust, parse_pem_bundle, readable
 from etcdfleet.drivers.certificates import Source, needed_roles, needed_sides, source_of
 from etcdfleet.errors import FleetError
 from etcdfleet.host.paths import CERTIFICATES
 from etcdfleet.outcome import StepOutcome
 from etcdfleet.settings.base import SIDES, Side, side_of
-from tasks.certificates.anchors import anchor_changes, anchor_files, mark_if_read, member_trust, trusted_text, widened
+from tasks.certificates.anchors import (
+    AnchorChange,
+    anchor_changes,
+    anchor_files,
+    mark_if_read,
+    member_trust,
+    trusted_text,
+    widened,
+)
 from tasks.observe import Site, site_of
-
-Final = Mapping[str, frozenset[Side]]
-"""By cluster, the sides on which only the wanted CAs need be trusted any more."""
 
 
 @dataclass(frozen=True)
@@ -70,43 +70,34 @@ def trust_state(task: Task) -> Result:
     return Result(task.host, result=states)
 
 
-def trust(task: Task, clusters: frozenset[str]) -> Result:
-    """In ``clusters``, adds the CAs that are to issue to what etcd trusts; a running etcd is then due for a restart.
-
-    Result: ``result`` is a `StepOutcome`.
-    """
+def trust(task: Task) -> Result:
+    """Add the CAs that are to issue to what etcd trusts; a running etcd is then due for a restart."""
     site = site_of(task)
-    if not needed_sides(site.settings):
-        return Result(task.host, result=StepOutcome("no TLS", skipped=True))
-    if site.settings.cluster.name not in clusters:
-        return Result(task.host, result=StepOutcome("no new CA", skipped=True))
     changes = widened(site, site.observe(), source_of(task, site.settings))
-    if changes and not task.is_dry_run():
-        before = "\n".join([f"mkdir -p -m 0755 {CERTIFICATES}", *mark_if_read(site, changes)])
-        site.remote.place(anchor_files(changes), before=before, what="placing trust anchors")
-        site.forget()
-    texts = tuple(change.text for change in changes)
-    outcome = StepOutcome("trusts the previous CA and the new one", texts, restart=bool(changes))
+    _place(task, site, changes)
+    outcome = StepOutcome(
+        "trusts the previous CA and the new one", tuple(change.text for change in changes), restart=bool(changes)
+    )
     return Result(task.host, result=outcome, changed=bool(changes))
 
 
-def end_trust(task: Task, final: Final) -> Result:
-    """On the sides that ``final`` names for the host's cluster, removes CAs that are not needed any more.
-
-    A running etcd is then due for a restart. Result: ``result`` is a `StepOutcome`.
-    """
+def end_trust(task: Task, sides: frozenset[Side]) -> Result:
+    """Remove CAs that are not needed any more on these sides; a running etcd is then due for a restart."""
     site = site_of(task)
-    sides = final.get(site.settings.cluster.name, frozenset())
     source = source_of(task, site.settings)
     left = _beside_the_wanted(site, source, sides)
     summary = f"trusts the wanted CA, and {left}" if left else "trusts the wanted CA alone"
     changes = anchor_changes(site, site.observe(), source, final=sides) if sides else []
+    _place(task, site, changes)
+    outcome = StepOutcome(summary, tuple(change.text for change in changes))
+    return Result(task.host, result=outcome, changed=bool(changes))
+
+
+def _place(task: Task, site: Site, changes: Sequence[AnchorChange]) -> None:
     if changes and not task.is_dry_run():
         before = "\n".join([f"mkdir -p -m 0755 {CERTIFICATES}", *mark_if_read(site, changes)])
         site.remote.place(anchor_files(changes), before=before, what="placing trust anchors")
         site.forget()
-    outcome = StepOutcome(summary, tuple(change.text for change in changes))
-    return Result(task.host, result=outcome, changed=bool(changes))
 
 
 def _beside_the_wanted(site: Site, source: Source, final: frozenset[Side]) -> str:

@@ -67,11 +67,12 @@ def test_a_deploy_reads_like_its_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     assert program.record.finish().exit_code == ExitCode.OK
     assert statuses(program, "edge-1") == {
         **dict.fromkeys(STEPS, "ok"),
+        "trust": "skipped",  # no CA is new to the cluster
         "auth": "skipped",  # the inventory says nothing of roles and users
     }
-    order = [name for name in stage.names if name in {*STEPS, "take_lock", "keep_running"}]
-    for earlier, later in zip(("preflight", "take_lock", "install", "trust", "certificates", "configure"),
-                              ("take_lock", "install", "trust", "certificates", "configure", "keep_running"),
+    order = [name for name in stage.names if name in {*STEPS, "take_lock", "trust_state", "keep_running"}]
+    for earlier, later in zip(("preflight", "take_lock", "install", "trust_state", "certificates", "configure"),
+                              ("take_lock", "install", "trust_state", "certificates", "configure", "keep_running"),
                               strict=True):  # fmt: skip
         assert order.index(earlier) < order.index(later)
     assert stage.hosts("reach") == [], "the members have data: they have met"

@@ -130,7 +130,7 @@ def test_allow_degraded_goes_on_without_the_sick(monkeypatch: pytest.MonkeyPatch
     played(program)
     assert stage.hosts("left_out") == ["az-2"]
     assert stage.hosts("rotate_member") == ["az-3", "az-1"]
-    assert stage.given["rotate_member"]["without"] == {"home": ("az-2",)}
+    assert stage.given["rotate_member"]["without"] == ("az-2",)
     assert stage.given["verify"]["without"] == {"home": ("az-2",)}
     assert sorted(stage.hosts("verify")) == ["az-1", "az-3"]
 
@@ -181,11 +181,12 @@ def test_another_ca_is_trusted_used_and_then_alone(monkeypatch: pytest.MonkeyPat
     stage, program = staged(monkeypatch, members, own=RotateOptions(ca=True, clients_ready=True))
     monkeypatch.setattr(clients, "keep", lambda _, **given: asked.append(given))
     monkeypatch.setattr(trust, "no_longer_needed", lambda _: frozenset({"peer"}))
+    monkeypatch.setattr(trust, "spread", lambda run: run.step("trust", vars(trust)["trust"]))
     played(program)
     order = [name for name in stage.names if name != "trust_state"]
     assert order[2:] == ["trust", "rotate_member", "end_trust", "bring_up", "verify"]
     assert asked == [{"ready": True, "option": "--clients-ready"}]
-    assert stage.given["end_trust"]["final"] == {"home": {"peer"}}
+    assert stage.given["end_trust"]["sides"] == {"peer"}
 
 
 def test_the_previous_ca_stays_trusted_when_a_member_failed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,14 +54,15 @@ def staged(
 def test_where_all_trust_the_ca_nothing_is_restarted(monkeypatch: pytest.MonkeyPatch) -> None:
     stage, program, restarted = staged(monkeypatch, {host: [state((OLD, NEW))] for host in HOSTS})
     trust.spread(run_of(program))
-    assert (stage.given["trust"]["clusters"], restarted) == (frozenset(), [])
+    assert (stage.hosts("trust"), restarted) == ([], [])
+    assert [program.record.record.hosts[host].steps["trust"].summary for host in HOSTS] == ["no new CA"] * 2
 
 
 def test_a_new_ca_is_trusted_by_all_before_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     states = {host: [state((OLD,)), state((OLD, NEW))] for host in HOSTS}
     stage, program, restarted = staged(monkeypatch, states)
     trust.spread(run_of(program))
-    assert (stage.given["trust"]["clusters"], restarted) == ({"home"}, ["az-1", "az-2"])
+    assert (stage.hosts("trust"), restarted) == (["az-1", "az-2"], ["az-1", "az-2"])
     assert program.record.finish().exit_code == ExitCode.OK
 
 

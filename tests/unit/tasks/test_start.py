@@ -114,7 +114,7 @@ def test_a_wait_that_cannot_end_well_ends_early(action: str, init: Any, what: st
 START, RESTART = "systemctl start --no-block etcd.service", "systemctl stop etcd.service"
 AGREE = {"member list": member_list(), "endpoint status": statuses(1, 2, 3), "endpoint health": healths(1, 2, 3)}
 NOTED: Any = {"cluster_id": "9"}
-JOIN, BOOTSTRAP = {"k8s-home": Join(("az-1",))}, {"k8s-home": Bootstrap(("az-1", "az-2", "az-3"))}
+JOIN, BOOTSTRAP = Join(("az-1",)), Bootstrap(("az-1", "az-2", "az-3"))
 
 
 def on(
@@ -162,7 +162,7 @@ def test_check_starts_nothing(task: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("service", "plans", "sent", "change"),
+    ("service", "plan", "sent", "change"),
     [
         (STOPPED, None, START, "etcd is started"),
         (STOPPED, BOOTSTRAP, START, "etcd is started"),
@@ -170,9 +170,9 @@ def test_check_starts_nothing(task: Any) -> None:
         (RUNNING, BOOTSTRAP, RESTART, "etcd is restarted"),  # it waits in vain for members that another plan named
     ],
 )
-def test_a_member_is_started_until_all_have_shown_up(service: Any, plans: Any, sent: str, change: str) -> None:
+def test_a_member_is_started_until_all_have_shown_up(service: Any, plan: Any, sent: str, change: str) -> None:
     host, site = on(seen(service, established=None), member_list=[member_list(2, 3), member_list(3), member_list()])
-    result = carry_out(start_member, site, plans=plans)
+    result = carry_out(start_member, site, plan=plan)
     assert not result.failed, result.exception
     assert host.was_sent(sent)
     assert host.was_sent(RESTART) is (sent == RESTART)
@@ -182,7 +182,7 @@ def test_a_member_is_started_until_all_have_shown_up(service: Any, plans: Any, s
 
 def test_members_that_can_join_only_later_are_not_waited_for() -> None:
     host, site = on(seen(STOPPED), member_list=member_list(3))
-    result = carry_out(start_member, site, plans={"k8s-home": Rolling((), ("az-1", "az-2"), ("az-3",))})
+    result = carry_out(start_member, site, plan=Rolling((), ("az-1", "az-2"), ("az-3",)))
     assert result.result.summary == "started, healthy; az-3 can join now"
     assert host.placed == {}, "incomplete: nothing is noted"
 

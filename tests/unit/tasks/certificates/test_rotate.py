@@ -40,7 +40,7 @@ PKI = FilesPki(folder="/pki", trust="single")
 OURS = settings(client_tls=False, pki=PKI, preflight=PreflightSettings(controller_reaches_members=False))
 CLUSTER, FQDN, ADDRESS = OURS.cluster, MEMBERS[0].fqdn, MEMBERS[0].address
 NOW = datetime.now(UTC)
-DUE: Any = {"az-1": ("peer",)}
+DUE: Any = {"az-1": {"peer": "peer certificate is replaced"}}
 
 
 def leaf(fqdn: str = FQDN, label: str = "leaf") -> certs_ca.Made:
@@ -153,9 +153,9 @@ def test_what_follows_a_rotation() -> None:
 @pytest.mark.parametrize(
     ("host", "without", "placed"),
     [
-        (Host(lambda _: False, sick=2), None, False),
-        (Host(lambda _: False, sick=2), {"k8s-home": ("az-2",)}, True),
-        (Host(member_list="", endpoint_status=""), None, False),
+        (Host(lambda _: False, sick=2), (), False),
+        (Host(lambda _: False, sick=2), ("az-2",), True),
+        (Host(member_list="", endpoint_status=""), (), False),
     ],
     ids=["another is sick", "it is left out", "no answer"],
 )
@@ -278,5 +278,5 @@ def test_by_a_wrong_clock_nobody_knows_what_is_due() -> None:
 
 
 def test_a_host_that_is_left_out_fails_with_the_reason() -> None:
-    result = carry_out(left_out, Place(), why={"az-1": "it does not answer"})
+    result = carry_out(left_out, Place(), why="it does not answer")
     assert "left out, though its certificates are due: it does not answer" in error_of(result)
