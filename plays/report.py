@@ -260,7 +260,7 @@ def _document(run: RunSummary) -> dict[str, Any]:
 
 
 def _summary(run: RunSummary) -> dict[str, Any]:
-    from etcdfleet.report.record.model import utc_text
+    from etcdfleet.report.record.codec import utc_text
 
     return {
         "id": run.id,

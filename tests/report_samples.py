@@ -9,7 +9,6 @@ from typing import Any
 
 from etcdfleet.report.record.model import (
     Failure,
-    HostInfo,
     HostRecord,
     Notice,
     Protection,
@@ -225,7 +224,7 @@ def _record(name: str, steps: Sequence[Step], hosts: dict[str, HostRecord], seco
 def _hosts(addresses: Mapping[str, str], cluster: str, steps: Sequence[str] | None = None) -> dict[str, HostRecord]:
     names = steps or [step.name for step in STEPS]
     return {
-        name: HostRecord(HostInfo(name, cluster, address), {step: StepRecord(step) for step in names})
+        name: HostRecord(name, cluster, address, steps={step: StepRecord(step) for step in names})
         for name, address in addresses.items()
     }
 

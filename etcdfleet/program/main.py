@@ -174,7 +174,7 @@ def _open_fleet(options: Options) -> tuple[Nornir, Fleet]:
 
 def _chosen(nornir: Nornir, fleet: Fleet, options: Options) -> list[Any]:
     from etcdfleet.program.selection import HostLabels, select
-    from etcdfleet.report.record.model import HostInfo
+    from etcdfleet.report.record.model import HostRecord
 
     labels = {
         name: HostLabels(fleet.hosts[name].cluster.name, frozenset(group.name for group in host.extended_groups()))
@@ -182,7 +182,7 @@ def _chosen(nornir: Nornir, fleet: Fleet, options: Options) -> list[Any]:
         if name in fleet.hosts
     }
     return [
-        HostInfo(
+        HostRecord(
             name,
             labels[name].cluster,
             fleet.hosts[name].hostname,
@@ -195,7 +195,7 @@ def _chosen(nornir: Nornir, fleet: Fleet, options: Options) -> list[Any]:
 def _as_clusters(nornir: Nornir, fleet: Fleet, chosen: Sequence[Any]) -> tuple[Nornir, list[Any]]:
     from nornir.core.inventory import Host, Hosts, Inventory
 
-    from etcdfleet.report.record.model import HostInfo
+    from etcdfleet.report.record.model import HostRecord
     from etcdfleet.settings.load import bind
 
     names = list(dict.fromkeys(host.cluster for host in chosen))
@@ -209,7 +209,7 @@ def _as_clusters(nornir: Nornir, fleet: Fleet, chosen: Sequence[Any]) -> tuple[N
         data=nornir.data,
         processors=nornir.processors,
     )
-    return entries, [HostInfo(name, name, "") for name in names]
+    return entries, [HostRecord(name, name, "") for name in names]
 
 
 def _carry_out(body: Body[Own], program: Program[Own]) -> bool:

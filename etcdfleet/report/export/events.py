@@ -6,6 +6,7 @@ import json
 from typing import Any, TextIO
 
 from etcdfleet.report.record import model
+from etcdfleet.report.record.codec import document, utc_text
 from etcdfleet.report.record.model import HostRecord, RunRecord, StepRecord
 from etcdfleet.report.record.secrets import RedactingStream, Redactor
 from etcdfleet.report.record.view import View
@@ -20,28 +21,28 @@ class EventView(View):
 
     def run_started(self, record: RunRecord) -> None:
         """Say what is going to be done, to which hosts."""
-        document = record.as_json()
+        fields = record.as_json()
         keys = ("runbook", "tool_version", "check", "by", "options", "steps", "clusters")
-        self._write("run_started", **{key: document[key] for key in keys})
+        self._write("run_started", **{key: fields[key] for key in keys})
 
     def step_started(self, host: HostRecord, step: StepRecord) -> None:
         """A step began."""
         offset = round(step.started_offset or 0.0, 3)
-        self._write("step_started", host=host.name, cluster=host.info.cluster, step=step.name, started_offset=offset)
+        self._write("step_started", host=host.name, cluster=host.cluster, step=step.name, started_offset=offset)
 
     def step_finished(self, host: HostRecord, step: StepRecord) -> None:
         """A step ended; its fields are those of report.json."""
-        document = step.as_json()
-        name = document.pop("name")
-        self._write("step_finished", host=host.name, cluster=host.info.cluster, step=name, **document)
+        fields = document(step)
+        name = fields.pop("name")
+        self._write("step_finished", host=host.name, cluster=host.cluster, step=name, **fields)
 
     def run_finished(self, record: RunRecord) -> None:
         """Sum up."""
-        document = record.as_json()
+        fields = record.as_json()
         keys = ("status", "exit_code", "seconds", "warnings", "protections", "error")
         totals = {name: host.totals() for name, host in record.hosts.items()}
         facts = {name: host.facts for name, host in record.hosts.items()}
-        self._write("run_finished", **{key: document[key] for key in keys}, totals=totals, facts=facts)
+        self._write("run_finished", **{key: fields[key] for key in keys}, totals=totals, facts=facts)
 
     def refused(self, runbook: str, problems: list[dict[str, str]]) -> None:
         """Nothing was run, because of how it was asked for, or because of the settings."""
@@ -51,7 +52,7 @@ class EventView(View):
         line = {
             "event": event,
             "schema_version": model.SCHEMA_VERSION,
-            "time": model.utc_text(model.utc_now()),
+            "time": utc_text(model.utc_now()),
             **self._redactor.tree(fields),
         }
         self._stream.write(json.dumps(line, ensure_ascii=True) + "\n")

@@ -50,7 +50,7 @@ def _suite(root: ET.Element, record: RunRecord, name: str) -> ET.Element:
 
 
 def _case(suite: ET.Element, record: RunRecord, host: HostRecord, step: StepRecord) -> None:
-    classname = host.name if host.name == host.info.cluster else f"{host.info.cluster}.{host.name}"
+    classname = host.name if host.name == host.cluster else f"{host.cluster}.{host.name}"
     case = _new_case(suite, step.name, classname, step.seconds or 0.0)
     if step.error:
         _failure(case, step.error)

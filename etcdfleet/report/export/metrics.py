@@ -35,7 +35,7 @@ def metrics(record: RunRecord) -> str:
     found: dict[str, list[str]] = {
         "etcdfleet_certificate_not_after_seconds": list(_ends(record)),
         "etcdfleet_host_failed": [
-            _line("etcdfleet_host_failed", {**run, "host": host.name, "cluster": host.info.cluster}, failed)
+            _line("etcdfleet_host_failed", {**run, "host": host.name, "cluster": host.cluster}, failed)
             for host in record.hosts.values()
             for failed in (int(host.failed_step is not None),)
         ],
@@ -124,7 +124,7 @@ def _ends(record: RunRecord) -> Iterator[str]:
             continue
         for role, facts in certificates.items():
             end = datetime.fromisoformat(facts["not_after"])
-            labels = {"host": host.name, "cluster": host.info.cluster, "role": role}
+            labels = {"host": host.name, "cluster": host.cluster, "role": role}
             yield _line("etcdfleet_certificate_not_after_seconds", labels, int(end.timestamp()))
 
 

@@ -17,7 +17,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from etcdfleet.report.record.model import SCHEMA_VERSION, RunStatus
+from etcdfleet.report.record.codec import read, read_value
+from etcdfleet.report.record.model import SCHEMA_VERSION, Failure, RunStatus
 
 REPORT = "report.json"
 KILLED = "killed"
@@ -194,19 +195,17 @@ def _summary(folder: Path, document: Mapping[str, Any], started: datetime, runbo
         raise UnreadableError("its report is damaged: no status")
     if state == RunStatus.RUNNING and not is_held(folder):
         state = KILLED
-    code = document.get("exit_code")
-    error = document.get("error")
     return RunSummary(
         id=folder.name,
         folder=folder,
         runbook=str(document.get("runbook") or runbook),
-        started=_time(document.get("started")) or started,
+        started=read_value(datetime, document.get("started"), started),
         state=state,
-        seconds=_number(document.get("seconds")),
-        exit_code=code if isinstance(code, int) else None,
+        seconds=read_value(float, document.get("seconds"), 0.0),
+        exit_code=read_value(int, document.get("exit_code"), None),
         check=document.get("check") is True,
         hosts=tuple(_host(name, host) for name, host in document["hosts"].items()),
-        error=str(error.get("what") or "") if isinstance(error, dict) else "",
+        error=read(Failure, document.get("error")).what,
     )
 
 
@@ -242,17 +241,3 @@ def _parts(name: str) -> tuple[datetime, str, int]:
 
 def _moment(text: str) -> datetime:
     return datetime.strptime(text, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-
-
-def _time(text: object) -> datetime | None:
-    if not isinstance(text, str):
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return moment if moment.tzinfo else None
-
-
-def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0.0

@@ -9,11 +9,16 @@ from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING, Any
 
 from etcdfleet.errors import FleetError
+from etcdfleet.report.record.codec import document
 
 if TYPE_CHECKING:  # reading earlier runs needs no Nornir
     from nornir.core.task import Result
 
 SCHEMA_VERSION = 1
+_DOCUMENT = (
+    "schema_version", "runbook", "tool_version", "status", "exit_code", "started", "finished", "seconds", "check", "by",
+    "options", "steps", "clusters", "hosts", "warnings", "protections", "error",
+)  # fmt: skip
 
 
 class Status(StrEnum):
@@ -54,22 +59,6 @@ class Step:
 
 
 @dataclass(frozen=True)
-class HostInfo:
-    """A host that takes part in a run. ``also`` are further names of it, by which equal failures are told; they are not
-    in the report."""
-
-    name: str
-    cluster: str
-    address: str
-    also: tuple[str, ...] = ()
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """All that it is called in texts."""
-        return (self.name, self.address, *self.also)
-
-
-@dataclass(frozen=True)
 class Failure:
     """Why a step failed. ``kind`` is the exception's class; of one not ``expected`` the log has the traceback."""
 
@@ -79,16 +68,6 @@ class Failure:
     remedy: str = ""
     expected: bool = True
 
-    def as_json(self) -> dict[str, Any]:
-        """This failure as in report.json."""
-        return {
-            "kind": self.kind,
-            "what": self.what,
-            "where": self.where,
-            "remedy": self.remedy,
-            "expected": self.expected,
-        }
-
 
 @dataclass(frozen=True)
 class Notice:
@@ -96,10 +75,6 @@ class Notice:
 
     place: str
     text: str
-
-    def as_json(self) -> dict[str, Any]:
-        """This warning as in report.json."""
-        return {"place": self.place, "text": self.text}
 
 
 @dataclass(frozen=True)
@@ -110,10 +85,6 @@ class Protection:
     what: str
     where: str = ""
     remedy: str = ""
-
-    def as_json(self) -> dict[str, Any]:
-        """This finding as in report.json."""
-        return {"cluster": self.cluster, "what": self.what, "where": self.where, "remedy": self.remedy}
 
 
 @dataclass
@@ -134,33 +105,25 @@ class StepRecord:
     diff: str = ""
     error: Failure | None = None
 
-    def as_json(self) -> dict[str, Any]:
-        """This step as in report.json."""
-        return {
-            "name": self.name,
-            "status": self.status.value if self.status else None,
-            "started_offset": _rounded(self.started_offset),
-            "seconds": _rounded(self.seconds),
-            "summary": self.summary,
-            "changes": list(self.changes),
-            "warnings": list(self.warnings),
-            "diff": self.diff,
-            "error": self.error.as_json() if self.error else None,
-        }
-
 
 @dataclass
 class HostRecord:
-    """Everything known about one host in this run. ``steps`` keeps the runbook's order."""
+    """Everything known about one host in this run. ``steps`` keeps the runbook's order.
 
-    info: HostInfo
-    steps: dict[str, StepRecord]
+    ``also`` are further names of it, by which equal failures are told; they are not in the report.
+    """
+
+    name: str
+    cluster: str
+    address: str
+    also: tuple[str, ...] = ()
+    steps: dict[str, StepRecord] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def name(self) -> str:
-        """The host's name in the inventory."""
-        return self.info.name
+    def names(self) -> tuple[str, ...]:
+        """All that it is called in texts."""
+        return (self.name, self.address, *self.also)
 
     @property
     def failed_step(self) -> StepRecord | None:
@@ -173,13 +136,12 @@ class HostRecord:
 
     def as_json(self) -> dict[str, Any]:
         """This host as in report.json."""
-        return {
-            "cluster": self.info.cluster,
-            "address": self.info.address,
-            "steps": [step.as_json() for step in self.steps.values()],
-            "totals": self.totals(),
-            "facts": self.facts,
-        }
+        return document(
+            self,
+            ("cluster", "address", "steps", "totals", "facts"),
+            steps=[document(step) for step in self.steps.values()],
+            totals=self.totals(),
+        )
 
 
 @dataclass
@@ -208,18 +170,15 @@ class RunRecord:
     @property
     def noun(self) -> str:
         """What a row is: a host, or for work that touches no host, a cluster."""
-        return (
-            "cluster"
-            if self.hosts and all(host.info.name == host.info.cluster for host in self.hosts.values())
-            else "host"
-        )
+        one_each = self.hosts and all(host.name == host.cluster for host in self.hosts.values())
+        return "cluster" if one_each else "host"
 
     @property
     def clusters(self) -> dict[str, tuple[HostRecord, ...]]:
         """The hosts of this run by cluster, both in inventory order."""
         found: dict[str, list[HostRecord]] = {}
         for host in self.hosts.values():
-            found.setdefault(host.info.cluster, []).append(host)
+            found.setdefault(host.cluster, []).append(host)
         return {name: tuple(hosts) for name, hosts in found.items()}
 
     @property
@@ -256,35 +215,20 @@ class RunRecord:
 
     def as_json(self) -> dict[str, Any]:
         """The whole record in the form of docs/report.schema.json (not yet redacted)."""
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "runbook": self.runbook,
-            "tool_version": self.tool_version,
-            "status": self.status.value,
-            "exit_code": None if self.finished is None else int(self.exit_code),
-            "started": utc_text(self.started),
-            "finished": utc_text(self.finished) if self.finished else None,
-            "seconds": _rounded(self.seconds),
-            "check": self.check,
-            "by": self.by,
-            "options": dict(self.options),
-            "steps": [{"name": step.name, "title": step.title} for step in self.steps],
-            "clusters": {name: [host.name for host in hosts] for name, hosts in self.clusters.items()},
-            "hosts": {name: host.as_json() for name, host in self.hosts.items()},
-            "warnings": [notice.as_json() for notice in self.warnings],
-            "protections": [protection.as_json() for protection in self.protections],
-            "error": self.error.as_json() if self.error else None,
-        }
+        return document(
+            self,
+            _DOCUMENT,
+            schema_version=SCHEMA_VERSION,
+            status=self.status.value,
+            exit_code=None if self.finished is None else int(self.exit_code),
+            clusters={name: [host.name for host in hosts] for name, hosts in self.clusters.items()},
+            hosts={name: host.as_json() for name, host in self.hosts.items()},
+        )
 
 
 def utc_now() -> datetime:
     """The current time, in UTC."""
     return datetime.now(UTC)
-
-
-def utc_text(moment: datetime) -> str:
-    """ISO 8601 in UTC with milliseconds and ``Z``."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def deepest_cause(result: Result) -> BaseException | None:
@@ -332,7 +276,3 @@ def merged(earlier: StepRecord, later: StepRecord) -> StepRecord:
 def unique(texts: Sequence[str]) -> tuple[str, ...]:
     """The texts in their order, each once."""
     return tuple(dict.fromkeys(texts))
-
-
-def _rounded(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds, 3)

@@ -62,7 +62,7 @@ class RunRecorder:
         self,
         runbook: str,
         steps: Sequence[Step],
-        hosts: Iterable[model.HostInfo],
+        hosts: Iterable[HostRecord],
         *,
         check: bool = False,
         options: Mapping[str, Any] | None = None,
@@ -90,12 +90,14 @@ class RunRecorder:
             runbook=runbook,
             tool_version=__version__,
             steps=tuple(steps),
-            hosts={host.name: HostRecord(host, {step.name: StepRecord(step.name) for step in steps}) for host in hosts},
+            hosts={host.name: host for host in hosts},
             started=now(),
             check=check,
             options=self._redactor.tree(options or {}),
             by=self._clean(by),
         )
+        for host in self.record.hosts.values():
+            host.steps = {step.name: StepRecord(step.name) for step in steps}
 
     # What a runbook says about the run
 
@@ -254,8 +256,8 @@ class RunRecorder:
             reason = f"{failed.name} failed"
         elif self.record.interrupted:
             reason = "interrupted"
-        elif any(found.cluster == host.info.cluster for found in self.record.protections):
-            reason = f"stopped to protect cluster {host.info.cluster}"
+        elif any(found.cluster == host.cluster for found in self.record.protections):
+            reason = f"stopped to protect cluster {host.cluster}"
         else:
             reason = "the run ended before it" if self.record.error else "not needed in this run"
         for step in host.steps.values():
@@ -288,7 +290,7 @@ class RunRecorder:
             step.error = self._failure(cause) if cause else self._said(result)
             step.summary = step.error.what.splitlines()[0] if step.error.what else step.error.kind
             if isinstance(cause, ProtectionError):
-                self.protect(host.info.cluster, cause.what, cause.remedy, where=cause.where)
+                self.protect(host.cluster, cause.what, cause.remedy, where=cause.where)
         elif own and own.skipped:
             step.status = Status.SKIPPED
         else:

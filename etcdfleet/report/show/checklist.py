@@ -67,7 +67,7 @@ def _count(checks: Sequence[Check]) -> str:
 def _failed(hosts: Sequence[HostRecord], width: int) -> Iterator[str]:
     """What failed, in the order of the checks; what several hosts say alike is said once."""
     said = together(
-        (host.name, host.info.names, check["check"], (check["evidence"], check["cause"], check["remedy"]))
+        (host.name, host.names, check["check"], (check["evidence"], check["cause"], check["remedy"]))
         for host in hosts
         for check in _checks(host)
         if check["status"] == "failed"

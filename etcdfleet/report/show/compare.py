@@ -54,8 +54,8 @@ def _pairs(before: RunRecord, after: RunRecord) -> Iterator[Difference]:
         if one is None or other is None:
             yield Difference(name, "takes part", "yes" if one else "no", "yes" if other else "no")
             continue
-        yield Difference(name, "cluster", one.info.cluster, other.info.cluster)
-        yield Difference(name, "address", one.info.address, other.info.address)
+        yield Difference(name, "cluster", one.cluster, other.cluster)
+        yield Difference(name, "address", one.address, other.address)
         yield from _of_steps(one, other, before.check, after.check)
         yield from _of_facts(name, one.facts, other.facts)
 

@@ -241,7 +241,7 @@ class LiveView(View):
         return Text(self._cut(text, width), "dim")
 
     def _change(self, host: HostRecord, **values: object) -> None:
-        line = self._lines.get(host.name, Line(host.info.cluster, host.name))
+        line = self._lines.get(host.name, Line(host.cluster, host.name))
         self._lines[host.name] = replace(line, **values)  # type: ignore[arg-type]
 
     def _fit(self, text: str, width: int) -> str:

@@ -80,8 +80,7 @@ def alike_failures(record: RunRecord) -> list[tuple[tuple[str, ...], str, Failur
         if step.error
     }
     said = together(
-        (host, record.hosts[host].info.names, step, (error.what, error.remedy))
-        for (host, step), error in errors.items()
+        (host, record.hosts[host].names, step, (error.what, error.remedy)) for (host, step), error in errors.items()
     )
     found = []
     for one in said:
@@ -95,7 +94,7 @@ def alike_failures(record: RunRecord) -> list[tuple[tuple[str, ...], str, Failur
 def warnings_of(record: RunRecord) -> list[tuple[str, str]]:
     """The warnings as (places, text), those that are alike joined."""
     said = together(
-        (notice.place, host.info.names if (host := record.hosts.get(notice.place)) else (), "", (notice.text,))
+        (notice.place, host.names if (host := record.hosts.get(notice.place)) else (), "", (notice.text,))
         for notice in record.warnings
     )
     return [(", ".join(one.places), one.texts[0]) for one in said]

@@ -24,7 +24,7 @@ from etcdfleet.etcd.wal import DataIds
 from etcdfleet.host.facts import DataFacts
 from etcdfleet.host.preflight import Trouble
 from etcdfleet.host.storage import DataPlace, Mount
-from etcdfleet.report.record.model import HostInfo, HostRecord
+from etcdfleet.report.record.model import HostRecord
 from etcdfleet.report.show.checklist import advice_lines, count_text, failed_lines, lines
 from tests.unit.support.site import MEMBERS, settings
 
@@ -168,7 +168,7 @@ def test_old_lines_are_told() -> None:
 
 
 def host(name: str, *findings: Finding, **facts: Any) -> HostRecord:
-    return HostRecord(HostInfo(name, "c", ""), {}, {"checks": [f.as_json() for f in findings], **facts})
+    return HostRecord(name, "c", "", facts={"checks": [f.as_json() for f in findings], **facts})
 
 
 ALARM = failed("alarms", "a: NOSPACE", "the quota", "disarm")

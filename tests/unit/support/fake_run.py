@@ -19,7 +19,7 @@ from etcdfleet.errors import UsageError
 from etcdfleet.outcome import StepOutcome
 from etcdfleet.program.options import Options
 from etcdfleet.program.run import Program, Run
-from etcdfleet.report.record.model import HostInfo, Step
+from etcdfleet.report.record.model import HostRecord, Step
 from etcdfleet.report.record.recorder import RunRecorder
 from etcdfleet.report.record.secrets import Redactor
 from tests.unit.support.paths import ROOT
@@ -62,7 +62,7 @@ def fleet_of(fleet: Mapping[str, str] = FLEET, warnings: Sequence[object] = ()) 
 
 def recorder_of(fleet: Mapping[str, str] = FLEET, steps: Sequence[Step] = STEPS, **options: Any) -> RunRecorder:
     """A recorder of runbook "deploy" for these hosts."""
-    hosts = [HostInfo(name, cluster, "192.0.2.1") for name, cluster in fleet.items()]
+    hosts = [HostRecord(name, cluster, "192.0.2.1") for name, cluster in fleet.items()]
     return RunRecorder("deploy", steps, hosts, **options)
 
 
