@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
+from operator import attrgetter
 from typing import Any
 
 from etcdfleet.drivers.packages import driver_of, fits
@@ -57,16 +58,15 @@ def clusters_of(drafts: Iterable[Draft]) -> dict[str, list[Draft]]:
 
 
 def _data_dir(draft: Draft, notes: Notes) -> None:
-    member, key = draft.member, "member.data_dir"
-    if member is not None and draft.sound(key) and (why := unfit(member.data_dir, draft.init or "")):
-        notes.mistake(draft, key, f"{member.data_dir} {why}", REMEDY)
+    key, folder = "member.data_dir", draft.member.data_dir
+    if draft.sound(key) and (why := unfit(folder, draft.init)):
+        notes.mistake(draft, key, f"{folder} {why}", REMEDY)
 
 
 def _timing(draft: Draft, notes: Notes) -> None:
-    cluster = draft.cluster
-    if cluster is None or not draft.sound("cluster.heartbeat_ms", "cluster.election_ms"):
+    if not draft.sound("cluster.heartbeat_ms", "cluster.election_ms"):
         return
-    beat, election = cluster.heartbeat_ms, cluster.election_ms
+    beat, election = draft.cluster.heartbeat_ms, draft.cluster.election_ms
     if election < 5 * beat:
         what = f"the election time-out of {election} ms is less than 5 heartbeats of {beat} ms; etcd refuses to start"
         remedy = f"set election_ms to {min(10 * beat, 50_000)} (10 heartbeats), or lower heartbeat_ms"
@@ -78,31 +78,28 @@ def _timing(draft: Draft, notes: Notes) -> None:
 
 
 def _ports(draft: Draft, notes: Notes) -> None:
-    cluster = draft.cluster
-    if cluster is None or not draft.sound("cluster.peer_port", "cluster.client_port"):
-        return
-    if cluster.peer_port == cluster.client_port:
-        what = f"peer_port and client_port are both {cluster.peer_port}; etcd needs two"
+    port = draft.cluster.peer_port
+    if draft.sound("cluster.peer_port", "cluster.client_port") and port == draft.cluster.client_port:
+        what = f"peer_port and client_port are both {port}; etcd needs two"
         written = "client_port" if draft.merged.written(("cluster", "client_port")) else "peer_port"
         notes.mistake(draft, f"cluster.{written}", what, "etcd's own are 2380 for peers and 2379 for clients")
 
 
 def _tls(draft: Draft, notes: Notes) -> None:
-    cluster = draft.cluster
-    if cluster is not None and cluster.client_tls and not cluster.peer_tls:
+    if draft.cluster.client_tls and not draft.cluster.peer_tls:
         what = "client_tls is on while peer_tls is off: the same data then travels between the members in the clear"
         notes.warning(draft, "cluster.peer_tls", what, "set peer_tls: true")
 
 
 def _cipher_suites(draft: Draft, notes: Notes) -> None:
     cluster, key = draft.cluster, "cluster.cipher_suites"
-    if cluster is None or cluster.cipher_suites is None or not draft.sound(key):
+    if cluster.cipher_suites is None or not draft.sound(key):
         return
     if cluster.tls_min_version == "TLS1.3":
         what = "has no effect with tls_min_version: TLS1.3, whose suites cannot be chosen; etcd refuses to have both"
         notes.mistake(draft, key, what, "remove one of the two lines")
         return
-    key_type = draft.pki.known_key_type if draft.pki is not None and draft.sound("pki.key_type") else None
+    key_type = draft.pki.known_key_type if draft.sound("pki.key_type") else None
     if key_type and without_fit(cluster.cipher_suites, key_type):
         kind = "ECDSA" if key_type.startswith("ec") else "RSA"
         what = (
@@ -116,10 +113,10 @@ def _cipher_suites(draft: Draft, notes: Notes) -> None:
 
 
 def _install(draft: Draft, notes: Notes) -> None:
-    install = draft.install
-    if install is None:
+    install, init = draft.install, draft.init
+    if not draft.sound("install.method"):
         return
-    init, groups = draft.init, " or ".join(driver_of(install.method).inits)
+    groups = " or ".join(driver_of(install.method).inits)
     if init and not fits(install.method, init):
         what = f"method {install.method} is for hosts of group {groups}, but it is set for hosts of group {init}"
         others = " or ".join(method for method in PACKAGE_MANAGERS if fits(method, init))
@@ -128,10 +125,7 @@ def _install(draft: Draft, notes: Notes) -> None:
 
 
 def _quota(draft: Draft, notes: Notes) -> None:
-    cluster = draft.cluster
-    if cluster is None:
-        return
-    quota, arm = cluster.quota_bytes, draft.platform is not None and draft.platform.architecture == "arm"
+    quota, arm = draft.cluster.quota_bytes, draft.platform.architecture == "arm"
     if arm and quota > _GIB:
         what = (
             f"the quota is {exact_size(quota)}, and {draft.name} is 32-bit ARM: a process there addresses 3 GiB at most"
@@ -143,70 +137,53 @@ def _quota(draft: Draft, notes: Notes) -> None:
 
 
 def _twice(
-    drafts: Iterable[Draft], key: str, value: Callable[[Draft], Any], noun: str, remedy: str, notes: Notes
+    drafts: Iterable[Draft],
+    key: str,
+    noun: str,
+    remedy: str,
+    notes: Notes,
+    value: Callable[[Draft], str] | None = None,
 ) -> None:
-    first: dict[Any, Draft] = {}
+    first: dict[str, Draft] = {}
     for draft in drafts:
-        found = value(draft) if draft.sound(key) else None
-        if found is None:
+        if not draft.sound(key):
             continue
+        found = (value or attrgetter(key))(draft)
         other = first.setdefault(found, draft)
         if other is not draft:
-            shown = found if isinstance(found, str) else ":".join(str(part) for part in found)
-            what = f"{noun} {shown} is that of {other.name} too ({notes.place(other, key)})"
+            what = f"{noun} {found} is that of {other.name} too ({notes.place(other, key)})"
             notes.mistake(draft, key, what, remedy)
 
 
 def _unique_in_fleet(drafts: Sequence[Draft], notes: Notes) -> None:
-    _twice(
-        drafts,
-        "member.address",
-        lambda draft: draft.member.address if draft.member else None,
-        "address",
-        "give each host its own address: one etcd runs on a host",
-        notes,
-    )
-    _twice(
-        drafts,
-        "member.fqdn",
-        lambda draft: draft.member.fqdn if draft.member else None,
-        "FQDN",
-        "give each host its own name; one that all members share belongs in cluster.service_name",
-        notes,
-    )
-    _twice(
-        drafts,
-        "hostname",
-        lambda draft: (draft.hostname, draft.port),
-        "the SSH address",
-        "two hosts of the inventory would be one machine: correct hostname (or port) of one of them",
-        notes,
-    )
+    remedy = "give each host its own address: one etcd runs on a host"
+    _twice(drafts, "member.address", "address", remedy, notes)
+    remedy = "give each host its own name; one that all members share belongs in cluster.service_name"
+    _twice(drafts, "member.fqdn", "FQDN", remedy, notes)
+    remedy = "two hosts of the inventory would be one machine: correct hostname (or port) of one of them"
+    _twice(drafts, "hostname", "the SSH address", remedy, notes, lambda draft: f"{draft.hostname}:{draft.port}")
 
 
 def _unique_names(cluster: str, members: Sequence[Draft], notes: Notes) -> None:
     remedy = f"give each member of {cluster} a name of its own, or leave it out to have the inventory's name"
-    _twice(members, "member.name", lambda d: d.member.name if d.member else None, "member name", remedy, notes)
+    _twice(members, "member.name", "member name", remedy, notes)
     for draft in members:
-        if draft.cluster and draft.member and draft.cluster.service_name == draft.member.fqdn:
+        if draft.cluster.service_name == draft.member.fqdn:
             what = f"the service name {draft.member.fqdn} is the FQDN of {draft.name}: it must mean all members"
             notes.mistake(draft, "cluster.service_name", what, "give the cluster a name that resolves to every member")
 
 
 def _same_in_cluster(cluster: str, members: Sequence[Draft], notes: Notes) -> None:
-    readable = [draft for draft in members if draft.cluster is not None]
     for key in ClusterSettings.model_fields:
-        if key == "token" and not any(draft.merged.written(("cluster", "token")) for draft in readable):
+        if key == "token" and not any(draft.merged.written(("cluster", "token")) for draft in members):
             continue
-        _same(cluster, readable, f"cluster.{key}", lambda draft, key=key: getattr(draft.cluster, key), notes)  # type: ignore[misc]
-    with_pki = [draft for draft in members if draft.pki is not None]
-    for key in dict.fromkeys(key for draft in with_pki if draft.pki for key in draft.pki.same_in_cluster):
+        _same(cluster, members, f"cluster.{key}", attrgetter(f"cluster.{key}"), notes)
+    for key in dict.fromkeys(key for draft in members for key in draft.pki.same_in_cluster):
         # A key that only some sources have is none in which the others differ: the sources do.
-        having = [draft for draft in with_pki if draft.pki and key in draft.pki.same_in_cluster]
-        _same(cluster, having, f"pki.{key}", lambda draft, key=key: getattr(draft.pki, key), notes)  # type: ignore[misc]
-    with_auth = [draft for draft in members if draft.auth is not None]
+        having = [draft for draft in members if key in draft.pki.same_in_cluster]
+        _same(cluster, having, f"pki.{key}", attrgetter(f"pki.{key}"), notes)
     # By its text: a mapping is no key of a mapping.
-    _same(cluster, with_auth, "auth", lambda draft: draft.auth.model_dump_json() if draft.auth else None, notes)
+    _same(cluster, members, "auth", lambda draft: draft.auth.model_dump_json(), notes)
 
 
 def _same(cluster: str, members: Sequence[Draft], key: str, value: Callable[[Draft], Any], notes: Notes) -> None:
@@ -265,8 +242,8 @@ def _size(cluster: str, members: Sequence[Draft], notes: Notes) -> None:
 
 
 def _families(cluster: str, members: Sequence[Draft], notes: Notes) -> None:
-    addressed = [draft for draft in members if draft.member is not None and draft.sound("member.address")]
-    six = [draft for draft in addressed if draft.member and ":" in draft.member.address]
+    addressed = [draft for draft in members if draft.sound("member.address")]
+    six = [draft for draft in addressed if ":" in draft.member.address]
     if not 0 < len(six) < len(addressed):
         return
     fewer = min(six, [draft for draft in addressed if draft not in six], key=len)
@@ -282,13 +259,11 @@ def _families(cluster: str, members: Sequence[Draft], notes: Notes) -> None:
 def _between_clusters(clusters: Mapping[str, Sequence[Draft]], notes: Notes) -> None:
     seen: dict[tuple[str, str], tuple[str, Draft]] = {}
     for group, members in clusters.items():
-        draft = next((member for member in members if member.cluster is not None), None)
-        if draft is None or draft.cluster is None:
-            continue
         for key in ("name", "token", "service_name"):
-            value = getattr(draft.cluster, key)
-            if value is None:
+            having = (each for each in members if each.sound(f"cluster.{key}") and getattr(each.cluster, key))
+            if (draft := next(having, None)) is None:
                 continue
+            value = getattr(draft.cluster, key)
             other_group, other = seen.setdefault((key, value), (group, draft))
             if other is draft:
                 continue

@@ -18,7 +18,7 @@ RESERVED = "etcdfleet-"
 def check_auth(draft: Draft, notes: Notes) -> None:
     """Runs every check of one host's section ``auth``."""
     auth, cluster = draft.auth, draft.cluster
-    if auth is None or cluster is None or not draft.sound("auth"):
+    if not draft.sound("auth"):
         return
     _roles(draft, auth, notes)
     for name, user in auth.users.items():
@@ -80,7 +80,7 @@ def _user(draft: Draft, auth: AuthSettings, name: str, user: AuthUser, notes: No
     elif len(name) > LONGEST_COMMON_NAME and not user.password_env:
         what = f"user {name} has no password, and a name too long for the common name of a certificate"
         notes.mistake(draft, key, what, f"use at most {LONGEST_COMMON_NAME} characters, or set password_env")
-    if draft.member is not None and name.lower() == draft.member.fqdn:
+    if name.lower() == draft.member.fqdn:
         what = f"user {name} is named as member {draft.name}: anyone with a key of that member could be this user"
         notes.mistake(draft, key, what, "give the user a name that is not that of a host")
     for role in user.roles:
@@ -95,8 +95,7 @@ def _user(draft: Draft, auth: AuthSettings, name: str, user: AuthUser, notes: No
 
 
 def _keepers(draft: Draft, auth: AuthSettings, notes: Notes) -> None:
-    pki = draft.pki
-    keep = {ROOT, pki.client_common_name} if pki is not None and draft.sound("pki.client_common_name") else {ROOT}
+    keep = {ROOT, draft.pki.client_common_name} if draft.sound("pki.client_common_name") else {ROOT}
     for name in sorted(keep & auth.users.keys()):
         if ROOT not in auth.users[name].roles:
             what = f"etcdctl on the hosts acts as user {name}; without role root, all would be locked out"

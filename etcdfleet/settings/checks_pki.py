@@ -21,19 +21,16 @@ def check_pki(draft: Draft, notes: Notes, environ: Mapping[str, str]) -> None:
     """Runs every check of one host's section ``pki``."""
     for check in (_roles, _gateway, _revoke):
         check(draft, notes)
-    if draft.pki is not None:
-        draft.pki.check(draft, notes, environ)
+    draft.pki.check(draft, notes, environ)
 
 
 def _revoke(draft: Draft, notes: Notes) -> None:
-    if draft.pki is not None and draft.pki.revoke and not draft.pki.can_revoke:
+    if draft.pki.revoke and not draft.pki.can_revoke:
         what = f"what comes from {draft.pki.source} cannot be revoked from here"
         notes.mistake(draft, "pki.revoke", what, "remove the line; revoke with the tool of that CA (cfssl revoke)")
 
 
 def _roles(draft: Draft, notes: Notes) -> None:
-    if draft.pki is None:
-        return
     always: list[RoleName] = []
     for name in ROLE_NAMES:
         role, key = draft.pki.roles[name], f"pki.roles.{name}"
@@ -59,7 +56,7 @@ def _roles(draft: Draft, notes: Notes) -> None:
 
 
 def _gateway(draft: Draft, notes: Notes) -> None:
-    if draft.cluster is None or draft.pki is None or not (draft.cluster.gateway and draft.cluster.client_tls):
+    if not (draft.cluster.gateway and draft.cluster.client_tls):
         return
     if draft.sound("pki.roles.server") and "client" not in draft.pki.roles.server.usages:
         what = (

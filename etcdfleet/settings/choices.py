@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from etcdfleet.drivers.table import CERTIFICATE_SOURCES, PACKAGE_MANAGERS, Row, load
 
 if TYPE_CHECKING:
-    from etcdfleet.settings.base import Section
+    from etcdfleet.settings.base import InstallSettings, Section
+    from etcdfleet.settings.pki import PkiSettings
+
+S = TypeVar("S", bound="Section")
 
 
 @dataclass(frozen=True)
-class Choice:
+class Choice(Generic[S]):
     """The key that chooses a driver, such as ``method``, the drivers there are, and which one is meant without it."""
 
     key: str
@@ -25,9 +28,9 @@ class Choice:
         name = section.get(self.key, self.default)
         return name if isinstance(name, str) and name in self.rows else ""
 
-    def model(self, name: str) -> type[Section]:
+    def model(self, name: str) -> type[S]:
         """The model of the section with this driver. Raises `KeyError` for one that is not known."""
-        model: type[Section] = load(self.rows[name].settings)
+        model: type[S] = load(self.rows[name].settings)
         return model
 
     def owners(self, key: str) -> tuple[str, ...]:
@@ -39,8 +42,7 @@ class Choice:
         return next(name for name in self.rows if self.model(name) is model)
 
 
-CHOICES: Mapping[str, Choice] = {
-    "install": Choice("method", PACKAGE_MANAGERS),
-    "pki": Choice("source", CERTIFICATE_SOURCES, default="vault"),
-}
+INSTALL: Choice[InstallSettings] = Choice("method", PACKAGE_MANAGERS)
+PKI: Choice[PkiSettings] = Choice("source", CERTIFICATE_SOURCES, default="vault")
+CHOICES: Mapping[str, Choice[Any]] = {"install": INSTALL, "pki": PKI}
 """By section."""

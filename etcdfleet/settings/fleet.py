@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
 
 from etcdfleet.drivers.table import INIT_SYSTEMS
 from etcdfleet.settings.auth import AuthSettings
 from etcdfleet.settings.base import InstallSettings, Section
-from etcdfleet.settings.checks import check_all
-from etcdfleet.settings.choices import CHOICES
+from etcdfleet.settings.checks import check_all, clusters_of
+from etcdfleet.settings.choices import INSTALL, PKI, Choice
 from etcdfleet.settings.inventory_files import (
     ATTRIBUTE,
     ATTRIBUTES,
@@ -41,11 +41,9 @@ if TYPE_CHECKING:
     from nornir.core.inventory import Group, Host, Inventory
 
 BOUND_KEY = "_etcdfleet"
-_STAND_INS: Mapping[str, Mapping[str, Any]] = {
-    "member": {"name": "unreadable", "fqdn": "unreadable.invalid", "address": "192.0.2.1"},
-    "cluster": {"name": "unreadable", "token": "unreadable"},
-}
-"""Required keys that have no default: without a value for them, nothing else of the section could be checked."""
+_MEMBER = MemberSettings(name="unreadable", fqdn="unreadable.invalid", address="192.0.2.1")
+_CLUSTER = ClusterSettings.model_validate(dict.fromkeys(("name", "token"), "unreadable"))
+"""With values for the keys that have no default: without them, nothing else of the section could be checked."""
 _S = TypeVar("_S", bound=Section)
 
 
@@ -119,32 +117,50 @@ def _data(element: Any) -> dict[str, Any]:
 def _draft(host: Host, sources: Sources, mistakes: list[Problem]) -> Draft:
     origin = Origin("host", host.name)
     merged = merge(layers_of(host), origin)
-    draft = Draft(host.name, host.hostname or host.name, host.port or 22, merged)
-    draft.init = _init_of(host, origin, sources, mistakes)
-    draft.cluster_group = _cluster_group(host, origin, sources, mistakes)
-    derived = {"name": draft.cluster_group} if draft.cluster_group else {}
-    reader = _SectionReader(merged, sources, mistakes, draft.bad)
-    draft.member = reader.read("member", MemberSettings, {"name": host.name})
-    if draft.cluster_group:
+    init = _init_of(host, origin, sources, mistakes)
+    group = _cluster_group(host, origin, sources, mistakes)
+    reader = _SectionReader(merged, sources, mistakes)
+    member = reader.read("member", MemberSettings, _MEMBER, {"name": host.name})
+    cluster = _CLUSTER
+    if group:
         given = merged.data.get("cluster")
-        name = given.get("name", draft.cluster_group) if isinstance(given, Mapping) else draft.cluster_group
-        draft.cluster = reader.read("cluster", ClusterSettings, {**derived, "token": name})
-    draft.pki = cast("PkiSettings | None", reader.read_chosen("pki"))
-    if draft.pki is not None and draft.cluster is not None:
-        draft.pki = draft.pki.for_cluster(draft.cluster.name)
-    draft.auth = reader.read("auth", AuthSettings)
-    draft.platform = reader.read("platform", PlatformSettings)
-    draft.preflight = reader.read("preflight", PreflightSettings)
-    if draft.init is None and "install" not in merged.data:
-        draft.bad.add(("install",))  # it comes with the group of the init system, which is what is missing
+        name = given.get("name", group) if isinstance(given, Mapping) else group
+        cluster = reader.read("cluster", ClusterSettings, _CLUSTER, {"name": group, "token": name})
     else:
+        reader.bad.add(("cluster",))
+    pki = reader.read_chosen("pki", PKI, PkiSettings(source=""))
+    auth = reader.read("auth", AuthSettings, AuthSettings())
+    platform = reader.read("platform", PlatformSettings, PlatformSettings())
+    preflight = reader.read("preflight", PreflightSettings, PreflightSettings())
+    install = InstallSettings(method="")
+    if init or "install" in merged.data:
         where = f"groups {_and(INIT_SYSTEMS)} are good places for it"
-        draft.install = cast("InstallSettings | None", reader.read_chosen("install", where))
-    _resolve_paths(draft, sources.files)
-    return draft
+        install = reader.read_chosen("install", INSTALL, install, where)
+    else:
+        reader.bad.add(("install",))  # it comes with the group of the init system, which is what is missing
+    # Paths of the controller are made absolute, so that nothing depends on the folder a runbook is started in.
+    resolve = sources.files.resolve
+    named = reader.bad.isdisjoint({("cluster",), ("cluster", "name")})
+    return Draft(
+        name=host.name,
+        hostname=host.hostname or host.name,
+        port=host.port or 22,
+        init=init,
+        cluster_group=group,
+        member=member,
+        cluster=cluster,
+        pki=pki.for_cluster(cluster.name if named else group).resolved(resolve),
+        auth=auth,
+        install=install.resolved(resolve),
+        platform=platform,
+        preflight=preflight,
+        members=(),
+        merged=merged,
+        bad=reader.bad,
+    )
 
 
-def _init_of(host: Host, origin: Origin, sources: Sources, mistakes: list[Problem]) -> str | None:
+def _init_of(host: Host, origin: Origin, sources: Sources, mistakes: list[Problem]) -> str:
     found = [init for init in INIT_SYSTEMS if host.has_parent_group(init)]
     if len(found) == 1:
         return found[0]
@@ -158,7 +174,7 @@ def _init_of(host: Host, origin: Origin, sources: Sources, mistakes: list[Proble
         homes = ", ".join(f"{name} for {row.hosts}" for name, row in INIT_SYSTEMS.items())
         remedy = f"add one of them to its groups: {homes}"
     mistakes.append(Problem(sources.where(origin), str(origin), "groups", what, remedy))
-    return None
+    return ""
 
 
 def _and(names: Iterable[str]) -> str:
@@ -166,7 +182,7 @@ def _and(names: Iterable[str]) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
-def _cluster_group(host: Host, origin: Origin, sources: Sources, mistakes: list[Problem]) -> str | None:
+def _cluster_group(host: Host, origin: Origin, sources: Sources, mistakes: list[Problem]) -> str:
     """The host's cluster: the one group with ``cluster`` in its data that is no parent of another such group."""
     candidates = [group for group in host.extended_groups() if "cluster" in (group.data or {})]
     found = [group for group in candidates if not any(other.has_parent_group(group) for other in candidates)]
@@ -179,23 +195,26 @@ def _cluster_group(host: Host, origin: Origin, sources: Sources, mistakes: list[
         what = "is in no cluster: none of its groups has a section cluster"
         remedy = "make a group with data: {cluster: {token: k8s-home}}, and add it to the host's groups"
     mistakes.append(Problem(sources.where(origin), str(origin), "groups", what, remedy))
-    return None
+    return ""
 
 
 class _SectionReader:
-    """Reads sections of one host's merged data into models, and notes what is wrong with them."""
+    """Reads sections of one host's merged data into models, and notes what is wrong with them.
 
-    def __init__(self, merged: Merged, sources: Sources, mistakes: list[Problem], bad: set[KeyPath]) -> None:
-        self.bad = bad
+    ``bad`` and stand-ins are those of `Draft`.
+    """
+
+    def __init__(self, merged: Merged, sources: Sources, mistakes: list[Problem]) -> None:
+        self.bad: set[KeyPath] = set()
         self.merged = merged
         self.sources = sources
         self.mistakes = mistakes
 
-    def read(self, section: str, model: type[_S], derived: Mapping[str, Any] | None = None) -> _S | None:
+    def read(self, section: str, model: type[_S], stand_in: _S, derived: Mapping[str, Any] | None = None) -> _S:
         given = self.merged.data.get(section, {})
         if not isinstance(given, Mapping):
             self._note((section,), "must be a mapping of settings", "write its keys below it, see docs/settings.md")
-            return None
+            return self._unusable(section, stand_in)
         values = {**(derived or {}), **given}
         unfit = {path for path, *_ in self._unfit(section, given)}
         values = _without(values, unfit, (section,)) if unfit else values
@@ -207,30 +226,33 @@ class _SectionReader:
                     self._note(path, what, remedy)
                 self.bad.update((path, *meant(model, path)))
         try:
-            return model.model_validate({**_STAND_INS.get(section, {}), **_without(values, self.bad, (section,))})
+            required = stand_in.model_dump(exclude_defaults=True)
+            return model.model_validate({**required, **_without(values, self.bad, (section,))})
         except ValidationError:
-            return None
+            return self._unusable(section, stand_in)
 
-    def read_chosen(self, section: str, where: str = "") -> Section | None:
+    def read_chosen(self, section: str, choice: Choice[_S], stand_in: _S, where: str = "") -> _S:
         """Reads a section into the model of the driver that it names; ``where`` a missing name is best written."""
-        choice = CHOICES[section]
         given = self.merged.data.get(section, {})
         if not isinstance(given, Mapping):
-            return self.read(section, Section)
+            return self.read(section, type(stand_in), stand_in)
         name = given.get(choice.key, choice.default or None)
         if isinstance(name, str) and text_fault(name):
             self._unfit(section, {choice.key: name})
-            return None
+            return self._unusable(section, stand_in)
         if chosen := choice.chosen(given):
-            return self.read(section, choice.model(chosen))
+            return self.read(section, choice.model(chosen), stand_in, {choice.key: chosen})
         remedy = f"one of: {', '.join(choice.rows)}"
         if name is None:
             what, remedy = "is missing", f"{remedy}; {where}" if where else remedy
         else:
             what = f"{str(name)!r} is not allowed{did_you_mean(str(name), choice.rows)}"
         self._note((section, choice.key), what, remedy)
-        self.bad.add((section, choice.key))
-        return None
+        return self._unusable(section, stand_in)
+
+    def _unusable(self, section: str, stand_in: _S) -> _S:
+        self.bad.add((section,))
+        return stand_in
 
     def _unfit(self, section: str, given: Mapping[str, Any]) -> list[tuple[KeyPath, str, str]]:
         """Notes and returns the texts that cannot be meant as they are."""
@@ -256,14 +278,6 @@ def _without(values: Mapping[str, Any], bad: set[KeyPath], path: KeyPath) -> dic
         elif not any(one[: len(here)] == here for one in bad):
             kept[key] = value
     return kept
-
-
-def _resolve_paths(draft: Draft, files: InventoryFiles) -> None:
-    """Makes paths of the controller absolute, so that nothing depends on the folder a runbook is started in."""
-    if draft.pki is not None:
-        draft.pki = draft.pki.resolved(files.resolve)
-    if draft.install is not None:
-        draft.install = draft.install.resolved(files.resolve)
 
 
 def _elements(inventory: Inventory) -> Iterable[tuple[Origin, Any]]:
@@ -312,9 +326,10 @@ def _is_parent(group: Group, inventory: Inventory) -> bool:
 
 
 def _finished(drafts: list[Draft]) -> dict[str, HostSettings]:
-    """Drafts without mistakes as settings; nothing in them can be missing any more."""
-    members: dict[str, tuple[MemberSettings, ...]] = {}
-    for draft in drafts:
-        group = cast(str, draft.cluster_group)
-        members[group] = (*members.get(group, ()), cast(MemberSettings, draft.member))
-    return {draft.name: draft.finish(members[cast(str, draft.cluster_group)]) for draft in drafts}
+    """Drafts without mistakes as settings."""
+    members = {group: tuple(draft.member for draft in among) for group, among in clusters_of(drafts).items()}
+    names = {each.name for each in fields(HostSettings)} - {"members"}
+    return {
+        draft.name: HostSettings(**{name: getattr(draft, name) for name in names}, members=members[draft.cluster_group])
+        for draft in drafts
+    }

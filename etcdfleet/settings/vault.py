@@ -187,7 +187,7 @@ class VaultPki(PkiSettings):
             notes.mistake(draft, "pki.setup.approle.token_ttl", what, "lower it, or raise token_max_ttl")
 
     def _check_address(self, draft: Draft, notes: Notes, environ: Mapping[str, str]) -> None:
-        if draft.cluster is None or not (draft.cluster.peer_tls or draft.cluster.client_tls):
+        if ("cluster",) in draft.bad or not (draft.cluster.peer_tls or draft.cluster.client_tls):
             return
         from_environment, address = environ.get("VAULT_ADDR", ""), self.address
         if not from_environment and address is None and draft.sound("pki.address"):

@@ -80,7 +80,7 @@ class ArchiveInstall(InstallSettings):
 
     def check(self, draft: Draft, notes: Notes) -> None:
         """There is an archive for the host, and the files are there."""
-        architecture = draft.platform.architecture if draft.platform else None
+        architecture = draft.platform.architecture
         if architecture and architecture not in self.source:
             what = f"{draft.name} is {architecture} (platform.architecture), and there is no archive for that"
             there = ", ".join(self.source)
