@@ -14,7 +14,7 @@ from etcdfleet.certs.rotation import AllAtOnce, MemberPair, NothingDue, OneByOne
 from etcdfleet.errors import Refusal
 from etcdfleet.program.run import Run
 from etcdfleet.program.runners import RollingRunner, TogetherRunner
-from etcdfleet.settings.base import RoleName
+from etcdfleet.roles import RoleName
 from tasks.certificates.place import certificates, renewals
 from tasks.certificates.replacing import must_wait, shown_and_due
 from tasks.certificates.rotate import NOTHING_MORE, After, Decided, decide, left_out, replace_expired, rotate_member

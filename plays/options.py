@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # --help answers at once
-    from etcdfleet.settings.base import RoleName
+    from etcdfleet.roles import RoleName
 
 
 @dataclass(frozen=True)

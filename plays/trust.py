@@ -12,7 +12,7 @@ from typing import Any
 
 from etcdfleet.certs import Certificate, accepts, must_trust_first, shown_by_all, still_shown
 from etcdfleet.program.run import Run, restart_due
-from etcdfleet.settings.base import SIDES, Side
+from etcdfleet.roles import SIDES, Side
 from plays.start import bring_up
 from tasks.certificates.trust import SideState, trust, trust_state, trusted_by
 

@@ -21,7 +21,7 @@ from etcdfleet.host.paths import CONFIG, DATA_MOUNT, ETCDCTL_ENVIRONMENT, HostPa
 from etcdfleet.outcome import StepOutcome
 from etcdfleet.remote import RemoteFile
 from etcdfleet.rendering import environment, template_error
-from etcdfleet.settings.base import Side
+from etcdfleet.roles import Side
 from etcdfleet.settings.models import client_url
 from tasks.certificates.anchors import AnchorChange, anchor_changes, anchor_files, stale_anchors
 from tasks.observe import Observed, Site, site_of

@@ -5,8 +5,8 @@ Pure functions over text and frozen data; nothing here knows hosts, SSH or Vault
 
 from etcdfleet.certs.chain import accepts, bundle, chain_problems, issued, same_certificates, way_of
 from etcdfleet.certs.check import check_bundle
-from etcdfleet.certs.decide import Keep, Observed, Renew, RenewBefore, decide
-from etcdfleet.certs.model import Certificate, Usage, parse_pem_bundle, public_key_fingerprint
+from etcdfleet.certs.decide import Keep, Observed, Renew, decide
+from etcdfleet.certs.model import Certificate, parse_pem_bundle, public_key_fingerprint
 from etcdfleet.certs.request import request_problems
 from etcdfleet.certs.trust import (
     MemberTrust,
@@ -18,7 +18,7 @@ from etcdfleet.certs.trust import (
     still_shown,
     together,
 )
-from etcdfleet.certs.want import Role, Want, want_for
+from etcdfleet.certs.want import Want, want_for
 
 __all__ = [
     "Certificate",
@@ -26,9 +26,6 @@ __all__ = [
     "MemberTrust",
     "Observed",
     "Renew",
-    "RenewBefore",
-    "Role",
-    "Usage",
     "Want",
     "accepts",
     "besides",

@@ -6,9 +6,10 @@ import json
 from collections.abc import Sequence
 
 from etcdfleet.certs.chain import find_path, order_problems
-from etcdfleet.certs.model import Certificate, Usage, parse_pem_bundle, public_key_fingerprint
+from etcdfleet.certs.model import Certificate, parse_pem_bundle, public_key_fingerprint
 from etcdfleet.certs.want import Want, missing_names, usage_problems
 from etcdfleet.errors import CertificateError
+from etcdfleet.roles import Usage
 
 _WORDS: dict[Usage, str] = {"server": "server auth", "client": "client auth"}
 

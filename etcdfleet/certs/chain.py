@@ -16,8 +16,9 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from etcdfleet.certs.model import Certificate, Usage, aware, parse_pem_bundle
+from etcdfleet.certs.model import Certificate, aware, parse_pem_bundle
 from etcdfleet.errors import CertificateError
+from etcdfleet.roles import Usage
 
 _WEAK = (hashes.MD5, hashes.SHA1)
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from fractions import Fraction
-from typing import Protocol, TypeAlias
+from datetime import datetime
 
 from etcdfleet.certs.chain import chain_problems, find_path, order_problems
 from etcdfleet.certs.model import Certificate, aware, holds_private_key, parse_pem_bundle
@@ -19,18 +17,8 @@ from etcdfleet.certs.want import (
     utc,
 )
 from etcdfleet.errors import CertificateError
+from etcdfleet.renewal import RenewBefore
 from etcdfleet.text import whole_span
-
-
-class Rule(Protocol):
-    """When to renew, as the settings have it; its ``str`` is shown to people."""
-
-    def threshold(self, lifetime: timedelta) -> timedelta:
-        """How much of a whole life of ``lifetime`` may be left when the time has come."""
-
-
-RenewBefore: TypeAlias = Rule | timedelta | Fraction | float
-"""When to renew: the settings' rule, a time before the end, or a fraction (0 to 1) of the life that is left."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +93,7 @@ def decide(
     if reasons:
         refused = bool(missing_names(want, leaf) or want.usages - leaf.usages)
         return Renew(tuple(reasons), leaf, unusable=bool(key_reasons) or refused or not leaf.not_before <= now <= end)
-    return Keep(leaf, end - _threshold(leaf, renew_before))
+    return Keep(leaf, end - renew_before.threshold(leaf.not_after - leaf.not_before))
 
 
 def _time_reasons(leaf: Certificate, end: datetime, now: datetime, renew_before: RenewBefore) -> list[str]:
@@ -114,28 +102,14 @@ def _time_reasons(leaf: Certificate, end: datetime, now: datetime, renew_before:
     whose = "it" if end == leaf.not_after else "its CA"
     if now > end:
         return [f"{whose} expired at {utc(end)} ({whole_span(now - end)} ago by the host's clock)"]
-    left, threshold = end - now, _threshold(leaf, renew_before)
+    left, threshold = end - now, renew_before.threshold(leaf.not_after - leaf.not_before)
     if left > threshold:
         return []
     note = ""
     if threshold >= leaf.not_after - leaf.not_before:
         note = "; that is more than its whole life, so it will be renewed at every run: ask for a longer TTL"
-    limit = _in_words(renew_before)
+    limit = f"{renew_before} of its life" if renew_before.fraction else str(renew_before)
     return [f"{whose} expires at {utc(end)}, in {whole_span(left)}, within the renewal threshold of {limit}{note}"]
-
-
-def _threshold(leaf: Certificate, rule: RenewBefore) -> timedelta:
-    if isinstance(rule, timedelta):
-        return rule
-    life = leaf.not_after - leaf.not_before
-    return life * float(rule) if isinstance(rule, Fraction | float | int) else rule.threshold(life)
-
-
-def _in_words(rule: RenewBefore) -> str:
-    if isinstance(rule, timedelta):
-        return whole_span(rule)
-    text = f"{rule:.0%}" if isinstance(rule, float) else str(rule)
-    return f"{text} of its life" if "/" in text or "%" in text else text
 
 
 def _key_reasons(leaf: Certificate, observed: Observed) -> list[str]:

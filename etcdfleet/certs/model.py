@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, TypeAlias, TypeVar
+from typing import TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from etcdfleet.errors import CertificateError
+from etcdfleet.roles import Usage
 
-Usage: TypeAlias = Literal["server", "client"]
 """What a TLS certificate may be used for. etcd's peer certificates need both."""
 
 BOTH: frozenset[Usage] = frozenset({"server", "client"})

@@ -8,8 +8,9 @@ from datetime import datetime
 from typing import TypeAlias
 
 from etcdfleet.certs.decide import Keep, Renew
-from etcdfleet.certs.want import Role, utc
+from etcdfleet.certs.want import utc
 from etcdfleet.errors import Refusal
+from etcdfleet.roles import RoleName
 
 ORDERED = "a new key was asked for (--force)"
 NEVER_PROVEN = "it was placed by a run that was ended before it had proven it, and the member is not healthy"
@@ -26,7 +27,7 @@ class MemberPair:
     """
 
     host: str
-    decisions: Mapping[Role, Keep | Renew] = field(default_factory=dict)
+    decisions: Mapping[RoleName, Keep | Renew] = field(default_factory=dict)
     clock: datetime | None = None
     running: bool = True
     healthy: bool = True
@@ -38,7 +39,7 @@ class MemberPair:
     unproven: bool = False
 
     @property
-    def due(self) -> tuple[Role, ...]:
+    def due(self) -> tuple[RoleName, ...]:
         """The roles whose certificate is to be replaced."""
         return tuple(role for role, decision in self.decisions.items() if isinstance(decision, Renew))
 
@@ -109,8 +110,8 @@ def ordered(decision: Keep | Renew, *, forced: bool, chosen: bool) -> Keep | Ren
 
 
 def never_proven(
-    decisions: Mapping[Role, Keep | Renew], unproven: Collection[str], *, healthy: bool
-) -> dict[Role, Keep | Renew]:
+    decisions: Mapping[RoleName, Keep | Renew], unproven: Collection[str], *, healthy: bool
+) -> dict[RoleName, Keep | Renew]:
     """The decisions with what an interrupted run left behind: a pair that is not proven is not kept on a member
     that is not healthy. On one that is, the pair stays, and is proven by this run."""
     return {
@@ -169,7 +170,7 @@ def plan_rotation(
     return Refusal("; ".join(said), tuple(found[name].host for name in sick if name in found), remedy)
 
 
-def sentence(role: Role, decision: Keep | Renew) -> str:
+def sentence(role: RoleName, decision: Keep | Renew) -> str:
     """What will be done with a certificate, why and when, for people."""
     if isinstance(decision, Keep):
         return f"{role}: good until {utc(decision.certificate.not_after)}, due from {utc(decision.renew_at)}"

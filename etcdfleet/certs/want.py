@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Literal, TypeAlias
 
 from etcdfleet.certs.chain import eku_text, issued
-from etcdfleet.certs.model import BOTH, Certificate, Usage, normal_addresses, normal_names, parse_pem_bundle
-
-Role: TypeAlias = Literal["peer", "server", "client"]
+from etcdfleet.certs.model import BOTH, Certificate, normal_addresses, normal_names, parse_pem_bundle
+from etcdfleet.roles import RoleName, Usage
 
 LOOPBACK = "127.0.0.1"
 LONGEST_COMMON_NAME = 64
 """Characters: RFC 5280, appendix A.1, ub-common-name. OpenSSL makes no request with a longer one."""
-_JOBS: Mapping[Role, str] = {
+_JOBS: Mapping[RoleName, str] = {
     "peer": "while members use one pair both to accept and to open connections to each other",
     "server": "while etcd serves its clients with it, and etcd's gateway connects to etcd itself with it, as a client",
     "client": "while etcdctl proves with it who it is",
@@ -35,7 +33,7 @@ class Want:
     of key (``rsa-2048``), empty when any will do. Raises ValueError for an address that is none.
     """
 
-    role: Role
+    role: RoleName
     common_name: str
     dns_names: tuple[str, ...]
     ip_addresses: tuple[str, ...]
@@ -62,7 +60,7 @@ class Want:
 
 
 def want_for(
-    role: Role,
+    role: RoleName,
     *,
     fqdn: str,
     address: str,

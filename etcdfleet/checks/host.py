@@ -14,7 +14,7 @@ from etcdfleet.host.paths import CERTIFICATES, HostPaths
 from etcdfleet.host.preflight import Trouble
 from etcdfleet.host.preflight_storage import place_problems
 from etcdfleet.host.storage import UNKNOWN, DataPlace
-from etcdfleet.settings.base import RoleName
+from etcdfleet.roles import RoleName
 from etcdfleet.settings.models import HostSettings
 from etcdfleet.text import counted, mib
 

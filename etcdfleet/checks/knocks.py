@@ -14,7 +14,7 @@ from typing import Literal
 
 from etcdfleet.checks.findings import Finding, failed, skipped, warned
 from etcdfleet.remote import last_lines
-from etcdfleet.settings.base import RoleName, Side
+from etcdfleet.roles import RoleName, Side
 from etcdfleet.settings.models import HostSettings
 
 Kind = Literal[

@@ -13,7 +13,7 @@ from etcdfleet.certs.want import Want, missing_names, usage_problems, utc
 from etcdfleet.checks.findings import Finding, failed, warned
 from etcdfleet.errors import CertificateError
 from etcdfleet.host.facts import PairFacts
-from etcdfleet.settings.base import RoleName
+from etcdfleet.roles import RoleName
 from etcdfleet.settings.models import HostSettings
 from etcdfleet.text import whole_span
 

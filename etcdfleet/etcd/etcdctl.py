@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 
 from etcdfleet.host.paths import ROOT_ANCHOR, SIDE_ANCHORS, HostPaths
-from etcdfleet.settings.base import RoleName, Side
+from etcdfleet.roles import RoleName, Side
 from etcdfleet.settings.models import HostSettings, client_url
 
 PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")

@@ -37,7 +37,7 @@ from etcdfleet.host.storage import UNKNOWN, DataPlace, read_place
 from etcdfleet.host.storage import probe as place_probe
 from etcdfleet.remote import CommandResult
 from etcdfleet.remote.scripts import script
-from etcdfleet.settings.base import ROLE_NAMES, RoleName
+from etcdfleet.roles import ROLE_NAMES, RoleName
 from etcdfleet.settings.models import HostSettings
 
 _OS_RELEASE = "/etc/os-release"

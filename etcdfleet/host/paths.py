@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from etcdfleet.settings.base import RoleName, Side
+from etcdfleet.roles import RoleName, Side
 from etcdfleet.settings.models import HostSettings
 
 CONFIG = "/etc/etcd/conf.yml"

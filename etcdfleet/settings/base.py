@@ -1,34 +1,16 @@
-"""What all sections of the settings are built from: their base class, and the roles of certificates."""
+"""What all sections of the settings are built from."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Self
 
 from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
     from etcdfleet.settings.notes import Notes
     from etcdfleet.settings.partial import Draft
-
-RoleName = Literal["peer", "server", "client"]
-Usage = Literal["server", "client"]
-Side = Literal["peer", "client"]
-"""The two sides that etcd keeps apart: its peers, and its clients with the certificate that it shows to them."""
-
-ROLE_NAMES: tuple[RoleName, ...] = ("peer", "server", "client")
-ROLE_USAGES: Mapping[RoleName, tuple[Usage, ...]] = {
-    "peer": ("server", "client"),
-    "server": ("server",),
-    "client": ("client",),
-}
-SIDES: tuple[Side, ...] = ("peer", "client")
-
-
-def side_of(role: RoleName) -> Side:
-    """On which side certificates of a role are shown and trusted."""
-    return "peer" if role == "peer" else "client"
 
 
 class Section(BaseModel):

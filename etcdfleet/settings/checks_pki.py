@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 
-from etcdfleet.settings.base import ROLE_NAMES, ROLE_USAGES, RoleName
+from etcdfleet.roles import ROLE_NAMES, ROLE_USAGES, RoleName
 from etcdfleet.settings.notes import Notes
 from etcdfleet.settings.partial import Draft
 from etcdfleet.text import go_duration

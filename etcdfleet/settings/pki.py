@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, InstanceOf, PlainSerializer, model_validator
 
-from etcdfleet.settings.base import ROLE_NAMES, ROLE_USAGES, RoleName, Section, Side, Usage
-from etcdfleet.settings.units import RenewBefore
+from etcdfleet.renewal import RenewBefore
+from etcdfleet.roles import ROLE_NAMES, ROLE_USAGES, RoleName, Side, Usage
+from etcdfleet.settings.base import Section
 from etcdfleet.settings.values import (
     Duration,
     check_common_name,

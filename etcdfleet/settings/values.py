@@ -14,9 +14,9 @@ from typing import Annotated, NoReturn
 from pydantic import BeforeValidator, Field, PlainSerializer
 from pydantic_core import PydanticCustomError
 
+from etcdfleet.renewal import RenewBefore
 from etcdfleet.settings.ciphers import ALIASES, GOOD, NEEDED, NUMBERS, TLS13
 from etcdfleet.settings.texts import address_fault, is_address
-from etcdfleet.settings.units import RenewBefore
 from etcdfleet.text import go_duration, parse_duration, parse_size
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from etcdfleet.settings.base import ROLE_NAMES, RoleName, Section, Side, side_of
+from etcdfleet.roles import ROLE_NAMES, RoleName, Side, side_of
+from etcdfleet.settings.base import Section
 from etcdfleet.settings.notes import must_exist
 from etcdfleet.settings.pki import KeyType, PkiSettings
 from etcdfleet.settings.values import (

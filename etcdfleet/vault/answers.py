@@ -6,12 +6,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
+from etcdfleet.roles import Usage
 from etcdfleet.text import go_seconds
 from etcdfleet.vault.connection import Secret
-
-Usage: TypeAlias = Literal["server", "client"]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Any
 
 from etcdfleet.certs.want import LONGEST_COMMON_NAME, has_common_name
-from etcdfleet.settings.base import ROLE_NAMES, SIDES, RoleName
+from etcdfleet.roles import ROLE_NAMES, SIDES, RoleName
 from etcdfleet.settings.models import HostSettings
 from etcdfleet.settings.pki import KeyType
 from etcdfleet.settings.vault import AppRoleSettings, VaultPki, uses_vault, vault_pki

@@ -12,7 +12,7 @@ from etcdfleet.certs import Certificate, MemberTrust, besides, parse_pem_bundle,
 from etcdfleet.drivers.certificates import Source, needed_sides
 from etcdfleet.host.paths import ANCHORS, CONFIG, HostPaths, mark_restart_pending
 from etcdfleet.remote import RemoteFile
-from etcdfleet.settings.base import ROLE_NAMES, Side, side_of
+from etcdfleet.roles import ROLE_NAMES, Side, side_of
 from etcdfleet.settings.models import HostSettings
 from tasks.observe import Observed, Site
 

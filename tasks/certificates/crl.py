@@ -11,7 +11,7 @@ from etcdfleet.drivers.certificates import Source, needed_roles, needed_sides
 from etcdfleet.errors import CertificateError
 from etcdfleet.host.paths import HostPaths
 from etcdfleet.remote import RemoteFile
-from etcdfleet.settings.base import ROLE_NAMES, Side
+from etcdfleet.roles import ROLE_NAMES, Side
 from etcdfleet.settings.models import HostSettings
 from tasks.certificates.anchors import trusted_text
 from tasks.observe import Observed, Site

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from etcdfleet import timeouts
 from etcdfleet.certs.trust import readable
-from etcdfleet.settings.base import ROLE_NAMES, Side, side_of
+from etcdfleet.roles import ROLE_NAMES, Side, side_of
 
 if TYPE_CHECKING:
     from etcdfleet.certs import Certificate

@@ -12,7 +12,7 @@ from etcdfleet.certs import Want, public_key_fingerprint, request_problems
 from etcdfleet.errors import CertificateError, FleetError
 from etcdfleet.host.paths import SETS
 from etcdfleet.remote.scripts import script
-from etcdfleet.settings.base import RoleName
+from etcdfleet.roles import RoleName
 from etcdfleet.settings.pki import KeyType
 from tasks.observe import Site
 

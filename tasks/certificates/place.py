@@ -18,7 +18,7 @@ from etcdfleet.host.paths import CERTIFICATES, SETS, HostPaths
 from etcdfleet.outcome import StepOutcome
 from etcdfleet.remote import RemoteFile
 from etcdfleet.remote.scripts import script
-from etcdfleet.settings.base import RoleName
+from etcdfleet.roles import RoleName
 from etcdfleet.settings.models import HostSettings
 from tasks.certificates.anchors import AnchorChange, anchor_changes, anchor_files, mark_if_read
 from tasks.certificates.crl import crl_files, crl_plans

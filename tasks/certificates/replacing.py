@@ -6,7 +6,7 @@ from nornir.core.task import Result, Task
 
 from etcdfleet.certs import Renew
 from etcdfleet.drivers.certificates import needed_roles, needed_sides, source_of
-from etcdfleet.settings.base import side_of
+from etcdfleet.roles import side_of
 from tasks.certificates.anchors import is_live, named_anchors
 from tasks.observe import site_of
 

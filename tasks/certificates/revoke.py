@@ -22,7 +22,7 @@ from etcdfleet.host.paths import CERTIFICATES, ROLE_FOLDERS, SETS, HostPaths
 from etcdfleet.outcome import StepOutcome
 from etcdfleet.remote import last_lines
 from etcdfleet.remote.scripts import script
-from etcdfleet.settings.base import RoleName
+from etcdfleet.roles import RoleName
 from tasks.certificates.crl import crl_files, crl_plans
 from tasks.certificates.place import REVOKED, tidy
 from tasks.observe import Site, site_of

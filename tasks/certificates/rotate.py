@@ -24,7 +24,7 @@ from etcdfleet.host.paths import UNPROVEN, HostPaths, mark_restart_pending
 from etcdfleet.host.preflight import clock_problems
 from etcdfleet.outcome import StepOutcome
 from etcdfleet.remote import RemoteFile
-from etcdfleet.settings.base import RoleName
+from etcdfleet.roles import RoleName
 from tasks.certificates.anchors import anchor_changes, named_anchors, trusted_text
 from tasks.certificates.place import KEY_OWNED, certificate_facts, obtain, place, swap, tidy
 from tasks.certificates.revoke import check_may_revoke

@@ -15,7 +15,7 @@ from etcdfleet.drivers.certificates import Source, needed_roles, needed_sides, s
 from etcdfleet.errors import FleetError
 from etcdfleet.host.paths import CERTIFICATES
 from etcdfleet.outcome import StepOutcome
-from etcdfleet.settings.base import SIDES, Side, side_of
+from etcdfleet.roles import SIDES, Side, side_of
 from tasks.certificates.anchors import (
     AnchorChange,
     anchor_changes,

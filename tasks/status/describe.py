@@ -23,7 +23,7 @@ from etcdfleet.host.facts import HostFacts
 from etcdfleet.host.paths import CONFIG
 from etcdfleet.host.preflight_others import other_problems
 from etcdfleet.remote import CommandResult, last_lines
-from etcdfleet.settings.base import Side, side_of
+from etcdfleet.roles import Side, side_of
 from etcdfleet.settings.models import HostSettings
 from tasks.certificates.anchors import trusted_besides, trusted_text
 from tasks.certificates.issuing import other_issuers

@@ -14,7 +14,7 @@ from nornir.core.task import Result, Task
 
 from etcdfleet.errors import VaultError
 from etcdfleet.outcome import StepOutcome
-from etcdfleet.settings.base import ROLE_NAMES
+from etcdfleet.roles import ROLE_NAMES
 from etcdfleet.settings.vault import vault_pki
 from etcdfleet.vault import desired as wanted
 from etcdfleet.vault.admin import check_pki

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from nornir.core.task import Result, Task
 
 from etcdfleet.outcome import StepOutcome
-from etcdfleet.settings.base import ROLE_NAMES
+from etcdfleet.roles import ROLE_NAMES
 from etcdfleet.settings.models import HostSettings
 from etcdfleet.settings.vault import VaultPki, uses_vault, vault_pki
 from etcdfleet.vault import desired as wanted

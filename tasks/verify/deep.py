@@ -42,7 +42,7 @@ from etcdfleet.host.paths import CONFIG
 from etcdfleet.outcome import StepOutcome
 from etcdfleet.remote import CommandResult
 from etcdfleet.report.show.checklist import count_text
-from etcdfleet.settings.base import Side
+from etcdfleet.roles import Side
 from etcdfleet.settings.load import settings_of
 from etcdfleet.settings.models import HostSettings
 from tasks.certificates.issuing import Issuing

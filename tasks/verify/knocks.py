@@ -11,7 +11,7 @@ from etcdfleet.drivers.certificates import needed_roles
 from etcdfleet.etcd.etcdctl import anchor_file, etcdctl, local_endpoint
 from etcdfleet.host.paths import HostPaths
 from etcdfleet.remote.scripts import script
-from etcdfleet.settings.base import RoleName, Side
+from etcdfleet.roles import RoleName, Side
 from etcdfleet.settings.models import HostSettings
 
 PROBE = "/version"

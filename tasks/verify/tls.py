@@ -24,7 +24,7 @@ from etcdfleet.etcd.tls_settings import offer_finding
 from etcdfleet.host.tls_greetings import offered
 from etcdfleet.host.tls_port import Served, look
 from etcdfleet.remote import CommandResult
-from etcdfleet.settings.base import RoleName, Side, side_of
+from etcdfleet.roles import RoleName, Side, side_of
 from etcdfleet.settings.models import HostSettings
 from tasks.certificates.anchors import trusted_besides, trusted_text
 from tasks.certificates.issuing import other_issuers

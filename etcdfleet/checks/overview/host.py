@@ -11,11 +11,11 @@ from etcdfleet.alike import together as alike_texts
 from etcdfleet.certs import Certificate, parse_pem_bundle
 from etcdfleet.certs.authority import CA_DAYS, CA_ENDED
 from etcdfleet.certs.chain import find_path
-from etcdfleet.certs.decide import Rule
 from etcdfleet.checks.overview.data import Concern, Key, Level, Life, Machine, MemberView
 from etcdfleet.errors import CertificateError
 from etcdfleet.host.preflight import PEER_CLOCK_WARNING
 from etcdfleet.host.storage import ABSENT_REMEDY
+from etcdfleet.renewal import RenewBefore
 from etcdfleet.text import mib, span_text
 
 LOG_SEGMENT = 64 * 2**20
@@ -28,7 +28,9 @@ ROTATE_OR_DEPLOY = f"{ROTATE} (or deploy)"
 _DAY = 86400.0
 
 
-def life_of(role: str, pem: str | None, trusted: Sequence[Certificate], now: datetime, renew_before: Rule) -> Life:
+def life_of(
+    role: str, pem: str | None, trusted: Sequence[Certificate], now: datetime, renew_before: RenewBefore
+) -> Life:
     """How long the pair of a role is good for; ``trusted`` are the CAs that the host trusts on its side."""
     if pem is None:
         return Life(role, problem="is missing")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar
 from etcdfleet.certs import Certificate, Keep, Observed, Renew, Want, check_bundle
 from etcdfleet.drivers.table import CERTIFICATE_SOURCES, load
 from etcdfleet.errors import CertificateError, FleetError
-from etcdfleet.settings.base import RoleName, Side
+from etcdfleet.roles import RoleName, Side
 from etcdfleet.settings.pki import KeyType, PkiSettings
 
 if TYPE_CHECKING:

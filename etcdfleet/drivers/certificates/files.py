@@ -23,9 +23,9 @@ from etcdfleet.certs.model import pem_blocks
 from etcdfleet.certs.want import LOOPBACK, utc
 from etcdfleet.drivers.certificates import Obtained, SourceOf, check_fit, observed
 from etcdfleet.errors import CertificateError
-from etcdfleet.settings.base import RoleName, Side, side_of
+from etcdfleet.renewal import RenewBefore
+from etcdfleet.roles import RoleName, Side, side_of
 from etcdfleet.settings.pki import PkiSettings
-from etcdfleet.settings.units import RenewBefore
 
 if TYPE_CHECKING:
     from nornir.core.task import Task

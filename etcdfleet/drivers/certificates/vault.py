@@ -28,8 +28,8 @@ from etcdfleet.drivers.certificates import Obtained, SourceOf, observed
 from etcdfleet.errors import CertificateError, UsageError, VaultError
 from etcdfleet.host.facts import HostFacts
 from etcdfleet.report.record.secrets import REDACTOR
+from etcdfleet.roles import SIDES, RoleName, Side, side_of
 from etcdfleet.session import session_of
-from etcdfleet.settings.base import SIDES, RoleName, Side, side_of
 from etcdfleet.settings.models import HostSettings
 from etcdfleet.settings.pki import KeyType
 from etcdfleet.settings.vault import VaultPki

@@ -27,6 +27,7 @@ from etcdfleet.certs import (
 )
 from etcdfleet.certs.chain import find_path, order_problems, ways
 from etcdfleet.certs.decide import Keep, Observed
+from etcdfleet.renewal import RenewBefore
 from tests.unit.support import certs_ca
 from tests.unit.support.certs_ca import DAY, NOW, YEAR, Made
 
@@ -73,7 +74,7 @@ def test_the_intermediate_that_leads_to_the_anchors_is_placed(
     )
     assert check_bundle(want, text, certs_ca.pem_of(LEAF.key), now=NOW, clock_of_host=NOW) == ()
     fingerprint = parse_pem_bundle(text)[0].public_key
-    kept = decide(want, Observed(text, fingerprint, NOW), renew_before=DAY)
+    kept = decide(want, Observed(text, fingerprint, NOW), renew_before=RenewBefore.parse("1d"))
     assert isinstance(kept, Keep), "a second run changes nothing"
 
 
@@ -87,7 +88,8 @@ def test_what_leads_elsewhere_is_renewed() -> None:
         issuing_ca=CROSS.pem,
     )
     text = placed(CHAINS["self"], (OLD,))
-    found = decide(want, Observed(text, parse_pem_bundle(text)[0].public_key, NOW), renew_before=DAY)
+    seen = Observed(text, parse_pem_bundle(text)[0].public_key, NOW)
+    found = decide(want, seen, renew_before=RenewBefore.parse("1d"))
     assert isinstance(found, Renew)
     assert "'Issuing CA' was issued by 'CN=Old Root'; the trust anchor holds 'New Root'" in found.reasons[0]
 

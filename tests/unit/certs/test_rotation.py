@@ -18,8 +18,8 @@ from etcdfleet.certs.rotation import (
     plan_rotation,
     sentence,
 )
-from etcdfleet.certs.want import Role
 from etcdfleet.errors import Refusal
+from etcdfleet.roles import RoleName
 from tests.unit.support import certs_ca
 from tests.unit.support.certs_ca import DAY, NOW
 
@@ -113,7 +113,7 @@ SICK: dict[str, Any] = {"healthy": False, "problem": "its member does not answer
 
 
 @pytest.mark.parametrize("role", ["server", "client", "peer"])
-def test_a_member_that_cannot_be_asked_for_want_of_a_pair_gets_one(role: Role) -> None:
+def test_a_member_that_cannot_be_asked_for_want_of_a_pair_gets_one(role: RoleName) -> None:
     """etcdctl on the host cannot ask without the client's pair, nor etcd answer without the server's."""
     stuck = replace(member("a"), decisions={"peer": DUE, "server": KEEP, "client": KEEP, role: UNUSABLE}, **SICK)
     plan = plan_rotation([stuck, member("b", DUE, leader=True), member("c", DUE)], size=3)

@@ -16,7 +16,7 @@ from etcdfleet.checks.knocks import (
     proper_answered,
     refusal_finding,
 )
-from etcdfleet.settings.base import RoleName
+from etcdfleet.roles import RoleName
 from etcdfleet.settings.vault import VaultPki
 from tests.unit.support.site import settings
 

@@ -11,7 +11,7 @@ from etcdfleet.certs import public_key_fingerprint
 from etcdfleet.checks.findings import Finding
 from etcdfleet.checks.tls import certificate_findings
 from etcdfleet.host.facts import PairFacts
-from etcdfleet.settings.base import RoleName
+from etcdfleet.roles import RoleName
 from tests.unit.support.certs_ca import DAY, NOW, PEERS, ROOT, Made, ca, leaf, pem_of
 from tests.unit.support.site import MEMBERS, settings
 

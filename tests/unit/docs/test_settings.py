@@ -11,11 +11,11 @@ import pytest
 from pydantic_core import PydanticUndefined
 
 from etcdfleet.drivers.packages import driver_of
+from etcdfleet.renewal import RenewBefore
 from etcdfleet.settings.auth import AuthSettings
 from etcdfleet.settings.base import Section
 from etcdfleet.settings.choices import CHOICES
 from etcdfleet.settings.models import DERIVED, ClusterSettings, MemberSettings, PlatformSettings, PreflightSettings
-from etcdfleet.settings.units import RenewBefore
 from etcdfleet.text import exact_size, go_duration
 from tests.unit.support.paths import ROOT
 

@@ -438,14 +438,14 @@ def test_one_mistake_causes_no_others(name: str, tmp_path: Path) -> None:
 
 
 def test_a_name_that_is_wrong_is_not_compared_with_other_clusters_and_members(tmp_path: Path) -> None:
-    edits: dict[str, Any] = {"groups/edge": {"data": {"cluster": {"name": "a,b"}}}, f"{CLUSTER}/name": "x,y"}
+    edits: dict[str, Any] = {"groups/edge": {"data": {"cluster": {"name": "a:b"}}}, f"{CLUSTER}/name": "x:y"}
     edits["hosts/x"] = {
         "groups": ["edge", "openrc"],
         "data": {"member": {"fqdn": "x.edge.test", "address": "192.0.2.11"}},
     }
 
     assert [problem.place for problem in mistakes(tmp_path, edits)] == ["group home", "group edge"]
-    alone = mistakes(tmp_path, {"hosts/b/data/cluster": {"name": "x,y"}})
+    alone = mistakes(tmp_path, {"hosts/b/data/cluster": {"name": "x:y"}})
     assert [problem.key for problem in alone] == ["cluster.name"]
 
 

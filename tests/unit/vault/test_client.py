@@ -19,6 +19,8 @@ from cryptography.x509.oid import NameOID
 from etcdfleet import certs
 from etcdfleet.certs import parse_pem_bundle
 from etcdfleet.errors import VaultError
+from etcdfleet.renewal import RenewBefore
+from etcdfleet.roles import RoleName, Usage
 from etcdfleet.vault import AppRoleAuth, RoleFacts, Secret, TokenAuth, Vault, VaultConnection, policy_for
 from etcdfleet.vault.names import name_problem
 from etcdfleet.vault.transport import CONNECT_SECONDS, READ_SECONDS, Transport
@@ -92,9 +94,9 @@ def test_status_and_token(server: Server, vault: Vault) -> None:
 
 
 @pytest.mark.parametrize("role", ["peer", "server", "client"])
-def test_every_role_gives_what_etcd_needs_and_it_is_kept(vault: Vault, role: certs.Role) -> None:
+def test_every_role_gives_what_etcd_needs_and_it_is_kept(vault: Vault, role: RoleName) -> None:
     anchor = vault.ca_pem("pki_root")
-    usages: dict[str, frozenset[certs.Usage]] = {
+    usages: dict[str, frozenset[Usage]] = {
         "peer": frozenset({"server", "client"}),
         "server": frozenset({"server"}),
         "client": frozenset({"client"}),
@@ -124,7 +126,7 @@ def test_every_role_gives_what_etcd_needs_and_it_is_kept(vault: Vault, role: cer
     key = issued.private_key.reveal()
     assert certs.check_bundle(want, text, key, now=now, clock_of_host=now) == ()
     seen = certs.Observed(text, certs.public_key_fingerprint(key), now)
-    kept = certs.decide(want, seen, renew_before=1 / 3)
+    kept = certs.decide(want, seen, renew_before=RenewBefore.parse("1/3"))
     assert isinstance(kept, certs.Keep)
     assert kept.certificate.serial == issued.serial
     assert kept.certificate.not_after == issued.not_after

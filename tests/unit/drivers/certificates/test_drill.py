@@ -17,7 +17,7 @@ from etcdfleet.drivers.certificates import Obtained, SourceOf, observed
 from etcdfleet.drivers.table import CERTIFICATE_SOURCES, Row
 from etcdfleet.errors import UsageError
 from etcdfleet.host.facts import HostFacts
-from etcdfleet.settings.base import RoleName, Side, side_of
+from etcdfleet.roles import RoleName, Side, side_of
 from etcdfleet.settings.load import open_nornir
 from etcdfleet.settings.models import HostSettings
 from etcdfleet.settings.pki import PkiSettings

@@ -16,9 +16,9 @@ from etcdfleet.certs import Certificate, parse_pem_bundle
 from etcdfleet.checks.overview.cluster import overview
 from etcdfleet.checks.overview.data import ClusterOverview, LastRun, Life
 from etcdfleet.checks.overview.host import life_of
+from etcdfleet.renewal import RenewBefore
 from etcdfleet.report.show import overview as pages
 from etcdfleet.report.show.format import ASCII, PRETTY
-from etcdfleet.settings.units import RenewBefore
 from tests.unit.checks.test_overview import MACHINE, NOW, down, expected, life, member, stopped
 from tests.unit.support.certs_ca import DAY, PEERS, ROOT, ca, leaf
 from tests.unit.support.certs_ca import NOW as CERT_NOW

@@ -9,7 +9,7 @@ import yaml
 from etcdfleet.drivers.init import ServiceState
 from etcdfleet.host.facts import FileFacts
 from etcdfleet.host.paths import CONFIG, ROOT_ANCHOR, SIDE_ANCHORS
-from etcdfleet.settings.base import SIDES, Side
+from etcdfleet.roles import SIDES, Side
 from etcdfleet.settings.vault import VaultPki
 from tasks.certificates import anchors
 from tasks.observe import Observed, Site

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from etcdfleet.settings.units import RenewBefore
+from etcdfleet.renewal import RenewBefore
 from etcdfleet.text import exact_size, go_duration, parse_duration, parse_size
 
 
