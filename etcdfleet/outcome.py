@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # --help answers at once
+    from nornir.core.task import Result, Task
 
 
 @dataclass(frozen=True)
@@ -30,3 +33,21 @@ class StepOutcome:
     def changed(self) -> bool:
         """Whether anything was, or with ``--check`` would be, changed."""
         return bool(self.changes)
+
+
+def done(
+    task: Task,
+    summary: str,
+    changes: Iterable[str] = (),
+    warnings: Iterable[str] = (),
+    facts: Mapping[str, Any] | None = None,
+    *,
+    diff: str = "",
+    skipped: bool = False,
+    restart: bool = False,
+) -> Result:
+    """Return the result of a task: its `StepOutcome`, and ``changed`` where that has changes."""
+    from nornir.core.task import Result
+
+    outcome = StepOutcome(summary, tuple(changes), tuple(warnings), facts or {}, skipped, restart)
+    return Result(task.host, result=outcome, changed=outcome.changed, diff=diff)

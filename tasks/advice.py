@@ -9,7 +9,7 @@ from nornir.core.task import Result, Task
 
 from etcdfleet.host.advice import Measured, advice, read_round_trips
 from etcdfleet.host.preflight import percentile
-from etcdfleet.outcome import StepOutcome
+from etcdfleet.outcome import done
 from etcdfleet.remote.scripts import script
 from tasks.observe import site_of
 from tasks.preflight import sync_latencies
@@ -18,10 +18,10 @@ PINGS = 4
 
 
 def advise(task: Task, disk: bool = False) -> Result:
-    """Measures round trips to the other members, and with ``disk`` synced writes where a member has its data.
+    """Measure round trips to the other members, and with ``disk`` synced writes where a member has its data.
 
-    Where none has, the preflight of the same run has measured those already. Result: ``result`` is a `StepOutcome`
-    whose fact ``advice`` has a sentence for each thing; no warning, no failure. Raises `RemoteError`.
+    Where none has, the preflight of the same run has measured those already. The fact ``advice`` has a sentence for
+    each thing; there is no warning and no failure. Raises `RemoteError`.
     """
     site = site_of(task)
     live = site.observe().facts.data.ids is not None
@@ -39,7 +39,7 @@ def advise(task: Task, disk: bool = False) -> Result:
         facts |= {"sync_p50_ms": round(percentile(syncs, 0.5), 1), "sync_p99_ms": round(percentile(syncs, 0.99), 1)}
     if pings:
         facts["round_trip_ms"] = pings
-    return Result(task.host, result=StepOutcome(_summary(facts), facts=facts))
+    return done(task, _summary(facts), facts=facts)
 
 
 def _summary(facts: Mapping[str, object]) -> str:

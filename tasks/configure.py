@@ -18,7 +18,7 @@ from etcdfleet.etcd.etcdctl import PROXY_VARIABLES, client_names, past_proxies
 from etcdfleet.etcd.tls_settings import check_suites, check_tls, tls_settings
 from etcdfleet.host.facts import FileFacts
 from etcdfleet.host.paths import CONFIG, DATA_MOUNT, ETCDCTL_ENVIRONMENT, HostPaths, mark_restart_pending
-from etcdfleet.outcome import StepOutcome
+from etcdfleet.outcome import done
 from etcdfleet.remote import RemoteFile
 from etcdfleet.rendering import environment, template_error
 from etcdfleet.roles import Side
@@ -28,12 +28,11 @@ from tasks.observe import Observed, Site, site_of
 
 
 def configure(task: Task, final: frozenset[Side] = frozenset(), fresh: Collection[str] | None = None) -> Result:
-    """Renders the files and places those that differ; a running etcd is then due for a restart in the step ``start``.
+    """Render the files and place those that differ; a running etcd is then due for a restart in the step ``start``.
 
     ``fresh`` names the hosts that are about to begin a new cluster (`plays.start.look_ahead`): all others get
     ``initial-cluster-state: existing``. Without it, the host alone decides (`cluster_state`). On the ``final`` sides,
     CAs that need not be trusted any more are removed from the trust anchors (see `plays.trust.no_longer_needed`).
-    Result: ``result`` is a `StepOutcome`, ``changed`` as it says, ``diff`` a unified diff of all files that differ.
     Raises `RemoteError` when a file cannot be placed (nothing is half replaced), `UsageError` for a faulty template,
     `VerificationError` for settings of TLS that this etcd would ignore or that none of its certificates fits.
     """
@@ -58,9 +57,7 @@ def configure(task: Task, final: frozenset[Side] = frozenset(), fresh: Collectio
         site.forget()
     summary = f"{len(different)} of {len(wanted)} files differ" if different else "files as wanted"
     restart = bool(anchors) or bool(_read_at_start(site, seen, different))
-    return Result(
-        task.host, result=StepOutcome(summary, tuple(changes), restart=restart), changed=bool(changes), diff=diff
-    )
+    return done(task, summary, changes, diff=diff, restart=restart)
 
 
 def _shown(seen: Observed) -> dict[str, Certificate]:

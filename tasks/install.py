@@ -7,7 +7,7 @@ from nornir.core.task import Result, Task
 from etcdfleet.drivers.certificates import needed_roles
 from etcdfleet.etcd.versions import past_its_end
 from etcdfleet.host.paths import CERTIFICATES, SETS
-from etcdfleet.outcome import StepOutcome
+from etcdfleet.outcome import done
 from etcdfleet.remote.scripts import script
 from etcdfleet.settings.models import HostSettings
 from tasks.observe import Observed, Site, site_of
@@ -15,11 +15,10 @@ from tasks.programs import hold, holding, program_due
 
 
 def install(task: Task) -> Result:
-    """Installs etcd and etcdctl by the configured method, and makes the user, the data directory and the folders.
+    """Install etcd and etcdctl by the configured method, and make the user, the data directory and the folders.
 
-    Result: ``result`` is a `StepOutcome`, ``changed`` as it says. Raises `FleetError` when the installation fails.
     What replaces the program of a running member is only prepared: it takes its place in the rolling restart of the
-    step ``start``, when it is this member's turn (`tasks.programs`).
+    step ``start``, when it is this member's turn (`tasks.programs`). Raises `FleetError` when the installation fails.
     """
     site = site_of(task)
     seen, target = site.observe(), site.target
@@ -27,8 +26,7 @@ def install(task: Task) -> Result:
     missing = bool(site.packages.reason(seen.installed, seen.facts.architecture))
     later = "; to be exchanged when it is this member's turn" if seen.service.running else ""
     changes = [f"{site.packages.title}: {due}{later}"] if due else []
-    held = holding(site)
-    changes += [held] if held else []
+    changes += [held] if (held := holding(site)) else []
     openssl = needs_openssl(site.settings) and not seen.facts.has_openssl
     changes += ["openssl is installed, which makes the private keys"] if openssl else []
     changes += folders_missing(seen, site)
@@ -36,8 +34,7 @@ def install(task: Task) -> Result:
         if missing and later:
             site.packages.prepare(target)
         elif missing:
-            before = site.service.prevent_autostart
-            site.packages.install(target, before)
+            site.packages.install(target, site.service.prevent_autostart)
             site.forget()
         if openssl:
             site.packages.add(target, "openssl")
@@ -53,8 +50,7 @@ def install(task: Task) -> Result:
     facts = {"version": version} if version else {}
     # Said when it is installed, not in each run: who has it may have no other.
     old = past_its_end(version) if due and not later else ""
-    outcome = StepOutcome(summary, tuple(changes), (old,) if old else (), facts, restart=bool(due))
-    return Result(task.host, result=outcome, changed=bool(changes))
+    return done(task, summary, changes, [old] if old else (), facts, restart=bool(due))
 
 
 def needs_openssl(settings: HostSettings) -> bool:

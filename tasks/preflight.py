@@ -15,7 +15,7 @@ from etcdfleet.host import preflight as checks
 from etcdfleet.host.preflight import Trouble
 from etcdfleet.host.preflight_others import other_problems, other_warnings
 from etcdfleet.host.preflight_storage import place_problems, place_warnings
-from etcdfleet.outcome import StepOutcome
+from etcdfleet.outcome import done
 from etcdfleet.remote.scripts import script
 from tasks.configure import desired_files
 from tasks.install import needs_openssl
@@ -28,13 +28,13 @@ SYNC_BYTES = 2300
 
 
 def preflight(task: Task) -> Result:
-    """Checks that the host is what the inventory says and can become a member; changes nothing.
+    """Check that the host is what the inventory says and can become a member; change nothing.
 
     Checked: SSH and root, init system, distribution, architecture, clock, names, ports, an etcd that is there already,
     space, the data directory (links, mounts, the folders on the way, what is in it), the latency of synced writes
     (where no member has its data yet), whether an etcd that is wanted in the place of another can be had, and Vault
-    with the token and the roles. Result: ``result`` is a `StepOutcome` with all warnings. Raises `RemoteError` when the
-    host cannot be worked on, and `PreflightError` with everything that was found wrong, at once.
+    with the token and the roles. Raises `RemoteError` when the host cannot be worked on, and `PreflightError` with
+    everything that was found wrong, at once.
     """
     site = site_of(task)
     seen = site.observe()
@@ -87,7 +87,7 @@ def preflight(task: Task) -> Result:
     if latencies:
         found["sync_p99_ms"] = round(checks.percentile(latencies, 0.99), 1)
         summary += f", a synced write takes {found['sync_p99_ms']} ms"
-    return Result(task.host, result=StepOutcome(summary, warnings=tuple(warnings), facts=found))
+    return done(task, summary, warnings=warnings, facts=found)
 
 
 def refusal(host: str, troubles: Sequence[Trouble]) -> PreflightError:

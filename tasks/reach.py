@@ -24,7 +24,7 @@ from etcdfleet.host.reach import (
     read_heard,
     read_routes,
 )
-from etcdfleet.outcome import StepOutcome
+from etcdfleet.outcome import done
 from etcdfleet.remote import Held
 from etcdfleet.settings.load import settings_of
 from etcdfleet.settings.models import HostSettings
@@ -57,12 +57,12 @@ class Meeting:
 
 
 def reach(task: Task, meeting: Meeting) -> Result:
-    """Proves that the other members, and this machine, reach the two ports of a host; changes nothing.
+    """Prove that the other members, and this machine, reach the two ports of a host; change nothing.
 
     Where etcd does not run yet, the ports are opened briefly: else a firewall that rejects would look like a
     port on which nothing listens. Must run on all hosts of a `Meeting` at the same time
-    (`etcdfleet.program.runners.TogetherRunner`). Result: ``result`` is a `StepOutcome`. Raises `RemoteError`, and
-    `PreflightError` with the host's ports that others cannot reach, and with addresses that cannot work.
+    (`etcdfleet.program.runners.TogetherRunner`). Raises `RemoteError`, and `PreflightError` with the host's ports that
+    others cannot reach, and with addresses that cannot work.
     """
     site = site_of(task)
     settings = site.settings
@@ -93,7 +93,7 @@ def reach(task: Task, meeting: Meeting) -> Result:
         troubles = closed_ports(settings, {**heard, CONTROLLER: from_here}, listening=hold is not None)
     if troubles:
         raise refusal(settings.name, troubles)
-    return Result(task.host, result=StepOutcome("reached by the others" if whole else "not tried from the others"))
+    return done(task, "reached by the others" if whole else "not tried from the others")
 
 
 def _addresses(site: Site, resolves: Mapping[str, Sequence[str]]) -> list[Trouble]:

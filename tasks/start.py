@@ -25,7 +25,7 @@ from etcdfleet.etcd.ids import hex_id
 from etcdfleet.etcd.plan import marker
 from etcdfleet.etcd.start_model import Bootstrap, Join, Plan, Rolling
 from etcdfleet.host.paths import CONFIG, ESTABLISHED, RESTART_PENDING
-from etcdfleet.outcome import StepOutcome
+from etcdfleet.outcome import done
 from etcdfleet.remote import RemoteFile, last_lines
 from etcdfleet.remote.scripts import script
 from tasks.configure import desired_files, stop_seconds
@@ -40,20 +40,17 @@ _TOO_LATE, _GAVE_UP, _CRASHES, _NOT_STARTED = 75, 76, 77, 78
 
 
 def keep_running(task: Task) -> Result:
-    """For a member that runs as it should: notes that it belongs to a working cluster, if that is not noted yet.
-
-    Result: ``result`` is a `StepOutcome`.
-    """
+    """Note that a member which runs as it should belongs to a working cluster, if that is not noted yet."""
     site = site_of(task)
     seen = site.observe()
-    changes: tuple[str, ...] = ()
+    changes = []
     if seen.facts.established is None and not task.is_dry_run():
         live = ask_member(site)
         if live.members and all(member.started for member in live.members.members):
             _note_established(task, site, live.members)
-            changes = (f"{ESTABLISHED} notes the cluster's members",)
+            changes.append(f"{ESTABLISHED} notes the cluster's members")
     since = f" since {seen.service.started}" if seen.service.started and not seen.service.started.isdigit() else ""
-    return Result(task.host, result=StepOutcome(f"running{since}", changes), changed=bool(changes))
+    return done(task, f"running{since}", changes)
 
 
 def start_member(task: Task, plan: Plan | None = None, programs: bool = False) -> Result:
@@ -62,14 +59,14 @@ def start_member(task: Task, plan: Plan | None = None, programs: bool = False) -
     ``plan`` says whether a member without data begins a new cluster (`Bootstrap`) or joins that of the others, and
     whether others can join only afterwards: these are not waited for. At a first start it must run on all members of
     the cluster at the same time (`etcdfleet.program.runners.TogetherRunner`). With ``programs``, a program that is due
-    takes its place before. Result: ``result`` is a `StepOutcome`. Raises `VerificationError` with the last lines of
-    etcd's log when it does not become healthy in time.
+    takes its place before. Raises `VerificationError` with the last lines of etcd's log when it does not become healthy
+    in time.
     """
     site = site_of(task)
     joins = isinstance(plan, Join)
     what = "etcd joins the cluster" if joins else "etcd is started"
     if task.is_dry_run():
-        return Result(task.host, result=StepOutcome("would be started", (what,)), changed=True)
+        return done(task, "would be started", [what])
     swapped = swap_program(task, site) if programs else ""
     seen = site.observe()
     if plan is not None and seen.facts.data.ids is None:
@@ -79,28 +76,27 @@ def start_member(task: Task, plan: Plan | None = None, programs: bool = False) -
     changes = [swapped] if swapped else []
     changes.append("etcd is restarted" if running else what)
     if isinstance(plan, Rolling) and plan.joining:
-        outcome = StepOutcome(f"started, healthy; {', '.join(plan.joining)} can join now", tuple(changes))
-        return Result(task.host, result=outcome, changed=True)
+        return done(task, f"started, healthy; {', '.join(plan.joining)} can join now", changes)
     members = _wait_for_names(site)
     if site.observe().facts.established is None:
         _note_established(task, site, members)
         changes.append(f"{ESTABLISHED} notes the cluster's members")
-    return Result(task.host, result=StepOutcome("started, healthy", tuple(changes)), changed=True)
+    return done(task, "started, healthy", changes)
 
 
 def restart_member(task: Task, programs: bool = False) -> Result:
-    """Restarts one member of a live cluster so that its changed files take effect.
+    """Restart one member of a live cluster so that its changed files take effect.
 
     Before: every other member is healthy and up to date, else nothing is touched. With ``programs``, a program that is
     due takes its place now (`tasks.programs.swap_program`). A leader first hands its leadership to a follower. After:
-    the member is healthy and has caught up. Result: ``result`` is a `StepOutcome`. Raises `ProtectionError` when the
-    cluster is not fit to lose a member or the lock is lost, `VerificationError` when the member does not come back:
-    both stop the rolling restart of this cluster (`etcdfleet.program.runners.RollingRunner`).
+    the member is healthy and has caught up. Raises `ProtectionError` when the cluster is not fit to lose a member or
+    the lock is lost, `VerificationError` when the member does not come back: both stop the rolling restart of this
+    cluster (`etcdfleet.program.runners.RollingRunner`).
     """
     site = site_of(task)
     reasons = restart_reasons(site.settings, site.observe(), programs=programs)
     if task.is_dry_run():
-        return Result(task.host, result=StepOutcome("would be restarted", ("etcd is restarted",)), changed=True)
+        return done(task, "would be restarted", ["etcd is restarted"])
     live = ask_member(site)
     cluster = _gate(site, live)
     still_ours(task)
@@ -120,8 +116,7 @@ def restart_member(task: Task, programs: bool = False) -> Result:
         _note_established(task, site, _wait_for_names(site))
     why = f" ({reasons[0]})" if reasons else ""
     version = site.observe().installed.version
-    facts = {"version": version} if version else {}
-    return Result(task.host, result=StepOutcome(f"restarted{why}", tuple(changes), facts=facts), changed=True)
+    return done(task, f"restarted{why}", changes, facts={"version": version} if version else {})
 
 
 def _gate(site: Site, live: Live) -> Cluster:

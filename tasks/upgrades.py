@@ -29,10 +29,7 @@ class VersionsSeen:
 
 
 def is_due(task: Task) -> Result:
-    """Whether the host's program would be replaced, and whether it belongs to a cluster by its data or its etcd.
-
-    Result: ``result`` is a tuple of both.
-    """
+    """Whether the host's program would be replaced, and whether it belongs to a cluster by its data or its etcd."""
     site = site_of(task)
     seen = site.observe()
     due = bool(program_due(site.packages, seen))
@@ -40,10 +37,7 @@ def is_due(task: Task) -> Result:
 
 
 def look_at_versions(task: Task) -> Result:
-    """What the host's member and those that it hears of run, and what would be installed. Changes nothing.
-
-    Result: ``result`` is a `VersionsSeen`.
-    """
+    """Read what the host's member and those that it hears of run, and what would be installed: a `VersionsSeen`."""
     site = site_of(task)
     seen = site.observe()
     live = ask_member(site) if seen.service.running else None

@@ -9,25 +9,16 @@ import os
 import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from nornir.core.task import Result, Task
 
 from etcdfleet import timeouts
 from etcdfleet.certs import parse_pem_bundle
 from etcdfleet.errors import CertificateError, ProtectionError, UsageError, VerificationError
-from etcdfleet.etcd.auth import (
-    RESCUE,
-    AuthPlan,
-    AuthState,
-    Operation,
-    Proof,
-    lockout,
-    plan_auth,
-    wanted_auth,
-)
+from etcdfleet.etcd.auth import RESCUE, AuthPlan, AuthState, Operation, Proof, lockout, plan_auth, wanted_auth
 from etcdfleet.etcd.auth_answers import refusal
-from etcdfleet.outcome import StepOutcome
+from etcdfleet.outcome import StepOutcome, done
 from etcdfleet.report.record.secrets import REDACTOR
 from etcdfleet.settings.auth import AuthSettings
 from etcdfleet.settings.models import HostSettings
@@ -60,20 +51,6 @@ class Evidence:
     early: bool = False
 
 
-@dataclass
-class _Done:
-    """What was changed so far: for the outcome."""
-
-    changes: list[str] = field(default_factory=list)
-    diff: str = ""
-    warnings: list[str] = field(default_factory=list)
-
-    def note(self, plan: AuthPlan) -> None:
-        self.changes += plan.changes
-        self.diff += plan.diff
-        self.warnings += plan.warnings
-
-
 def is_renamed(task: Task) -> Result:
     """Whether the client certificate on a running member's host names another user than the inventory says."""
     site = site_of(task)
@@ -84,10 +61,10 @@ def is_renamed(task: Task) -> Result:
 
 
 def prove_access(task: Task) -> Result:
-    """Reads which user the host's own client certificate names, and tries it; changes nothing.
+    """Read which user the host's own client certificate names, and try it; change nothing.
 
-    What is tried needs role root while authentication is on. Result: ``result`` is a `Proven`. Raises `RemoteError`
-    when the host cannot be reached; whatever etcd says is in the proof.
+    What is tried needs role root while authentication is on. Raises `RemoteError` when the host cannot be reached;
+    whatever etcd says is in the proof.
     """
     site = site_of(task)
     seen = site.observe()
@@ -114,47 +91,46 @@ def converge_auth(task: Task, evidence: Evidence, prune: bool = False) -> Result
 
     To be run on one member of a cluster. ``evidence`` is what `prove_access` found on all of them. Authentication is
     turned on only when the certificates of all hosts were proven to be root's, and turned off again at once should they
-    not be obeyed then. Result: ``result`` is a `StepOutcome`. Raises `ProtectionError` rather than lock anybody out,
-    `UsageError` when a password is needed and not there, `VerificationError` when etcd refuses or does not answer.
+    not be obeyed then. Raises `ProtectionError` rather than lock anybody out, `UsageError` when a password is needed
+    and not there, `VerificationError` when etcd refuses or does not answer.
     """
     site = site_of(task)
     settings, proofs = site.settings, evidence.proofs
     wanted = wanted_auth(settings.auth, settings.pki.client_common_name)
     in_use = [proof.common_name for proof in proofs if proof.common_name]
-    passwords, done = dict(passwords_of(settings.auth)), _Done()
+    passwords = dict(passwords_of(settings.auth))
     readable = any(not proof.refusal for proof in proofs) or not task.is_dry_run()
     state = read_state(site, wanted, passwords) if readable else AuthState(enabled=False)
     plan = plan_auth(wanted, state, prune=prune, in_use=in_use)
-    done.note(plan)
-    done.warnings += _unchecked(settings.auth, passwords)
+    plans, warnings = [plan], _unchecked(settings.auth, passwords)
     if plan.turn_on:
         if not evidence.early:
             then = AuthState(False, users=wanted.users)
             _refuse_lockout(settings, lockout(settings.pki.client_common_name, then, proofs))
-        done.warnings += _unseen(evidence.unseen)
+        warnings += _unseen(evidence.unseen)
     if plan.changes and not task.is_dry_run():
         _carry_out(site, plan, passwords, proofs)
         state = read_state(site, wanted, passwords)
         # Whether passwords are right can be tried only now, if authentication was off before.
         rest = plan_auth(wanted, state, prune=prune, in_use=in_use)
         if rest.changes:
-            done.note(rest)
+            plans.append(rest)
             _carry_out(site, rest, passwords, proofs)
             state = read_state(site, wanted, passwords)
             _must_be_done(settings, plan_auth(wanted, state, prune=prune, in_use=in_use))
-    outcome = StepOutcome(
+    facts = {"auth": {"enabled": state.enabled, "roles": sorted(state.roles), "users": sorted(state.users)}}
+    return done(
+        task,
         _summary(state, plan, readable=readable),
-        tuple(done.changes),
-        tuple(dict.fromkeys(done.warnings)),
-        {"auth": {"enabled": state.enabled, "roles": sorted(state.roles), "users": sorted(state.users)}}
-        if readable
-        else {},
+        [change for each in plans for change in each.changes],
+        dict.fromkeys([*plan.warnings, *warnings, *plans[-1].warnings]),
+        facts if readable else None,
+        diff="".join(each.diff for each in plans),
     )
-    return Result(task.host, result=outcome, changed=outcome.changed, diff=done.diff)
 
 
 def read_access(task: Task) -> Result:
-    """What etcd on this host says of roles and users. Result: ``result`` is an `AuthState`, or None."""
+    """Read what etcd on this host says of roles and users: an `AuthState`, or None."""
     site = site_of(task)
     try:
         state = read_state(site, wanted_auth(site.settings.auth, site.settings.pki.client_common_name), {})

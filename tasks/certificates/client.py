@@ -24,7 +24,7 @@ from etcdfleet.client_files import ClientFiles
 from etcdfleet.drivers.certificates import Obtained, Source, source_of
 from etcdfleet.errors import CertificateError, FleetError
 from etcdfleet.etcd.auth import wanted_auth
-from etcdfleet.outcome import StepOutcome
+from etcdfleet.outcome import done
 from etcdfleet.settings.models import HostSettings, client_url
 from etcdfleet.settings.problems import did_you_mean
 from etcdfleet.text import go_duration
@@ -71,13 +71,13 @@ def client_certificate(
     seen: MembersSeen = NOBODY_SEEN,
     ca_only: bool = False,
 ) -> Result:
-    """Makes a key here, has Vault sign for it, checks what comes back, and writes the files of a client.
+    """Make a key here, have Vault sign for it, check what comes back, and write the files of a client.
 
     ``settings`` are those of any host of the cluster. The key is nowhere but in its file. What comes out works with the
     members as they were ``seen``: they trust the CA that signed, and the client knows what they show. With ``ca_only``
-    the file of CAs is written, and nothing else. Result: ``result`` is a `StepOutcome`. Raises `UsageError` for a life
-    beyond that of Vault's role, `VaultError` when Vault refuses, `CertificateError` when its certificate is not fit, or
-    members would refuse it; nothing is written then.
+    the file of CAs is written, and nothing else. Raises `UsageError` for a life beyond that of Vault's role,
+    `VaultError` when Vault refuses, `CertificateError` when its certificate is not fit, or members would refuse it;
+    nothing is written then.
     """
     source, files = source_of(task, settings), request.files
     anchors, warnings = known_by(source, seen)
@@ -85,15 +85,13 @@ def client_certificate(
     if ca_only:
         if not task.is_dry_run():
             files.write_ca(anchors.pem)
-        outcome = StepOutcome("ca.pem alone", (trusts,), tuple(warnings), {"files": str(files.folder)})
-        return Result(task.host, result=outcome, changed=True)
+        return done(task, "ca.pem alone", [trusts], warnings, {"files": str(files.folder)})
     must_be_trusted(settings, source, seen)
     source.check_client_life(request.ttl)
     warnings += unknown_user(settings, request.name)
     if task.is_dry_run():
         change = f"{files.certificate} and its key are made, for {go_duration(request.ttl)}"
-        outcome = StepOutcome("would be made", (change, trusts), tuple(warnings))
-        return Result(task.host, result=outcome, changed=True)
+        return done(task, "would be made", [change, trusts], warnings)
     want = want_client(settings, source, request.name)
     key = make_key(source.key_type)
     csr = request_for(key, request.name)
@@ -110,13 +108,13 @@ def client_certificate(
         endpoints=endpoints,
         about=f"etcdctl as {request.name} on cluster {settings.cluster.name}, until {end}\n{trusts}",
     )
-    outcome = StepOutcome(
+    return done(
+        task,
         f"user {request.name}, valid until {end}",
-        (f"{files.certificate} and its key are made", trusts),
-        (*warnings, *signed.warnings),
+        [f"{files.certificate} and its key are made", trusts],
+        [*warnings, *signed.warnings],
         {"client_certificate": leaf.facts(), "files": str(files.folder)},
     )
-    return Result(task.host, result=outcome, changed=True)
 
 
 def known_by(source: Source, seen: MembersSeen) -> tuple[ClientAnchors, list[str]]:

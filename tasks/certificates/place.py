@@ -15,7 +15,7 @@ from etcdfleet.drivers.certificates import Obtained, Source, check_fit, needed_r
 from etcdfleet.errors import FleetError
 from etcdfleet.host.facts import HostFacts
 from etcdfleet.host.paths import CERTIFICATES, SETS, HostPaths
-from etcdfleet.outcome import StepOutcome
+from etcdfleet.outcome import done
 from etcdfleet.remote import RemoteFile
 from etcdfleet.remote.scripts import script
 from etcdfleet.roles import RoleName
@@ -54,19 +54,19 @@ class NewPair:
 
 
 def certificates(task: Task, later: Mapping[str, Collection[RoleName]] | None = None) -> Result:
-    """Places the certificates that the host needs; keeps those that are good.
+    """Place the certificates that the host needs; keep those that are good.
 
     Good is: the wanted names and usages, a chain to the trust anchor from the CA that issues today, the key that
     belongs to it, and more life left than the renewal threshold, by the host's own clock. A new leaf needs no restart
     of etcd (it reads them at each handshake). Trust anchors are placed as far as that is safe now: what is trusted
     already stays so until ``configure`` is told that it is not needed any more. Pairs of the roles that ``later`` names
-    by host are left for `plays.certificates`, as a running member shows them. Result: ``result`` is a `StepOutcome`.
-    Raises `VaultError`, or `CertificateError` when what was given is not fit (nothing is then placed).
+    by host are left for `plays.certificates`, as a running member shows them. Raises `VaultError`, or
+    `CertificateError` when what was given is not fit (nothing is then placed).
     """
     site = site_of(task)
     roles = needed_roles(site.settings)
     if not roles:
-        return Result(task.host, result=StepOutcome("no TLS", skipped=True))
+        return done(task, "no TLS", skipped=True)
     source = source_of(task, site.settings)
     seen = site.observe()
     facts = seen.facts
@@ -101,10 +101,7 @@ def certificates(task: Task, later: Mapping[str, Collection[RoleName]] | None = 
         summary = "to be replaced, one member at a time"
     elif shown:
         summary = f"{', '.join(shown)} to be replaced when it is this member's turn"
-    outcome = StepOutcome(
-        summary, tuple(changes), tuple(warnings), {"certificates": certificate_facts(site.settings, leaves)}
-    )
-    return Result(task.host, result=outcome, changed=bool(changes))
+    return done(task, summary, changes, warnings, {"certificates": certificate_facts(site.settings, leaves)})
 
 
 def obtain(site: Site, source: Source, wants: Sequence[Want], facts: HostFacts) -> tuple[list[NewPair], list[str]]:

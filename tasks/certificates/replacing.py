@@ -14,7 +14,7 @@ from tasks.observe import site_of
 def shown_and_due(task: Task) -> Result:
     """The roles whose pair is to be replaced while the host's etcd shows it, and those that a run has left unproven.
 
-    Result: a tuple of them. No round trip: it is decided from what is known of the host.
+    No round trip: it is decided from what is known of the host.
     """
     site = site_of(task)
     seen, source = site.observe(), source_of(task, site.settings) if needed_roles(site.settings) else None
@@ -27,7 +27,7 @@ def shown_and_due(task: Task) -> Result:
 
 
 def must_wait(task: Task) -> Result:
-    """Whether the cluster cannot be judged before the step ``start``. Result: a bool.
+    """Whether the cluster cannot be judged before the step ``start``.
 
     Its member was established and does not run, or has TLS on other sides than the inventory wants.
     """

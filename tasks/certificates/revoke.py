@@ -19,7 +19,7 @@ from etcdfleet.drivers.certificates import Source, needed_roles, source_of
 from etcdfleet.errors import FleetError, UsageError, VerificationError
 from etcdfleet.etcd.etcdctl import etcdctl, local_endpoint
 from etcdfleet.host.paths import CERTIFICATES, ROLE_FOLDERS, SETS, HostPaths
-from etcdfleet.outcome import StepOutcome
+from etcdfleet.outcome import StepOutcome, done
 from etcdfleet.remote import last_lines
 from etcdfleet.remote.scripts import script
 from etcdfleet.roles import RoleName
@@ -58,10 +58,9 @@ def check_may_revoke(site: Site, source: Source) -> None:
 
 
 def revoke_replaced(task: Task) -> Result:
-    """Revokes the certificates of all sets that lie on the host and are not in use, then removes the oldest sets.
+    """Revoke the certificates of all sets that lie on the host and are not in use, then remove the oldest sets.
 
-    Result: ``result`` is a `Revoked`. Raises `VerificationError` when Vault did not revoke one of them; the
-    certificates in use are not touched by that.
+    Raises `VerificationError` when Vault did not revoke one of them; the certificates in use are not touched by that.
     """
     site = site_of(task)
     source = source_of(task, site.settings)
@@ -102,18 +101,17 @@ def revoke_replaced(task: Task) -> Result:
 
 
 def refresh_crl(task: Task, refused: Mapping[str, str] | None = None) -> Result:
-    """Keeps the revocation lists on the host as the CA has them; etcd reads them at each handshake.
+    """Keep the revocation lists on the host as the CA has them; etcd reads them at each handshake.
 
-    ``refused`` may name, by host, a set of a client that must be refused now: that is tried. Result: ``result`` is a
-    `StepOutcome`. Raises `CertificateError` when what the CA gave is no list of its own, `VerificationError` when a
-    revoked certificate is still served.
+    ``refused`` may name, by host, a set of a client that must be refused now: that is tried. Raises `CertificateError`
+    when what the CA gave is no list of its own, `VerificationError` when a revoked certificate is still served.
     """
     site = site_of(task)
     if not site.settings.pki.crl:
-        return Result(task.host, result=StepOutcome("pki.crl is off", skipped=True))
+        return done(task, "pki.crl is off", skipped=True)
     plans = crl_plans(site, site.observe(), source_of(task, site.settings))
-    changes = tuple(f"{path} {plan.text}" for path, plan in plans.items() if plan.pem)
-    warnings = tuple(f"{path}: {plan.warning}" for path, plan in plans.items() if plan.warning)
+    changes = [f"{path} {plan.text}" for path, plan in plans.items() if plan.pem]
+    warnings = [f"{path}: {plan.warning}" for path, plan in plans.items() if plan.warning]
     if changes and not task.is_dry_run():
         site.remote.place(crl_files(plans), what="placing revocation lists")
         site.forget()
@@ -122,7 +120,7 @@ def refresh_crl(task: Task, refused: Mapping[str, str] | None = None) -> Result:
     if set_name and not task.is_dry_run():
         _prove_refused(site, set_name)
         summary += ", a revoked client is refused"
-    return Result(task.host, result=StepOutcome(summary, changes, warnings), changed=bool(changes))
+    return done(task, summary, changes, warnings)
 
 
 def replaced_sets(site: Site) -> list[ReplacedSet]:

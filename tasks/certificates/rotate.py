@@ -22,7 +22,7 @@ from etcdfleet.errors import CertificateError, FleetError, ProtectionError, Veri
 from etcdfleet.etcd.gates import caught_up
 from etcdfleet.host.paths import UNPROVEN, HostPaths, mark_restart_pending
 from etcdfleet.host.preflight import clock_problems
-from etcdfleet.outcome import StepOutcome
+from etcdfleet.outcome import StepOutcome, done
 from etcdfleet.remote import RemoteFile
 from etcdfleet.roles import RoleName
 from tasks.certificates.anchors import anchor_changes, named_anchors, trusted_text
@@ -66,7 +66,7 @@ def decide(
     revoke: bool = False,
     changing: bool = False,
 ) -> Result:
-    """Looks at the certificates of a host and at its member; changes nothing. Result: ``result`` is a `Decided`.
+    """Look at the certificates of a host and at its member; change nothing.
 
     With ``force`` good ones are due too, with ``chosen`` those of other roles are left as they are. ``new_ca`` says
     that another CA may be trusted in the end than now, ``revoke`` that what is replaced is to be revoked, ``changing``
@@ -141,7 +141,7 @@ def rotate_member(task: Task, due: Due, after: After = NOTHING_MORE, without: Co
     site = site_of(task)
     roles, changes = tuple(due[task.host.name]), tuple(due[task.host.name].values())
     if task.is_dry_run():
-        return Result(task.host, result=StepOutcome("would be replaced", changes), changed=True)
+        return done(task, "would be replaced", changes)
     sick = _sick(site, ask_member(site))
     if problem := "; ".join(why for name, why in sick.items() if name not in without):
         raise ProtectionError(
@@ -159,8 +159,7 @@ def rotate_member(task: Task, due: Due, after: After = NOTHING_MORE, without: Co
     if already:
         warnings.append(f"it was so before new certificates were placed: {told(already)}")
     _leave(site, after)
-    outcome = StepOutcome(f"{', '.join(roles)} replaced and proven", changes, tuple(warnings), _facts(site))
-    return Result(task.host, result=outcome, changed=True)
+    return done(task, f"{', '.join(roles)} replaced and proven", changes, warnings, _facts(site))
 
 
 def replace_expired(task: Task, due: Due, after: After = NOTHING_MORE) -> Result:
@@ -172,7 +171,7 @@ def replace_expired(task: Task, due: Due, after: After = NOTHING_MORE) -> Result
     site = site_of(task)
     roles, changes = tuple(due[task.host.name]), tuple(due[task.host.name].values())
     if task.is_dry_run():
-        return Result(task.host, result=StepOutcome("would be replaced", changes), changed=True)
+        return done(task, "would be replaced", changes)
     warnings = _replace(task, site, roles)
     bad = _prove(site, timeouts.HEALED)
     if bad:
@@ -182,8 +181,7 @@ def replace_expired(task: Task, due: Due, after: After = NOTHING_MORE) -> Result
             remedy="see etcd's log on the members; what was placed stays, as the previous ones are of no use",
         )
     _leave(site, after)
-    outcome = StepOutcome(f"{', '.join(roles)} replaced, healthy again", changes, tuple(warnings), _facts(site))
-    return Result(task.host, result=outcome, changed=True)
+    return done(task, f"{', '.join(roles)} replaced, healthy again", changes, warnings, _facts(site))
 
 
 def _replace(task: Task, site: Site, roles: Sequence[RoleName]) -> list[str]:

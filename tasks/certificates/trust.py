@@ -14,7 +14,7 @@ from etcdfleet.certs import Certificate, MemberTrust, parse_pem_bundle, readable
 from etcdfleet.drivers.certificates import Source, needed_roles, needed_sides, source_of
 from etcdfleet.errors import FleetError
 from etcdfleet.host.paths import CERTIFICATES
-from etcdfleet.outcome import StepOutcome
+from etcdfleet.outcome import done
 from etcdfleet.roles import SIDES, Side, side_of
 from tasks.certificates.anchors import (
     AnchorChange,
@@ -49,7 +49,7 @@ class SideState:
 
 
 def trust_state(task: Task) -> Result:
-    """Reads what the host trusts and shows, and what it should. Result: a `SideState` for each `Side` with TLS."""
+    """Read what the host trusts and shows, and what it should: a `SideState` for each `Side` with TLS."""
     site = site_of(task)
     sides = needed_sides(site.settings)
     if not sides:
@@ -75,10 +75,8 @@ def trust(task: Task) -> Result:
     site = site_of(task)
     changes = widened(site, site.observe(), source_of(task, site.settings))
     _place(task, site, changes)
-    outcome = StepOutcome(
-        "trusts the previous CA and the new one", tuple(change.text for change in changes), restart=bool(changes)
-    )
-    return Result(task.host, result=outcome, changed=bool(changes))
+    texts = [change.text for change in changes]
+    return done(task, "trusts the previous CA and the new one", texts, restart=bool(changes))
 
 
 def end_trust(task: Task, sides: frozenset[Side]) -> Result:
@@ -89,8 +87,7 @@ def end_trust(task: Task, sides: frozenset[Side]) -> Result:
     summary = f"trusts the wanted CA, and {left}" if left else "trusts the wanted CA alone"
     changes = anchor_changes(site, site.observe(), source, final=sides) if sides else []
     _place(task, site, changes)
-    outcome = StepOutcome(summary, tuple(change.text for change in changes))
-    return Result(task.host, result=outcome, changed=bool(changes))
+    return done(task, summary, [change.text for change in changes])
 
 
 def _place(task: Task, site: Site, changes: Sequence[AnchorChange]) -> None:
@@ -112,7 +109,7 @@ def _beside_the_wanted(site: Site, source: Source, final: frozenset[Side]) -> st
 
 
 def trusted_by(task: Task) -> Result:
-    """What a member that a run leaves out trusts and shows. Result: a `MemberTrust` by `Side`; none if unreachable."""
+    """Read what a member that a run leaves out trusts and shows: a `MemberTrust` by `Side`; none if unreachable."""
     try:
         site = site_of(task)
         seen = site.observe()

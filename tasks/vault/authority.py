@@ -33,8 +33,8 @@ Mounts = Mapping[str, Mapping[str, Any]]
 def authorities(task: Task, setup: Setup) -> Result:
     """A CA below the root for each mount that issues for a cluster and has none.
 
-    Result: ``result`` is a `StepOutcome`. Raises `VaultError`, and `CertificateError` for a CA that waits for the
-    signature of a root kept offline, or got one that is not fit.
+    Raises `VaultError`, and `CertificateError` for a CA that waits for the signature of a root kept offline, or got one
+    that is not fit.
     """
     work = Work(setup, setup.fleet[task.host.name], task.is_dry_run())
     there = work.admin.mounts()

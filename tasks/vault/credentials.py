@@ -7,7 +7,7 @@ from pathlib import Path
 from nornir.core.task import Result, Task
 
 from etcdfleet.errors import UsageError, VaultError
-from etcdfleet.outcome import StepOutcome
+from etcdfleet.outcome import done
 from etcdfleet.report.record.secrets import REDACTOR
 from etcdfleet.settings.vault import vault_pki
 from etcdfleet.text import parse_duration
@@ -36,11 +36,11 @@ def credentials(task: Task, setup: Setup, path: Path, wrap: int) -> Result:
     """A new secret id of the AppRole, in a file for its owner only.
 
     With ``wrap`` seconds the file holds a token instead that gives the secret id once within that time, to `unwrap`.
-    Result: ``result`` is a `StepOutcome`. Raises `UsageError` when the file cannot be written, `VaultError`.
+    Raises `UsageError` when the file cannot be written, `VaultError`.
     """
     what = f"a {'wrapped ' if wrap else ''}secret id is made, in {path}"
     if task.is_dry_run():
-        return Result(task.host, result=StepOutcome(changes=(what,)), changed=True)
+        return done(task, "", [what])
     admin, app = setup.vaults[task.host.name], vault_pki(setup.fleet[task.host.name][0]).setup.approle
     role = admin.read(f"auth/{app.mount}/role/{app.name}/role-id") or {}
     secret = admin.new_secret_id(app.mount, app.name, wrap)
@@ -55,7 +55,7 @@ def credentials(task: Task, setup: Setup, path: Path, wrap: int) -> Result:
     variables["VAULT_ROLE_ID"] = str(role.get("role_id", ""))
     variables[WRAPPED if wrap else "VAULT_SECRET_ID"] = secret.reveal()
     write_credentials(path, variables)
-    return Result(task.host, result=StepOutcome("secret id made", (what,)), changed=True)
+    return done(task, "secret id made", [what])
 
 
 def unwrap(path: Path) -> str:

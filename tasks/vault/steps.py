@@ -36,10 +36,10 @@ class Checked(StepOutcome):
 
 
 def checks(task: Task, setup: Setup) -> Result:
-    """Looks whether all can be done, and at what differs; changes nothing.
+    """Look whether all can be done, and at what differs; change nothing.
 
-    Result: ``result`` is a `Checked`. Raises `VaultError` when Vault is not ready, the token may not do it, a path is
-    taken by something else or there is no root CA; `CertificateError` for a CA that does not lead to the root.
+    Raises `VaultError` when Vault is not ready, the token may not do it, a path is taken by something else or there is
+    no root CA; `CertificateError` for a CA that does not lead to the root.
     """
     work = Work(setup, setup.fleet[task.host.name], task.is_dry_run(), look=True)
     admin = work.admin

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from nornir.core.task import Result, Task
 
-from etcdfleet.outcome import StepOutcome
+from etcdfleet.outcome import done
 from etcdfleet.roles import ROLE_NAMES
 from etcdfleet.settings.models import HostSettings
 from etcdfleet.settings.vault import VaultPki, uses_vault, vault_pki
@@ -112,8 +112,7 @@ class Work:
             summary = self.changes[0] + (f", and {more} more" if more else "")
         elif self.left:
             summary = f"{len(self.left)} left as they are, and differ"
-        outcome = StepOutcome(summary, tuple(self.changes), (*self.warnings, *heard, *left))
-        return Result(task.host, result=outcome, changed=bool(self.changes), diff=self.diff)
+        return done(task, summary, self.changes, [*self.warnings, *heard, *left], diff=self.diff)
 
 
 def no_need(members: Members) -> str:
