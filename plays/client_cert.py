@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from etcdfleet import timeouts
 from etcdfleet.certs import MemberTrust
 from etcdfleet.client_files import ClientFiles, client_files
 from etcdfleet.errors import UsageError
 from etcdfleet.program.options import PROJECT
 from etcdfleet.program.run import Program, Run
-from etcdfleet.session import session_of
 from etcdfleet.settings.auth import ROOT
 from etcdfleet.settings.models import HostSettings
 from etcdfleet.text import go_duration
@@ -80,9 +78,7 @@ def _refuse_wrong_use(run: Run[ClientOptions], settings: HostSettings, files: Cl
 def _members_seen(run: Run[ClientOptions]) -> MembersSeen:
     """What the members of the cluster trust and show, read on their hosts; nothing is changed there."""
     program, hosts = run.program, [member.name for member in run.members]
-    session_of(program.nornir.config).connect_timeout = min(
-        timeouts.STATUS_LOGIN, program.options.timeout or timeouts.STATUS_LOGIN
-    )
+    program.be_quick()
     answers = run.ask_members(client_side, on=hosts)
     return MembersSeen(
         tuple(answer for answer in answers.values() if isinstance(answer, MemberTrust)),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from etcdfleet.program.run import Run, restart_due
 from etcdfleet.text import some
-from plays import access, certificates, clients, lock, reach, start, trust, versions
+from plays import access, certificates, clients, lock, start, trust, versions
 from plays.options import LockOptions
+from plays.preflight import try_ports
 from tasks.configure import configure
 from tasks.install import install
 from tasks.preflight import preflight
@@ -19,7 +20,7 @@ def deploy(run: Run[LockOptions]) -> None:
     """
     found = run.step("preflight", preflight)
     if not run.failed:
-        reach.try_ports(run, found)
+        try_ports(run, found)
     if run.failed:
         run.leave(f"nothing was changed, since {some(run.failed)} failed the preflight")
     lock.take(run)

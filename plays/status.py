@@ -11,14 +11,12 @@ from datetime import UTC, datetime
 from rich.console import Console, Group
 from rich.text import Text
 
-from etcdfleet import timeouts
 from etcdfleet.checks.overview.data import ClusterOverview, LastRun, MemberView
 from etcdfleet.errors import UsageError
 from etcdfleet.etcd.equal import CONFIRMATIONS, PAUSE_SECONDS, divergence
 from etcdfleet.etcd.expected import expected_members
 from etcdfleet.program.run import Program, Run
 from etcdfleet.report.show.format import Marks, marks_for, wrapped
-from etcdfleet.session import session_of
 from etcdfleet.text import seconds_text
 from plays.options import StatusOptions
 from tasks.certificates.issuing import Issuing
@@ -72,7 +70,7 @@ def _read_again(run: Run[StatusOptions], seen: Views) -> None:
 def show(program: Program[StatusOptions]) -> None:
     """Look once, record what is wrong with which host, and have it shown at the end."""
     began = time.monotonic()
-    _be_quick(program)
+    program.be_quick()
     clusters = overviews(program, _seen_by_all(program.play(read_members, Issuing())))
     if program.good_hosts:
         program.step("judge", judge, only=program.good_hosts, overviews={cluster.name: cluster for cluster in clusters})
@@ -103,7 +101,7 @@ def watch(program: Program[StatusOptions], seconds: float) -> None:
 
     if program.options.json:
         raise UsageError("--watch shows pages to people", remedy="for programs, run it with --json - now and then")
-    _be_quick(program)
+    program.be_quick()
     console = program.terminal.console
     marks = marks_for(console.encoding or "ascii")
     quiet = replace(program, nornir=program.nornir.with_processors([]))
@@ -156,12 +154,6 @@ def overviews(program: Program[StatusOptions], seen: Mapping[str, MemberView]) -
             )
         )
     return found
-
-
-def _be_quick(program: Program[StatusOptions]) -> None:
-    session_of(program.nornir.config).connect_timeout = min(
-        timeouts.STATUS_LOGIN, program.options.timeout or timeouts.STATUS_LOGIN
-    )
 
 
 def _with_last_runs(program: Program[StatusOptions], seen: Mapping[str, MemberView]) -> Views:

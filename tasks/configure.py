@@ -54,7 +54,6 @@ def configure(task: Task, final: frozenset[Side] = frozenset(), fresh: Collectio
     if changes and not task.is_dry_run():
         check_suites(site.settings, _shown(seen))
         _place(site, seen, [*anchor_files(anchors), *different], enable, stale)
-        site.forget()
     summary = f"{len(different)} of {len(wanted)} files differ" if different else "files as wanted"
     restart = bool(anchors) or bool(_read_at_start(site, seen, different))
     return done(task, summary, changes, diff=diff, restart=restart)
@@ -144,7 +143,6 @@ def place_differing(task: Task, site: Site, program: Installed) -> None:
     wanted = desired_files(task, site, seen, program=program)
     if different := [file for file in wanted if not same(file, seen.facts.files.get(file.path))]:
         _place(site, seen, different, not seen.service.enabled, [])
-        site.forget()
 
 
 def unsupported_arch(architecture: str, version: str | None) -> str:
@@ -221,7 +219,7 @@ def _place(site: Site, seen: Observed, files: list[RemoteFile], enable: bool, st
     after += [site.service.enable] if enable else []
     # Only now that the configuration names them no more.
     after += [f"rm -f {path}" for path in stale]
-    site.remote.place(files, before=before, after="\n".join(after), what="placing the configuration")
+    site.place(files, before=before, after="\n".join(after), what="placing the configuration")
 
 
 def _read_at_start(site: Site, seen: Observed, files: Iterable[RemoteFile]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from etcdfleet.errors import RemoteError
 from etcdfleet.host import facts
 from etcdfleet.host.facts import HostFacts
 from etcdfleet.host.paths import CONFIG, CRLS, ETCDCTL_ENVIRONMENT
-from etcdfleet.remote import CommandResult, RemoteHost, connect
+from etcdfleet.remote import CommandResult, RemoteFile, RemoteHost, connect
 from etcdfleet.settings.load import settings_of
 from etcdfleet.settings.models import HostSettings
 
@@ -55,7 +55,7 @@ class Site:
         """What is true of the host. Cached: whatever changes the host calls `forget`. Raises `RemoteError`."""
         known = self.remote.cache.get("observed")
         if not isinstance(known, Observed):
-            known = self.remote.cache["observed"] = self._look()
+            known = self.remote.cache["observed"] = self.look_with({})[0]
         return known
 
     @property
@@ -67,23 +67,19 @@ class Site:
         """Let the next `observe` look again."""
         self.remote.cache.pop("observed", None)
 
-    def _look(self) -> Observed:
-        return self._read({})[0]
+    def place(self, files: Sequence[RemoteFile], *, what: str, before: str = "", after: str = "") -> None:
+        """Place files (`RemoteHost.place`), and let the next `observe` look again. Raises `RemoteError`."""
+        self.remote.place(files, before=before, after=after, what=what)
+        self.forget()
 
     def look_with(
         self, more: Mapping[str, str], *, without: Collection[str] = (), timeout: float | None = None
     ) -> tuple[Observed, dict[str, CommandResult]]:
-        """Reads the host anew and runs ``more`` scripts, all side by side in one round trip. Raises `RemoteError`.
+        """Read the host anew and run ``more`` scripts, all side by side in one round trip. Raises `RemoteError`.
 
         What is read is not cached, since ``without`` names parts of `facts.probe` that are left out: what
         they would have told is empty.
         """
-        seen, answers = self._read(more, without=without, timeout=timeout)
-        return seen, {name: answers[name] for name in more}
-
-    def _read(
-        self, more: Mapping[str, str], *, without: Collection[str] = (), timeout: float | None = None
-    ) -> tuple[Observed, dict[str, CommandResult]]:
         files = [CONFIG, ETCDCTL_ENVIRONMENT, *CRLS.values(), *(file.path for file in self.service.files)]
         commands = {
             **facts.probe(self.settings, files),
@@ -112,7 +108,7 @@ class Site:
             results["init"].ok,
             results["program"].text,
         )
-        return seen, results
+        return seen, {name: results[name] for name in more}
 
 
 def _version_of_another(service: Service, packages: Packages[Any]) -> str:

@@ -1,4 +1,8 @@
-"""Whether the members of a cluster that is about to begin can reach each other: tried before the first etcd starts."""
+"""Whether the members of a cluster that is about to begin can reach each other: tried before the first etcd starts.
+
+Perl is on every Debian (``perl-base`` is essential there), busybox's ``nc`` on every Alpine. A host with neither says
+nothing, and nothing is concluded from that.
+"""
 
 from __future__ import annotations
 
@@ -26,12 +30,13 @@ from etcdfleet.host.reach import (
 )
 from etcdfleet.outcome import done
 from etcdfleet.remote import Held
+from etcdfleet.remote.scripts import program, script
 from etcdfleet.settings.load import settings_of
 from etcdfleet.settings.models import HostSettings
-from tasks import reach_scripts
 from tasks.observe import Site, site_of
 from tasks.preflight import refusal
 
+LISTENS = "listens"
 _PATIENCE_SECONDS = 20
 """How long a host waits for the others of its cluster at one step."""
 
@@ -98,22 +103,35 @@ def reach(task: Task, meeting: Meeting) -> Result:
 
 def _addresses(site: Site, resolves: Mapping[str, Sequence[str]]) -> list[Trouble]:
     others = [member.address for member in site.settings.members if member.fqdn != site.settings.member.fqdn]
-    routes = read_routes(site.remote.run(reach_scripts.routes(others)).stdout)
+    routes = read_routes(site.remote.run(script("routes", *others)).stdout)
     return address_problems(site.settings, routes, resolves)
 
 
 def _listen(site: Site) -> Held | None:
     """Opens the host's two ports until it is released; None where that cannot be done."""
     cluster = site.settings.cluster
-    script = reach_scripts.listen(site.settings.member.address, (cluster.client_port, cluster.peer_port))
     try:
-        hold = site.remote.hold(script)
+        hold = site.remote.hold(listen(site.settings.member.address, (cluster.client_port, cluster.peer_port)))
     except FleetError:
         return None  # sshd may allow one session at a time; nothing is concluded from that
-    if hold.first == reach_scripts.LISTENS:
+    if hold.first == LISTENS:
         return hold
     hold.release()
     return None
+
+
+def listen(address: str, ports: Sequence[int]) -> str:
+    """Shell: listen on the ports of ``address`` until the input ends; the first line is `LISTENS`, or why it cannot.
+
+    For `RemoteHost.hold`: with the connection, or the run, what it opened ends as well.
+    """
+    return script("listen", *map(str, ports), program=program("listen.pl"), address=address, life=timeouts.LISTEN)
+
+
+def connect(targets: Sequence[tuple[str, int]]) -> str:
+    """Shell: connect to addresses and ports, all side by side; a line ``ADDRESS,PORT RESULT`` for each."""
+    words = [f"{address},{port}" for address, port in targets]
+    return script("connect", *words, program=program("connect.pl"), limit=timeouts.REACH)
 
 
 def _connect(site: Site, hosts: Sequence[str], task: Task) -> Heard:
@@ -124,7 +142,7 @@ def _connect(site: Site, hosts: Sequence[str], task: Task) -> Heard:
         if name != site.settings.name:
             ports = (other.cluster.client_port, other.cluster.peer_port)
             targets += [(other.member.address, port) for port in ports]
-    return read_heard(site.remote.run(reach_scripts.connect(targets)).stdout) if targets else {}
+    return read_heard(site.remote.run(connect(targets)).stdout) if targets else {}
 
 
 def _from_here(settings: HostSettings) -> Heard:

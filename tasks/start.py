@@ -97,19 +97,14 @@ def restart_member(task: Task, programs: bool = False) -> Result:
     reasons = restart_reasons(site.settings, site.observe(), programs=programs)
     if task.is_dry_run():
         return done(task, "would be restarted", ["etcd is restarted"])
-    live = ask_member(site)
-    cluster = _gate(site, live)
-    still_ours(task)
-    changes = ["etcd is restarted"]
+    live, cluster = _gate(task, site)
+    changes = []
     if programs and (swapped := swap_program(task, site)):
-        changes.insert(0, swapped)
-        # That may have taken minutes.
-        live = ask_member(site)
-        cluster = _gate(site, live)
-        still_ours(task)
-    moved = _hand_over(site, live, cluster)
-    if moved:
-        changes.insert(-1, moved)
+        changes.append(swapped)
+        live, cluster = _gate(task, site)  # that may have taken minutes
+    if moved := _hand_over(site, live, cluster):
+        changes.append(moved)
+    changes.append("etcd is restarted")
     _run_and_wait(site, site.service.restart)
     _wait_until_caught_up(site)
     if site.observe().facts.established is None:
@@ -119,8 +114,12 @@ def restart_member(task: Task, programs: bool = False) -> Result:
     return done(task, f"restarted{why}", changes, facts={"version": version} if version else {})
 
 
-def _gate(site: Site, live: Live) -> Cluster:
-    """The cluster as it is. Raises `ProtectionError` unless all other members can do without this one."""
+def _gate(task: Task, site: Site) -> tuple[Live, Cluster]:
+    """The member's answers and the cluster as it is.
+
+    Raises `ProtectionError` unless all other members can do without this one, and the lock is still this run's.
+    """
+    live = ask_member(site)
     members = live.members or ask_others(site)
     if members is None:
         raise ProtectionError(
@@ -137,7 +136,8 @@ def _gate(site: Site, live: Live) -> Cluster:
             where=site.settings.name,
             remedy="bring the other members back to health first (see their logs), then run again",
         )
-    return cluster
+    still_ours(task)
+    return live, cluster
 
 
 def _hand_over(site: Site, live: Live, cluster: Cluster) -> str:
@@ -246,15 +246,13 @@ def _note_established(task: Task, site: Site, members: MemberList) -> None:
     """Writes the marker; from now on a start without data must fail, by the configuration, too."""
     content = json.dumps(marker(members), indent=1, sort_keys=True).encode() + b"\n"
     files = [*_other_state(task, site, "existing"), RemoteFile(ESTABLISHED, content)]
-    site.remote.place(files, what="noting the cluster's members")
-    site.forget()
+    site.place(files, what="noting the cluster's members")
 
 
 def _place_state(task: Task, site: Site, state: ClusterState) -> None:
     """Brings ``initial-cluster-state`` to what the plan of this moment says; an earlier one may have said another."""
     if files := _other_state(task, site, state):
-        site.remote.place(files, what=f"placing the configuration with initial-cluster-state {state}")
-        site.forget()
+        site.place(files, what=f"placing the configuration with initial-cluster-state {state}")
 
 
 def _other_state(task: Task, site: Site, state: ClusterState) -> list[RemoteFile]:

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, NoReturn, ParamSpec, TypeVar
 
+from etcdfleet import timeouts
 from etcdfleet.errors import UsageError
 from etcdfleet.outcome import StepOutcome
 from etcdfleet.program.options import Options
@@ -152,6 +153,13 @@ class Program(Generic[Own]):
             names = frozenset(only)
             nornir = nornir.filter(filter_func=lambda host: host.name in names)
         return nornir.run(task, name=name, **params)
+
+    def be_quick(self) -> None:
+        """Wait for hosts to answer no longer than a look at a cluster is worth."""
+        from etcdfleet.session import session_of
+
+        patience = min(timeouts.STATUS_LOGIN, self.options.timeout or timeouts.STATUS_LOGIN)
+        session_of(self.nornir.config).connect_timeout = patience
 
     def say(self, text: str) -> None:
         """Tell the person at the terminal something (not with --quiet, nor --json -)."""

@@ -185,12 +185,11 @@ def place(
     staged = any(pair.staged for pair in pairs)
     after += [discarding()] if staged else []
     try:
-        site.remote.place(files, before="\n".join(before), after="\n".join(after), what="placing certificates")
+        site.place(files, before="\n".join(before), after="\n".join(after), what="placing certificates")
     except FleetError:
         if staged:
             discard(site)
         raise
-    site.forget()
 
 
 def tidy(site: Site) -> None:

@@ -113,8 +113,7 @@ def refresh_crl(task: Task, refused: Mapping[str, str] | None = None) -> Result:
     changes = [f"{path} {plan.text}" for path, plan in plans.items() if plan.pem]
     warnings = [f"{path}: {plan.warning}" for path, plan in plans.items() if plan.warning]
     if changes and not task.is_dry_run():
-        site.remote.place(crl_files(plans), what="placing revocation lists")
-        site.forget()
+        site.place(crl_files(plans), what="placing revocation lists")
     summary = "lists replaced" if changes else "lists as the CA has them"
     set_name = (refused or {}).get(task.host.name)
     if set_name and not task.is_dry_run():

@@ -93,8 +93,7 @@ def end_trust(task: Task, sides: frozenset[Side]) -> Result:
 def _place(task: Task, site: Site, changes: Sequence[AnchorChange]) -> None:
     if changes and not task.is_dry_run():
         before = "\n".join([f"mkdir -p -m 0755 {CERTIFICATES}", *mark_if_read(site, changes)])
-        site.remote.place(anchor_files(changes), before=before, what="placing trust anchors")
-        site.forget()
+        site.place(anchor_files(changes), before=before, what="placing trust anchors")
 
 
 def _beside_the_wanted(site: Site, source: Source, final: frozenset[Side]) -> str:

@@ -32,7 +32,7 @@ from etcdfleet.settings.models import HostSettings
 from etcdfleet.vault import VaultConnection
 from etcdfleet.vault import errors as meaning
 from etcdfleet.vault.transport import Broken, Transport
-from tasks import reach_scripts
+from tasks.reach import LISTENS, connect, listen
 from tests.unit.host.test_preflight import GOOD
 from tests.unit.support.certs_ca import ca
 from tests.unit.support.site import MEMBERS, LocalHost, settings
@@ -266,14 +266,14 @@ def test_ports_are_opened_for_a_moment_and_connected_to(address: str) -> None:
         ports = [place.getsockname()[1] for place in places]
         for place in places[:2]:
             place.close()
-        script = reach_scripts.listen(address, ports[:2])
+        script = listen(address, ports[:2])
         with subprocess.Popen(["sh", "-s"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as held:
             assert held.stdin
             assert held.stdout
             held.stdin.write(script)
             held.stdin.flush()
-            assert held.stdout.readline().strip() == reach_scripts.LISTENS
-            asked = reach_scripts.connect([(address, port) for port in ports])
+            assert held.stdout.readline().strip() == LISTENS
+            asked = connect([(address, port) for port in ports])
             found = read_heard(LocalHost().run(asked).stdout)
             assert [found[address, port] for port in ports] == [OPEN, OPEN, REFUSED]
             held.stdin.close()  # as when the run, or its connection, ends
@@ -284,7 +284,7 @@ def test_ports_are_opened_for_a_moment_and_connected_to(address: str) -> None:
 
 def test_a_port_that_cannot_be_opened_is_said() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        script = reach_scripts.listen("127.0.0.1", [taken.getsockname()[1]])
+        script = listen("127.0.0.1", [taken.getsockname()[1]])
         assert LocalHost().run(script).stdout == "failed\n"
 
 

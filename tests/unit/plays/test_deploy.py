@@ -13,7 +13,7 @@ from etcdfleet.host.lock import LockInfo
 from etcdfleet.outcome import StepOutcome
 from etcdfleet.program.run import Program
 from etcdfleet.report.record.model import ExitCode
-from plays import access, certificates, deploy, lock, reach, start, trust, versions
+from plays import access, certificates, deploy, lock, preflight, start, trust, versions
 from plays.options import LockOptions
 from tasks.member import Live
 from tasks.planning import Seen
@@ -46,7 +46,7 @@ def staged(
     nothing: Any = None
     passed = StepOutcome("fit", facts={"has_member_data": data})
     for module, name, usual in (
-        (deploy, "preflight", passed), (reach, "reach", None), (lock, "take_lock", ""),
+        (deploy, "preflight", passed), (preflight, "reach", None), (lock, "take_lock", ""),
         (start, "is_settled", plan is None), (start, "read_member", Seen(nothing, Live())),
         (versions, "is_due", (False, True)), (access, "is_renamed", False),
         (deploy, "install", None), (trust, "trust_state", {}), (trust, "trust", None),

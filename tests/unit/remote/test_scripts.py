@@ -32,7 +32,7 @@ from etcdfleet.host.paths import mark_restart_pending
 from etcdfleet.remote import CommandResult, RemoteFile, scripts
 from etcdfleet.remote.commands import batch_script, place_script
 from etcdfleet.remote.scripts import FOLDER, script
-from tasks import reach_scripts
+from tasks import reach
 from tasks.auth.calls import run_operations
 from tasks.certificates.keys import make_requests
 from tasks.certificates.place import swap, tidy
@@ -190,9 +190,9 @@ def of_values(value: str) -> Iterator[tuple[str, str]]:
     yield "data", facts._data(value)
     yield "resolve", facts._resolve([value, value])
     yield "write_probe", probe_script(settings(), ["az-1", "az-2"], value)
-    yield "listen", reach_scripts.listen(value, [2379])
-    yield "connect", reach_scripts.connect([(value, 2379)])
-    yield "routes", reach_scripts.routes([value])
+    yield "listen", reach.listen(value, [2379])
+    yield "connect", reach.connect([(value, 2379)])
+    yield "routes", script("routes", value)
 
 
 @needs_shellcheck
