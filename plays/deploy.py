@@ -44,5 +44,4 @@ def _verify(run: Run[LockOptions]) -> None:
     if run.check and run.changed():
         run.skip("verify", "its cluster is not as wanted yet", on=run.good)
         return
-    whole = not run.left_out and run.good == run.hosts
-    run.step("verify", verify, as_wanted=[run.cluster] if whole else [])
+    run.step("verify", verify, may_end_alarm=not run.left_out and run.good == run.hosts)

@@ -35,7 +35,7 @@ def rotate(run: Run[RotateOptions], decided: MutableMapping[str, Members]) -> No
         proven = _renew(run, plan, members)
     if not run.check:
         without = tuple(plan.sick) if isinstance(plan, OneByOne) else ()
-        run.step("verify", verify, on=proven, without={run.cluster: without})
+        run.step("verify", verify, on=proven, without=without)
     _revoke(run)
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from etcdfleet.program.run import Run
 from plays.options import VerifyOptions
 from tasks.certificates.issuing import Issuing
-from tasks.verify.deep import verify_deep
+from tasks.verify import member
+from tasks.verify.deep import Deep
 
 
 def verify(run: Run[VerifyOptions], token: str, issuing: Issuing) -> None:
     """One step on all hosts at once. ``token`` names the keys that are written and deleted."""
-    run.step("verify", verify_deep, token=token, write=not run.own.no_write, issuing=issuing)
+    run.step("verify", member.verify, deep=Deep(token, write=not run.own.no_write, issuing=issuing))

@@ -62,8 +62,8 @@ def skipped(check: str, why: str) -> Finding:
     return Finding(check, True, why, level="skipped")
 
 
-def held_against(findings: Iterable[Finding], before: Iterable[Finding]) -> list[Finding]:
-    """What is not as it should be after a change, and not just as it was ``before``: that is no fault of the change.
+def new_failures(findings: Iterable[Finding], before: Iterable[Finding]) -> list[Finding]:
+    """What failed after a change, and was not so ``before``: that is no fault of the change.
 
     That a port shows the new certificate must be seen in any case.
     """

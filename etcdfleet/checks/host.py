@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 from etcdfleet.checks.findings import Finding, failed, skipped, warned
 from etcdfleet.checks.log import Sighting, message
+from etcdfleet.drivers.init import ServiceState
 from etcdfleet.host.facts import DataFacts
 from etcdfleet.host.paths import CERTIFICATES, HostPaths
 from etcdfleet.host.preflight import Trouble
@@ -107,6 +108,17 @@ def set_findings(settings: HostSettings, roles: Sequence[RoleName], listing: Lis
         else:
             found.append(Finding(check, True, f"{folder} -> {target}, complete"))
     return found
+
+
+def service_finding(service: ServiceState, name: str) -> Finding:
+    """The service of the member of this name runs and starts at boot."""
+    running = "running" if service.running else "not running"
+    state = f"{running}, {'enabled' if service.enabled else 'not enabled'} at boot"
+    evidence = f"{state} ({service.detail})"
+    if service.running and service.enabled:
+        return Finding("service", True, evidence, about=(name,))
+    cause = "it was stopped or has crashed" if not service.running else "it was disabled, or never enabled"
+    return failed("service", evidence, cause, "run deploy", fault=state, about=(name,))
 
 
 def data_finding(settings: HostSettings, data: DataFacts, place: DataPlace = UNKNOWN) -> Finding:

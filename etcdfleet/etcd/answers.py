@@ -40,6 +40,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from etcdfleet.errors import VerificationError
+from etcdfleet.etcd.ids import hex_id
 from etcdfleet.text import go_seconds
 
 SLOW_READ = 1.0
@@ -101,6 +102,18 @@ class EndpointStatus:
     revision: int
     learner: bool = False
     errors: tuple[str, ...] = ()
+
+    def facts(self) -> dict[str, Any]:
+        """What the report records of it."""
+        return {
+            "version": self.version,
+            "member_id": hex_id(self.member_id),
+            "cluster_id": hex_id(self.cluster_id),
+            "leader": self.leader_id == self.member_id,
+            "db_size_bytes": self.db_size,
+            "revision": self.revision,
+            "raft_term": self.term,
+        }
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from tasks.lock import still_ours
 from tasks.member import Live, ask_cluster, ask_member
 from tasks.observe import Site, site_of
 from tasks.preflight import refusal
-from tasks.verify.member import check_all, prove
+from tasks.verify.proof import check, prove
 from tasks.verify.tls import placed_leaves
 
 Due = Mapping[str, Mapping[RoleName, str]]
@@ -150,7 +150,7 @@ def rotate_member(task: Task, due: Due, after: After = NOTHING_MORE, without: Co
             remedy="bring the cluster back to health first (see the members' logs), then run again",
         )
     before = _sets_in_use(site)
-    already = [finding for finding in check_all(site, without).findings if not finding.ok]
+    already = check(site, without).bad
     warnings = _replace(task, site, roles)
     bad = _prove(site, timeouts.PROOF, without, already)
     if bad:

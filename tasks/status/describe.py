@@ -18,7 +18,6 @@ from etcdfleet.errors import FleetError
 from etcdfleet.etcd.alarms import is_alarm
 from etcdfleet.etcd.answers import parse_health, parse_member_list, parse_status, parsed, unanswered
 from etcdfleet.etcd.expected import expected_member
-from etcdfleet.etcd.ids import hex_id
 from etcdfleet.host.facts import HostFacts
 from etcdfleet.host.paths import CONFIG
 from etcdfleet.host.preflight_others import other_problems
@@ -136,15 +135,8 @@ def facts_of(view: MemberView, round_trips: int) -> dict[str, Any]:
         if machine.free_bytes is not None:
             facts["free_bytes"] = machine.free_bytes
     if status:
-        facts |= {
-            "version": status.version,
-            "member_id": hex_id(status.member_id),
-            "cluster_id": hex_id(status.cluster_id),
-            "leader": status.leader_id == status.member_id,
-            "raft_term": status.term,
+        facts |= status.facts() | {
             "raft_index": status.raft_index,
-            "revision": status.revision,
-            "db_size_bytes": status.db_size,
             "alarms": [error.strip() for error in status.errors if is_alarm(error)],
         }
     if view.health and view.health.healthy:

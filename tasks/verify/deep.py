@@ -1,20 +1,19 @@
-"""Everything that `tasks.verify.member` proves, and more deeply: what runbooks/verify.py runs on each host.
+"""What runbooks/verify.py checks beside `tasks.verify.proof`: what a restart would meet, who is let in, and a write.
 
-The judgement is in ``etcdfleet/etcd/``: ``cluster_checks``, ``tls_checks``, ``host_checks``. Here is what is asked.
+The judgement is in ``etcdfleet/checks/``. Here is what is asked.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import yaml
-from nornir.core.task import Result, Task
+from nornir.core.task import Task
 
 from etcdfleet import timeouts
-from etcdfleet.certs import Certificate
 from etcdfleet.checks.cluster import cluster_checks
 from etcdfleet.checks.consequences import causes_first
 from etcdfleet.checks.findings import Finding, failed, skipped, warned
@@ -26,115 +25,52 @@ from etcdfleet.checks.host import (
     log_findings,
     pending_finding,
     read_listing,
+    service_finding,
     set_findings,
     space_finding,
 )
 from etcdfleet.checks.log import sightings
 from etcdfleet.checks.write_probe import probe_checks
 from etcdfleet.drivers.certificates import needed_roles
-from etcdfleet.errors import RemoteError, VerificationError
-from etcdfleet.etcd.answers import (
-    EndpointStatus,
-)
+from etcdfleet.etcd.answers import EndpointStatus
 from etcdfleet.etcd.cluster import Cluster
 from etcdfleet.host import preflight
 from etcdfleet.host.paths import CONFIG
-from etcdfleet.outcome import StepOutcome
 from etcdfleet.remote import CommandResult
-from etcdfleet.report.show.checklist import count_text
-from etcdfleet.roles import Side
-from etcdfleet.settings.load import settings_of
 from etcdfleet.settings.models import HostSettings
 from tasks.certificates.issuing import Issuing
 from tasks.configure import desired_files, same, unified_diff
-from tasks.observe import Observed, Site, site_of
+from tasks.observe import Observed, Site
 from tasks.programs import restart_reasons
-from tasks.verify.member import cluster_of, service_finding, status_facts
+from tasks.verify.proof import Checked, cluster_of, quiet, settled
 from tasks.verify.scripts import cluster_commands, host_commands, probe_script
 from tasks.verify.tls import seen_from_here, tls_findings
 
 
-def verify_deep(task: Task, token: str = "", write: bool = True, issuing: Issuing | None = None) -> Result:
-    """Verifies the member on this host and, as this host sees it, its whole cluster.
+@dataclass(frozen=True)
+class Deep:
+    """What a deep verification may do beside looking.
 
     With ``write`` (and not with ``--check``) a key under the reserved prefix, named after ``token``, is written through
-    this member, read through every other one, and deleted; nothing else is changed. Result: ``result`` is a
-    `StepOutcome` whose facts name each check with its evidence, also when checks failed: then ``failed`` is true and
-    ``exception`` a `VerificationError` with all of them. ``diff`` shows how files differ from what deploy would write.
-    Needs no Vault; where it answers to ``issuing``, certificates of another CA than it issues with are a warning.
+    the member, read through every other one, and deleted. ``issuing`` asks Vault, which is not needed: where it
+    answers, certificates of another CA than it issues with are a warning.
     """
-    began = time.monotonic()
-    if issuing:
-        issuing.ask(settings_of(task.host))
-    try:
-        site = site_of(task)
-        site.observe()
-    except RemoteError as error:
-        return _unreachable(task, error)
-    findings, status, silent = _look(site, issuing.of(site.settings) if issuing else {})
-    seen = site.observe()
-    findings += _here(site, seen, status)
-    differences, diff = _drift(task, site, seen)
-    findings += differences
-    findings += _about_host(site.settings, seen_from_here(site, seen))
-    findings += _write_probe(site, status, silent, token, write=write and not task.is_dry_run())
-    # Why etcd does not run comes before all that follows from it.
-    findings = causes_first(findings)
-    findings.sort(key=lambda finding: finding.check != "service" and not finding.check.startswith("log"))
-    return _result(task, site, findings, status, diff, time.monotonic() - began)
+
+    token: str = ""
+    write: bool = True
+    issuing: Issuing | None = None
 
 
-def _result(
-    task: Task, site: Site, findings: Sequence[Finding], status: EndpointStatus | None, diff: str, seconds: float
-) -> Result:
-    facts = status_facts(site, findings, status)
-    facts["clock_offset_seconds"] = site.observe().facts.clock_offset
-    facts["verify_seconds"] = round(seconds, 2)
-    bad = [finding for finding in findings if not finding.ok]
-    warnings = tuple(f"{f.check}: {f.evidence}; {f.cause}; {f.remedy}" for f in findings if f.status == "warning")
-    outcome = StepOutcome(count_text([finding.status for finding in findings]), warnings=warnings, facts=facts)
-    if not bad:
-        return Result(task.host, result=outcome, diff=diff)
-    error = VerificationError(
-        f"{len(bad)} of {len(findings)} checks failed: " + ", ".join(finding.check for finding in bad),
-        where=site.settings.name,
-        remedy="each has its evidence, likely cause and remedy in the list of checks, and in the report",
+def check_deeply(task: Task, site: Site, deep: Deep) -> Checked:
+    """Look at the cluster once an election has been waited out, then at the host, then write through the member."""
+    settings, name = site.settings, site.settings.member.name
+    began, commands = time.monotonic(), cluster_commands(settings, deep=True)
+    looks = settled(
+        lambda: cluster_of(settings, site.remote.batch(commands, parallel=True, timeout=120)), quiet, timeouts.SETTLE
     )
-    return Result(task.host, result=outcome, diff=diff, failed=True, exception=error)
-
-
-def _unreachable(task: Task, error: RemoteError) -> Result:
-    """SSH does not come through: whether etcd's ports answer from here tells what is wrong."""
-    from etcdfleet.host.tls_port import answers
-
-    settings = settings_of(task.host)
-    found = Finding("ssh", False, error.what, error.remedy)
-    if settings.preflight.controller_reaches_members:
-        ports = (settings.cluster.client_port, settings.cluster.peer_port)
-        open_ports = [str(port) for port in ports if answers(settings.member.address, port, timeouts.PORT)]
-        cause = (
-            f"etcd's port {' and '.join(open_ports)} answers: the host is up, and SSH alone does not come through"
-            if open_ports
-            else "etcd's ports do not answer from here either: the host is off, or cut off from the network"
-        )
-        found = replace(found, cause=cause)
-    facts = {"checks": [found.as_json()]}
-    what = f"{error.what}; {found.cause}" if found.cause else error.what
-    failure = VerificationError(what, where=error.where or settings.name, remedy=error.remedy)
-    return Result(task.host, result=StepOutcome("not reached", facts=facts), failed=True, exception=failure)
-
-
-def _look(
-    site: Site, issuing: Mapping[Side, Certificate]
-) -> tuple[list[Finding], EndpointStatus | None, tuple[str, ...]]:
-    """The findings of one look at cluster and host, after an election has been waited out; the member's own status, and
-    the members that do not answer."""
-    settings = site.settings
-    began, asked = time.monotonic(), cluster_commands(settings, seconds=timeouts.ETCDCTL, apart=True)
-    cluster, moving, first = settled(lambda: cluster_of(settings, site.remote.batch(asked, parallel=True, timeout=120)))
-    seen = site.observe()
-    findings = list(cluster_checks(cluster, quota_bytes=settings.cluster.quota_bytes))
-    if first and not moving:
+    cluster, first = looks[-1], next(filter(None, (look.moving() for look in looks)), "")
+    findings = [*cluster_checks(cluster, quota_bytes=settings.cluster.quota_bytes)]
+    if first and not cluster.moving():
         findings.append(
             warned(
                 "leader was there all the time",
@@ -143,48 +79,37 @@ def _look(
                 "if it is seen again, see etcd's log for why, and the disk and the network of the last leader",
             )
         )
-    status = cluster.by_name.get(settings.member.name)
+    seen, status = site.observe(), cluster.by_name.get(name)
     said = site.remote.batch(host_commands(site, seen, status.version if status else None), timeout=180)
-    findings += _about_host(settings, tls_findings(site, seen, said, issuing))
-    findings += _files(site, seen, said)
-    return findings, status, tuple(member.name for member in cluster.expected if member.name not in cluster.by_name)
+    issuing = deep.issuing.of(settings) if deep.issuing else {}
+    findings += [replace(finding, about=(name,)) for finding in tls_findings(site, seen, said, issuing)]
+    findings += _files(settings, seen, said)
+    findings += _here(settings, seen, status)
+    differences, diff = _drift(task, site, seen)
+    findings += differences
+    findings += [replace(finding, about=(name,)) for finding in seen_from_here(settings, seen)]
+    findings += _write_probe(site, cluster, deep.token, write=deep.write and not task.is_dry_run())
+    # Why etcd does not run comes before all that follows from it.
+    findings = causes_first(findings)
+    findings.sort(key=lambda finding: finding.check != "service" and not finding.check.startswith("log"))
+    warnings = [f"{f.check}: {f.evidence}; {f.cause}; {f.remedy}" for f in findings if f.status == "warning"]
+    return Checked(findings, status, warnings, diff)
 
 
-def settled(ask: Callable[[], Cluster]) -> tuple[Cluster, str, str]:
-    """Asks until nothing goes on among the members that is over soon, or `timeouts.SETTLE` have passed.
-
-    Gives the last answers, what goes on in them, and what went on in the first ones; both are empty if nothing does.
-    """
-    began, first, presumed = time.monotonic(), "", 0
-    while True:
-        cluster = ask()
-        moving, leader = cluster.moving(), cluster.presumed_leader
-        if (not moving and leader in (0, presumed)) or time.monotonic() - began > timeouts.SETTLE:
-            return cluster, moving, first
-        first = first or moving
-        presumed = 0 if moving else leader
-        time.sleep(1 if moving else 0)
-
-
-def _about_host(settings: HostSettings, findings: Sequence[Finding]) -> list[Finding]:
-    """The findings as such about the member of this host."""
-    return [replace(finding, about=(settings.member.name,)) for finding in findings]
-
-
-def _files(site: Site, seen: Observed, said: Mapping[str, CommandResult]) -> list[Finding]:
+def _files(settings: HostSettings, seen: Observed, said: Mapping[str, CommandResult]) -> list[Finding]:
     """Modes of keys, sets and data; etcd's log."""
     listing = read_listing(said["listing"].stdout)
-    found = key_mode_findings(listing) + set_findings(site.settings, needed_roles(site.settings), listing)
-    others = [member.address for member in site.settings.members if member.name != site.settings.member.name]
+    found = key_mode_findings(listing) + set_findings(settings, needed_roles(settings), listing)
+    others = [member.address for member in settings.members if member.name != settings.member.name]
     known = sightings(
         said["log"].stdout,
         members=others,
-        own=("127.0.0.1", "::1", site.settings.member.address),
+        own=("127.0.0.1", "::1", settings.member.address),
         gateway=_gateway(seen),
     )
     clock = seen.facts.clock_now if seen.facts.clock_offset else datetime.now(UTC)
     found += log_findings(known, clock=clock, running=seen.service.running)
-    problems, warnings = preflight.clock_problems(site.settings, seen.facts)
+    problems, warnings = preflight.clock_problems(settings, seen.facts)
     return found + clock_findings(problems, warnings, seen.facts.clock_offset, said["time"].stdout)
 
 
@@ -198,16 +123,13 @@ def _gateway(seen: Observed) -> bool:
     return not isinstance(found, dict) or found.get("enable-grpc-gateway", True) is not False
 
 
-def _here(site: Site, seen: Observed, status: EndpointStatus | None) -> list[Finding]:
+def _here(settings: HostSettings, seen: Observed, status: EndpointStatus | None) -> list[Finding]:
     """What a restart of etcd or of the host would meet."""
-    settings = site.settings
-    service = service_finding(seen, settings.member.name)
-    if not service.ok:
-        cause = "it was stopped or has crashed" if not seen.service.running else "it was disabled, or never enabled"
-        remedy = "see etcd's log on this host; run deploy"
-        if seen.facts.place.absent:
-            cause, remedy = "it waits for the disk with its data", "see data directory"
-        service = replace(service, cause=cause, remedy=remedy)
+    service = service_finding(seen.service, settings.member.name)
+    if not service.ok and seen.facts.place.absent:
+        service = replace(service, cause="it waits for the disk with its data", remedy="see data directory")
+    elif not service.ok:
+        service = replace(service, remedy="see etcd's log on this host; run deploy")
     free = seen.facts.free_bytes.get(settings.member.data_dir)
     return [
         service,
@@ -257,22 +179,17 @@ def _short(changed: Sequence[str]) -> str:
     return f"{shown} (and {len(changed) - 2} more lines)" if len(changed) > 2 else shown
 
 
-def _write_probe(
-    site: Site, status: EndpointStatus | None, silent: Sequence[str], token: str, *, write: bool
-) -> list[Finding]:
-    check = "write, read, delete"
+def _write_probe(site: Site, cluster: Cluster, token: str, *, write: bool) -> list[Finding]:
+    check, settings = "write, read, delete", site.settings
     if not write:
         return [skipped(check, "not asked for: --check and --no-write write nothing")]
-    if status is None:
+    if settings.member.name not in cluster.by_name:
         return [skipped(check, "this member does not answer")]
-    if needed_roles(site.settings) and not seen_client(site):
+    if settings.cluster.client_tls and "client" not in site.observe().facts.pairs:
         return [skipped(check, "there is no client certificate on this host")]
-    names, mine = [m.name for m in site.settings.members if m.name not in silent], site.settings.member.name
-    said = site.remote.run(probe_script(site.settings, names, token), timeout=120)
-    found = probe_checks(names, silent, said.stdout, token)
-    return [finding if finding.ok or finding.about else replace(finding, about=(mine,)) for finding in found]
-
-
-def seen_client(site: Site) -> bool:
-    """Whether there is what etcdctl on the host proves with who it is, where it must."""
-    return not site.settings.cluster.client_tls or "client" in site.observe().facts.pairs
+    names = [member.name for member in settings.members]
+    silent = [name for name in names if name not in cluster.by_name]
+    asked = [name for name in names if name in cluster.by_name]
+    said = site.remote.run(probe_script(settings, asked, token), timeout=120)
+    found = probe_checks(asked, silent, said.stdout, token)
+    return [finding if finding.ok else replace(finding, about=(settings.member.name,)) for finding in found]

@@ -1,177 +1,115 @@
-"""Proof that a member and its cluster are what the inventory says, from the host by etcdctl and from here by TLS."""
+"""The task that verifies a member and, as its host sees it, its whole cluster: in a moment, or in depth."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from nornir.core.task import Result, Task
 
 from etcdfleet import timeouts
-from etcdfleet.checks.cluster import cluster_checks
-from etcdfleet.checks.consequences import causes_first, remedies, told
-from etcdfleet.checks.findings import Finding, held_against
-from etcdfleet.errors import FleetError, VerificationError
-from etcdfleet.etcd.answers import (
-    EndpointStatus,
-    parse_hashkv,
-    parse_health,
-    parse_member_list,
-    parse_status,
-    parsed,
-    unanswered,
-)
-from etcdfleet.etcd.cluster import Cluster
-from etcdfleet.etcd.etcdctl import all_endpoints
-from etcdfleet.etcd.expected import expected_members
-from etcdfleet.etcd.ids import hex_id
+from etcdfleet.checks.consequences import remedies, told
+from etcdfleet.checks.findings import Finding
+from etcdfleet.errors import RemoteError, VerificationError
 from etcdfleet.host.paths import UNPROVEN
+from etcdfleet.host.tls_port import answers
 from etcdfleet.outcome import StepOutcome
-from etcdfleet.remote import CommandResult
-from etcdfleet.settings.models import HostSettings
+from etcdfleet.report.show.checklist import count_text
+from etcdfleet.settings.load import settings_of
 from tasks.alarms import end_full_alarm, stands
 from tasks.certificates.place import certificate_facts
-from tasks.observe import Observed, Site, site_of
-from tasks.verify.knocks import refused_as_client
-from tasks.verify.scripts import cluster_commands, refusal_commands
-from tasks.verify.tls import peer_trusted_as_client, placed_leaves, refusal, served_findings
+from tasks.observe import Site, site_of
+from tasks.verify.deep import Deep, check_deeply
+from tasks.verify.proof import Checked, prove
+from tasks.verify.tls import placed_leaves
 
 
-def verify(task: Task, without: Mapping[str, Collection[str]] | None = None, as_wanted: Collection[str] = ()) -> Result:
-    """Verifies the member on this host and, as this host sees it, its whole cluster; changes nothing but the note that
-    certificates of a run that was ended are not proven yet, and the alarm of a full database.
+def verify(
+    task: Task, without: Collection[str] = (), *, may_end_alarm: bool = False, deep: Deep | None = None
+) -> Result:
+    """Verify the member on this host and its cluster; nothing is changed but what this docstring names.
 
-    ``without`` names, by cluster, members that are known to be down, and are not asked; ``as_wanted`` are clusters all
-    of whose members run with the inventory's settings: there the alarm NOSPACE is ended where all have room again.
-    Result: ``result`` is a `StepOutcome` whose facts name each check with its evidence. Raises `VerificationError` with
-    all that failed.
+    Members ``without`` are known to be down: they are not asked. Certificates of a run that was ended are noted as
+    proven. ``may_end_alarm`` says that all members run with the inventory's settings: the alarm NOSPACE is ended where
+    all have room again. With ``deep`` all that runbooks/verify.py looks at is checked as well, and none of the above is
+    done; the key that it may write is deleted. Result: ``result`` is a `StepOutcome` whose facts name each check with
+    its evidence. When checks failed, `VerificationError` is raised with all of them; with ``deep`` it is the
+    ``exception`` of a result that failed and has the facts.
     """
+    if deep:
+        return _verify_deeply(task, deep)
     site, ended = site_of(task), ""
-    may_end = site.settings.cluster.name in as_wanted and not task.is_dry_run()
 
     def hopeless(bad: Sequence[Finding]) -> bool:
         """Where the alarm may be ended, one host does it, and the others wait for that."""
         nonlocal ended
+        may_end = may_end_alarm and not task.is_dry_run()
         if may_end and not ended:
             ended = end_full_alarm(site, bad, timeouts.ETCDCTL_PATIENT)
         return stands(bad) and not may_end
 
-    left_out = (without or {}).get(site.settings.cluster.name, ())
-    checked, bad = prove(site, timeouts.SETTLE, left_out, hopeless=hopeless)
+    checked, bad = prove(site, timeouts.SETTLE, without, hopeless=hopeless)
     if bad:
         raise VerificationError(
-            told(bad),
-            where=site.settings.name,
-            remedy=remedies(bad) or "see etcd's log on this host",
+            told(bad), where=site.settings.name, remedy=remedies(bad) or "see etcd's log on this host"
         )
     if site.observe().facts.unproven and not task.is_dry_run():
         site.remote.run(f"rm -f {UNPROVEN}", check="noting that the certificates are proven")
-    facts = status_facts(site, checked.findings, checked.status)
     summary = f"{len(checked.findings)} checks passed"
-    outcome = StepOutcome(summary, (ended,) if ended else (), tuple(checked.warnings), facts)
+    outcome = StepOutcome(summary, (ended,) if ended else (), tuple(checked.warnings), _facts(site, checked))
     return Result(task.host, result=outcome, changed=bool(ended))
 
 
-def status_facts(site: Site, findings: Sequence[Finding], status: EndpointStatus | None) -> dict[str, object]:
+def _verify_deeply(task: Task, deep: Deep) -> Result:
+    began = time.monotonic()
+    if deep.issuing:
+        deep.issuing.ask(settings_of(task.host))
+    try:
+        site = site_of(task)
+        site.observe()
+    except RemoteError as error:
+        return _unreachable(task, error)
+    checked = check_deeply(task, site, deep)
+    facts = _facts(site, checked)
+    facts["clock_offset_seconds"] = site.observe().facts.clock_offset
+    facts["verify_seconds"] = round(time.monotonic() - began, 2)
+    summary = count_text([finding.status for finding in checked.findings])
+    outcome = StepOutcome(summary, warnings=tuple(checked.warnings), facts=facts)
+    if not checked.bad:
+        return Result(task.host, result=outcome, diff=checked.diff)
+    failure = VerificationError(
+        f"{len(checked.bad)} of {len(checked.findings)} checks failed: " + ", ".join(f.check for f in checked.bad),
+        where=site.settings.name,
+        remedy="each has its evidence, likely cause and remedy in the list of checks, and in the report",
+    )
+    return Result(task.host, result=outcome, diff=checked.diff, failed=True, exception=failure)
+
+
+def _facts(site: Site, checked: Checked) -> dict[str, object]:
     """The report's record of a verified member: each check, its certificates, and what it says of itself."""
-    facts: dict[str, object] = {
-        "checks": [finding.as_json() for finding in findings],
+    return {
+        "checks": [finding.as_json() for finding in checked.findings],
         "ssh_round_trips": site.remote.round_trips,
         "certificates": certificate_facts(site.settings, placed_leaves(site.settings, site.observe())),
+        **(checked.status.facts() if checked.status else {}),
     }
-    if status:
-        facts |= {
-            "version": status.version,
-            "member_id": hex_id(status.member_id),
-            "cluster_id": hex_id(status.cluster_id),
-            "leader": status.leader_id == status.member_id,
-            "db_size_bytes": status.db_size,
-            "revision": status.revision,
-            "raft_term": status.term,
-        }
-    return facts
 
 
-@dataclass(frozen=True)
-class Checked:
-    """All findings about a member and its cluster, the member's own status, and what is worth a warning."""
-
-    findings: Sequence[Finding]
-    status: EndpointStatus | None
-    warnings: Sequence[str]
-
-
-def prove(
-    site: Site,
-    seconds: float,
-    without: Collection[str] = (),
-    already: Sequence[Finding] = (),
-    *,
-    hopeless: Callable[[Sequence[Finding]], bool] = lambda _: False,
-) -> tuple[Checked, list[Finding]]:
-    """Checks again until all is well but for what was so ``already``, for at most this time; then what is not well.
-
-    ``hopeless`` says of what is not well that waiting does not help.
-    """
-    end = time.monotonic() + seconds
-    while True:
-        checked = check_all(site, without)
-        bad = held_against(checked.findings, already)
-        if not bad or time.monotonic() > end or hopeless(bad):
-            return checked, bad
-        time.sleep(1)
-        site.forget()
-
-
-def check_all(site: Site, without: Collection[str] = ()) -> Checked:
-    """Looks once. Members named in ``without`` are not asked, and nothing is expected of them."""
-    seen, seconds = site.observe(), timeouts.ETCDCTL_PATIENT
-    openssl = seen.facts.has_openssl
-    settings = replace(site.settings, members=tuple(m for m in site.settings.members if m.name not in without))
-    asked = cluster_commands(settings, seconds=seconds) | refusal_commands(settings, openssl=openssl)
-    answers = site.remote.batch(asked, parallel=True, timeout=6 * seconds)
-    cluster = cluster_of(settings, answers, without)
-    findings = [service_finding(seen, settings.member.name)]
-    findings += cluster_checks(cluster, quota_bytes=settings.cluster.quota_bytes)
-    warnings = []
-    for role in refused_as_client(settings):
-        heard, finding = refusal(role, answers, openssl=openssl)
-        if role == "peer" and heard.kind == "answered" and (reason := peer_trusted_as_client(settings, seen)):
-            warnings.append(reason)
-        else:
-            findings.append(finding)
+def _unreachable(task: Task, error: RemoteError) -> Result:
+    """SSH does not come through: whether etcd's ports answer from here tells what is wrong."""
+    settings = settings_of(task.host)
+    found = Finding("ssh", False, error.what, error.remedy)
     if settings.preflight.controller_reaches_members:
-        findings += served_findings(settings, placed_leaves(settings, seen), seen)
-    return Checked(causes_first(findings), cluster.by_name.get(settings.member.name), warnings)
-
-
-def cluster_of(settings: HostSettings, answers: Mapping[str, CommandResult], without: Collection[str] = ()) -> Cluster:
-    """The cluster in etcdctl's answers; one that cannot be read is as none. Members of ``without`` are left out."""
-    asked, health, listed = answers["status and hashes"], answers["health"], answers["members"]
-    # One line each; the second one only if the first has answers.
-    status_line, _, hash_line = asked.stdout.strip().partition("\n")
-    found = Cluster(tuple(expected_members(settings)), unanswered=unanswered(asked.stderr))
-    try:
-        members = parse_member_list(listed.stdout, listed.stderr)
-        members = replace(members, members=tuple(one for one in members.members if one.name not in without))
-        found = replace(found, members=members)
-    except FleetError as error:
-        found = replace(found, no_list=error.what)
-    try:
-        found = replace(found, statuses=parse_status(status_line, asked.stderr))
-    except FleetError as error:
-        found = replace(found, unanswered=dict.fromkeys(all_endpoints(settings), error.what))
-    healths = parsed(parse_health, health.stdout, health.stderr) or ()
-    return replace(found, healths=healths, hashes=parsed(parse_hashkv, hash_line, "") or ())
-
-
-def service_finding(seen: Observed, name: str) -> Finding:
-    """The service of the member of this name runs and starts at boot."""
-    ok = seen.service.running and seen.service.enabled
-    said = f"{'running' if seen.service.running else 'not running'}, " + (
-        "enabled at boot" if seen.service.enabled else "not enabled at boot"
-    )
-    return Finding(
-        "service", ok, f"{said} ({seen.service.detail})", "" if ok else "run deploy", fault=said, about=(name,)
-    )
+        ports = (settings.cluster.client_port, settings.cluster.peer_port)
+        open_ports = [str(port) for port in ports if answers(settings.member.address, port, timeouts.PORT)]
+        cause = (
+            f"etcd's port {' and '.join(open_ports)} answers: the host is up, and SSH alone does not come through"
+            if open_ports
+            else "etcd's ports do not answer from here either: the host is off, or cut off from the network"
+        )
+        found = replace(found, cause=cause)
+    facts = {"checks": [found.as_json()]}
+    what = f"{error.what}; {found.cause}" if found.cause else error.what
+    failure = VerificationError(what, where=error.where or settings.name, remedy=error.remedy)
+    return Result(task.host, result=StepOutcome("not reached", facts=facts), failed=True, exception=failure)

@@ -1,4 +1,4 @@
-"""The TLS part of `tasks.verify.deep`: certificates on a host's disk, and which certificates its ports accept."""
+"""The TLS part of verification: certificates on a host's disk, and which certificates its ports accept."""
 
 from __future__ import annotations
 
@@ -29,12 +29,13 @@ from etcdfleet.settings.models import HostSettings
 from tasks.certificates.anchors import trusted_besides, trusted_text
 from tasks.certificates.issuing import other_issuers
 from tasks.observe import Observed, Site
-from tasks.verify.knocks import refused_as_client
+from tasks.verify.scripts import refused_as_client
 
 PEER_AS_CLIENT = (
     "a peer's certificate is accepted as a client's (pki.trust: single): anyone with the peer key of any member may "
     "use the database; pki.trust: separate gives peers and clients a CA each, and deploy moves a live cluster there"
 )
+OTHER_SIDE: Mapping[Side, Side] = {"peer": "client", "client": "peer"}
 NOT_RUNNING = "etcd does not run on this host"
 
 
@@ -59,14 +60,11 @@ def tls_findings(
         found += [skipped(knock.check, "there is no openssl on the host to ask with") for knock in tries]
         found += [refusal(role, said, openssl=False)[1] for role in refused_as_client(settings)]
         return [*found, health_finding(None, "there is no openssl on the host to ask with")]
-    heard = {}
-    for knock in tries:
-        answer = said[knock.name]
-        heard[knock] = heard_by_openssl(answer.rc, answer.stdout + answer.stderr)
+    heard = {knock: _heard(said[knock.name]) for knock in tries}
     answered = {knock.port for knock in tries if knock.let_in and heard[knock].kind == "answered"}
     for knock in tries:
-        excuse = _excuse(settings, seen, knock.side, knock.shown)
-        found.append(knock_finding(knock, heard[knock], excuse, proper=knock.port in answered))
+        why = excuse(settings, seen, knock.side, knock.shown)
+        found.append(knock_finding(knock, heard[knock], why, proper=knock.port in answered))
     return [*found, _health(settings, said)]
 
 
@@ -122,69 +120,59 @@ def _health(settings: HostSettings, said: Mapping[str, CommandResult]) -> Findin
     )
 
 
-def _excuse(settings: HostSettings, seen: Observed, side: Side, shown: RoleName | None) -> str:
-    """Why the settings let a certificate in that they should not; empty if they do not."""
+def excuse(settings: HostSettings, seen: Observed, side: Side, shown: RoleName | None) -> str:
+    """Why the settings let a certificate in that they should not: what etcd trusts there. Empty if they do not."""
     if shown is None:
         return ""
     if settings.pki.trust == "single":
         return PEER_AS_CLIENT if side == "client" else "there is one CA for peers and clients (pki.trust: single)"
-    if shown == "peer":
-        return peer_trusted_as_client(settings, seen)
+    own, other = side_of(shown), OTHER_SIDE[side_of(shown)]
     pair = seen.facts.pairs.get(shown)
-    leaf, trusted = readable(pair.pem if pair else None), readable(trusted_text(seen, "peer"))
-    if leaf and trusted and leads_to(leaf, trusted, at=seen.facts.clock_now):
-        return "while the previous CA is still trusted for peers, a client's certificate is accepted as a peer's"
+    leaf, trusted = readable(pair.pem if pair else None), readable(trusted_text(seen, other))
+    if leaf and leads_to(leaf, trusted, at=seen.facts.clock_now):
+        return f"while the previous CA is still trusted for {other}s, a {own}'s certificate is accepted as a {other}'s"
     return ""
 
 
-def seen_from_here(site: Site, seen: Observed) -> list[Finding]:
-    """What the ports serve to this machine."""
+def seen_from_here(settings: HostSettings, seen: Observed) -> list[Finding]:
+    """What the ports serve to this machine, and which versions of TLS and which cipher suites they offer to it."""
     check = "served to the controller"
-    if not site.settings.preflight.controller_reaches_members:
+    if not settings.preflight.controller_reaches_members:
         return [skipped(check, "preflight.controller_reaches_members is false")]
     if not seen.service.running:
         return [skipped(check, NOT_RUNNING)]
-    found = served_findings(site.settings, placed_leaves(site.settings, seen), seen)
     cause = "a firewall between this machine and the host, or another certificate in use than lies on its disk"
+    member, suites = settings.member, settings.cluster.suites
     return [
-        *(finding if finding.ok else replace(finding, cause=cause) for finding in found),
-        *_offers(site.settings),
+        *(finding if finding.ok else replace(finding, cause=cause) for finding in served_findings(settings, seen)),
+        *(
+            offer_finding(port, offered(member.address, port, name=member.fqdn, wanted=suites), suites)
+            for port in _tls_ports(settings).values()
+        ),
     ]
 
 
-def _offers(settings: HostSettings) -> list[Finding]:
-    """Which versions of TLS and which cipher suites the ports offer to this machine."""
-    cluster, member = settings.cluster, settings.member
-    ports = [(cluster.client_port, cluster.client_tls), (cluster.peer_port, cluster.peer_tls)]
-    return [
-        offer_finding(port, offered(member.address, port, name=member.fqdn, wanted=cluster.suites), cluster.suites)
-        for port, tls in ports
-        if tls
-    ]
+def _tls_ports(settings: HostSettings) -> dict[RoleName, int]:
+    """The ports with TLS, by the role whose certificate they serve."""
+    cluster = settings.cluster
+    ports: dict[RoleName, int] = {"server": cluster.client_port} if cluster.client_tls else {}
+    return ports | ({"peer": cluster.peer_port} if cluster.peer_tls else {})
 
 
 def refusal(role: RoleName, answers: Mapping[str, CommandResult], *, openssl: bool) -> tuple[Heard, Finding]:
-    """What became of the certificate of ``role`` as a client's, by the answers to `commands`, and the finding in it."""
+    """What became of the certificate of ``role`` as a client's, by the answers to `refusal_commands`, and the finding
+    in it."""
     answer = answers[f"{role} as client"]
-    said = answer.stdout + answer.stderr
-    if not openssl:
-        heard = heard_by_etcdctl(answer.rc, said)
-        return heard, refusal_finding(role, heard, proper_answered(said))
-    proper = answers["client as client"]
-    control = heard_by_openssl(proper.rc, proper.stdout + proper.stderr)
-    heard = heard_by_openssl(answer.rc, said)
-    return heard, refusal_finding(role, heard, control.kind == "answered")
+    if openssl:
+        heard, proper = _heard(answer), _heard(answers["client as client"]).kind == "answered"
+    else:
+        said = answer.stdout + answer.stderr
+        heard, proper = heard_by_etcdctl(answer.rc, said), proper_answered(said)
+    return heard, refusal_finding(role, heard, proper)
 
 
-def peer_trusted_as_client(settings: HostSettings, seen: Observed) -> str:
-    """Why a peer's certificate is accepted as a client's: what etcd trusts there says so. Empty if it does not."""
-    if settings.pki.trust == "single":
-        return PEER_AS_CLIENT
-    pair = seen.facts.pairs.get("peer")
-    leaf, trusted = readable(pair.pem if pair else None), readable(trusted_text(seen, "client"))
-    if leaf and leads_to(leaf, trusted, at=seen.facts.clock_now):
-        return "while the previous CA is still trusted for clients, a peer's certificate is accepted as a client's"
-    return ""
+def _heard(answer: CommandResult) -> Heard:
+    return heard_by_openssl(answer.rc, answer.stdout + answer.stderr)
 
 
 def placed_leaves(settings: HostSettings, seen: Observed) -> dict[RoleName, Certificate]:
@@ -200,19 +188,13 @@ def placed_leaves(settings: HostSettings, seen: Observed) -> dict[RoleName, Cert
     return found
 
 
-def served_findings(settings: HostSettings, leaves: dict[RoleName, Certificate], seen: Observed) -> list[Finding]:
+def served_findings(settings: HostSettings, seen: Observed) -> list[Finding]:
     """What both ports serve to this machine, and that they refuse who must be refused."""
-    ports: list[tuple[RoleName, int, bool]] = [
-        ("server", settings.cluster.client_port, settings.cluster.client_tls),
-        ("peer", settings.cluster.peer_port, settings.cluster.peer_tls),
-    ]
-    findings = []
-    for role, port, tls in ports:
-        if tls:
-            anchor = trusted_text(seen, side_of(role)) or ""
-            served = look(settings.member.address, port, name=settings.member.fqdn, trust_anchor=anchor)
-            found = port_findings(port, served, leaves.get(role))
-            findings += [replace(finding, about=(settings.member.name,)) for finding in found]
+    findings, member, leaves = list[Finding](), settings.member, placed_leaves(settings, seen)
+    for role, port in _tls_ports(settings).items():
+        anchor = trusted_text(seen, side_of(role)) or ""
+        served = look(member.address, port, name=member.fqdn, trust_anchor=anchor)
+        findings += [replace(one, about=(member.name,)) for one in port_findings(port, served, leaves.get(role))]
     return findings
 
 

@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from etcdfleet import timeouts
 from etcdfleet.drivers.certificates import needed_roles
 from etcdfleet.host.paths import CERTIFICATES, CONFIG, ETCDCTL_ENVIRONMENT, SETS, HostPaths
 from etcdfleet.rendering import TEMPLATES
 from tasks.configure import template_variables
 from tasks.observe import Observed, Site
-from tasks.verify.knocks import refused_as_client
-from tasks.verify.scripts import cluster_commands, refusal_commands
+from tasks.verify.scripts import cluster_commands, refusal_commands, refused_as_client
 from tests.bench import plain
 
 PACKAGES: Mapping[str, tuple[str, ...]] = {
@@ -56,9 +54,7 @@ def host_work(site: Site, seen: Observed) -> dict[str, Any]:
         ],
         "commands": [
             {"name": name, "script": f"! (\n{script}\n)" if name in must_fail else script}
-            for name, script in (
-                cluster_commands(settings, seconds=timeouts.ETCDCTL_PATIENT) | refusal_commands(settings)
-            ).items()
+            for name, script in (cluster_commands(settings) | refusal_commands(settings)).items()
         ],
         "variables": {
             plain.VALUES: {

@@ -1,17 +1,13 @@
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import cast
-
 import pytest
 
 from etcdfleet.checks.cluster import cluster_checks
-from etcdfleet.checks.findings import SERVED, Finding, held_against
+from etcdfleet.checks.findings import SERVED, Finding, new_failures
+from etcdfleet.checks.host import service_finding
 from etcdfleet.drivers.init import ServiceState
 from etcdfleet.etcd.answers import EndpointHealth, EndpointStatus, ExpectedMember, HashKV, Member, MemberList
 from etcdfleet.etcd.cluster import Cluster
-from tasks.observe import Observed
-from tasks.verify.member import service_finding
 
 FULL = Finding("alarms", False, "a: memberID:1 alarm:NOSPACE")
 BOOT = Finding("service", False, "running, not enabled at boot")
@@ -31,13 +27,13 @@ GOOD = Finding("health", True, "all 3 members answer")
 def test_what_was_so_before_is_no_fault_of_the_change(
     before: tuple[Finding, ...], after: tuple[Finding, ...], held: tuple[Finding, ...]
 ) -> None:
-    assert held_against(after, before) == list(held)
+    assert new_failures(after, before) == list(held)
 
 
 def test_the_same_check_with_another_evidence_counts() -> None:
     full = Finding("health", False, "a: Active Alarm(s): NOSPACE")
     worse = Finding("health", False, "a: Active Alarm(s): NOSPACE; b: no answer")
-    assert held_against([worse], [full]) == [worse]
+    assert new_failures([worse], [full]) == [worse]
 
 
 GB = 2**30
@@ -75,18 +71,18 @@ def look(*errors: str, size: int = 2**20, hashes: tuple[int, int, int] = (7, 7, 
 def test_what_differs_from_one_look_to_the_next_is_the_same_fault(
     before: tuple[Finding, ...], after: tuple[Finding, ...], held: list[str]
 ) -> None:
-    assert [finding.check for finding in held_against(after, before)] == held
+    assert [finding.check for finding in new_failures(after, before)] == held
 
 
 def service(*, running: bool = True, restarts: int = 0) -> Finding:
     detail = f"active (running), {restarts} automatic restarts"
     state = ServiceState(running=running, enabled=False, detail=detail)
-    return service_finding(cast(Observed, SimpleNamespace(service=state)), "a")
+    return service_finding(state, "a")
 
 
 def test_a_service_that_was_not_enabled_is_still_not() -> None:
-    assert held_against([service(restarts=1)], [service()]) == []
-    assert held_against([service(running=False)], [service()]) == [service(running=False)]
+    assert new_failures([service(restarts=1)], [service()]) == []
+    assert new_failures([service(running=False)], [service()]) == [service(running=False)]
 
 
 def test_alarms_are_told_by_who_raised_them() -> None:
@@ -97,4 +93,4 @@ def test_alarms_are_told_by_who_raised_them() -> None:
 
 def test_what_a_port_shows_must_be_seen() -> None:
     closed = Finding(f"{SERVED} 2379", False, "it cannot be reached")
-    assert held_against([closed], [closed]) == [closed]
+    assert new_failures([closed], [closed]) == [closed]

@@ -40,8 +40,7 @@ from tasks.observe import Site
 from tasks.preflight import sync_latencies
 from tasks.start import _run_and_wait
 from tasks.status.questions import questions
-from tasks.verify.knocks import openssl_knock
-from tasks.verify.scripts import cluster_commands, host_commands, probe_script, refusal_commands
+from tasks.verify.scripts import cluster_commands, host_commands, openssl_knock, probe_script, refusal_commands
 from tests.unit.drivers.init.test_render_and_services import render
 from tests.unit.support.paths import FIXTURES
 from tests.unit.support.site import BusyBox, LocalHost, settings
@@ -164,7 +163,7 @@ def of_tasks() -> Iterator[tuple[str, str]]:
     yield from questions(host).items()
     for openssl in (True, False):
         yield from refusal_commands(host, openssl=openssl).items()
-        yield from cluster_commands(host, seconds=5, apart=openssl).items()
+        yield from cluster_commands(host, deep=openssl).items()
     for running in (True, False):
         seen = SimpleNamespace(
             facts=SimpleNamespace(has_openssl=running, files={}), service=SimpleNamespace(running=running)

@@ -31,8 +31,7 @@ from etcdfleet.remote.scripts import program, script
 from tasks import preflight
 from tasks.observe import Site
 from tasks.start import _run_and_wait
-from tasks.verify.knocks import etcdctl_attempt, openssl_knock
-from tasks.verify.scripts import cluster_commands, probe_script
+from tasks.verify.scripts import cluster_commands, etcdctl_attempt, openssl_knock, probe_script
 from tests.unit.support.paths import FIXTURES
 from tests.unit.support.site import MEMBERS, BusyBox, LocalHost, settings
 
@@ -77,7 +76,7 @@ def test_hashes_are_asked_at_a_revision_that_all_members_have(
         etcdctl=f'echo "$@" >>{tmp_path}/asked\n'
         f'case "$*" in *status) cat {tmp_path}/status ;; *--rev=19) {gone} ;; *--rev=0) cat {tmp_path}/hashes ;; esac',
     )
-    answer = here.run(cluster_commands(settings(), seconds=5)["status and hashes"])
+    answer = here.run(cluster_commands(settings())["status and hashes"])
     assert (answer.rc, answer.stderr) == (0, "")
     first, second = answer.text.split("\n")
     assert len(parse_status(first, "")) == len(parse_hashkv(second, "")) == 3
@@ -97,7 +96,7 @@ def test_only_members_that_answer_are_asked_for_hashes(here: LocalHost, programs
 {one}
 END""",
     )
-    answer = here.run(cluster_commands(settings(), seconds=5, apart=True)["status and hashes"])
+    answer = here.run(cluster_commands(settings(), deep=True)["status and hashes"])
     assert (answer.rc, answer.stderr) == (0, "Error: az-2\n")
     first, second = answer.text.split("\n")
     assert [status.endpoint for status in parse_status(first, "")] == [urls[0], urls[2]]

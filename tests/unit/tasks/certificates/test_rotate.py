@@ -17,7 +17,7 @@ from etcdfleet.host.paths import SETS, UNPROVEN
 from etcdfleet.settings.models import PreflightSettings
 from tasks.certificates import rotate as rotation
 from tasks.certificates.rotate import After, decide, left_out, replace_expired, rotate_member
-from tasks.verify import member as verify
+from tasks.verify import proof as verify
 from tests.unit.support import certs_ca
 from tests.unit.support.certs_ca import DAY, PEERS, pem_of
 from tests.unit.support.site import MEMBERS, settings

@@ -9,7 +9,7 @@ import pytest
 from etcdfleet.errors import VerificationError
 from etcdfleet.host.paths import UNPROVEN
 from etcdfleet.settings.models import PreflightSettings
-from tasks.verify import member as module
+from tasks.verify import proof as module
 from tasks.verify.member import verify
 from tests.unit.support.site import settings
 from tests.unit.support.stand_ins import (
@@ -104,7 +104,7 @@ def test_what_stays_wrong_is_an_error_with_its_remedy(answers: tuple[str, str], 
 
 def test_a_member_that_is_known_to_be_down_is_not_expected() -> None:
     machine = host(told(1, 2))
-    result = verified(machine, without={"k8s-home": ("az-3",)})
+    result = verified(machine, without=("az-3",))
     assert not result.failed, result.exception
     assert not machine.was_sent("etcd.az3"), "it is not even asked"
 
@@ -124,13 +124,13 @@ def test_certificates_are_proven_by_a_good_verification(check: bool, removed: bo
 
 def test_the_alarm_of_a_full_database_is_ended_where_all_is_as_wanted() -> None:
     machine = host(ALARM, GOOD)
-    result = verified(machine, as_wanted=("k8s-home",))
+    result = verified(machine, may_end_alarm=True)
     assert not result.failed, result.exception
     assert machine.was_sent("alarm disarm")
     assert (result.changed, "NOSPACE is ended" in result.result.changes[0]) == (True, True)
 
 
-@pytest.mark.parametrize("how", [{}, {"as_wanted": ("edge",)}, {"as_wanted": ("k8s-home",), "check": True}])
+@pytest.mark.parametrize("how", [{}, {"may_end_alarm": True, "check": True}])
 def test_elsewhere_waiting_does_not_end_it(how: Any, clock: Clock) -> None:
     machine = host(ALARM)
     assert "NOSPACE" in error_of(verified(machine, **how))

@@ -1,0 +1,138 @@
+"""A member and, as its host sees it, its whole cluster: asked by etcdctl and from here by TLS, and judged."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from etcdfleet import timeouts
+from etcdfleet.checks.cluster import cluster_checks
+from etcdfleet.checks.consequences import causes_first
+from etcdfleet.checks.findings import Finding, new_failures
+from etcdfleet.checks.host import service_finding
+from etcdfleet.errors import FleetError
+from etcdfleet.etcd.answers import (
+    EndpointStatus,
+    parse_hashkv,
+    parse_health,
+    parse_member_list,
+    parse_status,
+    parsed,
+    unanswered,
+)
+from etcdfleet.etcd.cluster import Cluster
+from etcdfleet.etcd.etcdctl import all_endpoints
+from etcdfleet.etcd.expected import expected_members
+from etcdfleet.remote import CommandResult
+from etcdfleet.settings.models import HostSettings
+from tasks.observe import Site
+from tasks.verify.scripts import cluster_commands, refusal_commands, refused_as_client
+from tasks.verify.tls import excuse, refusal, served_findings
+
+Seen = TypeVar("Seen")
+
+
+@dataclass(frozen=True)
+class Checked:
+    """All findings about a member and its cluster, the member's own status, and what is worth a warning.
+
+    ``diff`` shows how files on the host differ from what deploy would write, where that was looked at.
+    """
+
+    findings: Sequence[Finding]
+    status: EndpointStatus | None
+    warnings: Sequence[str] = ()
+    diff: str = ""
+
+    @property
+    def bad(self) -> list[Finding]:
+        """The findings that are not well."""
+        return [finding for finding in self.findings if not finding.ok]
+
+
+def settled(look: Callable[[], Seen], ended: Callable[[Sequence[Seen]], bool], seconds: float) -> Sequence[Seen]:
+    """Look until that is ``ended``, or this time is over; return what each look has seen."""
+    end, seen = time.monotonic() + seconds, [look()]
+    while not ended(seen) and time.monotonic() <= end:
+        time.sleep(1)
+        seen.append(look())
+    return seen
+
+
+def quiet(looks: Sequence[Cluster]) -> bool:
+    """Whether nothing goes on among the members that is over soon.
+
+    A leader that is known by reads alone must be named by two looks, see `Cluster.presumed_leader`.
+    """
+    *before, last = looks
+    known = before[-1].presumed_leader if before and not before[-1].moving() else 0
+    return not last.moving() and last.presumed_leader in (0, known)
+
+
+def prove(
+    site: Site,
+    seconds: float,
+    without: Collection[str] = (),
+    already: Sequence[Finding] = (),
+    *,
+    hopeless: Callable[[Sequence[Finding]], bool] = lambda _: False,
+) -> tuple[Checked, list[Finding]]:
+    """Check again until all is well but for what was so ``already``, for at most this time; then what is not well.
+
+    ``hopeless`` says of what is not well that waiting does not help.
+    """
+
+    def ended(looks: Sequence[Checked]) -> bool:
+        bad = new_failures(looks[-1].findings, already)
+        if going_on := bool(bad) and not hopeless(bad):
+            site.forget()
+        return not going_on
+
+    checked = settled(lambda: check(site, without), ended, seconds)[-1]
+    return checked, new_failures(checked.findings, already)
+
+
+def check(site: Site, without: Collection[str] = ()) -> Checked:
+    """Look once. Members named in ``without`` are not asked, and nothing is expected of them."""
+    seen, openssl = site.observe(), site.observe().facts.has_openssl
+    settings = replace(site.settings, members=tuple(m for m in site.settings.members if m.name not in without))
+    commands = cluster_commands(settings) | refusal_commands(settings, openssl=openssl)
+    answers = site.remote.batch(commands, parallel=True, timeout=6 * timeouts.ETCDCTL_PATIENT)
+    cluster = cluster_of(settings, answers, without)
+    findings = [service_finding(seen.service, settings.member.name)]
+    findings += cluster_checks(cluster, quota_bytes=settings.cluster.quota_bytes)
+    warnings = []
+    for role in refused_as_client(settings):
+        heard, finding = refusal(role, answers, openssl=openssl)
+        if role == "peer" and heard.kind == "answered" and (reason := excuse(settings, seen, "client", role)):
+            warnings.append(reason)
+        else:
+            findings.append(finding)
+    if settings.preflight.controller_reaches_members:
+        findings += served_findings(settings, seen)
+    return Checked(causes_first(findings), cluster.by_name.get(settings.member.name), warnings)
+
+
+def cluster_of(settings: HostSettings, answers: Mapping[str, CommandResult], without: Collection[str] = ()) -> Cluster:
+    """The cluster in etcdctl's answers; one that cannot be read is as none. Members of ``without`` are left out."""
+    asked, health, listed = answers["status and hashes"], answers["health"], answers["members"]
+    # One line each; the second one only if the first has answers.
+    status_line, _, hash_line = asked.stdout.strip().partition("\n")
+    found = Cluster(
+        tuple(expected_members(settings)),
+        healths=parsed(parse_health, health.stdout, health.stderr) or (),
+        hashes=parsed(parse_hashkv, hash_line, "") or (),
+        unanswered=unanswered(asked.stderr),
+    )
+    try:
+        members = parse_member_list(listed.stdout, listed.stderr)
+        members = replace(members, members=tuple(one for one in members.members if one.name not in without))
+        found = replace(found, members=members)
+    except FleetError as error:
+        found = replace(found, no_list=error.what)
+    try:
+        return replace(found, statuses=parse_status(status_line, asked.stderr))
+    except FleetError as error:
+        return replace(found, unanswered=dict.fromkeys(all_endpoints(settings), error.what))
