@@ -7,8 +7,8 @@ import tempfile
 from pathlib import Path
 
 
-def temporary(path: Path, text: str, mode: int) -> Path:
-    """A file beside ``path`` with this content and mode, synced, ready to be renamed. Raises OSError."""
+def temporary(path: Path, text: str, mode: int, *, durable: bool = True) -> Path:
+    """A file beside ``path`` with this content and mode, ready to be renamed; ``durable``: synced. Raises OSError."""
     # mkstemp makes it 0600: a key is never readable by others, not for a moment.
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     made = Path(name)
@@ -16,7 +16,8 @@ def temporary(path: Path, text: str, mode: int) -> Path:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         made.chmod(mode)
     except BaseException:
         made.unlink(missing_ok=True)
@@ -24,6 +25,6 @@ def temporary(path: Path, text: str, mode: int) -> Path:
     return made
 
 
-def write_whole(path: Path, text: str, mode: int) -> None:
-    """Writes a file or leaves the previous one. Raises OSError."""
-    temporary(path, text, mode).replace(path)
+def write_whole(path: Path, text: str, mode: int, *, durable: bool = True) -> None:
+    """Write a file or leave the previous one; ``durable`` waits until it is on the disk. Raises OSError."""
+    temporary(path, text, mode, durable=durable).replace(path)

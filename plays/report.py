@@ -56,8 +56,8 @@ def main(description: str, examples: str, argv: Sequence[str] | None = None) -> 
 
         complete(parser)
     asked = _asked(parser.parse_args(argv))
+    from etcdfleet.program.terminal import refuse
     from etcdfleet.report.record.secrets import REDACTOR
-    from etcdfleet.report.show.terminal import refuse
 
     REDACTOR.add_environment()
     try:
@@ -207,7 +207,7 @@ def _compare(asked: Asked) -> int:
 def _page(asked: Asked, run: RunSummary) -> int:
     from etcdfleet.report.export.page import render
 
-    text = render(_document(run), run.state).encode("utf-8", "replace").decode()
+    text = render(_document(run), run.state)
     if asked.html == "-":
         sys.stdout.write(text)
         return 0
@@ -297,8 +297,8 @@ def _write(path: Path, text: str, option: str) -> None:
 
 
 def _console() -> Any:
+    from etcdfleet.program.terminal import console_on
     from etcdfleet.report.record.secrets import REDACTOR
-    from etcdfleet.report.show.terminal import console_on
 
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()

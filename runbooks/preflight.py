@@ -39,8 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def preflight(program: Program[PreflightOptions]) -> None:
     """The preflight of all hosts, then advice for those that passed."""
+    from etcdfleet.program.terminal import reading_width
     from etcdfleet.report.show.checklist import advice_lines
-    from etcdfleet.report.show.terminal import reading_width
     from plays.preflight import check, give_advice
 
     found = program.play(check)

@@ -35,8 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def verify(program: Program[VerifyOptions]) -> None:
     """One step on all hosts, then the list of checks."""
+    from etcdfleet.program.terminal import reading_width
     from etcdfleet.report.show.checklist import failed_lines, lines
-    from etcdfleet.report.show.terminal import reading_width
     from plays.verify import verify as play
     from tasks.certificates.issuing import Issuing
 

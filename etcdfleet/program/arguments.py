@@ -85,8 +85,8 @@ class _Parser(argparse.ArgumentParser):
     def _refuse(self, error: UsageError) -> NoReturn:
         if "_ARGCOMPLETE" in os.environ:  # a line that is not finished
             self.exit(2)
+        from etcdfleet.program.terminal import refuse
         from etcdfleet.report.record.secrets import REDACTOR
-        from etcdfleet.report.show.terminal import refuse
 
         events = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
         events.add_argument("--json", nargs="?")

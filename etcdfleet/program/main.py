@@ -16,6 +16,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 from etcdfleet.errors import FleetError, UsageError
+from etcdfleet.files import write_whole
 from etcdfleet.program.arguments import build_parser, parse_options
 from etcdfleet.program.options import Options
 from etcdfleet.program.run import Program, Run
@@ -25,9 +26,9 @@ from etcdfleet.session import session_of
 if TYPE_CHECKING:  # imported when needed, so that --help answers at once
     from nornir.core import Nornir
 
+    from etcdfleet.program.terminal import Terminal
     from etcdfleet.report.record.files import ReportFolder
     from etcdfleet.report.record.recorder import RunRecorder
-    from etcdfleet.report.show.terminal import Terminal
     from etcdfleet.settings.fleet import Fleet
 
 __all__ = ["Options", "Program", "Run", "run_runbook"]
@@ -68,13 +69,13 @@ def run_runbook(
     try:
         return _run(name, body, steps, options, own(**options.extra), rows, only_looks)
     except UsageError as error:
-        from etcdfleet.report.show.terminal import refuse
+        from etcdfleet.program.terminal import refuse
 
         return _noted(name, refuse(name, error, options, REDACTOR), options)
     except KeyboardInterrupt:
         return 130
     except Exception as error:
-        from etcdfleet.report.show.terminal import broke
+        from etcdfleet.program.terminal import broke
 
         return _noted(name, broke(name, error, options, REDACTOR), options)
 
@@ -101,11 +102,11 @@ def _run(
     only_looks: bool,
 ) -> int:
     from etcdfleet.host.lock import started_by
-    from etcdfleet.program.processors import Guarded
+    from etcdfleet.program.terminal import Terminal
     from etcdfleet.report.record.files import ReportFolder, logging_to
     from etcdfleet.report.record.model import Step, utc_now
     from etcdfleet.report.record.recorder import RunRecorder
-    from etcdfleet.report.show.terminal import Terminal
+    from etcdfleet.settings.processors import Guarded
 
     nornir, fleet = _open_fleet(options)
     everything = nornir.with_processors([])
@@ -269,7 +270,9 @@ def _save(folder: ReportFolder, recorder: RunRecorder, terminal: Terminal, *, pa
         return
     try:
         if page:
-            folder.write_page(document)
+            from etcdfleet.report.export.page import render
+
+            write_whole(folder.page, render(document), 0o600)
     except Exception as error:  # the page is a picture of the report, and no reason for a run to fail
         logging.getLogger(__name__).exception("report.html could not be made")
         terminal.complain(f"warning  {folder.page}: cannot be written: {getattr(error, 'strerror', None) or error}")
@@ -278,7 +281,6 @@ def _save(folder: ReportFolder, recorder: RunRecorder, terminal: Terminal, *, pa
 def _save_junit(options: Options, recorder: RunRecorder, terminal: Terminal) -> None:
     if options.junit is None:
         return
-    from etcdfleet.files import write_whole
     from etcdfleet.report.export.junit import junit
 
     path = options.junit.expanduser()

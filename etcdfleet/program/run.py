@@ -23,9 +23,9 @@ if TYPE_CHECKING:  # imported when needed, so that --help answers at once
     from nornir.core.plugins.runners import RunnerPlugin
     from nornir.core.task import AggregatedResult
 
+    from etcdfleet.program.terminal import Terminal
     from etcdfleet.report.record.recorder import RunRecorder
     from etcdfleet.report.record.secrets import Redactor
-    from etcdfleet.report.show.terminal import Terminal
     from etcdfleet.settings.fleet import Fleet
     from etcdfleet.settings.models import HostSettings
 

@@ -177,7 +177,7 @@ class RemoteHost:
         if found is not None:
             self._shell, said = found
             return CommandResult(result.rc, result.stdout, said, result.seconds)
-        refused = root.refusal(result.stderr)
+        refused = root.denied(result.stderr)
         if refused is None:
             raise root.no_shell(last_lines(result.stderr or result.stdout), self.name)
         password = os.environ.get(root.SUDO_PASSWORD_ENV, "")
@@ -186,7 +186,7 @@ class RemoteHost:
         return self._first_run_with_password(data, timeout, password, refused)
 
     def _first_run_with_password(
-        self, data: bytes, timeout: float, password: str, refused: root.Refusal
+        self, data: bytes, timeout: float, password: str, refused: root.Denied
     ) -> CommandResult:
         prefix = password.encode() + b"\n"
         tried = self._exec(root.PASSWORD_CHECK, prefix, timeout)

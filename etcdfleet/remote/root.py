@@ -28,7 +28,7 @@ _MARKER = f"printf '\\n%s\\n' \"{AS}${{SUDO_USER:+sudo -n }}${{DOAS_USER:+doas -
 
 
 @dataclass(frozen=True)
-class Refusal:
+class Denied:
     """Whose login it is, and what sudo and doas said; empty where the program is not there."""
 
     user: str
@@ -36,14 +36,14 @@ class Refusal:
     doas: str
 
 
-def refusal(stderr: str) -> Refusal | None:
+def denied(stderr: str) -> Denied | None:
     """What the first shell reports where it could not become root; None when it did not get that far. Pure."""
     _, found, rest = stderr.partition(f"\n{_NO_ROOT}")
     if not found:
         return None
     user, _, words = rest.partition("\n")
     sudo, _, doas = words.partition(f"\n{_NO_ROOT}\n")
-    return Refusal(user.strip(), _one_line(sudo), _one_line(doas))
+    return Denied(user.strip(), _one_line(sudo), _one_line(doas))
 
 
 def _one_line(text: str) -> str:
@@ -92,12 +92,12 @@ _LOGIN = (
 )
 
 
-def wants_password(found: Refusal) -> bool:
+def wants_password(found: Denied) -> bool:
     """Whether sudo would be content with a password, as far as it says; other refusals stay refusals with one."""
     return bool(found.sudo) and not any(re.search(pattern, found.sudo) for pattern, _, _ in _SUDO)
 
 
-def no_root(found: Refusal, where: str, *, password_given: bool) -> RemoteError:
+def no_root(found: Denied, where: str, *, password_given: bool) -> RemoteError:
     """Why root cannot be had, in sudo's or doas' own words. Pure. ``password_given``: sudo has refused one."""
     if not found.sudo and not found.doas:
         return RemoteError(

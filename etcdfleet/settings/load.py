@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from etcdfleet.errors import FleetError, UsageError
-from etcdfleet.program.processors import load_processors
 from etcdfleet.settings.config import FOLDER_KEY, inventory_arguments, read_config, runner_arguments, ssh_arguments
 from etcdfleet.settings.fleet import BOUND_KEY, Fleet, load_fleet
 from etcdfleet.settings.inventory_files import OPTION_KEYS, Sources, read_sources
 from etcdfleet.settings.models import HostSettings
 from etcdfleet.settings.problems import SettingsError, in_file_order
+from etcdfleet.settings.processors import load_processors
 from etcdfleet.settings.yamlfile import shown, values
 
 if TYPE_CHECKING:

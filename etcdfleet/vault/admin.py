@@ -13,7 +13,7 @@ from etcdfleet.errors import VaultError
 from etcdfleet.vault.answers import duration, words
 from etcdfleet.vault.client import Vault, quoted
 from etcdfleet.vault.connection import Secret, VaultConnection
-from etcdfleet.vault.transport import Refusal, Transport
+from etcdfleet.vault.transport import Refused, Transport
 
 
 class VaultAdmin(Vault):
@@ -90,7 +90,7 @@ class VaultAdmin(Vault):
         self._log_in()
         try:
             answer = self._transport.request("get", path)
-        except Refusal as refusal:
+        except Refused as refusal:
             if refusal.status == 404 and not refusal.errors:
                 return None
             raise self._meaning(refusal, path, ("read",)) from None
@@ -128,7 +128,7 @@ class VaultAdmin(Vault):
         self._log_in()
         try:
             answer = self._transport.request("list", path)
-        except Refusal as refusal:
+        except Refused as refusal:
             if refusal.status == 404 and not refusal.errors:
                 return ()
             raise self._meaning(refusal, path, ("list",)) from None

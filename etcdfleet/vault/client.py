@@ -14,7 +14,7 @@ from etcdfleet.vault import errors as meaning
 from etcdfleet.vault.answers import Issued, RoleFacts, Status, TokenInfo, words
 from etcdfleet.vault.connection import AppRoleAuth, VaultConnection
 from etcdfleet.vault.errors import policy_for
-from etcdfleet.vault.transport import Broken, Method, Refusal, Transport
+from etcdfleet.vault.transport import Broken, Method, Refused, Transport
 
 __all__ = ["Vault", "policy_for"]
 
@@ -116,7 +116,7 @@ class Vault:
         self._log_in()
         try:
             answer = self._transport.request("get", path)
-        except Refusal as refusal:
+        except Refused as refusal:
             failure = refusal
         except Broken as broken:
             raise meaning.broken(broken, self.connection) from None
@@ -132,7 +132,7 @@ class Vault:
         """The names of the roles of a mount, or None when they cannot be listed."""
         try:
             answer = self._transport.request("list", f"{quoted(mount)}/roles")
-        except (Refusal, Broken, VaultError):
+        except (Refused, Broken, VaultError):
             return None
         return words(answer["data"]["keys"]) if isinstance(answer, Mapping) else ()
 
@@ -207,7 +207,7 @@ class Vault:
     def _certificate(self, mount: str, role: str, verb: str, body: dict[str, Any]) -> Issued:
         path = f"{quoted(mount)}/{verb}/{quoted(role)}"
 
-        def special(refusal: Refusal) -> VaultError | None:
+        def special(refusal: Refused) -> VaultError | None:
             return self._unknown_role(mount, role) if "unknown role" in refusal.words.lower() else None
 
         answer = self._ask("post", path, body, needs=("update",), special=special)
@@ -230,12 +230,12 @@ class Vault:
         """A request that takes no token."""
         try:
             return self._transport.request("get", path, query=query, login=False, root=root)
-        except Refusal as refusal:
+        except Refused as refusal:
             failure = refusal
         except Broken as broken:
             raise meaning.broken(broken, self.connection) from None
         if failure.status == 403:  # Vault's answer where it does not tell whether there is such a mount
-            failure = Refusal(404, ("no handler for route, or it may not be known",))
+            failure = Refused(404, ("no handler for route, or it may not be known",))
         raise self._meaning(failure, path, ())
 
     def _ask(
@@ -245,14 +245,14 @@ class Vault:
         body: Mapping[str, Any] | None = None,
         *,
         needs: tuple[str, ...],
-        special: Callable[[Refusal], VaultError | None] = lambda _: None,
+        special: Callable[[Refused], VaultError | None] = lambda _: None,
         wrap_ttl: int = 0,
     ) -> Any:
         """A request with our token. ``special`` may know better what a refusal of this path means."""
         self._log_in()
         try:
             return self._transport.request(method, path, body=body, wrap_ttl=wrap_ttl)
-        except Refusal as refusal:
+        except Refused as refusal:
             failure = refusal
         except Broken as broken:
             raise meaning.broken(broken, self.connection) from None
@@ -262,7 +262,7 @@ class Vault:
         auth = self.connection.auth
         try:
             self._transport.token()
-        except Refusal as refusal:
+        except Refused as refusal:
             failure = refusal
         except Broken as broken:
             raise meaning.broken(broken, self.connection) from None
@@ -272,7 +272,7 @@ class Vault:
             raise self._meaning(failure, "auth", ())
         raise meaning.login_refused(failure, auth, self.connection)
 
-    def _meaning(self, refusal: Refusal, path: str, needs: tuple[str, ...]) -> VaultError:
+    def _meaning(self, refusal: Refused, path: str, needs: tuple[str, ...]) -> VaultError:
         if refusal.status >= 500 and path != "sys/health":
             try:
                 problem = meaning.unready(self.status(), self.connection)
@@ -286,7 +286,7 @@ class Vault:
             return meaning.bad_token(self._source, self.connection)
         return meaning.refused(refusal, path, needs, self.connection)
 
-    def _token_is_good(self, refusal: Refusal) -> bool:
+    def _token_is_good(self, refusal: Refused) -> bool:
         """Whether a 403 is about the path only.
 
         Vault says the same of a wrong token. A token's policies let it look itself up unless that was taken away;
@@ -294,7 +294,7 @@ class Vault:
         """
         try:
             self._transport.request("get", "auth/token/lookup-self")
-        except Refusal as second:
+        except Refused as second:
             return second.status != 403 or (
                 "1 error occurred" in refusal.words and "invalid token" not in refusal.words
             )

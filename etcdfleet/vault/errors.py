@@ -8,7 +8,7 @@ from etcdfleet.errors import VaultError
 from etcdfleet.host.proxies import proxy_for
 from etcdfleet.vault.answers import Status
 from etcdfleet.vault.connection import SET_UP, WAYS_IN, AppRoleAuth, VaultConnection
-from etcdfleet.vault.transport import CONNECT_SECONDS, READ_SECONDS, RETRIES, Broken, Refusal
+from etcdfleet.vault.transport import CONNECT_SECONDS, READ_SECONDS, RETRIES, Broken, Refused
 
 
 def policy_for(needs: Mapping[str, Iterable[str]]) -> str:
@@ -80,7 +80,7 @@ def unready(status: Status, connection: VaultConnection) -> VaultError | None:
     return None
 
 
-def refused(refusal: Refusal, path: str, needs: Iterable[str], connection: VaultConnection) -> VaultError:
+def refused(refusal: Refused, path: str, needs: Iterable[str], connection: VaultConnection) -> VaultError:
     """Vault said no to a request for ``path`` that takes the capabilities ``needs``. 403 is for ``forbidden``."""
     said, where = refusal.words, f"{connection.address}, {path}"
     lower = said.lower()
@@ -143,7 +143,7 @@ _ROLE_SAYS_NO = {
 }
 
 
-def login_refused(refusal: Refusal, auth: AppRoleAuth, connection: VaultConnection) -> VaultError:
+def login_refused(refusal: Refused, auth: AppRoleAuth, connection: VaultConnection) -> VaultError:
     """The AppRole login failed."""
     where = f"{connection.address}, auth/{auth.mount}/login"
     if refusal.status == 400:

@@ -1,7 +1,7 @@
 """Requests to Vault over hvac: connections shared by many threads, bounded time-outs, retries, and logging in.
 
 hvac gives no status code with its exceptions, retries nothing and lets ``requests`` errors through; all three are
-mended here, so that the rest only sees an answer, a ``Refusal`` or a ``Broken``.
+mended here, so that the rest only sees an answer, a ``Refused`` or a ``Broken``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Method: TypeAlias = Literal["get", "post", "list"]
 Kind: TypeAlias = Literal["refused", "dropped", "name", "tls", "connect-timeout", "read-timeout", "proxy", "other"]
 
 
-class Refusal(Exception):  # noqa: N818  (not an error until its meaning is known)
+class Refused(Exception):  # noqa: N818  (not an error until its meaning is known)
     """Vault answered, but not with success. ``errors`` are its own words."""
 
     def __init__(self, status: int, errors: tuple[str, ...], retry_after: float | None = None) -> None:
@@ -103,20 +103,20 @@ class Transport:
 
         With ``wrap_ttl`` seconds the answer is a token that gives it once within that time (response wrapping).
 
-        A dropped connection, a passing refusal and a refused connection are tried again. Raises Refusal,
+        A dropped connection, a passing refusal and a refused connection are tried again. Raises Refused,
         Broken, and VaultError when there is no way to log in.
         """
         token = self.token() if login else None
         for attempt in range(self._retries + 1):
             outcome = self._once(method, path, body, query, token, root=root, wrap_ttl=wrap_ttl)
-            if not isinstance(outcome, Refusal | Broken):
+            if not isinstance(outcome, Refused | Broken):
                 return outcome
-            again = outcome.passing if isinstance(outcome, Refusal) else outcome.kind in ("dropped", "refused")
+            again = outcome.passing if isinstance(outcome, Refused) else outcome.kind in ("dropped", "refused")
             if not again or attempt == self._retries:
                 # Raised here and not where it was caught: the original exception holds the request, token included.
                 raise outcome
             wait = self._pause * 2**attempt * random.uniform(0.5, 1.5)  # noqa: S311
-            if isinstance(outcome, Refusal) and outcome.retry_after:
+            if isinstance(outcome, Refused) and outcome.retry_after:
                 wait = max(wait, min(outcome.retry_after, 5.0))
             time.sleep(wait)
         raise AssertionError("unreachable")
@@ -136,11 +136,11 @@ class Transport:
             # A refused login is not tried again for each cluster: after five of them Vault locks the AppRole for a
             # quarter of an hour, with the right secret id too.
             if self._refused is not None:
-                raise Refusal(*self._refused)
+                raise Refused(*self._refused)
             if self._login is None or time.monotonic() >= self._login[1]:
                 try:
                     self._login = self._app_role(auth)
-                except Refusal as refusal:
+                except Refused as refusal:
                     if refusal.status in (400, 403):
                         self._refused = (refusal.status, refusal.errors)
                     raise
@@ -194,7 +194,7 @@ class Transport:
             return answer
         if not _is_vaults(answer) and proxy_for(self.connection.address):
             return Broken("proxy", f"it answers {status} in Vault's place")
-        return Refusal(status, _errors(answer), _seconds(answer.headers.get("Retry-After")))
+        return Refused(status, _errors(answer), _seconds(answer.headers.get("Retry-After")))
 
     @contextmanager
     def _client(self, token: Secret | None, *, root: bool) -> Iterator[Any]:

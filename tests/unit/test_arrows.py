@@ -49,13 +49,9 @@ NOT_YET = {
     ("etcdfleet.etcd.etcdctl", "etcdfleet.host.paths"): "etcdctl's command line names files of the host",
     ("etcdfleet.etcd.tls_settings", "etcdfleet.checks.findings"): "judges what a port offers",
     ("etcdfleet.etcd.tls_settings", "etcdfleet.host.tls_greetings"): "judges what a port offers",
-    ("etcdfleet.report.record.files", "etcdfleet.report.export.page"): "the folder of a run writes its own page",
-    ("etcdfleet.report.show.terminal", "etcdfleet.program.options"): "which views there are is an option",
-    ("etcdfleet.report.show.terminal", "etcdfleet.report.export.events"): "events are a view, as the display is",
     ("etcdfleet.session", "etcdfleet.remote"): "a run holds its locks by their connections",
     ("etcdfleet.settings.checks", "etcdfleet.drivers.packages"): "a driver says itself which hosts it is for",
     ("etcdfleet.settings.places", "etcdfleet.drivers.init"): "a driver says itself where data cannot lie",
-    ("etcdfleet.settings.load", "etcdfleet.program.processors"): "processors named in config.yaml are settings, too",
 }
 """What points up today, and why. This only gets shorter: whoever mends one takes its line out."""
 

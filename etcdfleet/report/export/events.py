@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any, TextIO
 
+from etcdfleet.errors import FleetError
 from etcdfleet.report.record import model
 from etcdfleet.report.record.codec import document, utc_text
 from etcdfleet.report.record.model import HostRecord, RunRecord, StepRecord
 from etcdfleet.report.record.secrets import RedactingStream, Redactor
 from etcdfleet.report.record.view import View
+from etcdfleet.settings.problems import Problem
 
 
 class EventView(View):
@@ -44,9 +47,10 @@ class EventView(View):
         facts = {name: host.facts for name, host in record.hosts.items()}
         self._write("run_finished", **{key: fields[key] for key in keys}, totals=totals, facts=facts)
 
-    def refused(self, runbook: str, problems: list[dict[str, str]]) -> None:
+    def refused(self, runbook: str, problems: Sequence[Problem | FleetError]) -> None:
         """Nothing was run, because of how it was asked for, or because of the settings."""
-        self._write("run_refused", runbook=runbook, exit_code=int(model.ExitCode.USAGE), problems=problems)
+        said = [{"where": problem.where, "what": problem.what, "remedy": problem.remedy} for problem in problems]
+        self._write("run_refused", runbook=runbook, exit_code=int(model.ExitCode.USAGE), problems=said)
 
     def _write(self, event: str, **fields: Any) -> None:
         line = {

@@ -18,7 +18,16 @@ from typing import TYPE_CHECKING, Any
 from etcdfleet.report.export.expiry import Expiries, expiries
 from etcdfleet.report.export.timeline import Lane, Tick, lanes, length, ticks
 from etcdfleet.report.record.load import record_of
-from etcdfleet.report.record.model import ExitCode, Failure, HostRecord, RunRecord, RunStatus, Status, StepRecord
+from etcdfleet.report.record.model import (
+    ExitCode,
+    Failure,
+    HostRecord,
+    Protection,
+    RunRecord,
+    RunStatus,
+    Status,
+    StepRecord,
+)
 from etcdfleet.report.show import format as words
 from etcdfleet.report.show.table import alike_failures, closing_line, skipped_everywhere, warnings_of
 from etcdfleet.text import counted, seconds_text, size_text
@@ -45,18 +54,6 @@ _KNOWN_FACTS = {
 }
 _SHOWN_ELSEWHERE = ("certificates", "checks", "decisions", "advice", "client_certificate")
 _URGENCY = ("failed", "warning", "skipped", "ok")
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something the reader must know, with what to do about it. ``link`` leads to the evidence, if there is more."""
-
-    kind: str
-    place: str
-    what: str
-    where: str = ""
-    remedy: str = ""
-    link: str = ""
 
 
 @dataclass(frozen=True)
@@ -129,8 +126,8 @@ class Page:
         return ""
 
     @cached_property
-    def findings(self) -> tuple[Finding, ...]:
-        """Why the run stopped, and what failed."""
+    def findings(self) -> tuple[tuple[str, str, Failure | Protection, str], ...]:
+        """Why the run stopped, and what failed: kind, place, what is said of it, and where the evidence is."""
         return tuple(self._findings())
 
     @property
@@ -219,17 +216,13 @@ class Page:
         """Version, and life left of the certificate that ends first, for the matrix."""
         return str(host.facts.get("version") or ""), words.expiry_text(host.facts)[0]
 
-    def _findings(self) -> Iterator[Finding]:
+    def _findings(self) -> Iterator[tuple[str, str, Failure | Protection, str]]:
         for found in self.record.protections:
-            yield Finding("stopped to protect", found.cluster, found.what, found.where, found.remedy)
+            yield "stopped to protect", found.cluster, found, ""
         if self.record.error and not any(found.what == self.record.error.what for found in self.record.protections):
-            yield self._failure(self.record.runbook, self.record.error)
+            yield "failed", self.record.runbook, self.record.error, ""
         for hosts, step, error in alike_failures(self.record):
-            link = self.id_of(self.record.hosts[hosts[0]], step)
-            yield self._failure(f"{', '.join(hosts)} · {step}", error, link)
-
-    def _failure(self, place: str, error: Failure, link: str = "") -> Finding:
-        return Finding("failed", place, error.what, error.where, error.remedy, link)
+            yield "failed", f"{', '.join(hosts)} · {step}", error, self.id_of(self.record.hosts[hosts[0]], step)
 
 
 def render(document: Mapping[str, Any], state: str | None = None) -> str:
@@ -242,7 +235,7 @@ def render(document: Mapping[str, Any], state: str | None = None) -> str:
         .get_template("report.html.j2")
         .render(page=page, record=page.record, css=css, css_hash=digest, mark=_MARK_COLOURS.get(page.state, "#6e7781"))
     )
-    return rendered
+    return rendered.encode("utf-8", "replace").decode()  # what a host answered need not be text in any encoding
 
 
 def diff_lines(text: str) -> tuple[DiffLine, ...]:

@@ -73,28 +73,10 @@ class ReportFolder:
 
         ``durable`` waits until it is on the disk, which is for the end of a run: on an SD card it takes its time.
         """
-        temporary = self.path / ".report.json.new"
         self.lost = True
-        try:
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump(document, file, indent=2, ensure_ascii=False)
-                file.write("\n")
-                file.flush()
-                if durable:
-                    os.fsync(file.fileno())
-            temporary.replace(self.report)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
+        text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+        write_whole(self.report, text, 0o600, durable=durable)
         self.lost = False
-
-    def write_page(self, document: Mapping[str, Any]) -> None:
-        """Write report.html of the same document, whole or not at all, mode 0600. Raises OSError."""
-        from etcdfleet.report.export.page import render
-
-        # What a host answered need not be text in any encoding.
-        write_whole(self.page, render(document).encode("utf-8", "replace").decode(), 0o600)
 
 
 class _Held:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from etcdfleet.report.record.history import RunSummary
 
-_OURS = re.compile(r"report\.json|report\.html|\.report\.json\.new|\.report\.html\.\w+|[\w.-]+\.log")
+_OURS = re.compile(r"report\.json|report\.html|\.report\.(json|html)\.\w+|[\w.-]+\.log")
 
 
 @dataclass(frozen=True)

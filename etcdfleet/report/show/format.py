@@ -1,16 +1,23 @@
-"""The wording that progress, table and plain lines share: statuses, durations, sizes, life left."""
+"""The wording that progress, table and plain lines share: statuses, life left, and what went wrong."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
-from etcdfleet.report.record.model import Status
+from rich.text import Text
+
+from etcdfleet.errors import FleetError
+from etcdfleet.report.record.model import Failure, Protection, Status
+from etcdfleet.report.record.secrets import plain
+from etcdfleet.settings.problems import Problem
 
 STYLES = {Status.OK: "green", Status.CHANGED: "yellow", Status.FAILED: "bold red", Status.SKIPPED: "cyan"}
 SOON_DAYS = 30.0
+Explained: TypeAlias = Failure | Protection | Problem | FleetError
+"""What says by itself what is wrong, where, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,13 @@ def expiry_text(facts: Mapping[str, Any]) -> tuple[str, str]:
         return "expired", "bold red"
     text = f"{int(days)} d" if days >= 2 else f"{days * 24:.1f} h"
     return text, "yellow" if first.get("due", days < SOON_DAYS) else "green"
+
+
+def told(problem: Explained, width: int, labels: Sequence[str] = ("what", "where", "remedy")) -> Iterator[Text]:
+    """The lines that say what is wrong, where, and what to do."""
+    for label in labels:
+        if text := getattr(problem, label):
+            yield Text.assemble((f"  {label:<7} ", "bold"), wrapped(plain(text), width, 10))
 
 
 def wrapped(text: str, width: int, indent: int) -> str:

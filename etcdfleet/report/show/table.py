@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from etcdfleet.alike import natural, together
-from etcdfleet.report.record.model import ExitCode, Failure, HostRecord, RunRecord, Status, StepRecord
-from etcdfleet.report.show.format import STYLES, Marks, expiry_text, member_text, status_word, wrapped
+from etcdfleet.report.record.model import ExitCode, Failure, HostRecord, Protection, RunRecord, Status, StepRecord
+from etcdfleet.report.show.format import STYLES, Marks, expiry_text, member_text, status_word, told, wrapped
 from etcdfleet.text import counted, seconds_text, size_text
 
 _ENDLESS = 10_000  # columns, when asking how wide a table would like to be
@@ -60,15 +60,11 @@ def print_findings(console: Console, record: RunRecord, *, width: int) -> None:
     for place, text in warnings_of(record):
         console.print(Text.assemble(("warning  ", "yellow"), wrapped(f"{place}: {text}", width, 9)), soft_wrap=True)
     for hosts, step, failure in alike_failures(record):
-        console.print()
         _print_failure(console, ("FAILED", ", ".join(hosts), step), failure, width)
     if record.error:
-        console.print()
         _print_failure(console, ("FAILED", record.runbook), record.error, width)
     for found in record.protections:
-        console.print()
-        reason = Failure("ProtectionError", found.what, found.where, found.remedy)
-        _print_failure(console, ("STOPPED to protect", found.cluster), reason, width)
+        _print_failure(console, ("STOPPED to protect", found.cluster), found, width)
 
 
 def alike_failures(record: RunRecord) -> list[tuple[tuple[str, ...], str, Failure]]:
@@ -128,11 +124,11 @@ def closing_line(record: RunRecord, state: str = "") -> Text:
     return Text(f"{name}: {what} {end}", "bold red")
 
 
-def _print_failure(console: Console, title: Sequence[str], failure: Failure, width: int) -> None:
+def _print_failure(console: Console, title: Sequence[str], failure: Failure | Protection, width: int) -> None:
+    console.print()
     console.print(Text("  ".join(title), "bold red"), soft_wrap=True)
-    for label, text in (("what", failure.what), ("where", failure.where), ("remedy", failure.remedy)):
-        if text:
-            console.print(Text.assemble((f"  {label:<7} ", "bold"), wrapped(text, width, 10)), soft_wrap=True)
+    for line in told(failure, width):
+        console.print(line, soft_wrap=True)
 
 
 def _step_columns(record: RunRecord, between: str) -> list[Column]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from etcdfleet.remote.root import Refusal, no_root, no_shell, refusal, wants_password
+from etcdfleet.remote.root import Denied, denied, no_root, no_shell, wants_password
 
 EXPIRED = "sudo: Account or password is expired, reset your password and try again"
 
@@ -56,7 +56,7 @@ EXPIRED = "sudo: Account or password is expired, reset your password and try aga
 def test_a_refusal_is_told_in_the_words_of_who_refused(
     sudo: str, doas: str, given: bool, what: str, remedy: str
 ) -> None:
-    found = no_root(Refusal("pi", sudo, doas), "a", password_given=given)
+    found = no_root(Denied("pi", sudo, doas), "a", password_given=given)
     assert what in found.what
     assert (sudo or doas) in found.what
     assert remedy in found.remedy
@@ -73,7 +73,7 @@ def test_a_refusal_is_told_in_the_words_of_who_refused(
     ],
 )
 def test_a_password_is_given_only_where_it_may_help(sudo: str, wanted: bool) -> None:
-    assert wants_password(Refusal("pi", sudo, "")) is wanted
+    assert wants_password(Denied("pi", sudo, "")) is wanted
 
 
 @pytest.mark.parametrize(
@@ -81,14 +81,14 @@ def test_a_password_is_given_only_where_it_may_help(sudo: str, wanted: bool) -> 
     [
         (
             "motd\n\netcdfleet-no-root-for=pi\nsudo: a\nsudo: b\n\netcdfleet-no-root-for=\ndoas: c\n",
-            Refusal("pi", "sudo: a | sudo: b", "doas: c"),
+            Denied("pi", "sudo: a | sudo: b", "doas: c"),
         ),
-        ("\netcdfleet-no-root-for=pi\n\n\netcdfleet-no-root-for=\n\n", Refusal("pi", "", "")),
+        ("\netcdfleet-no-root-for=pi\n\n\netcdfleet-no-root-for=\n\n", Denied("pi", "", "")),
         ("This account is currently not available.\n", None),
     ],
 )
-def test_what_the_first_shell_reports(stderr: str, expected: Refusal | None) -> None:
-    assert refusal(stderr) == expected
+def test_what_the_first_shell_reports(stderr: str, expected: Denied | None) -> None:
+    assert denied(stderr) == expected
 
 
 @pytest.mark.parametrize(

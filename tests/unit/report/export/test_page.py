@@ -253,8 +253,8 @@ def test_what_failed_alike_is_one_finding_whatever_host_it_names() -> None:
     }
     nornir_of().with_processors([recorder]).run(step(lost), name="preflight")
     recorder.finish()
-    (found,) = Page(record_of(recorder.as_json())).findings
-    assert (found.place, found.what, found.remedy) == (
+    ((_, place, found, _),) = Page(record_of(recorder.as_json())).findings
+    assert (place, found.what, found.remedy) == (
         "az-1, az-2, edge-1 · preflight",
         "HOST does not answer",
         "ssh pi@HOST",

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from etcdfleet.errors import UsageError
+from etcdfleet.files import write_whole
+from etcdfleet.report.export.page import render
 from etcdfleet.report.record.files import ReportFolder, logging_to
 from etcdfleet.report.record.secrets import Redactor
 from tests.report_samples import failed_deploy
@@ -93,7 +95,7 @@ def test_debug_shows_errors_on_the_terminal(tmp_path: Path, capsys: pytest.Captu
 
 def test_the_page_is_written_beside_the_report(tmp_path: Path) -> None:
     folder = ReportFolder(tmp_path, "deploy", MOMENT)
-    folder.write_page({**failed_deploy(), "by": "broken \udcff name"})
+    write_whole(folder.page, render({**failed_deploy(), "by": "broken \udcff name"}), 0o600)
     assert mode(folder.page) == 0o600
     text = folder.page.read_text(encoding="utf-8")
     assert "broken ? name" in text

@@ -12,6 +12,7 @@ from typing import Any
 from nornir.core.inventory import Host
 from nornir.core.task import AggregatedResult, MultiResult, Task
 
+from etcdfleet.errors import UsageError
 from etcdfleet.settings.problems import Problem, SettingsError, did_you_mean
 from etcdfleet.settings.yamlfile import shown
 
@@ -96,49 +97,45 @@ def load_processors(user_defined: Mapping[str, Any], config_file: Path) -> list[
     for number, entry in enumerate(entries):
         try:
             found.append(_made(entry))
-        except _MistakeError as mistake:
+        except UsageError as mistake:
             mistakes.append(Problem(shown(config_file), "", f"{KEY}[{number}]", mistake.what, mistake.remedy))
     if mistakes:
         raise SettingsError(mistakes)
     return found
 
 
-class _MistakeError(Exception):
-    def __init__(self, what: str, remedy: str) -> None:
-        super().__init__(what)
-        self.what = what
-        self.remedy = remedy
-
-
 def _made(entry: object) -> Guarded:
+    """Make one processor. Raises UsageError."""
     given = {"plugin": entry} if isinstance(entry, str) else entry
     if not isinstance(given, dict) or not isinstance(given.get("plugin"), str):
-        raise _MistakeError("names no class", _FORM)
+        raise UsageError("names no class", remedy=_FORM)
     options = given.get("options")
     unknown = [key for key in given if key not in ("plugin", "options")]
     if unknown or not isinstance(options, dict | None):
-        raise _MistakeError(f"unknown key {unknown[0]}" if unknown else "options must be a mapping", _FORM)
+        raise UsageError(f"unknown key {unknown[0]}" if unknown else "options must be a mapping", remedy=_FORM)
     name = given["plugin"].replace(":", ".")
     module_name, _, attribute = name.rpartition(".")
     if not module_name:
-        raise _MistakeError(f"{name} is not in a module", _FORM)
+        raise UsageError(f"{name} is not in a module", remedy=_FORM)
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         remedy = f"install it with {sys.executable} -m pip, or put the module beside config.yaml"
-        raise _MistakeError(f"there is no module {error.name}", remedy) from error
+        raise UsageError(f"there is no module {error.name}", remedy=remedy) from error
     except Exception as error:
-        raise _MistakeError(f"importing {module_name} failed: {_said(error)}", f"correct {module_name}") from error
+        raise UsageError(f"importing {module_name} failed: {_said(error)}", remedy=f"correct {module_name}") from error
     make = getattr(module, attribute, None)
     if not callable(make):
         near = did_you_mean(attribute, [each for each in vars(module) if not each.startswith("_")])
-        raise _MistakeError(f"{module_name} has no class {attribute}{near}", _FORM)
+        raise UsageError(f"{module_name} has no class {attribute}{near}", remedy=_FORM)
     try:
         processor = make(**(options or {}))
     except Exception as error:
-        raise _MistakeError(f"{name} could not be made: {_said(error)}", "correct its options, or the class") from error
+        raise UsageError(
+            f"{name} could not be made: {_said(error)}", remedy="correct its options, or the class"
+        ) from error
     if not any(callable(getattr(processor, hook, None)) for hook in HOOKS):
-        raise _MistakeError(f"{name} is no processor", f"it needs at least one of {', '.join(HOOKS)}")
+        raise UsageError(f"{name} is no processor", remedy=f"it needs at least one of {', '.join(HOOKS)}")
     return Guarded(name, processor)
 
 

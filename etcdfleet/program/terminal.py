@@ -6,7 +6,8 @@ import contextlib
 import getpass
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, TextIO, cast
 
@@ -22,8 +23,9 @@ from etcdfleet.report.record.secrets import RedactingStream, Redactor, plain
 from etcdfleet.report.record.view import View
 from etcdfleet.report.show import table
 from etcdfleet.report.show.answer import ask_yes
-from etcdfleet.report.show.format import Marks, marks_for, wrapped
+from etcdfleet.report.show.format import Explained, Marks, marks_for, told, wrapped
 from etcdfleet.report.show.progress import LiveView, PlainView
+from etcdfleet.settings.problems import SettingsError
 
 _WIDEST_TEXT = 100
 _WIDEST_TABLE = 160
@@ -168,14 +170,11 @@ def reading_width(console: Console) -> int:
 
 def refuse(runbook: str, error: FleetError, options: Options, redactor: Redactor) -> int:
     """Print why nothing was run, every mistake of the settings in one go; the exit code."""
-    problems = [
-        {"where": problem.where, "what": problem.what, "remedy": problem.remedy}
-        for problem in getattr(error, "problems", ())
-    ] or [{"where": error.where, "what": error.what, "remedy": error.remedy}]
+    mistakes = error.problems if isinstance(error, SettingsError) else ()
+    problems = mistakes or (error,)
     console = console_on(sys.stderr, redactor)
-    several = len(getattr(error, "problems", ())) > 0
     with contextlib.suppress(OSError, UsageError):
-        title = f"{runbook}: {plain(error.what)}; no host was touched" if several else f"{runbook}: nothing was run"
+        title = f"{runbook}: {plain(error.what)}; no host was touched" if mistakes else f"{runbook}: nothing was run"
         _print_blocks(console, title, problems)
         if options.json:
             with contextlib.ExitStack() as stack:
@@ -188,27 +187,22 @@ def refuse(runbook: str, error: FleetError, options: Options, redactor: Redactor
 def broke(runbook: str, error: Exception, options: Options, redactor: Redactor) -> int:
     """Print what ended the program outside of any step, a fault of its own most likely; the exit code."""
     found = failure_of(error)
-    remedy = found.remedy if found.expected else f"a fault of this program: {_HOW_TO_REPORT}"
+    if not found.expected:
+        found = replace(found, remedy="a fault of this program: run the same with --debug, and report the traceback")
     console = console_on(sys.stderr, redactor)
     with contextlib.suppress(OSError):
-        _print_blocks(console, f"{runbook}: failed", [{"where": found.where, "what": found.what, "remedy": remedy}])
+        _print_blocks(console, f"{runbook}: failed", [found])
     if options.debug:
         console.print_exception()
     return int(ExitCode.FAILED)
 
 
-_HOW_TO_REPORT = "run the same with --debug, and report the traceback"
-
-
-def _print_blocks(console: Console, title: str, problems: Sequence[Mapping[str, str]]) -> None:
-    width = reading_width(console)
+def _print_blocks(console: Console, title: str, problems: Sequence[Explained]) -> None:
     console.print(Text(title, "bold red"), soft_wrap=True)
     for problem in problems:
         console.print()
-        for label in ("where", "what", "remedy"):
-            if problem[label]:
-                text = wrapped(plain(problem[label]), width, 10)
-                console.print(Text.assemble((f"  {label:<7} ", "bold"), text), soft_wrap=True)
+        for line in told(problem, reading_width(console), ("where", "what", "remedy")):
+            console.print(line, soft_wrap=True)
 
 
 def _event_stream(target: str, stack: contextlib.ExitStack) -> TextIO:
