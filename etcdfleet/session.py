@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from nornir.core.configuration import Config
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from etcdfleet.remote import Held
 
 _KEY = "etcdfleet_session"
+T = TypeVar("T")
 
 
 @dataclass
@@ -26,6 +28,18 @@ class Session:
     connect_timeout: float | None = None
     locks: dict[str, Held] = field(default_factory=dict)
     _endings: list[Callable[[], None]] = field(default_factory=list)
+    _kept: dict[Hashable, tuple[object, Any]] = field(default_factory=dict)
+    _making: threading.RLock = field(default_factory=threading.RLock)
+
+    def keep(self, key: Hashable, make: Callable[[], T], *, of: object = None) -> T:
+        """What ``make`` gave when it was first called for this key; made anew when it belongs to another ``of``."""
+        with self._making:
+            owner, made = self._kept.get(key, (self, None))
+            if owner is not of:
+                made = make()
+                self._kept[key] = of, made
+        found: T = made
+        return found
 
     def at_end(self, action: Callable[[], None]) -> None:
         """Have ``action`` called once, at the end of the run."""

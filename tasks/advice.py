@@ -25,14 +25,14 @@ def advise(task: Task, disk: bool = False) -> Result:
     """
     site = site_of(task)
     live = site.observe().facts.data.ids is not None
-    syncs = site.remote.cache.get("sync_latencies", ())
+    syncs = site.sync_latencies
     if disk and live and not task.is_dry_run():
         syncs = sync_latencies(site)
     settings = site.settings
     others = {m.name: m.address for m in settings.members if m.name != settings.member.name}
     said = site.remote.batch(_questions(settings.member.data_dir, others), timeout=60)
     pings = read_round_trips(said["ping"].stdout, others) if said["ping"].rc == 0 else None
-    measured = Measured(tuple(syncs), said["device"].text, pings)
+    measured = Measured(syncs, said["device"].text, pings)
     sentences = advice(settings, measured)
     facts: dict[str, object] = {"advice": list(sentences), "data_device": measured.device}
     if syncs:

@@ -9,9 +9,9 @@ from nornir.core.task import Result, Task
 
 from etcdfleet.errors import FleetError, ProtectionError
 from etcdfleet.host.lock import BEAT, BEAT_SECONDS, SILENCE_SECONDS, LockInfo, hold_script, read_answer
-from etcdfleet.remote import Held, connect
+from etcdfleet.remote import Held
 from etcdfleet.session import Session, session_of
-from tasks.observe import Observed
+from tasks.observe import site_of
 
 log = logging.getLogger(__name__)
 _first = threading.Lock()
@@ -23,8 +23,8 @@ def take_lock(task: Task, info: LockInfo, *, break_lock: bool = False) -> Result
     A host that cannot be reached, or has no ``flock``, is no reason to stop: Result is why, as text.
     """
     try:
-        remote = connect(task.host, task.nornir.config)
-        hold = remote.hold(hold_script(info, break_lock=break_lock))
+        site = site_of(task)
+        hold = site.remote.hold(hold_script(info, break_lock=break_lock))
         other = read_answer(hold.first)
     except (FleetError, ValueError) as error:
         log.warning("%s: no lock could be taken: %s", task.host.name, error)
@@ -33,9 +33,8 @@ def take_lock(task: Task, info: LockInfo, *, break_lock: bool = False) -> Result
         hold.release()
         return Result(task.host, result=other)
     _keep(session_of(task.nornir.config), task.host.name, hold)
-    seen = remote.cache.get("observed")
-    if isinstance(seen, Observed) and seen.facts.lock_count != other:
-        remote.cache.pop("observed")  # read while another run worked here
+    if site.seen and site.seen.facts.lock_count != other:
+        site.forget()  # read while another run worked here
     return Result(task.host, result=None)
 
 

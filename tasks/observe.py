@@ -15,6 +15,7 @@ from etcdfleet.host import facts
 from etcdfleet.host.facts import HostFacts
 from etcdfleet.host.paths import CONFIG, CRLS, ETCDCTL_ENVIRONMENT
 from etcdfleet.remote import CommandResult, RemoteFile, RemoteHost, connect
+from etcdfleet.session import session_of
 from etcdfleet.settings.load import settings_of
 from etcdfleet.settings.models import HostSettings
 
@@ -42,21 +43,27 @@ class Observed:
         return self.installed
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Site:
-    """A host as a task works with it: settings, connection, and the modules for its init system and packages."""
+    """A host as a task works with it: settings, connection, and the modules for its init system and packages.
+
+    One for as long as the connection lasts, so it also holds what was read and measured by it: ``seen`` (see
+    `observe`), the times of synced writes in milliseconds, and the version that the packages offer.
+    """
 
     settings: HostSettings
     remote: RemoteHost
     service: Service
     packages: Packages[Any]
+    seen: Observed | None = None
+    sync_latencies: tuple[float, ...] = ()
+    offered: str | None = None
 
     def observe(self) -> Observed:
         """What is true of the host. Cached: whatever changes the host calls `forget`. Raises `RemoteError`."""
-        known = self.remote.cache.get("observed")
-        if not isinstance(known, Observed):
-            known = self.remote.cache["observed"] = self.look_with({})[0]
-        return known
+        if self.seen is None:
+            self.seen, _ = self.look_with({})
+        return self.seen
 
     @property
     def target(self) -> Target:
@@ -65,7 +72,7 @@ class Site:
 
     def forget(self) -> None:
         """Let the next `observe` look again."""
-        self.remote.cache.pop("observed", None)
+        self.seen = None
 
     def place(self, files: Sequence[RemoteFile], *, what: str, before: str = "", after: str = "") -> None:
         """Place files (`RemoteHost.place`), and let the next `observe` look again. Raises `RemoteError`."""
@@ -121,10 +128,9 @@ def _version_of_another(service: Service, packages: Packages[Any]) -> str:
 
 def site_of(task: Task) -> Site:
     """The site of a task's host; connects if that was not done yet. Raises `FleetError`."""
-    settings = settings_of(task.host)
-    return Site(
-        settings,
-        connect(task.host, task.nornir.config),
-        service_for(settings.init),
-        packages_for(settings),
-    )
+    settings, remote = settings_of(task.host), connect(task.host, task.nornir.config)
+
+    def made() -> Site:
+        return Site(settings, remote, service_for(settings.init), packages_for(settings))
+
+    return session_of(task.nornir.config).keep((Site, task.host.name), made, of=remote)

@@ -62,7 +62,7 @@ def preflight(task: Task) -> Result:
     warnings = [*site.remote.notes, *(_text(warning) for warning in told)]
     latencies: tuple[float, ...] = ()
     if not troubles and facts.data.ids is None:
-        latencies = site.remote.cache["sync_latencies"] = sync_latencies(site)
+        latencies = site.sync_latencies = sync_latencies(site)
         warnings += [_text(warning) for warning in checks.sync_warning(settings, latencies)]
     if roles := needed_roles(settings):
         try:

@@ -98,8 +98,6 @@ def offered(site: Site, seen: Observed) -> str | None:
         return None
     if not site.packages.reason(seen.installed, seen.facts.architecture):
         return seen.installed.version or ""
-    known = site.remote.cache.get("offered")
-    if not isinstance(known, str):
-        known = site.packages.offer(site.target)
-        site.remote.cache["offered"] = known
-    return known
+    if site.offered is None:
+        site.offered = site.packages.offer(site.target)
+    return site.offered

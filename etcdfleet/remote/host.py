@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from etcdfleet.errors import RemoteError
 from etcdfleet.remote import root
@@ -56,7 +56,6 @@ class RemoteHost:
         self.name = name
         self.timeout = timeout
         self.round_trips = 0
-        self.cache: dict[str, Any] = {}
         self._clients = [client]
         self._another = another
         self._shell: str | None = None

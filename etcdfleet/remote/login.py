@@ -7,9 +7,9 @@ first line of known_hosts that it cannot read, and knows no agent without a key 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from etcdfleet.errors import RemoteError
 from etcdfleet.remote.client_config import at_home, client_config
@@ -25,23 +25,26 @@ if TYPE_CHECKING:
     from nornir.core.configuration import Config
     from nornir.core.inventory import Host
 
+    Another: TypeAlias = Callable[[], paramiko.SSHClient]
+
 
 def connect(host: Host, configuration: Config) -> RemoteHost:
     """The logged-in host behind a Nornir host; opened once, then reused by all tasks of the run.
 
     Raises `RemoteError` with the exact remedy: unreachable, unknown or changed host key, login refused.
     """
-    timeout = session_of(configuration).timeout or DEFAULT_TIMEOUT
     opened = host.connections.get("netmiko")
+    another: Another | None = None
+    notes: Sequence[str] = ()
     if opened is None:
-        opened = _open(host, configuration)
-    remote: RemoteHost | None = getattr(opened, "etcdfleet_remote", None)
-    if remote is None:
-        another, notes = getattr(opened, "etcdfleet_login", (None, ()))
-        client = opened.connection.remote_conn_pre
-        remote = RemoteHost(host.name, client, timeout=timeout, another=another, notes=notes)
-        setattr(opened, "etcdfleet_remote", remote)  # noqa: B010  lives exactly as long as the connection
-    return remote
+        opened, another, notes = _open(host, configuration)
+    session = session_of(configuration)
+
+    def made() -> RemoteHost:
+        timeout = session.timeout or DEFAULT_TIMEOUT
+        return RemoteHost(host.name, opened.connection.remote_conn_pre, timeout=timeout, another=another, notes=notes)
+
+    return session.keep((RemoteHost, host.name), made, of=opened)
 
 
 def let_go(host: Host) -> None:
@@ -53,7 +56,7 @@ def let_go(host: Host) -> None:
         transport.close()
 
 
-def _open(host: Host, configuration: Config) -> Any:
+def _open(host: Host, configuration: Config) -> tuple[Any, Another | None, Sequence[str]]:
     parameters = host.get_connection_parameters("netmiko")
     extras: dict[str, Any] = {
         "ssh_strict": True,
@@ -98,11 +101,11 @@ def _open(host: Host, configuration: Config) -> Any:
             remedy="correct connection_options.netmiko (extras, platform); docs/settings.md lists the extras",
         ) from error
     try:
-        _take(plugin, dial(way, host.name), way, host.name)
+        another = _take(plugin, dial(way, host.name), way, host.name)
     except BaseException:
         host.connections.pop("netmiko", None)
         raise
-    return plugin
+    return plugin, another, notes_of(way.known)
 
 
 def _way(
@@ -165,8 +168,10 @@ def _named(configuration: Config) -> Path | None:
     return None if named == Path("~/.ssh/config").expanduser() else named.absolute()
 
 
-def _take(plugin: Any, client: paramiko.SSHClient, way: Way, host: str) -> None:
+def _take(plugin: Any, client: paramiko.SSHClient, way: Way, host: str) -> Another | None:
     """Gives netmiko the client, and opens the interactive shell only when netmiko is asked for it.
+
+    Returns what logs in once more, if that can be done.
 
     On a Pi, a terminal and a login shell with its profile take longer than what is asked. Nor does it matter then what
     prompt or login message there is.
@@ -175,10 +180,8 @@ def _take(plugin: Any, client: paramiko.SSHClient, way: Way, host: str) -> None:
     connection.remote_conn_pre = client
     connection.channel = LateShell(connection, connection.cleanup)
     connection.cleanup = _nothing  # on closing, it would write "exit" to a shell that was never there
-    notes = notes_of(way.known)
-    plugin.etcdfleet_login = (None, notes)
     if way.socket_given is not None:
-        return
+        return None
     more: list[paramiko.SSHClient] = []
     close = connection.paramiko_cleanup
 
@@ -192,7 +195,7 @@ def _take(plugin: Any, client: paramiko.SSHClient, way: Way, host: str) -> None:
         close()
 
     connection.paramiko_cleanup = close_all
-    plugin.etcdfleet_login = (another, notes)
+    return another
 
 
 class LateShell:

@@ -13,6 +13,7 @@ from etcdfleet.certs import Certificate, Keep, Observed, Renew, Want, check_bund
 from etcdfleet.drivers.table import CERTIFICATE_SOURCES, load
 from etcdfleet.errors import CertificateError, FleetError
 from etcdfleet.roles import RoleName, Side
+from etcdfleet.session import session_of
 from etcdfleet.settings.pki import KeyType, PkiSettings
 
 if TYPE_CHECKING:
@@ -23,9 +24,7 @@ if TYPE_CHECKING:
 
 P = TypeVar("P", bound=PkiSettings)
 T = TypeVar("T")
-_KEY = "etcdfleet_sources"
 _lock = threading.Lock()
-_making = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -170,13 +169,8 @@ def driver_of(source: str) -> type[Source]:
 
 def source_of(task: Task, settings: HostSettings) -> Source:
     """The source of a host's certificates, shared by all hosts with the same settings. Raises `FleetError`."""
-    shared = task.nornir.config.user_defined.setdefault(_KEY, {})
-    key = settings.pki.model_dump_json()
-    with _making:
-        if key not in shared:
-            shared[key] = driver_of(settings.pki.source)(settings.pki, task)
-        found: Source = shared[key]
-    return found
+    pki = settings.pki
+    return session_of(task.nornir.config).keep(pki.model_dump_json(), lambda: driver_of(pki.source)(pki, task))
 
 
 def needed_roles(settings: HostSettings) -> tuple[RoleName, ...]:

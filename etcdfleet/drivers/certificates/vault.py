@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -39,10 +38,8 @@ from etcdfleet.vault.connection import SET_UP
 from etcdfleet.vault.names import name_problem
 from etcdfleet.vault.transport import Transport
 
-_KEY = "etcdfleet_vaults"
 GLANCE_SECONDS = (1.0, 2.0)
 """For a connection to Vault and for its answer, where a run goes on without it."""
-_lock = threading.Lock()
 
 
 class VaultSource(SourceOf[VaultPki]):
@@ -342,13 +339,15 @@ def _usages(facts: RoleFacts) -> str:
 def vault_of(task: Task, settings: VaultPki) -> Vault:
     """The Vault of these settings and the environment, one for all tasks of a run. Raises `VaultError`."""
     connection = VaultConnection.from_env(address=settings.address, namespace=settings.namespace)
-    shared: dict[VaultConnection, Vault] = task.nornir.config.user_defined.setdefault(_KEY, {})
-    with _lock:
-        if connection not in shared:
-            _hide(connection)
-            shared[connection] = made = Vault(connection)
-            session_of(task.nornir.config).at_end(made.close)
-        return shared[connection]
+    session = session_of(task.nornir.config)
+
+    def made() -> Vault:
+        _hide(connection)
+        vault = Vault(connection)
+        session.at_end(vault.close)
+        return vault
+
+    return session.keep(connection, made)
 
 
 def _hide(connection: VaultConnection) -> None:

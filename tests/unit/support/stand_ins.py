@@ -123,16 +123,14 @@ class Place(Site):
         of: HostSettings | None = None,
     ) -> None:
         super().__init__(of or settings(), host or Scripted(), Systemd(), packages or Packages())
-        self.remote.cache["coming"] = list(observed or [seen()])
+        self.coming = list(observed or [seen()])
 
     def observe(self) -> Observed:
-        found: Observed = self.remote.cache["coming"][0]
-        return found
+        return self.coming[0]
 
     def forget(self) -> None:
-        coming = self.remote.cache["coming"]
-        if len(coming) > 1:
-            coming.pop(0)
+        if len(self.coming) > 1:
+            self.coming.pop(0)
 
 
 class Clock:

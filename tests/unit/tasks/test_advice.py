@@ -38,8 +38,9 @@ def test_a_member_s_disk_is_measured_only_when_wanted(live: bool, disk: bool, ch
 
 def test_what_the_preflight_measured_is_used() -> None:
     machine = host()
-    machine.cache["sync_latencies"] = (2.0, 2.0, 8.0)
-    result = carry_out(advise, Place(machine, seen()))
+    place = Place(machine, seen())
+    place.sync_latencies = (2.0, 2.0, 8.0)
+    result = carry_out(advise, place)
     assert not machine.was_sent("dd if")
     assert result.result.facts["sync_p99_ms"] == 8.0
 
