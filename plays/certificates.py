@@ -6,7 +6,7 @@ How to go about a cluster is decided in ``etcdfleet/certs/rotation.py``; what ha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,8 +15,7 @@ from etcdfleet.errors import Refusal
 from etcdfleet.program.run import Run
 from etcdfleet.program.runners import RollingRunner, TogetherRunner
 from etcdfleet.roles import RoleName
-from tasks.certificates.place import certificates, renewals
-from tasks.certificates.replacing import must_wait, shown_and_due
+from tasks.certificates.place import certificates, must_wait, renewals, shown_and_due
 from tasks.certificates.rotate import NOTHING_MORE, After, Decided, decide, left_out, replace_expired, rotate_member
 
 STEP = "certificates"
@@ -66,7 +65,7 @@ def _replace(run: Run[Any], shown: Mapping[str, Roles]) -> None:
     if isinstance(plan, Refusal):
         run.protect(f"no certificate was replaced: {plan.what}", _HEAL)
     due = {host: renewals(member.decisions) for host, member in members.items()}
-    carry_out(run, STEP, plan, due, not_reached=lambda _host, _failed: None)
+    carry_out(run, STEP, plan, due)
     if run.failed:
         run.leave(f"not touched, since {', '.join(run.failed)} failed")
 
@@ -78,17 +77,22 @@ def carry_out(
     due: Mapping[str, Mapping[RoleName, str]],
     *,
     after: After = NOTHING_MORE,
-    not_reached: Callable[[str, str], None],
-) -> tuple[str, ...]:
-    """Replace what is due by a plan, under the name ``step``; the hosts that were to have new certificates.
+    skips: Sequence[str] = (),
+) -> list[str]:
+    """Replace what is due by a plan, under the name ``step``; return the hosts whose turn came.
 
-    ``not_reached`` is called with each host that was not touched, and the one whose failure is the reason.
+    ``skips`` are the steps that are left out on hosts whose turn did not come, because another has failed.
     """
     if isinstance(plan, Refusal | NothingDue):
-        return ()
+        return []
     order = plan.hosts if isinstance(plan, OneByOne) else plan.then
-    hosts = tuple(dict.fromkeys((*plan.hosts, *order)))
+    hosts = list(dict.fromkeys((*plan.hosts, *order)))
     without: tuple[str, ...] = ()
+
+    def not_reached(host: str, failed: str) -> None:
+        run.skip(skips, f"not touched, since {failed} failed", on=[host])
+        hosts.remove(host)
+
     if isinstance(plan, AllAtOnce):
         run.warn(f"{plan.why}: new ones at once for {', '.join(plan.hosts)}")
         run.step(step, replace_expired, on=plan.hosts, runner=TogetherRunner(), due=due, after=after)

@@ -13,8 +13,8 @@ from plays.trust import states_of
 def keep(run: Run[Any], *, ready: bool = False, option: str = "") -> None:
     """Leave the cluster unless new certificates may be shown to clients; a no is recorded, with exit code 3.
 
-    A client that knows members by the previous CA alone would refuse what they show from then on. Nobody can see from
-    here what clients have, so it is asked for, unless ``ready`` says that it is known; ``option`` is the runbook's
+    A client that knows members by the previous CA alone would refuse what they show from then on. What clients have
+    cannot be seen from here, so it is asked for, unless ``ready`` says that it is known; ``option`` is the runbook's
     option that says so. Asked again as long as a member shows a certificate of the previous CA, and never where the new
     ones lead to what clients trust.
     """

@@ -16,11 +16,6 @@ if TYPE_CHECKING:  # --help answers at once
 
 
 @dataclass(frozen=True)
-class NoOptions:
-    """Of a runbook that has none."""
-
-
-@dataclass(frozen=True)
 class LockOptions:
     """Of all runbooks that change clusters."""
 

@@ -95,24 +95,18 @@ def _move_to_new_ca(run: Run[RotateOptions], plan: RotationPlan, members: Member
 
 
 def _replace(run: Run[RotateOptions], plan: RotationPlan, members: Members) -> list[str]:
-    """Replace what is due; the hosts that were to have new certificates, without those that were not touched."""
-    untouched: set[str] = set()
-
-    def not_reached(host: str, failed: str) -> None:
-        run.skip((STEP, "verify"), f"not touched, since {failed} failed", on=[host])
-        untouched.add(host)
-
+    """Replace what is due; return the hosts that have new certificates, or were to have them when one failed."""
     after = After(restart=run.own.restart, revoke=run.own.revoke)
     replaced = {
         host: {role: f"{role} certificate is replaced" for role in member.due} for host, member in members.items()
     }
-    due = certificates.carry_out(run, STEP, plan, replaced, after=after, not_reached=not_reached)
+    due = certificates.carry_out(run, STEP, plan, replaced, after=after, skips=(STEP, "verify"))
     idle = [host for host in run.hosts if host not in due]
     run.skip(STEP, "nothing is due here", on=idle)
     if not run.own.ca:
         unproven = [host for host in idle if host in members and members[host].unproven]
         run.skip("verify", "nothing is due here", on=[host for host in idle if host not in unproven])
-    return [host for host in due if host not in untouched]
+    return due
 
 
 def _unproven(run: Run[RotateOptions], members: Members) -> list[str]:

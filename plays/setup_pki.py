@@ -114,7 +114,7 @@ def _with_token(program: Program[PkiOptions], connection: VaultConnection) -> Va
 
 
 def _refuse_conflicts(setup: Setup) -> None:
-    """Raises `UsageError` when clusters want different things of what they share."""
+    """Raise `UsageError` when clusters want different things of what they share."""
     said = [text for name in setup.vaults for text in desired.conflicts(setup.sharing(name))]
     if said:
         raise UsageError(
@@ -132,7 +132,7 @@ def _differing(results: AggregatedResult) -> list[str]:
 
 
 def _refuse_left(left: Sequence[str]) -> NoReturn:
-    """Raises `VaultError` for what differs, and was left for want of a terminal: this is not what the inventory
+    """Raise `VaultError` for what differs, and was left for want of a terminal: this is not what the inventory
     says, so the run does not end well."""
     count = counted(len(left), "thing in Vault is", "things in Vault are")
     raise VaultError(
@@ -164,7 +164,7 @@ def _who_gets_credentials(program: Program[PkiOptions], setup: Setup, path: Path
 def _give_credentials(
     program: Program[PkiOptions], setup: Setup, holder: str, path: Path, wrap: int, *, complete: bool
 ) -> None:
-    """Makes the file for ``--secret-id``, in the row of the cluster ``holder``, and says how to use it."""
+    """Make the file for ``--secret-id``, in the row of the cluster ``holder``, and say how to use it."""
     if not complete:
         program.record.warn(str(path), "no secret id was made, since something failed")
         return

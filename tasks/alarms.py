@@ -23,7 +23,7 @@ def stands(bad: Collection[Finding]) -> bool:
 
 
 def end_full_alarm(site: Site, bad: Collection[Finding], seconds: float) -> str:
-    """Ends the alarm NOSPACE of a cluster all of whose members run with the quota of the settings; says so, or nothing.
+    """End the alarm NOSPACE of a cluster all of whose members run with the quota of the settings; say so, or nothing.
 
     Of the cluster's hosts the first one does it, so that it is done once. ``bad`` are the findings that are not well.
     Nothing is done where anything but the alarm is wrong, a member is silent, or one has no room.

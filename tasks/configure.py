@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 from nornir.core.exceptions import NornirSubTaskError
 from nornir.core.task import Result, Task
@@ -43,7 +43,7 @@ def configure(task: Task, final: frozenset[Side] = frozenset(), fresh: Collectio
     if fresh is not None:
         state = "new" if task.host.name in fresh else "existing"
     wanted = desired_files(task, site, seen, state)
-    different = [file for file in wanted if not same(file, seen.facts.files.get(file.path))]
+    different = differing(seen, wanted)
     enable = not seen.service.enabled
     anchors, stale = _ended_trust(task, site, seen, final)
     stale += [DATA_MOUNT] if seen.facts.place.noted and not seen.facts.place.to_note else []
@@ -138,10 +138,9 @@ def stop_seconds(election_ms: int) -> int:
 
 
 def place_differing(task: Task, site: Site, program: Installed) -> None:
-    """Places those files that are not as ``program`` needs them. Raises `RemoteError`."""
+    """Place those files that are not as ``program`` needs them. Raises `RemoteError`."""
     seen = site.observe()
-    wanted = desired_files(task, site, seen, program=program)
-    if different := [file for file in wanted if not same(file, seen.facts.files.get(file.path))]:
+    if different := differing(seen, desired_files(task, site, seen, program=program)):
         _place(site, seen, different, not seen.service.enabled, [])
 
 
@@ -170,12 +169,13 @@ def log_rotation(version: str | None) -> str:
 
 def same(wanted: RemoteFile, there: FileFacts | None) -> bool:
     """Whether the file on the host is the wanted one: content, mode and owner."""
-    return there is not None and (there.content, there.mode, there.owner, there.group) == (
-        wanted.content,
-        wanted.mode,
-        wanted.owner,
-        wanted.group,
-    )
+    as_wanted = (wanted.content, wanted.mode, wanted.owner, wanted.group)
+    return there is not None and (there.content, there.mode, there.owner, there.group) == as_wanted
+
+
+def differing(seen: Observed, wanted: Sequence[RemoteFile]) -> list[RemoteFile]:
+    """The files that the host does not have as they are wanted."""
+    return [file for file in wanted if not same(file, seen.facts.files.get(file.path))]
 
 
 def unified_diff(there: FileFacts | None, wanted: RemoteFile) -> str:

@@ -18,7 +18,7 @@ _first = threading.Lock()
 
 
 def take_lock(task: Task, info: LockInfo, *, break_lock: bool = False) -> Result:
-    """Takes the lock on one host until the session ends. Result: None, or the `LockInfo` of its holder.
+    """Take the lock on one host until the session ends. Result: None, or the `LockInfo` of its holder.
 
     A host that cannot be reached, or has no ``flock``, is no reason to stop: Result is why, as text.
     """
@@ -39,7 +39,7 @@ def take_lock(task: Task, info: LockInfo, *, break_lock: bool = False) -> Result
 
 
 def still_ours(task: Task) -> None:
-    """Raises `ProtectionError` when the lock that this run took on the host has ended: another run may work there."""
+    """Raise `ProtectionError` when the lock that this run took on the host has ended: another run may work there."""
     hold = session_of(task.nornir.config).locks.get(task.host.name)
     if hold and hold.ended:
         raise ProtectionError(
@@ -51,7 +51,7 @@ def still_ours(task: Task) -> None:
 
 
 def _keep(session: Session, host: str, hold: Held) -> None:
-    """Gives signs of life for all locks of the session until it ends, then lets go of them."""
+    """Give signs of life for all locks of the session until it ends, then let go of them."""
     with _first:
         begun = bool(session.locks)
         session.locks[host] = hold

@@ -32,7 +32,7 @@ class Live:
 
 
 def ask_member(site: Site) -> Live:
-    """Asks the member on its own host. It may still run with the scheme from before a change of ``client_tls``."""
+    """Ask the member on its own host. It may still run with the scheme from before a change of ``client_tls``."""
     wanted = site.settings.cluster.client_tls
     for tls in (wanted, not wanted):
         endpoint = [local_endpoint(site.settings, tls=tls)]
@@ -61,7 +61,7 @@ def ask_others(site: Site) -> MemberList | None:
 
 
 def ask_cluster(site: Site, members: MemberList) -> Cluster:
-    """Asks all members of the list at the client URLs that they advertise now. Raises `FleetError`.
+    """Ask all members of the list at the client URLs that they advertise now. Raises `FleetError`.
 
     Members that seem to hold different data are asked again: what one look shows of that may be an accident of timing.
     """

@@ -15,7 +15,7 @@ from etcdfleet.etcd.plan import plan_start
 from etcdfleet.etcd.start_model import MemberState, Nothing, Plan
 from etcdfleet.host.paths import CONFIG
 from etcdfleet.settings.models import HostSettings
-from tasks.configure import desired_files, same
+from tasks.configure import desired_files, differing
 from tasks.member import Live, ask_member
 from tasks.observe import Observed, site_of
 from tasks.programs import restart_reasons
@@ -45,7 +45,7 @@ def is_settled(task: Task) -> Result:
         and seen.facts.established is not None
         and seen.facts.data.ids is not None
         and not restart_reasons(site.settings, seen, programs=True)
-        and all(same(file, seen.facts.files.get(file.path)) for file in desired_files(task, site, seen))
+        and not differing(seen, desired_files(task, site, seen))
     )
     return Result(task.host, result=settled)
 

@@ -42,7 +42,7 @@ def restart_reasons(settings: HostSettings, seen: Observed, *, programs: bool = 
 
 
 def swap_program(task: Task, site: Site) -> str:
-    """Puts the wanted program in the place of the one in use if it is due; says so, or nothing.
+    """Put the wanted program in the place of the one in use if it is due; say so, or nothing.
 
     The files that depend on it follow: the unit or script that starts it, and the configuration for its version. The
     running etcd is not touched. Raises `FleetError`, with the program in use still in its place, when it fails.
@@ -61,7 +61,7 @@ def swap_program(task: Task, site: Site) -> str:
 
 
 def hold(site: Site) -> str:
-    """Holds packages whose version is pinned, releases those that no longer are; says what was done, or nothing."""
+    """Hold packages whose version is pinned, release those that no longer are; say what was done, or nothing."""
     text = holding(site)
     if text:
         if _wanted_hold(site) == "release":

@@ -53,7 +53,7 @@ class Meeting:
         self.barrier = threading.Barrier(len(self.hosts))
 
     def wait(self) -> bool:
-        """Waits for all others; whether all came."""
+        """Wait for all others; return whether all came."""
         try:
             self.barrier.wait(_PATIENCE_SECONDS)
         except threading.BrokenBarrierError:
@@ -108,7 +108,7 @@ def _addresses(site: Site, resolves: Mapping[str, Sequence[str]]) -> list[Troubl
 
 
 def _listen(site: Site) -> Held | None:
-    """Opens the host's two ports until it is released; None where that cannot be done."""
+    """Open the host's two ports until it is released; None where that cannot be done."""
     cluster = site.settings.cluster
     try:
         hold = site.remote.hold(listen(site.settings.member.address, (cluster.client_port, cluster.peer_port)))

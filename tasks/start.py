@@ -141,7 +141,7 @@ def _gate(task: Task, site: Site) -> tuple[Live, Cluster]:
 
 
 def _hand_over(site: Site, live: Live, cluster: Cluster) -> str:
-    """Moves the leadership away if this member has it; says so, or nothing."""
+    """Move the leadership away if this member has it; say so, or nothing."""
     if live.status is None:
         return ""
     # The leader is restarted last: by then no other member waits for a restart.
@@ -158,7 +158,7 @@ def _hand_over(site: Site, live: Live, cluster: Cluster) -> str:
 
 
 def _run_and_wait(site: Site, action: str) -> None:
-    """Starts or restarts etcd and waits on the host, in one round trip, until a request commits through it."""
+    """Start or restart etcd and wait on the host, in one round trip, until a request commits through it."""
     health = etcdctl(site.settings, "endpoint health", [local_endpoint(site.settings)], seconds=timeouts.ETCDCTL_QUICK)
     waiting = script(
         "start_and_wait",
@@ -243,14 +243,14 @@ def _wait_until_caught_up(site: Site) -> None:
 
 
 def _note_established(task: Task, site: Site, members: MemberList) -> None:
-    """Writes the marker; from now on a start without data must fail, by the configuration, too."""
+    """Write the marker; from now on a start without data must fail, by the configuration, too."""
     content = json.dumps(marker(members), indent=1, sort_keys=True).encode() + b"\n"
     files = [*_other_state(task, site, "existing"), RemoteFile(ESTABLISHED, content)]
     site.place(files, what="noting the cluster's members")
 
 
 def _place_state(task: Task, site: Site, state: ClusterState) -> None:
-    """Brings ``initial-cluster-state`` to what the plan of this moment says; an earlier one may have said another."""
+    """Bring ``initial-cluster-state`` to what the plan of this moment says; an earlier one may have said another."""
     if files := _other_state(task, site, state):
         site.place(files, what=f"placing the configuration with initial-cluster-state {state}")
 

@@ -86,7 +86,7 @@ def ask(site: Site, questions: Mapping[str, str]) -> dict[str, CommandResult]:
 
 
 def run_operations(site: Site, operations: Sequence[Operation], passwords: Mapping[str, str] | None = None) -> None:
-    """Runs operations one after the other in one round trip; the first one that fails ends it."""
+    """Run operations one after the other in one round trip; the first one that fails ends it."""
     if not operations:
         return
     lines = []

@@ -78,7 +78,7 @@ def prove_access(task: Task) -> Result:
 
 
 def client_name(seen: Observed) -> str:
-    """Whom the client certificate that lies on the host names; empty if there is none that can be read."""
+    """The user that the client certificate on the host names; empty if there is none that can be read."""
     pair = seen.facts.pairs.get("client")
     try:
         return parse_pem_bundle(pair.pem)[0].common_name if pair else ""
@@ -91,7 +91,7 @@ def converge_auth(task: Task, evidence: Evidence, prune: bool = False) -> Result
 
     To be run on one member of a cluster. ``evidence`` is what `prove_access` found on all of them. Authentication is
     turned on only when the certificates of all hosts were proven to be root's, and turned off again at once should they
-    not be obeyed then. Raises `ProtectionError` rather than lock anybody out, `UsageError` when a password is needed
+    not be obeyed then. Raises `ProtectionError` rather than lock anyone out, `UsageError` when a password is needed
     and not there, `VerificationError` when etcd refuses or does not answer.
     """
     site = site_of(task)
@@ -156,7 +156,7 @@ def _carry_out(site: Site, plan: AuthPlan, passwords: Mapping[str, str], proofs:
 
 
 def _turn_on(site: Site, proofs: Sequence[Proof]) -> None:
-    """Turns authentication on, and off again should the hosts' certificates not be obeyed then.
+    """Turn authentication on, and off again should the hosts' certificates not be obeyed then.
 
     No certificate can be tried as a user while authentication is off: what its name is good for shows only afterwards.
     So there is a way back that needs none: a user with role root and a random password, gone when all is proven.

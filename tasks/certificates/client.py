@@ -145,7 +145,7 @@ def known_by(source: Source, seen: MembersSeen) -> tuple[ClientAnchors, list[str
 
 
 def must_be_trusted(settings: HostSettings, source: Source, seen: MembersSeen) -> None:
-    """Raises `CertificateError` when members would refuse a certificate of the CA that issues now."""
+    """Raise `CertificateError` when members would refuse a certificate of the CA that issues now."""
     way = source.way(settings, "client")
     late = must_trust_first(seen.members, way, at=datetime.now(UTC))
     if not late:
@@ -201,7 +201,7 @@ def must_fit(want: Want, signed: Obtained, key: str, ttl: timedelta, signer: str
 
 
 def unknown_user(settings: HostSettings, name: str) -> tuple[str, ...]:
-    """Warnings when etcd will not know the user, or will not ask who it is, as far as the inventory says."""
+    """Warn when etcd will not know the user, or will not ask who it is, as far as the inventory says."""
     auth, found = settings.auth, []
     if not auth.enabled:
         found.append(

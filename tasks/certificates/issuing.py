@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Issuing:
-    """Asks the source once for each PKI, beside whatever else is going on; safe for all threads of a run."""
+    """Ask the source once for each PKI, beside whatever else is going on; safe for all threads of a run."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -31,7 +31,7 @@ class Issuing:
         self._found: dict[str, Mapping[Side, Certificate]] = {}
 
     def ask(self, settings: HostSettings) -> None:
-        """Begins to ask, if nothing has asked for these settings yet."""
+        """Begin to ask, if nothing has asked for these settings yet."""
         key = settings.pki.model_dump_json()
         with self._lock:
             if key not in self._asked and settings.pki.tells_issuers:

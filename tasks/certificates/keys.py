@@ -38,7 +38,7 @@ class Request:
 
 
 def make_requests(site: Site, wants: Sequence[Want], key_type: KeyType) -> dict[RoleName, Request]:
-    """Has the host make a key and a request for each of ``wants``, in one round trip; checks what it asks for.
+    """Have the host make a key and a request for each of ``wants``, in one round trip; check what it asks for.
 
     Raises `RemoteError` when openssl fails there, `CertificateError` when a request is not what was asked for.
     """
@@ -86,7 +86,7 @@ def discarding() -> str:
 
 
 def discard(site: Site) -> None:
-    """Removes keys that got no certificate. Raises nothing: the next run that makes keys removes what is left."""
+    """Remove keys that got no certificate. It raises nothing: the next run that makes keys removes what is left."""
     try:
         site.remote.run(discarding())
     except FleetError:

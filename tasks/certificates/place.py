@@ -11,16 +11,16 @@ from datetime import UTC, datetime
 from nornir.core.task import Result, Task
 
 from etcdfleet.certs import Certificate, Keep, Renew, Want, parse_pem_bundle, public_key_fingerprint
-from etcdfleet.drivers.certificates import Obtained, Source, check_fit, needed_roles, source_of
+from etcdfleet.drivers.certificates import Obtained, Source, check_fit, needed_roles, needed_sides, source_of
 from etcdfleet.errors import FleetError
 from etcdfleet.host.facts import HostFacts
 from etcdfleet.host.paths import CERTIFICATES, SETS, HostPaths
 from etcdfleet.outcome import done
 from etcdfleet.remote import RemoteFile
 from etcdfleet.remote.scripts import script
-from etcdfleet.roles import RoleName
+from etcdfleet.roles import RoleName, side_of
 from etcdfleet.settings.models import HostSettings
-from tasks.certificates.anchors import AnchorChange, anchor_changes, anchor_files, mark_if_read
+from tasks.certificates.anchors import AnchorChange, anchor_changes, anchor_files, is_live, mark_if_read, named_anchors
 from tasks.certificates.crl import crl_files, crl_plans
 from tasks.certificates.keys import Request, discard, discarding, make_requests
 from tasks.observe import Site, site_of
@@ -104,6 +104,33 @@ def certificates(task: Task, later: Mapping[str, Collection[RoleName]] | None = 
     return done(task, summary, changes, warnings, {"certificates": certificate_facts(site.settings, leaves)})
 
 
+def shown_and_due(task: Task) -> Result:
+    """The roles whose pair is to be replaced while the host's etcd shows it, and those that a run has left unproven.
+
+    No round trip: it is decided from what is known of the host.
+    """
+    site = site_of(task)
+    seen, source = site.observe(), source_of(task, site.settings) if needed_roles(site.settings) else None
+    if source is None or not seen.service.running:
+        return Result(task.host, result=())
+    roles = [role for role in needed_roles(site.settings) if is_live(seen, side_of(role))]
+    decisions = {role: source.decide(site.settings, seen.facts, source.want(site.settings, role)) for role in roles}
+    due = tuple(r for r, decision in decisions.items() if isinstance(decision, Renew) or r in seen.facts.unproven)
+    return Result(task.host, result=due)
+
+
+def must_wait(task: Task) -> Result:
+    """Whether the cluster cannot be judged before the step ``start``.
+
+    Its member was established and does not run, or has TLS on other sides than the inventory wants.
+    """
+    site = site_of(task)
+    seen = site.observe()
+    stopped = seen.facts.established is not None and not seen.service.running
+    other = seen.service.running and set(named_anchors(seen)) != set(needed_sides(site.settings))
+    return Result(task.host, result=stopped or other)
+
+
 def obtain(site: Site, source: Source, wants: Sequence[Want], facts: HostFacts) -> tuple[list[NewPair], list[str]]:
     """New pairs, each checked as it would be used, and the warnings of their source.
 
@@ -143,7 +170,7 @@ def place(
     modes: Sequence[RoleName],
     others: Sequence[RemoteFile] = (),
 ) -> None:
-    """Puts pairs and trust anchors on the host in one round trip, and swaps each well-known folder to its new set.
+    """Put pairs and trust anchors on the host in one round trip, and swap each well-known folder to its new set.
 
     ``others`` are placed in the same round trip.
     """
@@ -193,10 +220,10 @@ def place(
 
 
 def tidy(site: Site) -> None:
-    """Removes sets that are neither in use nor among the newest ``pki.kept_sets`` of their role.
+    """Remove sets that are neither in use nor among the newest ``pki.kept_sets`` of their role.
 
     With ``pki.revoke`` only those that are marked as revoked: the others are the record of what is still to be, and
-    `tasks.certificates.revoke` marks them. Raises nothing: what stays is removed the next time.
+    `tasks.certificates.revoke` marks them. It raises nothing: what stays is removed the next time.
     """
     paths = HostPaths.of(site.settings)
     pairs = [word for role in needed_roles(site.settings) for word in (role, paths.folder(role))]
@@ -209,7 +236,7 @@ def tidy(site: Site) -> None:
 
 def swap(link: str, set_name: str) -> str:
     """Shell: lets a well-known folder be another set, from one moment to the next."""
-    # A folder that somebody made by hand, as in document A, is kept as a set of its own.
+    # A folder that was made by hand is kept as a set of its own.
     return f"""if [ -d {link} ] && [ ! -L {link} ]; then mv {link} {SETS}/by-hand-{set_name}; fi
 ln -sfn sets/{set_name} {link}.new
 mv -fT {link}.new {link}

@@ -47,7 +47,7 @@ class Revoked(StepOutcome):
 
 
 def check_may_revoke(site: Site, source: Source) -> None:
-    """Raises `FleetError` when certificates of this host cannot be revoked, before anything is done."""
+    """Raise `FleetError` when certificates of this host cannot be revoked, before anything is done."""
     if not site.settings.pki.can_revoke:
         raise UsageError(
             f"certificates from {source.title} cannot be revoked from here",
@@ -162,7 +162,7 @@ def _revoke(source: Source, sets: Sequence[ReplacedSet]) -> tuple[list[ReplacedS
 
 
 def _prove_refused(site: Site, set_name: str) -> None:
-    """Raises `VerificationError` unless etcd refuses a revoked client's pair, and serves the one in use."""
+    """Raise `VerificationError` unless etcd refuses a revoked client's pair, and serves the one in use."""
     if not set_name or not site.observe().service.running or not site.settings.cluster.client_tls:
         return
     paths = HostPaths.of(site.settings)

@@ -195,7 +195,7 @@ def _replace(task: Task, site: Site, roles: Sequence[RoleName]) -> list[str]:
 
 
 def _check_anchors(site: Site, source: Source, *, new_ca: bool) -> None:
-    """Raises `CertificateError` when etcd does not trust the wanted CA, and this run is not to change that.
+    """Raise `CertificateError` when etcd does not trust the wanted CA, and this run is not to change that.
 
     Previous CAs that are trusted as well, until their clients have moved, are no reason to stop; one that has ended,
     with no other beside it, is: no member could be restarted behind a gate.
@@ -267,7 +267,7 @@ def _put_back(
     without: Collection[str],
     already: Sequence[Finding],
 ) -> VerificationError:
-    """Swaps the previous certificates back in and proves them; the error that says how that went."""
+    """Swap the previous certificates back in and prove them; return the error that says how that went."""
     remedy = "see etcd's log on this host, and the role in Vault; the other members were not touched"
     paths, seen = HostPaths.of(site.settings), told(bad)
     known = [role for role in roles if role in before]
@@ -302,7 +302,7 @@ def _leave(site: Site, after: After) -> None:
 
 
 def _tidy(site: Site, after: After) -> None:
-    # The sets of before are the record of what is still to be revoked.
+    # The previous sets are the record of what is still to be revoked.
     if not (after.revoke or site.settings.pki.revoke):
         tidy(site)
 

@@ -166,7 +166,7 @@ def _signed_by_vault(work: Work, mount: WantedMount, root: str, roots: Sequence[
 
 
 def _signed_offline(work: Work, mount: WantedMount, roots: Sequence[Certificate], *, exists: bool) -> None:
-    """Brings a CA to its signature by a root that Vault does not have, in two runs."""
+    """Bring a CA to its signature by a root that Vault does not have, in two runs."""
     files = work.setup.files
     request, signed = files.request(mount.path), files.signed_certificate(mount.path)
     key = _key_of(work, mount) if exists else ""

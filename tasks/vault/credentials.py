@@ -59,7 +59,7 @@ def credentials(task: Task, setup: Setup, path: Path, wrap: int) -> Result:
 
 
 def unwrap(path: Path) -> str:
-    """Replaces the wrapped secret id in a file of `credentials` by the secret id; says so. Raises `FleetError`."""
+    """Replace the wrapped secret id in a file of `credentials` by the secret id; say so. Raises `FleetError`."""
     variables = read_credentials(path)
     token = variables.pop(WRAPPED, "")
     if not token:

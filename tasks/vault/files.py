@@ -39,12 +39,12 @@ def public_text(path: Path) -> str:
 
 
 def write_request(path: Path, csr: str) -> None:
-    """Writes a CSR. Raises UsageError when it cannot."""
+    """Write a CSR. Raises UsageError when it cannot."""
     _write(path, csr if csr.endswith("\n") else csr + "\n", 0o644)
 
 
 def must_be_ours(path: Path) -> None:
-    """Raises UsageError when there is a file of that name that is not one of `write_credentials`."""
+    """Raise UsageError when there is a file of that name that is not one of `write_credentials`."""
     try:
         ours = not path.exists() or path.read_text().startswith(HEADING)
     except (OSError, UnicodeDecodeError):
@@ -56,7 +56,7 @@ def must_be_ours(path: Path) -> None:
 
 
 def write_credentials(path: Path, variables: Mapping[str, str]) -> None:
-    """Writes a file that sets variables, for its owner only. Raises UsageError when it cannot."""
+    """Write a file that sets variables, for its owner only. Raises UsageError when it cannot."""
     # A token would win over the AppRole, and the file may be sourced where the administrator's is still set.
     lines = [f"{HEADING}{path.name}", "unset VAULT_TOKEN VAULT_TOKEN_FILE"]
     lines += [f"export {key}={shlex.quote(value)}" for key, value in variables.items()]

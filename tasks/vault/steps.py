@@ -61,7 +61,7 @@ def mounts(task: Task, setup: Setup) -> Result:
 
 
 def roles(task: Task, setup: Setup) -> Result:
-    """The three roles of a cluster, with document A's parameters."""
+    """The three roles of a cluster, with the parameters that etcd needs."""
     return _step(task, setup, _roles, "roles as wanted")
 
 
@@ -82,7 +82,7 @@ def _step(task: Task, setup: Setup, do: Callable[[Work, Mounts], None], summary:
 
 
 def _may_write(work: Work) -> None:
-    """Raises `VaultError` when the token is no administrator's, before it has done half of the work."""
+    """Raise `VaultError` when the token is no administrator's, before it has done half of the work."""
     app = work.pki.setup.approle
     paths = [f"sys/policies/acl/{wanted.policy_name(work.members)}", f"auth/{app.mount}/role/{app.name}"]
     for mount in work.mounts:
@@ -197,7 +197,7 @@ def _approle(work: Work, _there: Mounts) -> None:
         if work.make(f"{title} is made", as_diff(title, differences(parameters, {}))):
             admin.write(path, parameters)
         return
-    # A cluster that is new in the inventory is no reason to ask. What else is otherwise may be somebody's wish.
+    # A cluster that is new in the inventory is no reason to ask. What else differs may be so on purpose.
     has = words(found.get("token_policies"))
     lacking = [name for name in parameters["token_policies"] if name not in has]
     together = [*has, *lacking]

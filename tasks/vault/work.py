@@ -74,7 +74,7 @@ class Work:
         return wanted.mounts(self.members, connection.address, connection.namespace)
 
     def make(self, what: str, diff: str = "") -> bool:
-        """Notes something that is missing, with what a diff shows of it; whether to make it."""
+        """Note something that is missing, with what a diff shows of it; return whether to make it."""
         if self.look or (self.dry_run and what in self.setup.planned):
             return False
         self.setup.planned.add(what)
@@ -83,7 +83,7 @@ class Work:
         return not self.dry_run
 
     def differs(self, title: str, found: Sequence[wanted.Difference]) -> bool:
-        """Notes how something that exists differs; whether to change it."""
+        """Note how something that exists differs; return whether to change it."""
         if not found:
             return False
         said = f"{title}: {'; '.join(str(one) for one in found)}"

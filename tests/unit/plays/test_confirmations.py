@@ -45,7 +45,7 @@ ASKING = """
     import sys
     sys.path.insert(0, {root!r})
     from etcdfleet.program import main as cli
-    from plays.options import NoOptions
+    from tests.unit.support.fake_run import NoOptions
     from tests.unit.support.fake_run import fleet_of, nornir_of, step
 
     def body(run):

@@ -26,8 +26,7 @@ from etcdfleet.program.options import Options
 from etcdfleet.report.record.secrets import Redactor
 from etcdfleet.settings.load import settings_of
 from etcdfleet.settings.problems import Problem, SettingsError
-from plays.options import NoOptions
-from tests.unit.support.fake_run import FLEET, STEPS, fleet_of, nornir_of, raises, step, validated
+from tests.unit.support.fake_run import FLEET, STEPS, NoOptions, fleet_of, nornir_of, raises, step, validated
 from tests.unit.support.paths import ROOT
 from tests.unit.support.settings_files import write_inventory
 from tests.unit.support.terminal import at_terminal
@@ -375,7 +374,7 @@ SLOW = """
     import sys, time
     sys.path.insert(0, {root!r})
     from etcdfleet.program import main as cli
-    from plays.options import NoOptions
+    from tests.unit.support.fake_run import NoOptions
     from tests.unit.support.fake_run import fleet_of, nornir_of, step
 
     def body(run):

@@ -17,8 +17,7 @@ from etcdfleet.errors import FleetError, UsageError
 from etcdfleet.program import main as cli
 from etcdfleet.program.arguments import build_parser, near_option
 from etcdfleet.session import Session
-from plays.options import NoOptions
-from tests.unit.support.fake_run import STEPS, fleet_of, nornir_of, step
+from tests.unit.support.fake_run import STEPS, NoOptions, fleet_of, nornir_of, step
 from tests.unit.support.paths import ROOT
 from tests.unit.support.settings_files import write_inventory
 

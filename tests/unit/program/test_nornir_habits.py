@@ -20,8 +20,7 @@ from etcdfleet.errors import RemoteError, UsageError
 from etcdfleet.program import main as cli
 from etcdfleet.settings.load import open_nornir
 from etcdfleet.settings.problems import SettingsError
-from plays.options import NoOptions
-from tests.unit.support.fake_run import raises, step
+from tests.unit.support.fake_run import NoOptions, raises, step
 from tests.unit.support.paths import ROOT
 from tests.unit.support.settings_files import DEFAULTS, GROUPS, HOSTS, write_inventory
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from types import ModuleType, SimpleNamespace
 from typing import Any, cast
 
@@ -23,6 +24,12 @@ from etcdfleet.report.record.model import HostRecord, Step
 from etcdfleet.report.record.recorder import RunRecorder
 from etcdfleet.report.record.secrets import Redactor
 from tests.unit.support.paths import ROOT
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """The options of a runbook that has none."""
+
 
 STEPS = (Step("preflight", "Preflight"), Step("install", "Install"), Step("verify", "Verify"))
 FLEET = {"az-1": "home", "az-2": "home", "edge-1": "edge"}

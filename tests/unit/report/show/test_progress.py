@@ -186,7 +186,7 @@ RUN = """
     sys.path.insert(0, {root!r})
     from etcdfleet.program import main as cli
     from etcdfleet.errors import RemoteError
-    from plays.options import NoOptions
+    from tests.unit.support.fake_run import NoOptions
     from tests.unit.support.fake_run import fleet_of, nornir_of, raises, step
 
     FLEET = {{"a-host-with-a-name-that-is-long.example.net": "a-cluster", "b": "a-cluster", "c": "other"}}
