@@ -16,7 +16,7 @@ from etcdfleet.etcd.interruption import interruption
 from etcdfleet.etcd.start_model import Bootstrap, Join, Nothing, Plan, Rolling
 from etcdfleet.program.run import Run
 from etcdfleet.program.runners import RollingRunner, TogetherRunner
-from tasks.planning import Seen, is_settled, plan_cluster, read_member
+from tasks.planning import MemberSeen, is_settled, plan_cluster, read_member
 from tasks.start import keep_running, restart_member, start_member
 
 STEP = "start"
@@ -47,7 +47,7 @@ def bring_up(run: Run[Any], *, due: Collection[str] = (), only_restart: bool = F
     is due get it when it is their turn (`tasks.programs`).
     """
     plan: Plan = Nothing()
-    seen: dict[str, Seen] = {}
+    seen: dict[str, MemberSeen] = {}
     before_joins: set[str] = set()
     if not _settled(run):
         plan, seen, before_joins = _start(run, only_restart=only_restart, programs=programs)
@@ -62,7 +62,7 @@ def bring_up(run: Run[Any], *, due: Collection[str] = (), only_restart: bool = F
     run.step(STEP, keep_running, on=[*(host for host in idle if host not in due), *unmarked])
 
 
-def _start(run: Run[Any], *, only_restart: bool, programs: bool) -> tuple[Plan, dict[str, Seen], set[str]]:
+def _start(run: Run[Any], *, only_restart: bool, programs: bool) -> tuple[Plan, dict[str, MemberSeen], set[str]]:
     """Start what does not run, until nothing is left to start.
 
     Returns the last plan, what was seen, and the hosts that were started before others joined.
@@ -85,7 +85,7 @@ def _start(run: Run[Any], *, only_restart: bool, programs: bool) -> tuple[Plan, 
     return plan, seen, before_joins
 
 
-def _restart(run: Run[Any], order: Sequence[str], seen: Mapping[str, Seen], *, programs: bool) -> None:
+def _restart(run: Run[Any], order: Sequence[str], seen: Mapping[str, MemberSeen], *, programs: bool) -> None:
     _confirm_interruption(run, order, seen)
     runner = RollingRunner(
         order, not_reached=lambda host, failed: run.skip(STEP, f"not restarted, since {failed} failed", on=[host])
@@ -93,13 +93,10 @@ def _restart(run: Run[Any], order: Sequence[str], seen: Mapping[str, Seen], *, p
     run.step(STEP, restart_member, on=order, runner=runner, programs=programs)
 
 
-def _confirm_interruption(run: Run[Any], order: Sequence[str], seen: Mapping[str, Seen]) -> None:
+def _confirm_interruption(run: Run[Any], order: Sequence[str], seen: Mapping[str, MemberSeen]) -> None:
     """Ask before restarts that clients notice; leave the cluster unless they are confirmed."""
-    schemes = {
-        member.name: found.live.status.endpoint.partition(":")[0]
-        for member in run.members
-        if (found := seen.get(member.name)) and found.live.status
-    }
+    statuses = {host: found.answers.status for host, found in seen.items() if found.answers.status}
+    schemes = {host: status.endpoint.partition(":")[0] for host, status in statuses.items()}
     wanted = "https" if run.members[0].cluster.client_tls else "http"
     what = interruption(len(run.members), order, schemes, wanted)
     if what and run.check:
@@ -134,12 +131,12 @@ def _to_start(plan: Plan) -> tuple[str, ...]:
     return plan.start_first if isinstance(plan, Rolling) else ()
 
 
-def _plan(run: Run[Any], *, programs: bool = False) -> tuple[Plan, dict[str, Seen]]:
+def _plan(run: Run[Any], *, programs: bool = False) -> tuple[Plan, dict[str, MemberSeen]]:
     """Read all hosts that this run may touch, and decide what to do. Returns what was seen of each host, too."""
-    seen: dict[str, Seen] = run.ask(read_member)
+    seen: dict[str, MemberSeen] = run.ask(read_member)
     for _ in range(CONFIRMATIONS):
         # Where members seem to hold different data, one look may be wrong about that.
-        if not divergence(one.live.status for one in seen.values() if one.live.status):
+        if not divergence(one.answers.status for one in seen.values() if one.answers.status):
             break
         time.sleep(PAUSE_SECONDS)
         seen |= run.ask(read_member, on=seen)

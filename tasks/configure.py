@@ -10,7 +10,7 @@ from nornir.core.exceptions import NornirSubTaskError
 from nornir.core.task import Result, Task
 from nornir_jinja2.plugins.tasks import template_file
 
-from etcdfleet.certs import Certificate, readable
+from etcdfleet.certs import Certificate, parse_or_empty
 from etcdfleet.drivers.certificates import needed_sides, source_of
 from etcdfleet.drivers.packages import Installed
 from etcdfleet.etcd.configuration import ClusterState, needs_restart, state_in
@@ -60,7 +60,7 @@ def configure(task: Task, final: frozenset[Side] = frozenset(), fresh: Collectio
 
 
 def _shown(seen: Observed) -> dict[str, Certificate]:
-    found = {role: readable(pair.pem) for role, pair in seen.facts.pairs.items()}
+    found = {role: parse_or_empty(pair.pem) for role, pair in seen.facts.pairs.items()}
     return {role: certificates[0] for role, certificates in found.items() if certificates}
 
 

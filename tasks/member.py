@@ -24,14 +24,14 @@ from tasks.observe import Site
 
 
 @dataclass(frozen=True)
-class Live:
+class MemberAnswers:
     """A member's answers: its own status, and the member list as it knows it; ``None`` where it gave no answer."""
 
     status: EndpointStatus | None = None
     members: MemberList | None = None
 
 
-def ask_member(site: Site) -> Live:
+def ask_member(site: Site) -> MemberAnswers:
     """Ask the member on its own host. It may still run with the scheme from before a change of ``client_tls``."""
     wanted = site.settings.cluster.client_tls
     for tls in (wanted, not wanted):
@@ -46,8 +46,8 @@ def ask_member(site: Site) -> Live:
         statuses = parsed(parse_status, answers["status"].stdout, answers["status"].stderr)
         members = parsed(parse_member_list, answers["members"].stdout, answers["members"].stderr)
         if statuses or members:
-            return Live(statuses[0] if statuses else None, members)
-    return Live()
+            return MemberAnswers(statuses[0] if statuses else None, members)
+    return MemberAnswers()
 
 
 def ask_others(site: Site) -> MemberList | None:

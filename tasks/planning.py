@@ -16,24 +16,24 @@ from etcdfleet.etcd.start_model import MemberState, Nothing, Plan
 from etcdfleet.host.paths import CONFIG
 from etcdfleet.settings.models import HostSettings
 from tasks.configure import desired_files, differing
-from tasks.member import Live, ask_member
+from tasks.member import MemberAnswers, ask_member
 from tasks.observe import Observed, site_of
 from tasks.programs import restart_reasons
 
 
 @dataclass(frozen=True)
-class Seen:
+class MemberSeen:
     """What was read of a host, and what its member says."""
 
     observed: Observed
-    live: Live
+    answers: MemberAnswers
 
 
 def read_member(task: Task) -> Result:
-    """Reads the host, and, if its etcd runs, what etcd says. Result: a `Seen`."""
+    """Read the host, and, if its etcd runs, what etcd says: a `MemberSeen`."""
     site = site_of(task)
     seen = site.observe()
-    return Result(task.host, result=Seen(seen, ask_member(site) if seen.service.running else Live()))
+    return Result(task.host, result=MemberSeen(seen, ask_member(site) if seen.service.running else MemberAnswers()))
 
 
 def is_settled(task: Task) -> Result:
@@ -52,7 +52,7 @@ def is_settled(task: Task) -> Result:
 
 def plan_cluster(
     members: tuple[HostSettings, ...],
-    seen: Mapping[str, Seen],
+    seen: Mapping[str, MemberSeen],
     chosen: frozenset[str],
     good: frozenset[str],
     *,
@@ -71,13 +71,13 @@ def plan_cluster(
         states,
         expected,
         ids,
-        _member_list(seen, members),
-        {host.name: found.live.status for host in members if (found := seen.get(host.name)) and found.live.status},
+        _member_list(seen),
+        {host: found.answers.status for host, found in seen.items() if found.answers.status},
         first.cluster.quota_bytes,
     )
 
 
-def _state(host: HostSettings, found: Seen | None, chosen: bool, good: bool, *, programs: bool) -> MemberState:
+def _state(host: HostSettings, found: MemberSeen | None, chosen: bool, good: bool, *, programs: bool) -> MemberState:
     if found is None:
         return MemberState(host.name, host.member.name, chosen=chosen, ready=good, seen=False)
     facts, service = found.observed.facts, found.observed.service
@@ -90,7 +90,7 @@ def _state(host: HostSettings, found: Seen | None, chosen: bool, good: bool, *, 
         data_unreadable=facts.data.unreadable,
         established=facts.established,
         running=service.running,
-        answering=found.live.status is not None,
+        answering=found.answers.status is not None,
         restart_pending=bool(restart_reasons(host, found.observed, programs=programs)),
         data_dir=host.member.data_dir,
         configured_dir=data_dir_in(configuration),
@@ -102,8 +102,8 @@ def _state(host: HostSettings, found: Seen | None, chosen: bool, good: bool, *, 
     )
 
 
-def _member_list(seen: Mapping[str, Seen], members: tuple[HostSettings, ...]) -> MemberList | None:
+def _member_list(seen: Mapping[str, MemberSeen]) -> MemberList | None:
     """The list of a member that knows of a leader, else of any: one that was cut off may have an old list."""
-    found = [seen[host.name].live for host in members if host.name in seen and seen[host.name].live.members]
-    found.sort(key=lambda live: not (live.status and live.status.leader_id))
+    found = [one.answers for one in seen.values() if one.answers.members]
+    found.sort(key=lambda answers: not (answers.status and answers.status.leader_id))
     return found[0].members if found else None

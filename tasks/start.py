@@ -30,7 +30,7 @@ from etcdfleet.remote import RemoteFile, last_lines
 from etcdfleet.remote.scripts import script
 from tasks.configure import desired_files, stop_seconds
 from tasks.lock import still_ours
-from tasks.member import Live, ask_cluster, ask_member, ask_others
+from tasks.member import MemberAnswers, ask_cluster, ask_member, ask_others
 from tasks.observe import Site, site_of
 from tasks.programs import restart_reasons, swap_program
 
@@ -45,9 +45,9 @@ def keep_running(task: Task) -> Result:
     seen = site.observe()
     changes = []
     if seen.facts.established is None and not task.is_dry_run():
-        live = ask_member(site)
-        if live.members and all(member.started for member in live.members.members):
-            _note_established(task, site, live.members)
+        answers = ask_member(site)
+        if answers.members and all(member.started for member in answers.members.members):
+            _note_established(task, site, answers.members)
             changes.append(f"{ESTABLISHED} notes the cluster's members")
     since = f" since {seen.service.started}" if seen.service.started and not seen.service.started.isdigit() else ""
     return done(task, f"running{since}", changes)
@@ -97,12 +97,12 @@ def restart_member(task: Task, programs: bool = False) -> Result:
     reasons = restart_reasons(site.settings, site.observe(), programs=programs)
     if task.is_dry_run():
         return done(task, "would be restarted", ["etcd is restarted"])
-    live, cluster = _gate(task, site)
+    answers, cluster = _gate(task, site)
     changes = []
     if programs and (swapped := swap_program(task, site)):
         changes.append(swapped)
-        live, cluster = _gate(task, site)  # that may have taken minutes
-    if moved := _hand_over(site, live, cluster):
+        answers, cluster = _gate(task, site)  # that may have taken minutes
+    if moved := _hand_over(site, answers, cluster):
         changes.append(moved)
     changes.append("etcd is restarted")
     _run_and_wait(site, site.service.restart)
@@ -114,13 +114,13 @@ def restart_member(task: Task, programs: bool = False) -> Result:
     return done(task, f"restarted{why}", changes, facts={"version": version} if version else {})
 
 
-def _gate(task: Task, site: Site) -> tuple[Live, Cluster]:
+def _gate(task: Task, site: Site) -> tuple[MemberAnswers, Cluster]:
     """The member's answers and the cluster as it is.
 
     Raises `ProtectionError` unless all other members can do without this one, and the lock is still this run's.
     """
-    live = ask_member(site)
-    members = live.members or ask_others(site)
+    answers = ask_member(site)
+    members = answers.members or ask_others(site)
     if members is None:
         raise ProtectionError(
             "no member answers, so nothing tells whether the others can do without this one",
@@ -137,18 +137,18 @@ def _gate(task: Task, site: Site) -> tuple[Live, Cluster]:
             remedy="bring the other members back to health first (see their logs), then run again",
         )
     still_ours(task)
-    return live, cluster
+    return answers, cluster
 
 
-def _hand_over(site: Site, live: Live, cluster: Cluster) -> str:
+def _hand_over(site: Site, answers: MemberAnswers, cluster: Cluster) -> str:
     """Move the leadership away if this member has it; say so, or nothing."""
-    if live.status is None:
+    if answers.status is None:
         return ""
     # The leader is restarted last: by then no other member waits for a restart.
-    target = move_leader_to(cluster, live.status.member_id)
+    target = move_leader_to(cluster, answers.status.member_id)
     if target is None:
         return ""
-    endpoint = [local_endpoint(site.settings, tls=live.status.endpoint.startswith("https:"))]
+    endpoint = [local_endpoint(site.settings, tls=answers.status.endpoint.startswith("https:"))]
     site.remote.run(
         etcdctl(site.settings, f"move-leader {hex_id(target.id)}", endpoint, seconds=timeouts.MOVE_LEADER),
         check=f"moving the leadership to {target.name}",
@@ -230,9 +230,9 @@ def _wait_until_caught_up(site: Site) -> None:
     reason = ""
     while True:
         try:
-            live = ask_member(site)
-            if live.members:
-                reason = caught_up(ask_cluster(site, live.members), site.settings.member.name) or ""
+            answers = ask_member(site)
+            if answers.members:
+                reason = caught_up(ask_cluster(site, answers.members), site.settings.member.name) or ""
                 if not reason:
                     return
         except FleetError as error:

@@ -40,15 +40,15 @@ def look_at_versions(task: Task) -> Result:
     """Read what the host's member and those that it hears of run, and what would be installed: a `VersionsSeen`."""
     site = site_of(task)
     seen = site.observe()
-    live = ask_member(site) if seen.service.running else None
+    answers = ask_member(site) if seen.service.running else None
     others: dict[str, str] = {}
-    if live and live.members:
+    if answers and answers.members:
         try:
-            statuses = ask_cluster(site, live.members).statuses
+            statuses = ask_cluster(site, answers.members).statuses
             others = {address(status.endpoint): status.version for status in statuses}
         except FleetError:
             pass  # they are asked on their own hosts, too
-    status = live.status if live else None
+    status = answers.status if answers else None
     member = MemberVersion(
         site.settings.name,
         running=status.version if status else "",

@@ -12,11 +12,11 @@ from etcdfleet.certs.trust import (
     MemberTrust,
     besides,
     leads_to,
+    merge_pem,
     must_trust_first,
-    readable,
+    parse_or_empty,
     shown_by_all,
     still_shown,
-    together,
 )
 from etcdfleet.certs.want import Want, want_for
 
@@ -35,15 +35,15 @@ __all__ = [
     "decide",
     "issued",
     "leads_to",
+    "merge_pem",
     "must_trust_first",
+    "parse_or_empty",
     "parse_pem_bundle",
     "public_key_fingerprint",
-    "readable",
     "request_problems",
     "same_certificates",
     "shown_by_all",
     "still_shown",
-    "together",
     "want_for",
     "way_of",
 ]

@@ -100,7 +100,7 @@ class AllAtOnce:
 RotationPlan: TypeAlias = NothingDue | OneByOne | AllAtOnce | Refusal
 
 
-def ordered(decision: Keep | Renew, *, forced: bool, chosen: bool) -> Keep | Renew:
+def apply_options(decision: Keep | Renew, *, forced: bool, chosen: bool) -> Keep | Renew:
     """The decision with what the user asked for on top: a new one although it is good, or not this role at all."""
     if not chosen and isinstance(decision, Renew) and decision.certificate is not None:
         return Keep(decision.certificate, decision.certificate.not_after)
@@ -170,7 +170,7 @@ def plan_rotation(
     return Refusal("; ".join(said), tuple(found[name].host for name in sick if name in found), remedy)
 
 
-def sentence(role: RoleName, decision: Keep | Renew) -> str:
+def describe(role: RoleName, decision: Keep | Renew) -> str:
     """What will be done with a certificate, why and when, for people."""
     if isinstance(decision, Keep):
         return f"{role}: good until {utc(decision.certificate.not_after)}, due from {utc(decision.renew_at)}"

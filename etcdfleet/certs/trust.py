@@ -88,16 +88,16 @@ def besides(member: MemberTrust, *, at: datetime) -> tuple[Certificate, ...]:
     )
 
 
-def together(one: str | None, other: str) -> str:
+def merge_pem(one: str | None, other: str) -> str:
     """The PEM text of all anchors of two files, ``other``'s first, each once. An unreadable first file counts for none.
 
     Raises CertificateError when ``other`` cannot be read.
     """
     found = list(parse_pem_bundle(other))
-    return "".join(anchor.pem for anchor in dict.fromkeys([*found, *readable(one)]))
+    return "".join(anchor.pem for anchor in dict.fromkeys([*found, *parse_or_empty(one)]))
 
 
-def readable(pem: str | None) -> tuple[Certificate, ...]:
+def parse_or_empty(pem: str | None) -> tuple[Certificate, ...]:
     """The certificates of a PEM text, none when there is no text or it cannot be read."""
     try:
         return parse_pem_bundle(pem) if pem and pem.strip() else ()

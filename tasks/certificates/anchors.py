@@ -8,7 +8,15 @@ from functools import lru_cache
 
 import yaml
 
-from etcdfleet.certs import Certificate, MemberTrust, besides, parse_pem_bundle, readable, same_certificates, together
+from etcdfleet.certs import (
+    Certificate,
+    MemberTrust,
+    besides,
+    merge_pem,
+    parse_or_empty,
+    parse_pem_bundle,
+    same_certificates,
+)
 from etcdfleet.drivers.certificates import Source, needed_sides
 from etcdfleet.host.paths import ANCHORS, CONFIG, HostPaths, mark_restart_pending
 from etcdfleet.remote import RemoteFile
@@ -69,12 +77,12 @@ def is_live(seen: Observed, side: Side) -> bool:
 def member_trust(site: Site, seen: Observed, side: Side) -> MemberTrust:
     """What the host trusts and shows on a side, for `etcdfleet.certs.trust`."""
     pairs = {role: seen.facts.pairs.get(role) for role in ROLE_NAMES if side_of(role) == side}
-    found = {role: readable(pair.pem) for role, pair in pairs.items() if pair}
+    found = {role: parse_or_empty(pair.pem) for role, pair in pairs.items() if pair}
     return MemberTrust(
         site.settings.name,
         live=is_live(seen, side),
         restart_due=bool(seen.facts.restart_pending) and seen.service.running,
-        trusted=readable(trusted_text(seen, side)),
+        trusted=parse_or_empty(trusted_text(seen, side)),
         leaves=tuple(leaf for leaf in found.values() if leaf),
         shown=found.get("server", ()),
     )
@@ -100,7 +108,7 @@ def _in_files(settings: HostSettings, side: Side) -> tuple[Certificate, ...]:
     if path is None:
         return ()
     try:
-        return readable(path.read_text())
+        return parse_or_empty(path.read_text())
     except (OSError, ValueError):
         return ()
 
@@ -120,7 +128,7 @@ def anchor_changes(
         pem = wanted
         for side in needed_sides(site.settings):
             if side not in final and paths.anchor(side) == path and is_live(seen, side):
-                pem = together(trusted_text(seen, side), pem)
+                pem = merge_pem(trusted_text(seen, side), pem)
         changes += _change(seen, path, pem, wanted)
     return changes
 
@@ -131,7 +139,7 @@ def widened(site: Site, seen: Observed, source: Source) -> list[AnchorChange]:
     for side, path in named_anchors(seen).items():
         if side in needed_sides(site.settings):
             there = files.get(path) or trusted_text(seen, side)
-            files[path] = together(there, source.anchors(side))
+            files[path] = merge_pem(there, source.anchors(side))
     return [change for path, pem in files.items() for change in _change(seen, path, pem, "")]
 
 
@@ -159,7 +167,7 @@ def _change(seen: Observed, path: str, pem: str, wanted: str) -> list[AnchorChan
     there = file.content.decode("utf-8", "replace") if file else None
     if same_certificates(there, pem):
         return []
-    before, new = readable(there), parse_pem_bundle(pem)
+    before, new = parse_or_empty(there), parse_pem_bundle(pem)
     more = tuple(anchor.title for anchor in new if anchor not in before)
     if there is None:
         text = f"{path} is placed"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from etcdfleet.certs import Certificate, leads_to, readable
+from etcdfleet.certs import Certificate, leads_to, parse_or_empty
 from etcdfleet.certs.crl import CrlPlan, parse_crl, plan_crl, signed_by
 from etcdfleet.drivers.certificates import Source, needed_roles, needed_sides
 from etcdfleet.errors import CertificateError
@@ -51,9 +51,9 @@ def _trusted_cas(
     settings: HostSettings, seen: Observed, side: Side, issuers: Sequence[Certificate]
 ) -> list[Certificate]:
     """The CAs that are known here and that etcd on the host trusts on a side, as anchors or through them."""
-    anchors = readable(trusted_text(seen, side))
+    anchors = parse_or_empty(trusted_text(seen, side))
     pairs = [seen.facts.pairs.get(role) for role in ROLE_NAMES if role in needed_roles(settings)]
-    above = [ca for pair in pairs if pair for ca in readable(pair.pem)[1:]]
+    above = [ca for pair in pairs if pair for ca in parse_or_empty(pair.pem)[1:]]
     known = list(dict.fromkeys([*anchors, *above, *issuers]))
     at = seen.facts.clock_now
     return [ca for ca in known if ca.is_ca and leads_to((ca, *known), anchors, at=at)]

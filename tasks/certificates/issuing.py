@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from etcdfleet import timeouts
-from etcdfleet.certs.trust import readable
+from etcdfleet.certs.trust import parse_or_empty
 from etcdfleet.roles import ROLE_NAMES, Side, side_of
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def other_issuers(seen: Observed, issuing: Mapping[Side, Certificate]) -> dict[S
     found: dict[Side, str] = {}
     for role in ROLE_NAMES:
         authority, pair = issuing.get(side_of(role)), seen.facts.pairs.get(role)
-        leaf = readable(pair.pem if pair else None)
+        leaf = parse_or_empty(pair.pem if pair else None)
         if authority and leaf and not issued(leaf[0], by=authority):
             found[side_of(role)] = leaf[1].title if len(leaf) > 1 else leaf[0].issuer
     return found

@@ -14,7 +14,7 @@ from typing import cast
 from nornir.core.task import Result, Task
 
 from etcdfleet import timeouts
-from etcdfleet.certs import Certificate, readable
+from etcdfleet.certs import Certificate, parse_or_empty
 from etcdfleet.drivers.certificates import Source, needed_roles, source_of
 from etcdfleet.errors import FleetError, UsageError, VerificationError
 from etcdfleet.etcd.etcdctl import etcdctl, local_endpoint
@@ -136,12 +136,12 @@ def replaced_sets(site: Site) -> list[ReplacedSet]:
         check="looking for certificates that are not used any more",
     )
     in_use = {
-        chain[0].serial for pair in site.observe().facts.pairs.values() if (chain := readable(pair.pem))
+        chain[0].serial for pair in site.observe().facts.pairs.values() if (chain := parse_or_empty(pair.pem))
     }  # a folder may be a copy of one that is in use
     found = []
     for part in re.split(r"^= ", answer.stdout, flags=re.MULTILINE)[1:]:
         name, _, pem = part.partition("\n")
-        role, chain = _SET.match(name), readable(pem)
+        role, chain = _SET.match(name), parse_or_empty(pem)
         if role and chain and chain[0].serial not in in_use:
             found.append(ReplacedSet(name.strip(), cast(RoleName, role[1]), chain[0]))
     return found

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from nornir.core.task import Result, Task
 
 from etcdfleet import timeouts
-from etcdfleet.certs import Keep, Renew, readable
+from etcdfleet.certs import Keep, Renew, parse_or_empty
 from etcdfleet.certs.authority import CA_ENDED
-from etcdfleet.certs.rotation import MemberPair, never_proven, ordered, sentence
+from etcdfleet.certs.rotation import MemberPair, apply_options, describe, never_proven
 from etcdfleet.certs.want import utc
 from etcdfleet.checks.consequences import told
 from etcdfleet.checks.findings import Finding
@@ -29,7 +29,7 @@ from tasks.certificates.anchors import anchor_changes, named_anchors, trusted_te
 from tasks.certificates.place import KEY_OWNED, certificate_facts, obtain, place, swap, tidy
 from tasks.certificates.revoke import check_may_revoke
 from tasks.lock import still_ours
-from tasks.member import Live, ask_cluster, ask_member
+from tasks.member import MemberAnswers, ask_cluster, ask_member
 from tasks.observe import Site, site_of
 from tasks.preflight import refusal
 from tasks.verify.proof import check, prove
@@ -85,7 +85,7 @@ def decide(
     decisions: dict[RoleName, Keep | Renew] = {}
     for role in roles:
         decision = source.decide(site.settings, seen.facts, source.want(site.settings, role))
-        decisions[role] = ordered(decision, forced=force, chosen=not chosen or role in chosen)
+        decisions[role] = apply_options(decision, forced=force, chosen=not chosen or role in chosen)
         if isinstance(decisions[role], Keep) and (mode := seen.facts.pairs[role].key_mode) != KEY_OWNED:
             warnings.append(
                 f"the {role} key is {mode} instead of {KEY_OWNED}: run deploy, which puts that right; until then etcd "
@@ -95,8 +95,8 @@ def decide(
         _check_anchors(site, source, new_ca=new_ca)
     if (revoke or site.settings.pki.revoke) and not changing:
         check_may_revoke(site, source)
-    live = ask_member(site) if seen.service.running else Live()
-    sick = _sick(site, live)
+    answers = ask_member(site) if seen.service.running else MemberAnswers()
+    sick = _sick(site, answers)
     problem = sick.pop(site.settings.member.name, "") if seen.service.running else "etcd does not run"
     if seen.service.running:  # a stopped one is not healthy for other reasons, and for deploy to start
         decisions = never_proven(decisions, seen.facts.unproven, healthy=not problem)
@@ -106,14 +106,14 @@ def decide(
         seen.facts.clock_now,
         seen.service.running,
         healthy=not problem,
-        leader=bool(live.status and live.status.leader_id == live.status.member_id),
+        leader=bool(answers.status and answers.status.leader_id == answers.status.member_id),
         problem=problem,
         name=site.settings.member.name,
         others_sick=sick,
         deployed=seen.service.running or seen.facts.established is not None or seen.facts.data.ids is not None,
         unproven=bool(seen.facts.unproven),
     )
-    said = tuple(sentence(role, decision) for role, decision in decisions.items())
+    said = tuple(describe(role, decision) for role, decision in decisions.items())
     summary = f"due: {', '.join(member.due)}" if member.due else "nothing is due"
     summary += "; what a run that was ended has placed is still to be proven" if member.unproven else ""
     leaves = {role: decision.certificate for role, decision in decisions.items() if decision.certificate is not None}
@@ -205,7 +205,7 @@ def _check_anchors(site: Site, source: Source, *, new_ca: bool) -> None:
     if not changes or not seen.service.running:
         return
     for side in needed_sides(site.settings):
-        trusted = readable(trusted_text(seen, side))
+        trusted = parse_or_empty(trusted_text(seen, side))
         if trusted and all(anchor.not_after < seen.facts.clock_now for anchor in trusted):
             raise CertificateError(
                 f"the CA that etcd trusts for its {side}s, {trusted[0].title!r}, has ended "
@@ -224,12 +224,12 @@ def _check_anchors(site: Site, source: Source, *, new_ca: bool) -> None:
     raise CertificateError(said, where=site.settings.name, remedy=remedy)
 
 
-def _sick(site: Site, live: Live) -> dict[str, str]:
+def _sick(site: Site, answers: MemberAnswers) -> dict[str, str]:
     """The members that are not healthy, as this one sees them, by name, and why; itself if it does not answer."""
-    if live.members is None:
+    if answers.members is None:
         return {site.settings.member.name: "its member does not answer"}
     try:
-        cluster = ask_cluster(site, live.members)
+        cluster = ask_cluster(site, answers.members)
     except FleetError as error:
         return {site.settings.member.name: error.what}
     names = [cluster.name(entry.id) for entry in cluster.entries]

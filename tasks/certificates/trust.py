@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from nornir.core.task import Result, Task
 
-from etcdfleet.certs import Certificate, MemberTrust, parse_pem_bundle, readable
+from etcdfleet.certs import Certificate, MemberTrust, parse_or_empty, parse_pem_bundle
 from etcdfleet.drivers.certificates import Source, needed_roles, needed_sides, source_of
 from etcdfleet.errors import FleetError
 from etcdfleet.host.paths import CERTIFICATES
@@ -102,7 +102,7 @@ def _beside_the_wanted(site: Site, source: Source, final: frozenset[Side]) -> st
     for side in needed_sides(site.settings):
         if side not in final:
             wanted = parse_pem_bundle(source.anchors(side))
-            more = [anchor.title for anchor in readable(trusted_text(seen, side)) if anchor not in wanted]
+            more = [anchor.title for anchor in parse_or_empty(trusted_text(seen, side)) if anchor not in wanted]
             said += [f"{', '.join(more)} for {side}s"] if more else []
     return " and ".join(said)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from nornir.core.task import Task
 
-from etcdfleet.certs import Certificate, readable
+from etcdfleet.certs import Certificate, parse_or_empty
 from etcdfleet.checks.overview.data import Key, Life, Machine, MemberView
 from etcdfleet.checks.overview.host import key_of, life_of, state_of
 from etcdfleet.drivers.certificates import needed_roles
@@ -64,7 +64,7 @@ def machine_of(site: Site, seen: Observed, drift: tuple[str, ...]) -> Machine:
     lives, keys = list[Life](), list[Key]()
     for role in needed_roles(settings):
         pair = facts.pairs.get(role)
-        trusted = readable(trusted_text(seen, side_of(role)))
+        trusted = parse_or_empty(trusted_text(seen, side_of(role)))
         lives.append(life_of(role, pair.pem if pair else None, trusted, facts.clock_now, settings.pki.renew_before))
         if pair and (key := key_of(role, pair.key_sha256, str(pair.note.get("key_sha256") or ""), pair.key_mode)):
             keys.append(key)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from etcdfleet.certs import Certificate, leads_to, parse_pem_bundle, readable
+from etcdfleet.certs import Certificate, leads_to, parse_or_empty, parse_pem_bundle
 from etcdfleet.checks.findings import SERVED, Finding, skipped, warned
 from etcdfleet.checks.knocks import (
     Heard,
@@ -73,7 +73,7 @@ def _anchors(site: Site, seen: Observed) -> list[Finding]:
     found, besides = list[Finding](), trusted_besides(site, seen)
     for side in needed_sides(site.settings):
         check = f"{side} trust anchors"
-        trusted = ", ".join(ca.title for ca in readable(trusted_text(seen, side))) or "none that can be read"
+        trusted = ", ".join(ca.title for ca in parse_or_empty(trusted_text(seen, side))) or "none that can be read"
         if more := besides.get(side):
             names = ", ".join(repr(ca.title) for ca in more)
             found.append(
@@ -128,7 +128,7 @@ def excuse(settings: HostSettings, seen: Observed, side: Side, shown: RoleName |
         return PEER_AS_CLIENT if side == "client" else "there is one CA for peers and clients (pki.trust: single)"
     own, other = side_of(shown), OTHER_SIDE[side_of(shown)]
     pair = seen.facts.pairs.get(shown)
-    leaf, trusted = readable(pair.pem if pair else None), readable(trusted_text(seen, other))
+    leaf, trusted = parse_or_empty(pair.pem if pair else None), parse_or_empty(trusted_text(seen, other))
     if leaf and leads_to(leaf, trusted, at=seen.facts.clock_now):
         return f"while the previous CA is still trusted for {other}s, a {own}'s certificate is accepted as a {other}'s"
     return ""

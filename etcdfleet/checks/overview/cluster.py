@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from etcdfleet.checks.overview.data import ClusterOverview, Concern, Level, MemberView
-from etcdfleet.checks.overview.host import host_concerns, together, unaskable, unreached
+from etcdfleet.checks.overview.host import host_concerns, merge_concerns, unaskable, unreached
 from etcdfleet.etcd.alarms import CORRUPT_FIRST, WAY_OUT, has_room
 from etcdfleet.etcd.answers import SLOW_READ, ExpectedMember
 from etcdfleet.etcd.cluster import QUOTA_WARNING, Cluster
@@ -50,7 +50,7 @@ def overview(
         concerns += host_concerns(view, within_days, cluster_lives=lives, all_unseen=unseen)
     leader = _host(leader_id, views, cluster) if leader_id else ""
     names = {view.host: (view.host, *view.also) for view in views}
-    return ClusterOverview(name, tuple(views), margin, can_lose, leader, term, together(concerns, names))
+    return ClusterOverview(name, tuple(views), margin, can_lose, leader, term, merge_concerns(concerns, names))
 
 
 def _snapshot(views: Sequence[MemberView], expected: Sequence[ExpectedMember]) -> Cluster:

@@ -264,7 +264,7 @@ def _space(view: MemberView, machine: Machine) -> Iterator[Concern]:
         yield Concern(Level.SOON, what, (view.host,), f"{remedy}, or lower cluster.quota_bytes", 1000.0)
 
 
-def together(concerns: Iterable[Concern], names: Mapping[str, Sequence[str]]) -> tuple[Concern, ...]:
+def merge_concerns(concerns: Iterable[Concern], names: Mapping[str, Sequence[str]]) -> tuple[Concern, ...]:
     """The concerns with the hosts of equal sentences joined, worst first and then what comes first.
 
     ``names`` is what each host is called in sentences about it.

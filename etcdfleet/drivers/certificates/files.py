@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
-from etcdfleet.certs import Certificate, Keep, Renew, Want, decide, parse_pem_bundle, readable, want_for
+from etcdfleet.certs import Certificate, Keep, Renew, Want, decide, parse_or_empty, parse_pem_bundle, want_for
 from etcdfleet.certs.cfssl import remedy
 from etcdfleet.certs.chain import find_path
 from etcdfleet.certs.crl import parse_crl
@@ -136,7 +136,7 @@ class FilesSource(SourceOf[FilesPki]):
         seen = observed(facts, want)
         decision = decide(want, seen, renew_before=_NEVER)
         made = self.obtain(settings, want, None)
-        if isinstance(decision, Keep) and readable(seen.bundle) != parse_pem_bundle(made.pem):
+        if isinstance(decision, Keep) and parse_or_empty(seen.bundle) != parse_pem_bundle(made.pem):
             return Renew((f"another certificate is in {made.where}",), decision.certificate)
         return decision
 

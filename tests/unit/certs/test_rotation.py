@@ -13,10 +13,10 @@ from etcdfleet.certs.rotation import (
     MemberPair,
     NothingDue,
     OneByOne,
+    apply_options,
+    describe,
     never_proven,
-    ordered,
     plan_rotation,
-    sentence,
 )
 from etcdfleet.errors import Refusal
 from etcdfleet.roles import RoleName
@@ -173,7 +173,7 @@ def test_an_expired_client_certificate_stops_no_member() -> None:
     ],
 )
 def test_what_the_user_asked_for_comes_on_top(decision: Keep | Renew, forced: bool, chosen: bool, due: bool) -> None:
-    found = ordered(decision, forced=forced, chosen=chosen)
+    found = apply_options(decision, forced=forced, chosen=chosen)
     assert isinstance(found, Renew) is due
     if decision is KEEP and due:
         assert isinstance(found, Renew)
@@ -181,6 +181,6 @@ def test_what_the_user_asked_for_comes_on_top(decision: Keep | Renew, forced: bo
 
 
 def test_the_table_says_what_why_and_when() -> None:
-    assert sentence("peer", Keep(GOOD, NOW + timedelta(days=3))).endswith("due from 2026-06-04 12:00:00 UTC")
-    assert sentence("server", DUE).startswith("server: to be replaced (until 2028-")
-    assert sentence("client", NONE) == "client: to be replaced: there is no certificate yet"
+    assert describe("peer", Keep(GOOD, NOW + timedelta(days=3))).endswith("due from 2026-06-04 12:00:00 UTC")
+    assert describe("server", DUE).startswith("server: to be replaced (until 2028-")
+    assert describe("client", NONE) == "client: to be replaced: there is no certificate yet"

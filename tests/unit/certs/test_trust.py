@@ -9,12 +9,12 @@ from etcdfleet.certs import (
     MemberTrust,
     besides,
     leads_to,
+    merge_pem,
     must_trust_first,
+    parse_or_empty,
     parse_pem_bundle,
-    readable,
     shown_by_all,
     still_shown,
-    together,
 )
 from tests.unit.support import certs_ca
 from tests.unit.support.certs_ca import NOW, Made
@@ -136,10 +136,10 @@ def test_what_all_show_already_is_new_to_nobody() -> None:
 
 
 def test_together_holds_both_each_once_the_wanted_ones_first() -> None:
-    assert together(ROOT.pem + PEERS.pem, PEERS.pem) == PEERS.pem + ROOT.pem
-    assert together(None, PEERS.pem) == PEERS.pem
-    assert together("not a certificate", PEERS.pem) == PEERS.pem
+    assert merge_pem(ROOT.pem + PEERS.pem, PEERS.pem) == PEERS.pem + ROOT.pem
+    assert merge_pem(None, PEERS.pem) == PEERS.pem
+    assert merge_pem("not a certificate", PEERS.pem) == PEERS.pem
 
 
 def test_what_cannot_be_read_is_none() -> None:
-    assert readable(None) == readable("") == readable("garbage") == ()
+    assert parse_or_empty(None) == parse_or_empty("") == parse_or_empty("garbage") == ()

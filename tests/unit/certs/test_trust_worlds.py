@@ -17,11 +17,11 @@ from etcdfleet.certs import (
     Certificate,
     MemberTrust,
     bundle,
+    merge_pem,
     must_trust_first,
     parse_pem_bundle,
     shown_by_all,
     still_shown,
-    together,
 )
 from etcdfleet.certs.chain import same_certificates, way_of
 from etcdfleet.certs.clients import cut_off
@@ -153,7 +153,7 @@ class World:
                 return False
             for host in chosen:
                 if host.live:
-                    self.place(host, together(pem(host.file), pem(vault.wanted)))
+                    self.place(host, merge_pem(pem(host.file), pem(vault.wanted)))
             self.restart()
             assert not must_trust_first([host.seen() for host in chosen], way, at=NOW)
         lost, _ = cut_off([(host.seen(), way) for host in chosen], at=NOW)
@@ -169,7 +169,7 @@ class World:
         final = not absent and not still_shown([host.seen() for host in chosen], read(vault.wanted), at=NOW)
         for host in chosen:
             before = pem(host.file) if host.live and not final else None
-            self.place(host, together(before, pem(vault.wanted)))
+            self.place(host, merge_pem(before, pem(vault.wanted)))
         self.restart()
         for host in chosen:  # the step start: what was new is part of the cluster from now on
             if not host.live:

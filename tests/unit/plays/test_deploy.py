@@ -15,8 +15,8 @@ from etcdfleet.program.run import Program
 from etcdfleet.report.record.model import ExitCode
 from plays import access, certificates, deploy, lock, preflight, start, trust, versions
 from plays.options import LockOptions
-from tasks.member import Live
-from tasks.planning import Seen
+from tasks.member import MemberAnswers
+from tasks.planning import MemberSeen
 from tests.unit.support.fake_run import Stage, program_of, statuses
 
 STEPS = ("preflight", "install", "trust", "certificates", "configure", "start", "auth", "verify")
@@ -47,7 +47,7 @@ def staged(
     passed = StepOutcome("fit", facts={"has_member_data": data})
     for module, name, usual in (
         (deploy, "preflight", passed), (preflight, "reach", None), (lock, "take_lock", ""),
-        (start, "is_settled", plan is None), (start, "read_member", Seen(nothing, Live())),
+        (start, "is_settled", plan is None), (start, "read_member", MemberSeen(nothing, MemberAnswers())),
         (versions, "is_due", (False, True)), (access, "is_renamed", False),
         (deploy, "install", None), (trust, "trust_state", {}), (trust, "trust", None),
         (certificates, "shown_and_due", ()), (certificates, "certificates", None), (deploy, "configure", None),

@@ -13,8 +13,8 @@ from etcdfleet.etcd.start_model import Bootstrap, Join, Nothing, Plan, Rolling
 from etcdfleet.program.run import LeftError, Program, Run
 from etcdfleet.report.record.model import ExitCode
 from plays import start
-from tasks.member import Live
-from tasks.planning import Seen
+from tasks.member import MemberAnswers
+from tasks.planning import MemberSeen
 from tests.unit.support.fake_run import Stage, program_of, raises, run_of, statuses
 
 ALL = ("az-1", "az-2", "az-3")
@@ -26,10 +26,10 @@ def member(name: str, *, tls: bool = True) -> Any:
     return SimpleNamespace(name=name, cluster=SimpleNamespace(name="home", client_tls=tls))
 
 
-def seen(scheme: str = "https") -> Seen:
+def seen(scheme: str = "https") -> MemberSeen:
     status: Any = SimpleNamespace(endpoint=f"{scheme}://127.0.0.1:2379", member_id=1, raft_applied=7, revision=7)
     observed: Any = None
-    return Seen(observed, Live(status, None))
+    return MemberSeen(observed, MemberAnswers(status, None))
 
 
 def staged(
