@@ -12,17 +12,29 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from etcdfleet import __version__
 from etcdfleet.errors import UsageError
+from etcdfleet.files import write_whole
 from etcdfleet.program.arguments import parser_of
 from etcdfleet.program.options import Options
 from etcdfleet.report.record import history
+from etcdfleet.report.record.codec import document
 from etcdfleet.report.record.history import RunSummary
+from etcdfleet.report.record.load import record_of
+from etcdfleet.report.record.prune import old_runs, remove
+from etcdfleet.report.record.secrets import REDACTOR
+from etcdfleet.report.record.select import Filter, chosen, run_filter
 from etcdfleet.report.show.answer import ask_yes
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
+# What shows runs is imported when it is needed: it takes as long as all the rest.
+
 _LISTED = 20
+_SUMMARY = ("id", "folder", "runbook", "started", "state", "seconds", "exit_code", "check")
 
 
 @dataclass(frozen=True)
@@ -56,13 +68,12 @@ def main(description: str, examples: str, argv: Sequence[str] | None = None) -> 
 
         complete(parser)
     asked = _asked(parser.parse_args(argv))
-    from etcdfleet.program.terminal import refuse
-    from etcdfleet.report.record.secrets import REDACTOR
-
     REDACTOR.add_environment()
     try:
         return _do(asked)
     except UsageError as error:
+        from etcdfleet.program.terminal import refuse
+
         return refuse("report", error, Options(debug=asked.debug), REDACTOR)
     except BrokenPipeError:  # a pager that was left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -150,7 +161,7 @@ def _do(asked: Asked) -> int:
 def _list(asked: Asked) -> int:
     from etcdfleet.report.show.runs import print_list
 
-    wanted = filter(_filter(asked), history.iterate(asked.report_dir))
+    wanted = filter(_filter(asked), history.runs(asked.report_dir))
     found = list(wanted if asked.all else islice(wanted, _LISTED))
     if asked.json:
         _write_json(asked.json, [_summary(run) for run in found])
@@ -168,15 +179,14 @@ def _list(asked: Asked) -> int:
 
 
 def _show(asked: Asked, run: RunSummary) -> int:
-    from etcdfleet.report.record.load import record_of
     from etcdfleet.report.show.format import marks_for
     from etcdfleet.report.show.runs import print_run
 
-    document = _document(run)
+    found = _document(run)
     if asked.json:
-        _write_json(asked.json, document)
+        _write_json(asked.json, found)
         return 0
-    record = record_of(document)
+    record = record_of(found)
     if asked.host and asked.host not in record.hosts:
         hosts = ", ".join(record.hosts)
         raise UsageError(f"host {asked.host} took no part", where=run.id, remedy=f"its hosts: {hosts}")
@@ -186,7 +196,6 @@ def _show(asked: Asked, run: RunSummary) -> int:
 
 
 def _compare(asked: Asked) -> int:
-    from etcdfleet.report.record.load import record_of
     from etcdfleet.report.show.compare import differences
     from etcdfleet.report.show.runs import print_differences
 
@@ -196,9 +205,8 @@ def _compare(asked: Asked) -> int:
     found = differences(record_of(_document(before)), record_of(_document(after)))
     found = tuple(one for one in found if not asked.host or one.place == asked.host)
     if asked.json:
-        _write_json(
-            asked.json, {"before": before.id, "after": after.id, "differences": [one.as_json() for one in found]}
-        )
+        said = [document(one) for one in found]
+        _write_json(asked.json, {"before": before.id, "after": after.id, "differences": said})
         return 0
     print_differences(_console(), (before, after), found)
     return 0
@@ -218,9 +226,7 @@ def _page(asked: Asked, run: RunSummary) -> int:
 
 
 def _prune(asked: Asked) -> int:
-    from etcdfleet.report.record.prune import old_runs, remove
-
-    runs = [run for run in history.iterate(asked.report_dir) if _filter(asked)(run)]
+    runs = [*filter(_filter(asked), history.runs(asked.report_dir))]
     old = old_runs(runs, datetime.now(UTC), days=asked.prune, keep=asked.keep)
     if not old:
         sys.stdout.write(f"none of {len(runs)} runs in {asked.report_dir} is to be removed\n")
@@ -239,15 +245,11 @@ def _prune(asked: Asked) -> int:
     return 1 if kept else 0
 
 
-def _filter(asked: Asked) -> Any:
-    from etcdfleet.report.record.select import run_filter
-
+def _filter(asked: Asked) -> Filter:
     return run_filter(runbook=asked.runbook, host=asked.host, failed=asked.failed)
 
 
 def _chosen(asked: Asked, word: str) -> RunSummary:
-    from etcdfleet.report.record.select import chosen
-
     return chosen(asked.report_dir, word, _filter(asked))
 
 
@@ -260,22 +262,15 @@ def _document(run: RunSummary) -> dict[str, Any]:
 
 
 def _summary(run: RunSummary) -> dict[str, Any]:
-    from etcdfleet.report.record.codec import utc_text
-
-    return {
-        "id": run.id,
-        "folder": str(run.folder),
-        "runbook": run.runbook,
-        "started": utc_text(run.started),
-        "state": run.state,
-        "seconds": run.seconds,
-        "exit_code": run.exit_code,
-        "check": run.check,
-        "hosts": [host.name for host in run.hosts],
-        "changed": list(run.changed),
-        "failed": list(run.failed),
-        "error": run.error or run.problem,
-    }
+    return document(
+        run,
+        (*_SUMMARY, "hosts", "changed", "failed", "error"),
+        folder=str(run.folder),
+        hosts=[host.name for host in run.hosts],
+        changed=list(run.changed),
+        failed=list(run.failed),
+        error=run.error or run.problem,
+    )
 
 
 def _write_json(target: str, value: object) -> None:
@@ -287,8 +282,6 @@ def _write_json(target: str, value: object) -> None:
 
 
 def _write(path: Path, text: str, option: str) -> None:
-    from etcdfleet.files import write_whole
-
     try:
         write_whole(path.expanduser(), text, 0o600)
     except OSError as error:
@@ -296,9 +289,8 @@ def _write(path: Path, text: str, option: str) -> None:
         raise UsageError(what, where=str(path), remedy=remedy) from None
 
 
-def _console() -> Any:
+def _console() -> Console:
     from etcdfleet.program.terminal import console_on
-    from etcdfleet.report.record.secrets import REDACTOR
 
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from etcdfleet.report.export.timeline import Tick
+from etcdfleet.report.export.timeline import Tick, round_marks
 from etcdfleet.report.record.model import RunRecord
 from etcdfleet.report.show.format import SOON_DAYS
 
@@ -50,8 +50,7 @@ class Expiries:
     @property
     def ticks(self) -> tuple[Tick, ...]:
         """Round numbers of days on the scale."""
-        every = next((step for step in _TICK_DAYS if self.days / step <= _MOST_TICKS), _TICK_DAYS[-1])
-        marks = [number * every for number in range(int(self.days / every) + 1)]
+        _, marks = round_marks(self.days, _TICK_DAYS, _MOST_TICKS)
         return tuple(Tick(100 * mark / self.days, "run" if not mark else f"{mark} d") for mark in marks)
 
     @property
@@ -73,8 +72,7 @@ def expiries(record: RunRecord) -> Expiries:
 
 
 def _placed(row: Expiry, scale: float) -> Expiry:
-    width = 100 * min(max(row.days, 0.0) / scale, 1.0)
-    return Expiry(**{**vars(row), "width": width, "beyond": row.days > scale * 1.001})
+    return replace(row, width=100 * min(max(row.days, 0.0) / scale, 1.0), beyond=row.days > scale * 1.001)
 
 
 def _of_host(host: str, cluster: str, facts: Mapping[str, Any], looked: datetime) -> Iterator[Expiry]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +22,7 @@ _HELP = {
     "etcdfleet_run_finished_seconds": "When the last run ended, in seconds since 1970.",
     "etcdfleet_run_changed_hosts": "Hosts that the last run changed.",
 }
+_ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
 NAMES = tuple(_HELP)
 """The names of all metrics."""
 OPTION = "textfile"
@@ -30,43 +31,33 @@ OPTION = "textfile"
 
 def metrics(record: RunRecord) -> str:
     """The metrics of a run that has ended."""
-    run = {"runbook": record.runbook}
-    finished = record.finished or datetime.now(UTC)
-    found: dict[str, list[str]] = {
-        "etcdfleet_certificate_not_after_seconds": list(_ends(record)),
-        "etcdfleet_host_failed": [
-            _line("etcdfleet_host_failed", {**run, "host": host.name, "cluster": host.cluster}, failed)
-            for host in record.hosts.values()
-            for failed in (int(host.failed_step is not None),)
-        ],
-        "etcdfleet_run_exit_code": [_line("etcdfleet_run_exit_code", run, int(record.exit_code))],
-        "etcdfleet_run_finished_seconds": [_line("etcdfleet_run_finished_seconds", run, int(finished.timestamp()))],
-        "etcdfleet_run_changed_hosts": [
-            _line(
-                "etcdfleet_run_changed_hosts",
-                run,
-                sum(host.totals()["changed"] > 0 for host in record.hosts.values()),
-            )
-        ],
-    }
-    return _text(found)
+    failed = [
+        _line(
+            "etcdfleet_host_failed",
+            {"runbook": record.runbook, "host": host.name, "cluster": host.cluster},
+            int(host.failed_step is not None),
+        )
+        for host in record.hosts.values()
+    ]
+    changed = sum(host.totals()["changed"] > 0 for host in record.hosts.values())
+    of_hosts = {"etcdfleet_certificate_not_after_seconds": list(_ends(record)), "etcdfleet_host_failed": failed}
+    return _text(of_hosts | _of_run(record.runbook, int(record.exit_code), record.finished, changed))
 
 
 def metrics_of_refusal(runbook: str, code: int, before: str) -> str:
     """The metrics of a run that could not begin: its exit code and when; and what ``before``, the file of the last run,
     says of hosts and their certificates, which are as they were."""
-    run = {"runbook": runbook}
     kept = {name: [line for line in before.splitlines() if line.startswith(f"{name}{{")] for name in _HELP}
-    return _text(
-        kept
-        | {
-            "etcdfleet_run_exit_code": [_line("etcdfleet_run_exit_code", run, code)],
-            "etcdfleet_run_finished_seconds": [
-                _line("etcdfleet_run_finished_seconds", run, int(datetime.now(UTC).timestamp()))
-            ],
-            "etcdfleet_run_changed_hosts": [_line("etcdfleet_run_changed_hosts", run, 0)],
-        }
-    )
+    return _text(kept | _of_run(runbook, code, None, 0))
+
+
+def _of_run(runbook: str, code: int, finished: datetime | None, changed: int) -> dict[str, list[str]]:
+    values = {
+        "etcdfleet_run_exit_code": code,
+        "etcdfleet_run_finished_seconds": int((finished or datetime.now(UTC)).timestamp()),
+        "etcdfleet_run_changed_hosts": changed,
+    }
+    return {name: [_line(name, {"runbook": runbook}, value)] for name, value in values.items()}
 
 
 def _text(found: Mapping[str, Sequence[str]]) -> str:
@@ -128,11 +119,6 @@ def _ends(record: RunRecord) -> Iterator[str]:
             yield _line("etcdfleet_certificate_not_after_seconds", labels, int(end.timestamp()))
 
 
-def _line(name: str, labels: dict[str, str], value: int) -> str:
-    return f"{name}{{{','.join(_labels(labels.items()))}}} {value}"
-
-
-def _labels(labels: Iterable[tuple[str, str]]) -> Iterator[str]:
-    for key, value in labels:
-        escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-        yield f'{key}="{escaped}"'
+def _line(name: str, labels: Mapping[str, str], value: int) -> str:
+    said = ",".join(f'{key}="{text.translate(_ESCAPES)}"' for key, text in labels.items())
+    return f"{name}{{{said}}} {value}"

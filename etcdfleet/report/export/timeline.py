@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from etcdfleet.report.record.model import HostRecord, RunRecord, Status
@@ -65,9 +65,14 @@ def length(record: RunRecord) -> float:
 
 def ticks(whole: float) -> tuple[Tick, ...]:
     """Round times on a scale of so many seconds."""
-    every = next((step for step in _TICK_SECONDS if whole / step <= _MOST_TICKS), _TICK_SECONDS[-1])
-    marks = [number * every for number in range(int(whole / every) + 1)]
+    every, marks = round_marks(whole, _TICK_SECONDS, _MOST_TICKS)
     return tuple(Tick(100 * mark / whole, f"{mark:.1f}s" if every < 1 else clock_text(mark)) for mark in marks)
+
+
+def round_marks(whole: float, steps: Sequence[float], most: int) -> tuple[float, list[float]]:
+    """The first of the steps by which a scale of this length has no more than ``most`` marks, and these marks."""
+    every = next((step for step in steps if whole / step <= most), steps[-1])
+    return every, [number * every for number in range(int(whole / every) + 1)]
 
 
 def _lane(host: HostRecord, whole: float, numbers: dict[str, int]) -> Lane:

@@ -39,12 +39,13 @@ class ReportFolder:
     """
 
     def __init__(self, base: Path, runbook: str, started: datetime) -> None:
-        self.runbook = runbook
         self.lost = False
         """Whether what was last to be written is not in report.json."""
         try:
             base.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.path = _made(base, f"{started.astimezone(UTC):%Y%m%dT%H%M%SZ}-{runbook}")
+            self.report, self.page = self.path / "report.json", self.path / "report.html"
+            self.log = self.path / f"{runbook}.log"
             self._lock = _Held(self.path)
         except OSError as error:
             raise UsageError(
@@ -52,21 +53,6 @@ class ReportFolder:
                 where=str(base),
                 remedy="choose another folder with --report-dir",
             ) from error
-
-    @property
-    def report(self) -> Path:
-        """report.json."""
-        return self.path / "report.json"
-
-    @property
-    def page(self) -> Path:
-        """report.html."""
-        return self.path / "report.html"
-
-    @property
-    def log(self) -> Path:
-        """The log of the run."""
-        return self.path / f"{self.runbook}.log"
 
     def write(self, document: Mapping[str, Any], *, durable: bool = False) -> None:
         """Write report.json, whole or not at all, mode 0600. ``document`` is redacted already. Raises OSError.

@@ -6,6 +6,7 @@ folder costs little, since reports are read newest first, and only as far as is 
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -88,33 +89,22 @@ class UnreadableError(Exception):
     """A report.json cannot be read, or is none; the text says why."""
 
 
-def runs(report_dir: Path, limit: int | None = None) -> tuple[RunSummary, ...]:
-    """The runs kept in a folder, newest first; of ``limit`` the newest ones. Empty when there is no such folder."""
-    return tuple(islice(iterate(report_dir), limit))
-
-
-def iterate(report_dir: Path) -> Iterator[RunSummary]:
-    """The same one by one: a report is read when its turn comes."""
+def runs(report_dir: Path) -> Iterator[RunSummary]:
+    """The runs kept in a folder, newest first; a report is read when its turn comes. None where there is no folder."""
     return (summary_of(folder) for folder in folders(report_dir))
 
 
-def last_runs(
-    report_dir: Path, hosts: Collection[str], *, ignoring: Collection[str] = (), checks: bool = False
-) -> dict[str, RunSummary]:
+def last_runs(report_dir: Path, hosts: Collection[str], *, ignoring: Collection[str]) -> dict[str, RunSummary]:
     """By host the newest run that carried out a step on it. Hosts that no run touched are left out.
 
-    ``ignoring`` names runbooks that do not count, such as those that only look; ``checks`` counts runs that changed
-    nothing on purpose, too.
+    ``ignoring`` names runbooks that do not count, such as those that only look. Nor do runs with ``--check``.
     """
     found: dict[str, RunSummary] = {}
     wanted = set(hosts)
     for folder in islice(folders(report_dir), _PATIENCE):
         if not wanted:
             break
-        if _parts(folder.name)[1] in ignoring:
-            continue
-        run = summary_of(folder)
-        if run.check and not checks:
+        if _parts(folder.name)[2] in ignoring or (run := summary_of(folder)).check:
             continue
         touched = {host.name for host in run.hosts if host.begun} & wanted
         found.update(dict.fromkeys(touched, run))
@@ -126,27 +116,15 @@ def folders(report_dir: Path) -> list[Path]:
     """The folders that are a run's by their name, newest first. Links are not followed."""
     try:
         with os.scandir(report_dir) as entries:
-            names = [entry.name for entry in entries if is_run_name(entry.name) and entry.is_dir(follow_symlinks=False)]
+            names = [one.name for one in entries if _parts(one.name)[2] and one.is_dir(follow_symlinks=False)]
     except OSError:
         return []
-    return [report_dir / name for name in sorted(names, key=_order, reverse=True)]
-
-
-def is_run_name(name: str) -> bool:
-    """Whether a folder of this name can be a run's."""
-    matched = _NAME.fullmatch(name)
-    if not matched:
-        return False
-    try:
-        _moment(matched["time"])
-    except ValueError:
-        return False
-    return True
+    return [report_dir / name for name in sorted(names, key=_parts, reverse=True)]
 
 
 def summary_of(folder: Path) -> RunSummary:
     """What one folder tells. Raises nothing: a report that cannot be read is a finding."""
-    started, runbook, _ = _parts(folder.name)
+    started, _, runbook = _parts(folder.name)
     try:
         return _summary(folder, load(folder), started, runbook)
     except UnreadableError as error:
@@ -223,21 +201,10 @@ def _host(name: str, host: object) -> HostSummary:
     )
 
 
-def _order(name: str) -> tuple[datetime, int, str]:
-    started, runbook, number = _parts(name)
-    return started, number, runbook
-
-
-def _parts(name: str) -> tuple[datetime, str, int]:
-    """(when it started, runbook, number among those of the same second) from the name of a folder."""
-    matched = _NAME.fullmatch(name)
-    try:
-        if matched:
-            return _moment(matched["time"]), matched["runbook"], int(matched["number"] or 1)
-    except ValueError:
-        pass
-    return datetime.fromtimestamp(0, UTC), "", 1
-
-
-def _moment(text: str) -> datetime:
-    return datetime.strptime(text, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+def _parts(name: str) -> tuple[datetime, int, str]:
+    """(when it started, number among those of the same second, runbook) by the name of a folder; no runbook: none."""
+    with contextlib.suppress(ValueError):
+        if matched := _NAME.fullmatch(name):
+            started = datetime.strptime(matched["time"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+            return started, int(matched["number"] or 1), matched["runbook"]
+    return datetime.fromtimestamp(0, UTC), 1, ""

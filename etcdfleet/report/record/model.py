@@ -6,13 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from etcdfleet.errors import FleetError
 from etcdfleet.report.record.codec import document
-
-if TYPE_CHECKING:  # reading earlier runs needs no Nornir
-    from nornir.core.task import Result
 
 SCHEMA_VERSION = 1
 _DOCUMENT = (
@@ -229,17 +226,6 @@ class RunRecord:
 def utc_now() -> datetime:
     """The current time, in UTC."""
     return datetime.now(UTC)
-
-
-def deepest_cause(result: Result) -> BaseException | None:
-    """The exception that made a task fail: that of its deepest failed subtask. None if a task only said "failed"."""
-    from nornir.core.exceptions import NornirSubTaskError
-
-    error = result.exception
-    while isinstance(error, NornirSubTaskError):
-        below = error.result
-        error = below[0].exception if isinstance(below, list) else below.exception
-    return error
 
 
 def failure_of(error: BaseException) -> Failure:

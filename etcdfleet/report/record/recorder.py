@@ -7,9 +7,11 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, ParamSpec
 
+from nornir.core.exceptions import NornirSubTaskError
 from nornir.core.inventory import Host
 from nornir.core.task import AggregatedResult, MultiResult, Result, Task
 
@@ -80,8 +82,10 @@ class RunRecorder:
         self._now = now
         self._lock = threading.RLock()
         self._earlier: dict[tuple[str, str], StepRecord] = {}
-        self._stop = False
-        self._cut_short = False
+        self.stopping = False
+        """Whether a stop was asked for. Long steps that can end early at a safe point may look at it."""
+        self.cut_short = False
+        """Whether anything was left out because of that."""
         self._shown = False
         self._saving = threading.Lock()
         self._next_save = 0.0
@@ -145,22 +149,12 @@ class RunRecorder:
 
     def request_stop(self) -> None:
         """Let running steps finish, and begin no other. Only sets a flag: safe in a signal handler."""
-        self._stop = True
-
-    @property
-    def stopping(self) -> bool:
-        """Whether a stop was asked for. Long steps that can end early at a safe point may look at it."""
-        return self._stop
-
-    @property
-    def cut_short(self) -> bool:
-        """Whether anything was left out because of that."""
-        return self._cut_short
+        self.stopping = True
 
     def go_on(self) -> None:
         """Raise RunInterruptedError once a stop was asked for: called before anything is begun."""
-        if self._stop:
-            self._cut_short = True
+        if self.stopping:
+            self.cut_short = True
             raise RunInterruptedError
 
     # Nornir's hooks
@@ -177,10 +171,10 @@ class RunRecorder:
     @_harmless
     def task_instance_started(self, task: Task, host: Host) -> None:
         """Note that a step begins on a host."""
-        if self._stop:
+        if self.stopping:
             # Hosts waiting for a free worker: their copy of the task is told to do nothing.
             task.task = _not_begun
-            self._cut_short = True
+            self.cut_short = True
             return
         with self._lock:
             record = self.record.hosts[host.name]
@@ -304,9 +298,8 @@ class RunRecorder:
 
     def _failure(self, error: BaseException) -> Failure:
         found = model.failure_of(error)
-        return Failure(
-            found.kind, self._clean(found.what), self._clean(found.where), self._clean(found.remedy), found.expected
-        )
+        what, where, remedy = map(self._clean, (found.what, found.where, found.remedy))
+        return replace(found, what=what, where=where, remedy=remedy)
 
     def _diff(self, result: Result) -> str:
         text = self._clean(str(result.diff))
@@ -396,8 +389,12 @@ def _flat(result: Result | MultiResult) -> Iterator[Result]:
 
 
 def _cause(result: MultiResult) -> BaseException | None:
-    """The deepest cause of the first failure, the task's own before those of subtasks that it had caught."""
-    for item in _flat(result):
-        if item.failed:
-            return model.deepest_cause(item)
-    return None
+    """The deepest cause of the first failure, the task's own before those of subtasks that it had caught.
+
+    None if a task only said that it failed.
+    """
+    error = next((item.exception for item in _flat(result) if item.failed), None)
+    while isinstance(error, NornirSubTaskError):
+        below = error.result
+        error = below[0].exception if isinstance(below, list) else below.exception
+    return error

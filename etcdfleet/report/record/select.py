@@ -34,7 +34,7 @@ def chosen(report_dir: Path, word: str, wanted: Filter = lambda _: True) -> RunS
     """The run that ``word`` means; ``latest`` among those that are ``wanted``. Raises UsageError with near ones."""
     if matched := _LATEST.fullmatch(word):
         back = int(matched[1] or 0)
-        found = next(islice(filter(wanted, history.iterate(report_dir)), back, None), None)
+        found = next(islice(filter(wanted, history.runs(report_dir)), back, None), None)
         if found is None:
             what = f"there are not {back + 1} such runs" if back else "there is no such run yet"
             raise UsageError(what, where=str(report_dir), remedy=_which(report_dir))

@@ -34,10 +34,6 @@ class Difference:
     before: str
     after: str
 
-    def as_json(self) -> dict[str, str]:
-        """The same for programs."""
-        return dict(vars(self))
-
 
 def differences(before: RunRecord, after: RunRecord) -> tuple[Difference, ...]:
     """All that differs, the runs first, then host by host in inventory order."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
 from rich.text import Text
 
-from etcdfleet.checks.overview.data import ClusterOverview, Concern, Level, Life, MemberView
+from etcdfleet.checks.overview.data import ClusterOverview, Concern, LastRun, Level, Machine, MemberView
 from etcdfleet.checks.overview.host import state_of
 from etcdfleet.report.show.format import SOON_DAYS, Marks, wrapped
 from etcdfleet.text import counted, days_cell, size_text
@@ -22,26 +21,24 @@ _LEVELS: Mapping[Level, tuple[str, str]] = {
     Level.SOON: ("soon", "cyan"),
 }
 _INDENT = 10
-_GOOD_STATES = {"serves"}
-
-
-@dataclass(frozen=True)
-class _Column:
-    title: str
-    cell: Callable[[MemberView, ClusterOverview], Text]
+_HOST = "  host"
+_COLUMNS = ("etcd", "version", "term", "index", "db", "read", "certs", "clock", "files", "last run")
+Row = Mapping[str, Text]
+"""A host's cells by the titles of their columns."""
 
 
 def lines(overviews: Sequence[ClusterOverview], marks: Marks, width: int, now: datetime) -> list[Text]:
     """All clusters, each line at most ``width`` columns as far as its words allow; ``now`` is for the age of runs."""
+    rows = [[_row(view, cluster, marks, now) for view in cluster.views] for cluster in overviews]
+    tables, gap = _layout(overviews, [row for found in rows for row in found], width)
     found: list[Text] = []
-    layout, gap = _layout(overviews, marks, width, now)
-    for cluster in overviews:
-        found += _heading(cluster, width)
-        if layout:
-            for columns in layout:
-                found += _rows(columns, cluster, overviews, gap)
-        else:
-            found += _list(_columns(marks, now), cluster, width)
+    for cluster, hosts in zip(overviews, rows, strict=True):
+        found.append(_heading(cluster, width))
+        for widths in tables:
+            found.append(_line({title: Text(title) for title in widths}, widths, gap, "dim"))
+            found += [_line(row, widths, gap) for row in hosts]
+        if not tables:
+            found += _list(hosts, width)
         found += _sentences(cluster, width)
         found.append(Text())
     return found
@@ -49,106 +46,70 @@ def lines(overviews: Sequence[ClusterOverview], marks: Marks, width: int, now: d
 
 def findings(overviews: Sequence[ClusterOverview], width: int) -> list[Text]:
     """Only the sentences of clusters that have any."""
-    found: list[Text] = []
-    for cluster in overviews:
-        if cluster.concerns:
-            found += [*_heading(cluster, width), *_sentences(cluster, width)]
-    return found
+    bad = [cluster for cluster in overviews if cluster.concerns]
+    return [line for cluster in bad for line in (_heading(cluster, width), *_sentences(cluster, width))]
 
 
 def closing_line(overviews: Sequence[ClusterOverview], seconds: str) -> Text:
     """The whole in one line."""
-    hosts = [view.host for cluster in overviews for view in cluster.views]
-    count = counted(len(hosts), "host")
     wrong = [cluster.name for cluster in overviews if cluster.needs_attention]
-    if not wrong:
-        return Text(f"status: all well on {count}, looked at in {seconds}", "bold green")
-    return Text(
-        f"status: {' and '.join(wrong)} need{'s' if len(wrong) == 1 else ''} attention, exit code 1", "bold red"
-    )
+    if wrong:
+        need = "needs" if len(wrong) == 1 else "need"
+        return Text(f"status: {' and '.join(wrong)} {need} attention, exit code 1", "bold red")
+    count = counted(sum(len(cluster.views) for cluster in overviews), "host")
+    return Text(f"status: all well on {count}, looked at in {seconds}", "bold green")
 
 
-def _heading(cluster: ClusterOverview, width: int) -> list[Text]:
-    style = "green" if cluster.can_lose else "bold red" if cluster.can_lose is None else "yellow"
-    if cluster.can_lose is None and not cluster.needs_attention:
-        style = ""
+def _heading(cluster: ClusterOverview, width: int) -> Text:
     said = [cluster.margin]
     if cluster.leader:
         said.append(f"leader {cluster.leader}")
     if cluster.term:
         said.append(f"term {cluster.term}")
-    versions = _versions(cluster)
+    versions = {view.status.version for view in cluster.views if view.status}
     if len(versions) == 1:
-        said.append(f"etcd {versions[0]}")
+        said.append(f"etcd {versions.pop()}")
     text = Text(wrapped(f"{cluster.name}  {'; '.join(said)}", max(width, NARROWEST), 2))
     text.stylize("bold", 0, len(cluster.name))
     start = text.plain.find(cluster.margin)
     if start >= 0:
+        unknown = "bold red" if cluster.needs_attention else ""
+        style = "green" if cluster.can_lose else unknown if cluster.can_lose is None else "yellow"
         text.stylize(style, start, start + len(cluster.margin))
-    return [text]
+    return text
 
 
-def _columns(marks: Marks, now: datetime) -> list[_Column]:
-    return [
-        _Column("etcd", lambda view, cluster: _state(view, cluster, marks)),
-        _Column("version", lambda view, _: Text(view.status.version if view.status else "")),
-        _Column("term", lambda view, _: Text(str(view.status.term) if view.status else "")),
-        _Column("index", lambda view, _: Text(str(view.status.raft_index) if view.status else "")),
-        _Column("db", lambda view, _: _size(view)),
-        _Column("read", lambda view, _: _latency(view)),
-        _Column("certs", lambda view, _: _certificates(view)),
-        _Column("clock", lambda view, _: _clock(view)),
-        _Column("files", lambda view, _: _files(view)),
-        _Column("last run", lambda view, _: _last_run(view, now)),
-    ]
-
-
-def _layout(
-    overviews: Sequence[ClusterOverview], marks: Marks, width: int, now: datetime
-) -> tuple[list[list[_Column]], int]:
-    """(tables below each other, blanks between columns): the widest that fits; no tables for a list."""
-    columns = _columns(marks, now)
-    layouts: list[tuple[list[list[_Column]], int]] = [([columns], 2)]
-    if all(len(_versions(cluster)) < 2 and len(_terms(cluster)) < 2 for cluster in overviews):
-        short = [column for column in columns if column.title not in {"version", "term"}]
+def _layout(overviews: Sequence[ClusterOverview], rows: Sequence[Row], width: int) -> tuple[list[dict[str, int]], int]:
+    """(tables below each other as widths by title, blanks between columns): the widest that fits; none for a list."""
+    layouts: list[tuple[Sequence[Sequence[str]], int]] = [([_COLUMNS], 2)]
+    seen = [[view.status for view in cluster.views if view.status] for cluster in overviews]
+    if all(len({one.version for one in of}) < 2 and len({one.term for one in of}) < 2 for of in seen):
+        short = [title for title in _COLUMNS if title not in {"version", "term"}]
         layouts += [([short], 2), ([short], 1)]
-    layouts += [([columns[:6], columns[6:]], 2), ([columns[:6], columns[6:]], 1)]
-    for tables, gap in layouts:
-        if all(sum(_widths(table, overviews)) + gap * len(table) <= width for table in tables):
+    halves = [_COLUMNS[:6], _COLUMNS[6:]]
+    layouts += [(halves, 2), (halves, 1)]
+    for titles, gap in layouts:
+        tables = [
+            {title: max([len(title), *(row[title].cell_len for row in rows)]) for title in (_HOST, *half)}
+            for half in titles
+        ]
+        if all(sum(widths.values()) + gap * (len(widths) - 1) <= width for widths in tables):
             return tables, gap
     return [], 0
 
 
-def _widths(columns: Sequence[_Column], overviews: Sequence[ClusterOverview]) -> list[int]:
-    rows = [(view, cluster) for cluster in overviews for view in cluster.views]
-    names = max([len("host"), *(len(view.host) + 2 for view, _ in rows)])
-    return [
-        names,
-        *(max([len(c.title), *(c.cell(view, cluster).cell_len for view, cluster in rows)]) for c in columns),
-    ]
-
-
-def _rows(
-    columns: Sequence[_Column], cluster: ClusterOverview, overviews: Sequence[ClusterOverview], gap: int
-) -> Iterator[Text]:
-    widths = _widths(columns, overviews)
-    yield _row([Text("  host"), *(Text(column.title) for column in columns)], widths, gap, "dim")
-    for view in cluster.views:
-        yield _row([Text(f"  {view.host}"), *(column.cell(view, cluster) for column in columns)], widths, gap)
-
-
-def _row(cells: Sequence[Text], widths: Sequence[int], gap: int, style: str = "") -> Text:
+def _line(row: Row, widths: Mapping[str, int], gap: int, style: str = "") -> Text:
     line = Text(style=style, no_wrap=True)
-    for cell, width in zip(cells, widths, strict=True):
-        line.append_text(cell).append(" " * (width - cell.cell_len + gap))
+    for title, width in widths.items():
+        line.append_text(row[title]).append(" " * (width - row[title].cell_len + gap))
     line.rstrip()
     return line
 
 
-def _list(columns: Sequence[_Column], cluster: ClusterOverview, width: int) -> Iterator[Text]:
-    for view in cluster.views:
-        yield Text(f"  {view.host}", "bold")
-        said = [f"{c.title} {text.plain}" for c in columns if (text := c.cell(view, cluster)).plain]
+def _list(rows: Sequence[Row], width: int) -> Iterator[Text]:
+    for row in rows:
+        yield Text(row[_HOST].plain, "bold")
+        said = [f"{title} {row[title].plain}" for title in _COLUMNS if row[title].plain]
         yield Text("    " + wrapped(", ".join(said), width, 4))
 
 
@@ -171,86 +132,72 @@ def _sentence(concern: Concern, width: int, hosts: int) -> Text:
 
 
 def _first_end(cluster: ClusterOverview) -> str:
-    ends = [(life.days_left, life, view.host) for view in cluster.views if view.machine for life in view.machine.lives]
-    if not ends:
+    ends = [(life, view.host) for view in cluster.views if view.machine for life in view.machine.lives]
+    life, host = min(ends, key=lambda end: end[0].days_left, default=(None, ""))
+    if not life or not life.ends:
         return ""
-    days, life, host = min(ends, key=lambda end: end[0])
     what = f"the CA {life.ca!r}" if life.ca else f"the {life.role} certificate"
-    return f"{what} of {host} ends in {days_cell(days)} ({life.ends:%Y-%m-%d})" if life.ends else ""
+    return f"{what} of {host} ends in {days_cell(life.days_left)} ({life.ends:%Y-%m-%d})"
 
 
-def _state(view: MemberView, cluster: ClusterOverview, marks: Marks) -> Text:
+def _row(view: MemberView, cluster: ClusterOverview, marks: Marks, now: datetime) -> Row:
+    """What is known of a host; the cells of what is not are empty."""
+    row = {title: Text() for title in _COLUMNS}
+    row[_HOST] = Text(f"  {view.host}")
     state = state_of(view)
-    style = "green" if state in _GOOD_STATES else "yellow" if state in {"learner", "not deployed"} else "bold red"
-    text = Text(state, style)
-    return text.append(f" {marks.leader}", "bold") if view.host == cluster.leader else text
+    style = "green" if state == "serves" else "yellow" if state in {"learner", "not deployed"} else "bold red"
+    row["etcd"] = Text(state, style).append(f" {marks.leader}" if view.host == cluster.leader else "", "bold")
+    if view.status:
+        row["version"] = Text(view.status.version)
+        row["term"] = Text(str(view.status.term))
+        row["index"] = Text(str(view.status.raft_index))
+        share = view.status.db_size / view.quota_bytes if view.quota_bytes else 0.0
+        style = "bold red" if share >= 1 else "yellow" if share >= 0.8 else ""
+        row["db"] = Text(f"{size_text(view.status.db_size)} {share:.0%}", style)
+    if view.health and view.serves:
+        took = view.health.took
+        text = f"{took * 1000:.1f}ms" if took < 0.01 else f"{took * 1000:.0f}ms" if took < 1 else f"{took:.1f}s"
+        row["read"] = Text(text, "yellow" if took >= 1 else "")
+    if view.machine:
+        row["clock"] = _clock(view.machine.clock_offset, view.clock_tolerance)
+        if view.machine.deployed:
+            row["certs"] = _certificates(view.machine)
+            row["files"] = _files(view.machine)
+    if view.last_run:
+        row["last run"] = _last_run(view.last_run, now)
+    return row
 
 
-def _size(view: MemberView) -> Text:
-    if view.status is None:
+def _certificates(machine: Machine) -> Text:
+    if not machine.lives:
         return Text()
-    share = view.status.db_size / view.quota_bytes if view.quota_bytes else 0.0
-    style = "bold red" if share >= 1 else "yellow" if share >= 0.8 else ""
-    return Text(f"{size_text(view.status.db_size)} {share:.0%}", style)
-
-
-def _latency(view: MemberView) -> Text:
-    if view.health is None or not view.serves:
-        return Text()
-    took = view.health.took
-    text = f"{took * 1000:.1f}ms" if took < 0.01 else f"{took * 1000:.0f}ms" if took < 1 else f"{took:.1f}s"
-    return Text(text, "yellow" if took >= 1 else "")
-
-
-def _certificates(view: MemberView) -> Text:
-    lives = view.machine.lives if view.machine and view.machine.deployed else ()
-    if not lives:
-        return Text()
-    bad = [life for life in lives if life.problem]
+    bad = [life.problem for life in machine.lives if life.problem]
     if bad:
-        return Text(bad[0].problem.split(":")[0] if len(bad[0].problem) < 12 else "unfit", "bold red")
-    first: Life = min(lives, key=lambda life: life.days_left)
+        return Text(bad[0].split(":")[0] if len(bad[0]) < 12 else "unfit", "bold red")
+    first = min(machine.lives, key=lambda life: life.days_left)
     if first.days_left <= 0:
         return Text("expired", "bold red")
-    style = "yellow" if first.due or first.days_left < min(SOON_DAYS, 7.0) else "green"
-    return Text(days_cell(first.days_left), style)
+    return Text(days_cell(first.days_left), "yellow" if first.due or first.days_left < min(SOON_DAYS, 7.0) else "green")
 
 
-def _clock(view: MemberView) -> Text:
-    if view.machine is None:
-        return Text()
-    offset = view.machine.clock_offset
-    if abs(offset) <= 1:
-        return Text("ok", "green")
+def _clock(offset: float, tolerance: float) -> Text:
     amount = abs(offset)
+    if amount <= 1:
+        return Text("ok", "green")
     text = (
         f"{amount:.0f}s" if amount < 600 else f"{amount / 3600:.1f}h" if amount < 172800 else f"{amount / 86400:.0f}d"
     )
-    return Text(("+" if offset > 0 else "-") + text, "bold red" if amount > view.clock_tolerance else "yellow")
+    return Text(("+" if offset > 0 else "-") + text, "bold red" if amount > tolerance else "yellow")
 
 
-def _files(view: MemberView) -> Text:
-    machine = view.machine
-    if machine is None or not machine.deployed:
-        return Text()
+def _files(machine: Machine) -> Text:
     if machine.drift:
         return Text(f"{len(machine.drift)} differ", "yellow")
     return Text("restart", "yellow") if machine.restart_pending else Text("ok", "green")
 
 
-def _last_run(view: MemberView, now: datetime) -> Text:
-    run = view.last_run
-    if run is None:
-        return Text()
+def _last_run(run: LastRun, now: datetime) -> Text:
     age = max((now - run.started).total_seconds(), 0.0)
     text = f"{age / 60:.0f}m" if age < 5400 else f"{age / 3600:.0f}h" if age < 172800 else f"{age / 86400:.0f}d"
     good = run.state == "ok" or (run.state == "failed" and not run.failed)
     return Text(f"{run.runbook} {text}", "" if good else "yellow").append("" if good else " !", "yellow")
-
-
-def _versions(cluster: ClusterOverview) -> list[str]:
-    return sorted({view.status.version for view in cluster.views if view.status})
-
-
-def _terms(cluster: ClusterOverview) -> set[int]:
-    return {view.status.term for view in cluster.views if view.status}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 from rich.console import Console
 from rich.measure import Measurement
@@ -16,33 +17,42 @@ from etcdfleet.report.show.format import STYLES, Marks, expiry_text, member_text
 from etcdfleet.text import counted, seconds_text, size_text
 
 _ENDLESS = 10_000  # columns, when asking how wide a table would like to be
-_FACTS = ("version", "member id", "leader", "db size", "certs")
 
 
-@dataclass(frozen=True)
-class Column:
-    """A column of the table: its heading and its cell for a host."""
-
-    title: str
-    cell: Callable[[HostRecord], Text]
+Rows = Mapping[str, Mapping[str, Text]]
+"""Cells by host, and by the titles of their columns."""
 
 
 def print_table(console: Console, record: RunRecord, marks: Marks) -> None:
     """Steps and facts per host, in the widest layout that fits: one table, two, two with tall cells, or a list."""
-    facts = _fact_columns(record, marks)
-    _print_skipped(console, record)
-    flat, tall = _step_columns(record, "  "), _step_columns(record, "\n")
-    for layout in ([[*flat, *facts]], [flat, facts], [tall, facts]):
-        tables = [_table(record, columns) for columns in layout if columns]
+    skipped = skipped_everywhere(record)
+    if record.exit_code is not ExitCode.OK and skipped:  # where all went well, they say nothing
+        console.print(Text(f"not done on any host: {', '.join(skipped)}", "dim"), soft_wrap=True)
+        console.print()
+    names = dict.fromkeys([step.name for step in record.steps])
+    names.update(dict.fromkeys(name for host in record.hosts.values() for name in host.steps))
+    shown = [name for name in names if name not in skipped]
+
+    def steps(between: str) -> Rows:
+        return {
+            name: {step: _step_cell(host.steps.get(step), record.check, between) for step in shown}
+            for name, host in record.hosts.items()
+        }
+
+    facts = _facts(record, marks)
+    flat, tall = steps("  "), steps("\n")
+    for layout in ([{name: {**flat[name], **facts[name]} for name in facts}], [flat, facts], [tall, facts]):
+        tables = [_table(record, rows) for rows in layout if any(rows.values())]
         if all(_width(console, table) <= console.width for table in tables):
             for table in tables:
                 console.print(table)
                 console.print()
             return
+    listed = steps(" ")
     for cluster, hosts in record.clusters.items():
         console.print(Text(cluster, "bold"), soft_wrap=True)
         for host in hosts:
-            _print_list(console, record, host, facts)
+            _print_list(console, host, listed[host.name], facts[host.name])
         console.print()
 
 
@@ -131,18 +141,6 @@ def _print_failure(console: Console, title: Sequence[str], failure: Failure | Pr
         console.print(line, soft_wrap=True)
 
 
-def _step_columns(record: RunRecord, between: str) -> list[Column]:
-    def column(name: str) -> Column:
-        return Column(name, lambda host: _step_cell(host.steps.get(name), record.check, between))
-
-    names = dict.fromkeys([step.name for step in record.steps])
-    for host in record.hosts.values():
-        names.update(dict.fromkeys(host.steps))
-    skipped = skipped_everywhere(record)
-    shown = [name for name in names if name not in skipped]
-    return [column(name) for name in shown]
-
-
 def skipped_everywhere(record: RunRecord) -> dict[str, str]:
     """The steps that were done on no host, whose column would say nothing, with why; the first host's reason."""
     found = {}
@@ -151,14 +149,6 @@ def skipped_everywhere(record: RunRecord) -> dict[str, str]:
         if steps and all(step.status is Status.SKIPPED for step in steps):
             found[name] = steps[0].summary
     return found
-
-
-def _print_skipped(console: Console, record: RunRecord) -> None:
-    """Of a run that did not go well, the steps that it did not come to."""
-    skipped = skipped_everywhere(record)
-    if record.exit_code is not ExitCode.OK and skipped:
-        console.print(Text(f"not done on any host: {', '.join(skipped)}", "dim"), soft_wrap=True)
-        console.print()
 
 
 def _step_cell(step: StepRecord | None, check: bool, between: str) -> Text:
@@ -173,34 +163,32 @@ def _step_cell(step: StepRecord | None, check: bool, between: str) -> Text:
     return text
 
 
-def _fact_columns(record: RunRecord, marks: Marks) -> list[Column]:
-    def leader(host: HostRecord) -> Text:
-        return Text(marks.leader if host.facts.get("leader") else "", "bold")
+def _facts(record: RunRecord, marks: Marks) -> Rows:
+    """What was read on the hosts, as far as it was read on any."""
 
-    def size(host: HostRecord) -> Text:
-        found = host.facts.get("db_size_bytes")
-        return Text(size_text(found) if isinstance(found, int) else "")
+    def cells(facts: Mapping[str, Any]) -> dict[str, Text]:
+        size = facts.get("db_size_bytes")
+        return {
+            "version": Text(str(facts.get("version") or "")),
+            "member id": Text(member_text(facts)),
+            "leader": Text(marks.leader if facts.get("leader") else "", "bold"),
+            "db size": Text(size_text(size) if isinstance(size, int) else ""),
+            "certs": Text(*expiry_text(facts)),
+        }
 
-    cells: tuple[Callable[[HostRecord], Text], ...] = (
-        lambda host: Text(str(host.facts.get("version") or "")),
-        lambda host: Text(member_text(host.facts)),
-        leader,
-        size,
-        lambda host: Text(*expiry_text(host.facts)),
-    )
-    columns = [Column(title, cell) for title, cell in zip(_FACTS, cells, strict=True)]
-    return [column for column in columns if any(column.cell(host).plain for host in record.hosts.values())]
+    found = {name: cells(host.facts) for name, host in record.hosts.items()}
+    known = {title for row in found.values() for title, cell in row.items() if cell.plain}
+    return {name: {title: cell for title, cell in row.items() if title in known} for name, row in found.items()}
 
 
-def _table(record: RunRecord, columns: Sequence[Column]) -> Table:
+def _table(record: RunRecord, rows: Rows) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", collapse_padding=False)
-    table.add_column(record.noun, no_wrap=True)
-    for column in columns:
-        table.add_column(column.title, no_wrap=True)
+    for title in (record.noun, *next(iter(rows.values()))):
+        table.add_column(title, no_wrap=True)
     for cluster, hosts in record.clusters.items():
         table.add_row(Text(cluster, "bold"))
         for host in hosts:
-            table.add_row(Text(f"  {host.name}"), *(column.cell(host) for column in columns))
+            table.add_row(Text(f"  {host.name}"), *rows[host.name].values())
     return table
 
 
@@ -208,24 +196,22 @@ def _width(console: Console, table: Table) -> int:
     return Measurement.get(console, console.options.update(width=_ENDLESS, max_width=_ENDLESS), table).maximum
 
 
-def _print_list(console: Console, record: RunRecord, host: HostRecord, facts: Sequence[Column]) -> None:
+def _print_list(console: Console, host: HostRecord, steps: Mapping[str, Text], facts: Mapping[str, Text]) -> None:
     console.print(Text(f"  {host.name}", "bold"), soft_wrap=True)
-    skipped = skipped_everywhere(record)
     names = max((len(name) for name in host.steps), default=0)
-    for step in (step for step in host.steps.values() if step.name not in skipped):
-        text = Text(f"    {step.name:<{names}}  ").append_text(_step_cell(step, record.check, " "))
-        console.print(text, soft_wrap=True)
-    for line in _fact_lines(host, facts, console.width):
+    for name, cell in steps.items():
+        if name in host.steps:
+            console.print(Text(f"    {name:<{names}}  ").append_text(cell), soft_wrap=True)
+    for line in _fact_lines(facts, console.width):
         console.print(line, soft_wrap=True)
 
 
-def _fact_lines(host: HostRecord, facts: Sequence[Column], width: int) -> Iterator[Text]:
+def _fact_lines(facts: Mapping[str, Text], width: int) -> Iterator[Text]:
     line = Text()
-    for column in facts:
-        cell = column.cell(host)
+    for title, cell in facts.items():
         if not cell.plain:
             continue
-        part = Text(f"{column.title} ").append_text(cell)
+        part = Text(f"{title} ").append_text(cell)
         if line.plain and line.cell_len + 2 + part.cell_len > width:
             yield line
             line = Text()

@@ -243,7 +243,7 @@ def test_nothing_is_removed_without_a_yes(reports: Path, capsys: pytest.CaptureF
     assert "would remove 3 of 4 runs" in capsys.readouterr().out
     assert report(reports, "--prune", "99999", "--yes") == 0
     assert "none of 4 runs" in capsys.readouterr().out
-    assert len(history.runs(reports)) == 4
+    assert len([*history.runs(reports)]) == 4
 
 
 @pytest.mark.parametrize(

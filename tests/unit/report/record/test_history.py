@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def test_newest_first_whatever_the_names_sort_like(tmp_path: Path) -> None:
     for name in names:
         kept(tmp_path, name)
     assert [run.id for run in history.runs(tmp_path)] == names[::-1]
-    assert [run.id for run in history.runs(tmp_path, limit=1)] == names[-1:]
+    assert [run.id for run in islice(history.runs(tmp_path), 1)] == names[-1:]
 
 
 def test_what_a_run_was(tmp_path: Path) -> None:
@@ -66,7 +67,7 @@ def test_other_things_in_the_folder_are_no_runs(tmp_path: Path) -> None:
     (tmp_path / "20261123T010002Z-deploy").write_text("a file")
     (tmp_path / "20261123T010003Z-deploy").symlink_to(tmp_path / "20261123T010000Z-deploy")
     assert [run.id for run in history.runs(tmp_path)] == ["20261123T010000Z-deploy"]
-    assert history.runs(tmp_path / "missing") == ()
+    assert [*history.runs(tmp_path / "missing")] == []
 
 
 @pytest.mark.parametrize(
@@ -132,9 +133,7 @@ def test_the_last_run_that_touched_a_host(tmp_path: Path) -> None:
         "az-1": "20261123T010000Z-deploy",
         "edge-1": "20261123T020000Z-rotate_certs",
     }
-    checked = history.last_runs(tmp_path, ["az-1"], ignoring=["status"], checks=True)
-    assert checked["az-1"].id == "20261123T030000Z-deploy"
-    assert history.last_runs(tmp_path / "missing", ["az-1"]) == {}
+    assert history.last_runs(tmp_path / "missing", ["az-1"], ignoring=()) == {}
 
 
 def test_only_as_many_reports_are_read_as_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,12 +150,12 @@ def test_only_as_many_reports_are_read_as_are_asked_for(tmp_path: Path, monkeypa
         return load(folder)
 
     monkeypatch.setattr(history, "load", counted)
-    assert set(history.last_runs(tmp_path, ["az-1", "edge-1"])) == {"az-1", "edge-1"}
+    assert set(history.last_runs(tmp_path, ["az-1", "edge-1"], ignoring=())) == {"az-1", "edge-1"}
     assert read == ["20261124T000000Z-deploy"], "the newest one touched both"
     read.clear()
-    assert len(history.runs(tmp_path, limit=10)) == len(read) == 10
+    assert len([*islice(history.runs(tmp_path), 10)]) == len(read) == 10
     read.clear()
-    assert len(history.runs(tmp_path)) == len(read) == 31
+    assert len([*history.runs(tmp_path)]) == len(read) == 31
 
 
 def test_a_report_that_cannot_be_read(tmp_path: Path) -> None:
