@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from etcdfleet.etcd.auth import AuthState, Proof
+from etcdfleet.etcd.auth import AuthState
 from etcdfleet.program.run import Run
 from etcdfleet.settings.auth import ROOT
 from plays import lock
 from plays.options import AuthOptions
-from tasks.auth.converge import Evidence, Proven, converge_auth, is_renamed, prove_access, read_access
+from tasks.auth.converge import Proven, converge_auth, is_renamed, prove_access, read_access
 from tasks.verify.member import verify
 
 STEP = "auth"
@@ -39,19 +39,16 @@ def converge(run: Run[Any], *, prune: bool = False, proof: str = "") -> None:
     if not managed(run):
         run.skip(STEP, UNMANAGED)
         return
-    proofs: dict[str, Proof] = {
-        host: found.proof
-        for host, found in (run.step(proof, prove_access) if proof else run.ask(prove_access)).items()
-        if isinstance(found, Proven) and found.proof
-    }
+    proven: dict[str, Proven] = run.step(proof, prove_access) if proof else run.ask(prove_access)
+    proofs = {host: found.proof for host, found in proven.items()}
     if not proofs:
         return
     chosen = next((host for host, found in proofs.items() if not found.refusal), next(iter(proofs)))
-    unseen = tuple(member.name for member in run.members if member.name not in proofs)
+    unseen = [member.name for member in run.members if member.name not in proofs]
     early = run.check and bool(run.changed("certificates", "configure", "start"))
     run.skip(STEP, f"done for the whole cluster on {chosen}", on=[host for host in run.pending(STEP) if host != chosen])
-    evidence = Evidence(tuple(proofs.values()), unseen, early)
-    run.step(STEP, converge_auth, on=[chosen], evidence=evidence, prune=prune)
+    found = list(proofs.values())
+    run.step(STEP, converge_auth, on=[chosen], proofs=found, unseen=unseen, early=early, prune=prune)
 
 
 def keep_root(run: Run[Any]) -> None:

@@ -8,11 +8,10 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from etcdfleet import __version__
 from etcdfleet.errors import UsageError
@@ -37,12 +36,11 @@ _LISTED = 20
 _SUMMARY = ("id", "folder", "runbook", "started", "state", "seconds", "exit_code", "check")
 
 
-@dataclass(frozen=True)
-class Asked:
+class Asked(argparse.Namespace):
     """The command line of report.py."""
 
     run: str | None
-    compare: tuple[str, str] | None
+    compare: Sequence[str] | None
     html: str | None
     json: str | None
     junit: Path | None
@@ -67,7 +65,11 @@ def main(description: str, examples: str, argv: Sequence[str] | None = None) -> 
         from etcdfleet.program.completion import complete
 
         complete(parser)
-    asked = _asked(parser.parse_args(argv))
+    asked = parser.parse_args(argv, Asked())
+    asked.report_dir = asked.report_dir.expanduser()
+    if asked.html and asked.run is None and asked.html != "-" and not asked.html.endswith((".html", ".htm")):
+        # `--html RUN`: what is no page's name is a run's.
+        asked.run, asked.html = asked.html, ""
     REDACTOR.add_environment()
     try:
         return _do(asked)
@@ -131,22 +133,11 @@ def _parser(description: str, examples: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _asked(given: argparse.Namespace) -> Asked:
-    values = vars(given)
-    values["report_dir"] = values["report_dir"].expanduser()
-    values["compare"] = tuple(values["compare"]) if values["compare"] else None
-    page = values["html"]
-    if page and values["run"] is None and page != "-" and not page.endswith((".html", ".htm")):
-        # `--html RUN`: what is no page's name is a run's.
-        values["run"], values["html"] = page, ""
-    return Asked(**values)
-
-
 def _do(asked: Asked) -> int:
     if asked.prune is not None or asked.keep is not None:
         return _prune(asked)
     if asked.compare:
-        return _compare(asked)
+        return _compare(asked, *asked.compare)
     if asked.run is None and asked.html is None and asked.junit is None:
         return _list(asked)
     run = _chosen(asked, asked.run or "latest")
@@ -195,13 +186,13 @@ def _show(asked: Asked, run: RunSummary) -> int:
     return 0
 
 
-def _compare(asked: Asked) -> int:
+def _compare(asked: Asked, first: str, second: str) -> int:
     from etcdfleet.report.show.compare import differences
     from etcdfleet.report.show.runs import print_differences
 
     if asked.run is not None:
         raise UsageError("--compare takes exactly two runs", remedy="leave the third away")
-    before, after = (_chosen(asked, word) for word in cast(tuple[str, str], asked.compare))
+    before, after = _chosen(asked, first), _chosen(asked, second)
     found = differences(record_of(_document(before)), record_of(_document(after)))
     found = tuple(one for one in found if not asked.host or one.place == asked.host)
     if asked.json:

@@ -181,17 +181,16 @@ def _run_and_wait(site: Site, action: str) -> None:
         result = site.remote.run(waiting, timeout=stop_seconds(site.settings.cluster.election_ms) + timeouts.READY + 60)
     finally:
         site.forget()
-    if result.rc == _GAVE_UP:
-        raise not_healthy(
-            site, f"etcd does not stay up, and {site.service.name} does not start it again", result.stderr
-        )
-    if result.rc == _CRASHES:
-        raise not_healthy(site, f"etcd ended {CRASHES} times in a row soon after its start", result.stderr)
     if result.rc == _NOT_STARTED:
         said = last_lines(result.stderr or result.stdout) or "it does not say why"
         raise not_healthy(site, f"{site.service.name} could not start etcd: {said}")
     if not result.ok:
-        raise not_healthy(site, f"etcd was started, and was not healthy within {timeouts.READY} s", result.stderr)
+        ends = {
+            _GAVE_UP: f"etcd does not stay up, and {site.service.name} does not start it again",
+            _CRASHES: f"etcd ended {CRASHES} times in a row soon after its start",
+        }
+        what = f"etcd was started, and was not healthy within {timeouts.READY} s"
+        raise not_healthy(site, ends.get(result.rc, what), result.stderr)
 
 
 def not_healthy(site: Site, what: str, said: str = "") -> VerificationError:

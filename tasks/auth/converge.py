@@ -31,24 +31,11 @@ LONGEST_PASSWORD = 72
 """In bytes. bcrypt, which etcd keeps passwords by, looks at no more."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Proven(StepOutcome):
     """The outcome of `prove_access`, with the proof itself."""
 
-    proof: Proof | None = None
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What was proven on the hosts of a cluster, and the names of those that nothing was proven on.
-
-    ``early`` says that certificates or members are still to be changed (with --check): nothing follows from what they
-    are now.
-    """
-
-    proofs: tuple[Proof, ...] = ()
-    unseen: tuple[str, ...] = ()
-    early: bool = False
+    proof: Proof
 
 
 def is_renamed(task: Task) -> Result:
@@ -86,16 +73,19 @@ def client_name(seen: Observed) -> str:
         return ""
 
 
-def converge_auth(task: Task, evidence: Evidence, prune: bool = False) -> Result:
+def converge_auth(
+    task: Task, proofs: Sequence[Proof], unseen: Sequence[str] = (), early: bool = False, prune: bool = False
+) -> Result:
     """Bring roles, users and authentication of the host's cluster to what the inventory says.
 
-    To be run on one member of a cluster. ``evidence`` is what `prove_access` found on all of them. Authentication is
-    turned on only when the certificates of all hosts were proven to be root's, and turned off again at once should they
-    not be obeyed then. Raises `ProtectionError` rather than lock anyone out, `UsageError` when a password is needed
-    and not there, `VerificationError` when etcd refuses or does not answer.
+    To be run on one member of a cluster. ``proofs`` are what `prove_access` found on all of them but those ``unseen``.
+    ``early`` says that certificates or members are still to be changed (with --check): nothing follows from what they
+    are now. Authentication is turned on only when the certificates of all hosts were proven to be root's, and turned
+    off again at once should they not be obeyed then. Raises `ProtectionError` rather than lock anyone out,
+    `UsageError` when a password is needed and not there, `VerificationError` when etcd refuses or does not answer.
     """
     site = site_of(task)
-    settings, proofs = site.settings, evidence.proofs
+    settings = site.settings
     wanted = wanted_auth(settings.auth, settings.pki.client_common_name)
     in_use = [proof.common_name for proof in proofs if proof.common_name]
     passwords = dict(passwords_of(settings.auth))
@@ -104,10 +94,14 @@ def converge_auth(task: Task, evidence: Evidence, prune: bool = False) -> Result
     plan = plan_auth(wanted, state, prune=prune, in_use=in_use)
     plans, warnings = [plan], _unchecked(settings.auth, passwords)
     if plan.turn_on:
-        if not evidence.early:
+        if not early:
             then = AuthState(False, users=wanted.users)
             _refuse_lockout(settings, lockout(settings.pki.client_common_name, then, proofs))
-        warnings += _unseen(evidence.unseen)
+        if unseen:
+            warnings.append(
+                f"authentication is turned on without {', '.join(unseen)}: whether etcdctl there acts as root is not "
+                "known; run deploy on all hosts when they are back"
+            )
     if plan.changes and not task.is_dry_run():
         _carry_out(site, plan, passwords, proofs)
         state = read_state(site, wanted, passwords)
@@ -117,7 +111,13 @@ def converge_auth(task: Task, evidence: Evidence, prune: bool = False) -> Result
             plans.append(rest)
             _carry_out(site, rest, passwords, proofs)
             state = read_state(site, wanted, passwords)
-            _must_be_done(settings, plan_auth(wanted, state, prune=prune, in_use=in_use))
+            if left := plan_auth(wanted, state, prune=prune, in_use=in_use).changes:
+                raise VerificationError(
+                    f"etcd took the changes, and yet differs from what is wanted: {'; '.join(left)}",
+                    where=settings.name,
+                    remedy="is another person or program changing roles and users at the same time? If not, look at "
+                    "etcd's log",
+                )
     facts = {"auth": {"enabled": state.enabled, "roles": sorted(state.roles), "users": sorted(state.users)}}
     return done(
         task,
@@ -222,15 +222,6 @@ def _refuse_lockout(settings: HostSettings, reasons: Sequence[str]) -> None:
         )
 
 
-def _must_be_done(settings: HostSettings, plan: AuthPlan) -> None:
-    if plan.changes:
-        raise VerificationError(
-            f"etcd took the changes, and yet differs from what is wanted: {'; '.join(plan.changes)}",
-            where=settings.name,
-            remedy="is another person or program changing roles and users at the same time? If not, look at etcd's log",
-        )
-
-
 def passwords_of(auth: AuthSettings) -> Iterator[tuple[str, str]]:
     """The passwords of users that have one in the environment. Raises `UsageError` for one that etcdctl cannot read."""
     for name, user in auth.users.items():
@@ -253,15 +244,6 @@ def _unchecked(auth: AuthSettings, passwords: Mapping[str, str]) -> list[str]:
         f"the password of user {name} was not looked at: {user.password_env} is not set"
         for name, user in auth.users.items()
         if user.password_env and name not in passwords
-    ]
-
-
-def _unseen(names: Sequence[str]) -> list[str]:
-    if not names:
-        return []
-    return [
-        f"authentication is turned on without {', '.join(names)}: whether etcdctl there acts as root is not known; run "
-        "deploy on all hosts when they are back"
     ]
 
 

@@ -113,24 +113,20 @@ def _in_files(settings: HostSettings, side: Side) -> tuple[Certificate, ...]:
         return ()
 
 
-def wanted_anchors(site: Site, source: Source) -> dict[str, str]:
-    """The files as they should be in the end, by path. Raises `FleetError`."""
-    paths = HostPaths.of(site.settings)
-    return {paths.anchor(side): source.anchors(side) for side in needed_sides(site.settings)}
-
-
 def anchor_changes(
     site: Site, seen: Observed, source: Source, final: frozenset[Side] = frozenset()
 ) -> list[AnchorChange]:
-    """The files to be written now. On a side that is not ``final``, a live member goes on trusting what it trusts."""
-    paths, changes = HostPaths.of(site.settings), []
-    for path, wanted in wanted_anchors(site, source).items():
-        pem = wanted
-        for side in needed_sides(site.settings):
-            if side not in final and paths.anchor(side) == path and is_live(seen, side):
-                pem = merge_pem(trusted_text(seen, side), pem)
-        changes += _change(seen, path, pem, wanted)
-    return changes
+    """The files to be written now. On a side that is not ``final``, a live member goes on trusting what it trusts.
+
+    Raises `FleetError`.
+    """
+    paths, sides = HostPaths.of(site.settings), needed_sides(site.settings)
+    wanted = {paths.anchor(side): source.anchors(side) for side in sides}
+    files = dict(wanted)
+    for side in sides:
+        if side not in final and is_live(seen, side):
+            files[paths.anchor(side)] = merge_pem(trusted_text(seen, side), files[paths.anchor(side)])
+    return [change for path, pem in files.items() for change in _change(seen, path, pem, wanted[path])]
 
 
 def widened(site: Site, seen: Observed, source: Source) -> list[AnchorChange]:

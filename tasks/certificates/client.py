@@ -52,7 +52,7 @@ class MembersSeen:
     unseen: Mapping[str, str] = field(default_factory=dict)
 
 
-NOBODY_SEEN = MembersSeen()
+NONE_SEEN = MembersSeen()
 
 
 def client_side(task: Task) -> Result:
@@ -68,7 +68,7 @@ def client_certificate(
     task: Task,
     settings: HostSettings,
     request: ClientRequest,
-    seen: MembersSeen = NOBODY_SEEN,
+    seen: MembersSeen = NONE_SEEN,
     ca_only: bool = False,
 ) -> Result:
     """Make a key here, have Vault sign for it, check what comes back, and write the files of a client.

@@ -20,10 +20,9 @@ from etcdfleet.vault import desired as wanted
 from etcdfleet.vault.admin import check_pki
 from etcdfleet.vault.answers import words
 from etcdfleet.vault.desired import as_diff, differences
-from tasks.vault.authority import check_authorities, needs_authority
+from tasks.vault.authority import Mounts, check_authorities, needs_authority
 from tasks.vault.work import Setup, Work
 
-Mounts = Mapping[str, Mapping[str, Any]]
 _SHOWN_ALONE = ("allow_token_displayname",)
 """What a role shows and does not take: it is answered with "Endpoint ignored these unrecognized parameters"."""
 

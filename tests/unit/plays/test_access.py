@@ -56,9 +56,9 @@ def test_changes_are_made_once_by_a_host_that_etcd_obeys(monkeypatch: pytest.Mon
     stage, program = staged(monkeypatch, does=does, left_out={"az-3": "home"})
     access.converge(run_of(program))
     assert stage.hosts("converge_auth") == ["az-2"]
-    evidence = stage.given["converge_auth"]["evidence"]
-    assert [one.host for one in evidence.proofs] == ["az-1", "az-2"]
-    assert (evidence.unseen, evidence.early) == (("az-3",), False)
+    given = stage.given["converge_auth"]
+    assert [one.host for one in given["proofs"]] == ["az-1", "az-2"]
+    assert (given["unseen"], given["early"]) == (["az-3"], False)
     assert program.record.record.hosts["az-1"].steps["auth"].summary == "done for the whole cluster on az-2"
 
 
@@ -67,8 +67,7 @@ def test_what_is_still_to_change_proves_nothing_yet(monkeypatch: pytest.MonkeyPa
     run = run_of(program)
     run.step("configure", step(changes=("a file",)))
     access.converge(run)
-    evidence = stage.given["converge_auth"]["evidence"]
-    assert evidence.early
+    assert stage.given["converge_auth"]["early"]
 
 
 def test_nothing_is_done_where_the_inventory_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
