@@ -16,7 +16,7 @@ from etcdfleet.program.run import Run
 from etcdfleet.program.runners import RollingRunner, TogetherRunner
 from etcdfleet.roles import RoleName
 from tasks.certificates.place import certificates, must_wait, renewals, shown_and_due
-from tasks.certificates.rotate import NOTHING_MORE, After, Decided, decide, left_out, replace_expired, rotate_member
+from tasks.certificates.rotate import Decided, decide, left_out, replace_expired, rotate_member
 
 STEP = "certificates"
 Roles = tuple[RoleName, ...]
@@ -76,12 +76,13 @@ def carry_out(
     plan: RotationPlan,
     due: Mapping[str, Mapping[RoleName, str]],
     *,
-    after: After = NOTHING_MORE,
     skips: Sequence[str] = (),
+    **follows: bool,
 ) -> list[str]:
     """Replace what is due by a plan, under the name ``step``; return the hosts whose turn came.
 
-    ``skips`` are the steps that are left out on hosts whose turn did not come, because another has failed.
+    ``skips`` are the steps that are left out on hosts whose turn did not come, because another has failed; ``follows``
+    says what comes after (``restart`` and ``revoke`` of `rotate_member`).
     """
     if isinstance(plan, Refusal | NothingDue):
         return []
@@ -95,7 +96,7 @@ def carry_out(
 
     if isinstance(plan, AllAtOnce):
         run.warn(f"{plan.why}: new ones at once for {', '.join(plan.hosts)}")
-        run.step(step, replace_expired, on=plan.hosts, runner=TogetherRunner(), due=due, after=after)
+        run.step(step, replace_expired, on=plan.hosts, runner=TogetherRunner(), due=due, **follows)
         failed = [host for host in plan.hosts if host not in run.good]
         if failed:
             for host in order:
@@ -105,7 +106,7 @@ def carry_out(
         without = tuple(plan.sick)
         _say_left_out(run, step, plan)
     runner = RollingRunner(order, not_reached=not_reached)
-    run.step(step, rotate_member, on=order, runner=runner, due=due, after=after, without=without)
+    run.step(step, rotate_member, on=order, runner=runner, due=due, without=without, **follows)
     return hosts
 
 

@@ -11,7 +11,7 @@ from plays import certificates, clients, lock, trust
 from plays.options import RotateOptions
 from plays.start import bring_up
 from tasks.certificates.revoke import Revoked, refresh_crl, revoke_replaced
-from tasks.certificates.rotate import After, Decided, decide
+from tasks.certificates.rotate import Decided, decide
 from tasks.certificates.trust import end_trust
 from tasks.start import restart_member
 from tasks.verify.member import verify
@@ -96,11 +96,11 @@ def _move_to_new_ca(run: Run[RotateOptions], plan: RotationPlan, members: Member
 
 def _replace(run: Run[RotateOptions], plan: RotationPlan, members: Members) -> list[str]:
     """Replace what is due; return the hosts that have new certificates, or were to have them when one failed."""
-    after = After(restart=run.own.restart, revoke=run.own.revoke)
     replaced = {
         host: {role: f"{role} certificate is replaced" for role in member.due} for host, member in members.items()
     }
-    due = certificates.carry_out(run, STEP, plan, replaced, after=after, skips=(STEP, "verify"))
+    own, skips = run.own, (STEP, "verify")
+    due = certificates.carry_out(run, STEP, plan, replaced, skips=skips, restart=own.restart, revoke=own.revoke)
     idle = [host for host in run.hosts if host not in due]
     run.skip(STEP, "nothing is due here", on=idle)
     if not run.own.ca:

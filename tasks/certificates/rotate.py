@@ -40,17 +40,6 @@ Due = Mapping[str, Mapping[RoleName, str]]
 
 
 @dataclass(frozen=True)
-class After:
-    """What follows once new certificates are proven: a restart, the end of the previous sets by revocation."""
-
-    restart: bool = False
-    revoke: bool = False
-
-
-NOTHING_MORE = After()
-
-
-@dataclass(frozen=True)
 class Decided(StepOutcome):
     """The outcome of `decide`, with what it found."""
 
@@ -130,9 +119,12 @@ def left_out(task: Task, why: str) -> Result:
     )
 
 
-def rotate_member(task: Task, due: Due, after: After = NOTHING_MORE, without: Collection[str] = ()) -> Result:
+def rotate_member(
+    task: Task, due: Due, *, restart: bool = False, revoke: bool = False, without: Collection[str] = ()
+) -> Result:
     """Give one member of a live cluster its new certificates, and prove them.
 
+    ``restart`` has etcd restarted later, ``revoke`` says that what is replaced is to be revoked, and so kept till then.
     Before: all members are healthy, but those that ``without`` names. After: both ports show the new certificates, and
     everything that ``verify`` looks at is well; else the previous ones are restored, and that is proven in turn. Raises
     `ProtectionError` when the cluster is not healthy before or the lock is lost, `CertificateError` when what was
@@ -155,14 +147,14 @@ def rotate_member(task: Task, due: Due, after: After = NOTHING_MORE, without: Co
     bad = _prove(site, timeouts.PROOF, without, already)
     if bad:
         still_ours(task)  # else it may be another run that replaced them in the meantime
-        raise _put_back(site, before, roles, bad, after, without, already)
+        raise _put_back(site, before, roles, bad, revoke, without, already)
     if already:
         warnings.append(f"it was so before new certificates were placed: {told(already)}")
-    _leave(site, after)
+    _leave(site, restart, revoke)
     return done(task, f"{', '.join(roles)} replaced and proven", changes, warnings, _facts(site))
 
 
-def replace_expired(task: Task, due: Due, after: After = NOTHING_MORE) -> Result:
+def replace_expired(task: Task, due: Due, *, restart: bool = False, revoke: bool = False) -> Result:
     """Give a member whose certificates have expired or are of no use new ones, and wait until the cluster is healthy.
 
     Nothing is waited for before: members refuse each other until all have new certificates. To be run on all of them at
@@ -180,7 +172,7 @@ def replace_expired(task: Task, due: Due, after: After = NOTHING_MORE) -> Result
             where=site.settings.name,
             remedy="see etcd's log on the members; what was placed stays, as the previous ones are of no use",
         )
-    _leave(site, after)
+    _leave(site, restart, revoke)
     return done(task, f"{', '.join(roles)} replaced, healthy again", changes, warnings, _facts(site))
 
 
@@ -263,7 +255,7 @@ def _put_back(
     before: Mapping[RoleName, str],
     roles: Sequence[RoleName],
     bad: Sequence[Finding],
-    after: After,
+    revoke: bool,
     without: Collection[str],
     already: Sequence[Finding],
 ) -> VerificationError:
@@ -278,7 +270,7 @@ def _put_back(
         still = _prove(site, timeouts.PROOF, without, already)
         well = "all is as it was" if already else "all is well"
         end = f"with the previous ones: {told(still)}" if still else f"the previous ones are back, and {well}"
-        _tidy(site, after)
+        _tidy(site, revoke)
     except FleetError as error:
         end = f"and the previous ones could not be restored: {error.what}"
         remedy = (
@@ -292,18 +284,18 @@ def _put_back(
     )
 
 
-def _leave(site: Site, after: After) -> None:
+def _leave(site: Site, restart: bool, revoke: bool) -> None:
     """What is left to do on a host whose new certificates are proven."""
     site.remote.run(f"rm -f {UNPROVEN}", check="noting that the certificates are proven")
-    if after.restart:
+    if restart:
         site.remote.run(mark_restart_pending("new certificates"), check="noting the restart")
         site.forget()
-    _tidy(site, after)
+    _tidy(site, revoke)
 
 
-def _tidy(site: Site, after: After) -> None:
+def _tidy(site: Site, revoke: bool) -> None:
     # The previous sets are the record of what is still to be revoked.
-    if not (after.revoke or site.settings.pki.revoke):
+    if not (revoke or site.settings.pki.revoke):
         tidy(site)
 
 

@@ -16,7 +16,7 @@ from etcdfleet.host.facts import PairFacts, now
 from etcdfleet.host.paths import SETS, UNPROVEN
 from etcdfleet.settings.models import PreflightSettings
 from tasks.certificates import rotate as rotation
-from tasks.certificates.rotate import After, decide, left_out, replace_expired, rotate_member
+from tasks.certificates.rotate import decide, left_out, replace_expired, rotate_member
 from tasks.verify import proof as verify
 from tests.unit.support import certs_ca
 from tests.unit.support.certs_ca import DAY, PEERS, pem_of
@@ -145,7 +145,7 @@ def test_a_new_certificate_is_placed_and_proven() -> None:
 
 
 def test_what_follows_a_rotation() -> None:
-    rotated(host := Host(), after=After(restart=True, revoke=True))
+    rotated(host := Host(), restart=True, revoke=True)
     assert host.was_sent("new certificates' >> ")
     assert "tidied" not in host.sent, "the old sets are the record of what is still to be revoked"
 
