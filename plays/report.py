@@ -33,7 +33,20 @@ if TYPE_CHECKING:
 # What shows runs is imported when it is needed: it takes as long as all the rest.
 
 _LISTED = 20
-_SUMMARY = ("id", "folder", "runbook", "started", "state", "seconds", "exit_code", "check")
+_SUMMARY = (
+    "id",
+    "folder",
+    "runbook",
+    "started",
+    "state",
+    "seconds",
+    "exit_code",
+    "check",
+    "hosts",
+    "changed",
+    "failed",
+    "error",
+)
 
 
 class Asked(argparse.Namespace):
@@ -229,10 +242,11 @@ def _prune(asked: Asked) -> int:
     if not asked.yes and not ask_yes(f"Remove {what}?"):
         sys.stdout.write("nothing was removed\n")
         return 0
-    gone, kept = remove(run.folder for run in old)
+    kept = remove(run.folder for run in old)
+    gone = len(old) - len(kept)
     sys.stdout.write(f"removed {gone}, kept {len(runs) - gone}\n")
-    for one in kept:
-        sys.stderr.write(f"{one.folder}: not removed: {one.why}\n")
+    for folder, why in kept.items():
+        sys.stderr.write(f"{folder}: not removed: {why}\n")
     return 1 if kept else 0
 
 
@@ -255,11 +269,8 @@ def _document(run: RunSummary) -> dict[str, Any]:
 def _summary(run: RunSummary) -> dict[str, Any]:
     return document(
         run,
-        (*_SUMMARY, "hosts", "changed", "failed", "error"),
+        _SUMMARY,
         folder=str(run.folder),
-        hosts=[host.name for host in run.hosts],
-        changed=list(run.changed),
-        failed=list(run.failed),
         error=run.error or run.problem,
     )
 

@@ -162,8 +162,7 @@ def _with_last_runs(program: Program[StatusOptions], seen: Mapping[str, MemberVi
     newest = last_runs(program.options.report_dir, tuple(seen), ignoring=ONLY_LOOK)
     found = dict(seen)
     for host, summary in newest.items():
-        mine = summary.host(host)
-        last = LastRun(summary.id, summary.runbook, summary.started, summary.state, bool(mine and mine.failed))
+        last = LastRun(summary.id, summary.runbook, summary.started, summary.state, host in summary.failed)
         found[host] = replace(found[host], last_run=last)
     return found
 

@@ -9,9 +9,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from nornir.core.inventory import Host
-from nornir.core.task import AggregatedResult, MultiResult, Task
-
 from etcdfleet.errors import UsageError
 from etcdfleet.settings.problems import Problem, SettingsError, did_you_mean
 from etcdfleet.settings.yamlfile import shown
@@ -30,6 +27,13 @@ _FORM = "write package.module.Class, or plugin: package.module.Class and options
 log = logging.getLogger(__name__)
 
 
+def _hook(name: str) -> Callable[..., None]:
+    def hook(self: Guarded, *arguments: object) -> None:
+        self._call(name, *arguments)
+
+    return hook
+
+
 class Guarded:
     """A processor whose faults end nothing: each is logged, and told to ``tell`` (place, text) once per method.
 
@@ -42,29 +46,12 @@ class Guarded:
         self.tell: Callable[[str, str], None] = lambda _place, _text: None
         self._told: set[str] = set()
 
-    def task_started(self, task: Task) -> None:
-        """Nornir's hook."""
-        self._call("task_started", task)
-
-    def task_completed(self, task: Task, result: AggregatedResult) -> None:
-        """Nornir's hook."""
-        self._call("task_completed", task, result)
-
-    def task_instance_started(self, task: Task, host: Host) -> None:
-        """Nornir's hook."""
-        self._call("task_instance_started", task, host)
-
-    def task_instance_completed(self, task: Task, host: Host, result: MultiResult) -> None:
-        """Nornir's hook."""
-        self._call("task_instance_completed", task, host, result)
-
-    def subtask_instance_started(self, task: Task, host: Host) -> None:
-        """Nornir's hook."""
-        self._call("subtask_instance_started", task, host)
-
-    def subtask_instance_completed(self, task: Task, host: Host, result: MultiResult) -> None:
-        """Nornir's hook."""
-        self._call("subtask_instance_completed", task, host, result)
+    task_started = _hook("task_started")
+    task_completed = _hook("task_completed")
+    task_instance_started = _hook("task_instance_started")
+    task_instance_completed = _hook("task_instance_completed")
+    subtask_instance_started = _hook("subtask_instance_started")
+    subtask_instance_completed = _hook("subtask_instance_completed")
 
     def _call(self, hook: str, *arguments: object) -> None:
         method = getattr(self.processor, hook, None)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from datetime import datetime, timedelta
+from operator import itemgetter
+from typing import Literal
 
 from etcdfleet.report.export.timeline import Tick, round_marks
-from etcdfleet.report.record.model import RunRecord
+from etcdfleet.report.record.codec import read
+from etcdfleet.report.record.facts import SeenCertificate, certificates_of
+from etcdfleet.report.record.model import HostRecord, RunRecord
 from etcdfleet.report.show.format import SOON_DAYS
 
 Urgency = Literal["good", "due", "expired"]
@@ -62,7 +65,7 @@ class Expiries:
 def expiries(record: RunRecord) -> Expiries:
     """All certificates that the run has seen, those of a host that end within a day of each other in one row."""
     looked = record.finished or record.started
-    rows = [row for host in record.hosts.values() for row in _of_host(host.name, host.cluster, host.facts, looked)]
+    rows = [row for host in record.hosts.values() for row in _of_host(host, looked)]
     rows.sort(key=lambda row: row.days)
     if not rows:
         return Expiries((), _LEAST_DAYS)
@@ -75,35 +78,19 @@ def _placed(row: Expiry, scale: float) -> Expiry:
     return replace(row, width=100 * min(max(row.days, 0.0) / scale, 1.0), beyond=row.days > scale * 1.001)
 
 
-def _of_host(host: str, cluster: str, facts: Mapping[str, Any], looked: datetime) -> Iterator[Expiry]:
-    found: list[tuple[str, str, datetime, bool | None]] = sorted(_certificates(facts), key=lambda one: one[2])
+def _of_host(host: HostRecord, looked: datetime) -> Iterator[Expiry]:
+    known = certificates_of(host.facts)
+    client = host.facts.get("client_certificate")
+    if isinstance(client, Mapping):
+        known[str(client.get("common_name") or "client")] = read(SeenCertificate, client)
+    found = sorted(((one.not_after, role, one) for role, one in known.items() if one.not_after), key=itemgetter(0))
     while found:
-        first = found[0][2]
-        group = [one for one in found if one[2] - first < timedelta(days=1)]
+        first = found[0][0]
+        group = {role: one for end, role, one in found if end - first < timedelta(days=1)}
         found = found[len(group) :]
         days = (first - looked) / timedelta(days=1)
-        due = any(one[3] for one in group) or (all(one[3] is None for one in group) and days < SOON_DAYS)
+        said = [one.due for one in group.values() if one.due is not None]
+        due = any(said) or (not said and days < SOON_DAYS)
         urgency: Urgency = "expired" if days <= 0 else "due" if due else "good"
-        yield Expiry(
-            host, cluster, tuple(one[0] for one in group), tuple(one[1] for one in group), first, days, urgency
-        )
-
-
-def _certificates(facts: Mapping[str, Any]) -> Iterator[tuple[str, str, datetime, bool | None]]:
-    """(role, serial, end, due) of each; due is None where the report does not say."""
-    by_role = facts.get("certificates")
-    known = dict(by_role) if isinstance(by_role, Mapping) else {}
-    if isinstance(facts.get("client_certificate"), Mapping):
-        known[str(facts["client_certificate"].get("common_name") or "client")] = facts["client_certificate"]
-    for role, one in known.items():
-        try:
-            end = datetime.fromisoformat(one["not_after"])
-        except (KeyError, TypeError, ValueError):
-            continue
-        due = one.get("due")
-        yield (
-            role,
-            str(one.get("serial", "")),
-            end if end.tzinfo else end.replace(tzinfo=UTC),
-            due if due is None else bool(due),
-        )
+        serials = tuple(one.serial for one in group.values())
+        yield Expiry(host.name, host.cluster, tuple(group), serials, first, days, urgency)

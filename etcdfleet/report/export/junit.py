@@ -28,7 +28,8 @@ def junit(document: Mapping[str, Any]) -> str:
             for step in host.steps.values():
                 _case(suite, record, host, step)
         _protections(suite, record, cluster)
-        warnings = [f"{one.place}: {one.text}" for one in record.warnings if one.place in (cluster, *_names(hosts))]
+        places = (cluster, *(host.name for host in hosts))
+        warnings = [f"{one.place}: {one.text}" for one in record.warnings if one.place in places]
         if warnings:
             ET.SubElement(suite, "system-err").text = _text("\n".join(warnings))
         _count(suite, max((_end(host) for host in hosts), default=0.0))
@@ -118,13 +119,7 @@ def _count(element: ET.Element, seconds: float) -> None:
 
 
 def _end(host: HostRecord) -> float:
-    return (
-        max((step.started_offset or 0.0) + (step.seconds or 0.0) for step in host.steps.values()) if host.steps else 0.0
-    )
-
-
-def _names(hosts: tuple[HostRecord, ...]) -> Iterator[str]:
-    return (host.name for host in hosts)
+    return max(((step.started_offset or 0.0) + (step.seconds or 0.0) for step in host.steps.values()), default=0.0)
 
 
 def _line(text: str) -> str:

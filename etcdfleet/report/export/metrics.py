@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from etcdfleet.errors import UsageError
 from etcdfleet.files import write_whole
+from etcdfleet.report.record.facts import certificates_of
 from etcdfleet.report.record.model import RunRecord
 from etcdfleet.session import session_of
 
@@ -110,13 +111,10 @@ def write_at_end(configuration: Config, record: RunRecord, path: Path, complain:
 
 def _ends(record: RunRecord) -> Iterator[str]:
     for host in record.hosts.values():
-        certificates = host.facts.get("certificates")
-        if not isinstance(certificates, dict):
-            continue
-        for role, facts in certificates.items():
-            end = datetime.fromisoformat(facts["not_after"])
-            labels = {"host": host.name, "cluster": host.cluster, "role": role}
-            yield _line("etcdfleet_certificate_not_after_seconds", labels, int(end.timestamp()))
+        for role, certificate in certificates_of(host.facts).items():
+            if end := certificate.not_after:
+                labels = {"host": host.name, "cluster": host.cluster, "role": role}
+                yield _line("etcdfleet_certificate_not_after_seconds", labels, int(end.timestamp()))
 
 
 def _line(name: str, labels: Mapping[str, str], value: int) -> str:

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from etcdfleet.report.export.expiry import Expiries, expiries
 from etcdfleet.report.export.timeline import Lane, Tick, lanes, length, ticks
+from etcdfleet.report.record.facts import STATUSES, SeenCheck, checks_of
 from etcdfleet.report.record.load import record_of
 from etcdfleet.report.record.model import (
     ExitCode,
@@ -30,7 +29,7 @@ from etcdfleet.report.record.model import (
 )
 from etcdfleet.report.show import format as words
 from etcdfleet.report.show.table import alike_failures, closing_line, skipped_everywhere, warnings_of
-from etcdfleet.text import counted, seconds_text, size_text
+from etcdfleet.text import counted, seconds_text
 
 if TYPE_CHECKING:
     import jinja2
@@ -53,26 +52,6 @@ _KNOWN_FACTS = {
     "ssh_round_trips": "SSH round trips",
 }
 _SHOWN_ELSEWHERE = ("certificates", "checks", "decisions", "advice", "client_certificate")
-_URGENCY = ("failed", "warning", "skipped", "ok")
-
-
-@dataclass(frozen=True)
-class DiffLine:
-    """A line of a diff; ``kind`` is add, del, file, hunk or same."""
-
-    kind: str
-    text: str
-
-
-@dataclass(frozen=True)
-class Check:
-    """Something that was verified; ``status`` is ok, warning, failed or skipped."""
-
-    name: str
-    status: str
-    evidence: str
-    cause: str
-    remedy: str
 
 
 class Page:
@@ -171,7 +150,7 @@ class Page:
     def options(self) -> tuple[tuple[str, str], ...]:
         """What the command line asked for, as far as it asked for anything."""
         given = {name: value for name, value in self.record.options.items() if value not in (None, False, [], "")}
-        return tuple((f"--{name.replace('_', '-')}", _value(value)) for name, value in given.items())
+        return tuple((f"--{name.replace('_', '-')}", words.value_text(value)) for name, value in given.items())
 
     def id_of(self, host: HostRecord, step: str = "") -> str:
         """The anchor of a host, or of one of its steps."""
@@ -193,19 +172,19 @@ class Page:
 
     def facts(self, host: HostRecord) -> tuple[tuple[str, str], ...]:
         """What was read on a host, the well-known first."""
-        known = [(label, _fact(key, host.facts[key])) for key, label in _KNOWN_FACTS.items() if key in host.facts]
+        known = [
+            (label, words.fact_text(key, host.facts[key])) for key, label in _KNOWN_FACTS.items() if key in host.facts
+        ]
         others = [
-            (key.replace("_", " "), _value(value))
+            (key.replace("_", " "), words.value_text(value))
             for key, value in host.facts.items()
             if key not in _KNOWN_FACTS and key not in _SHOWN_ELSEWHERE and value not in (None, "", [], {})
         ]
         return (*known, *others)
 
-    def checks(self, host: HostRecord) -> tuple[Check, ...]:
+    def checks(self, host: HostRecord) -> tuple[SeenCheck, ...]:
         """What was verified on a host, what is not well first."""
-        found = host.facts.get("checks")
-        checks = [_check(one) for one in found if isinstance(one, Mapping)] if isinstance(found, list) else []
-        return tuple(sorted(checks, key=lambda check: _URGENCY.index(check.status)))
+        return tuple(sorted(checks_of(host.facts), key=lambda check: STATUSES.index(check.status)))
 
     def said(self, host: HostRecord) -> tuple[str, ...]:
         """What was decided about each certificate, and what was advised."""
@@ -238,9 +217,9 @@ def render(document: Mapping[str, Any], state: str | None = None) -> str:
     return rendered.encode("utf-8", "replace").decode()  # what a host answered need not be text in any encoding
 
 
-def diff_lines(text: str) -> tuple[DiffLine, ...]:
-    """A unified diff line by line. Its lines say by their first sign what they are, colours or not."""
-    return tuple(DiffLine(_kind(line), line) for line in text.splitlines())
+def diff_lines(text: str) -> tuple[tuple[str, str], ...]:
+    """A unified diff as (add, del, file, hunk or same; the line). Its lines say by their first sign what they are."""
+    return tuple((_kind(line), line) for line in text.splitlines())
 
 
 def diff_size(text: str) -> str:
@@ -254,30 +233,6 @@ def _kind(line: str) -> str:
     if line.startswith(("--- ", "+++ ")):
         return "file"
     return {"+": "add", "-": "del", "@": "hunk"}.get(line[:1], "same")
-
-
-def _check(found: Mapping[str, Any]) -> Check:
-    status = str(found.get("status") or ("failed" if found.get("ok") is False else "ok"))
-    texts = [str(found.get(key) or "") for key in ("evidence", "cause", "remedy")]
-    return Check(str(found.get("check") or ""), status if status in _URGENCY else "failed", *texts)
-
-
-def _fact(key: str, value: object) -> str:
-    if key == "db_size_bytes" and isinstance(value, int):
-        return size_text(value)
-    if key == "leader":
-        return "yes" if value else "no"
-    if key == "clock_offset_seconds":
-        return f"{value} s"
-    return f"{value} ms" if key == "sync_p99_ms" else _value(value)
-
-
-def _value(value: object) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list) and all(isinstance(item, str | int | float) for item in value):
-        return ", ".join(str(item) for item in value)
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 @cache

@@ -107,9 +107,7 @@ def _each(codec: Codec, found: object) -> Iterator[Any]:
 
 def _moment(found: object) -> datetime:
     moment = datetime.fromisoformat(_of(str, found))
-    if moment.tzinfo is None:
-        raise ValueError("a time without its zone")
-    return moment.astimezone(UTC)
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _of(kind: type[V] | tuple[type[V], ...], found: object) -> Any:

@@ -15,6 +15,7 @@ from typing import Any
 
 from etcdfleet.errors import UsageError
 from etcdfleet.files import write_whole
+from etcdfleet.report.record.codec import utc_text
 from etcdfleet.report.record.secrets import Redactor, plain
 
 log = logging.getLogger("etcdfleet.run")
@@ -87,8 +88,7 @@ class RedactingFormatter(logging.Formatter):
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802, ARG002
         """UTC with milliseconds, as in report.json."""
-        moment = datetime.fromtimestamp(record.created, UTC)
-        return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return utc_text(datetime.fromtimestamp(record.created, UTC))
 
     def format(self, record: logging.LogRecord) -> str:
         """The whole text, redacted as one: a key does not become harmless by being in a traceback."""

@@ -30,27 +30,15 @@ _PATIENCE = 500  # reports read in search of a host, before it counts as one tha
 
 
 @dataclass(frozen=True)
-class HostSummary:
-    """A host (or a cluster, of runs that touch no host) in an earlier run.
-
-    ``begun``, ``changed`` and ``failed`` count steps: those that were carried out, and of them those that changed
-    something (with ``--check``: would have) and that failed.
-    """
-
-    name: str
-    cluster: str
-    begun: int = 0
-    changed: int = 0
-    failed: int = 0
-
-
-@dataclass(frozen=True)
 class RunSummary:
     """An earlier run. ``id`` is the name of its folder.
 
     ``state`` is one of RunStatus's values, or ``killed`` (it says running, and nothing runs), or ``unreadable``, and
     then ``problem`` says why. ``started`` is in UTC; ``seconds`` of a run that has not ended says how far its report
-    goes. ``error`` is the failure of the run itself, ``hosts`` are in inventory order.
+    goes. ``error`` is the failure of the run itself.
+
+    ``hosts`` (or clusters, of runs that touch no host) are in inventory order, and of them those on which a step was
+    carried out, changed something (with ``check``: would have) and failed.
     """
 
     id: str
@@ -61,28 +49,12 @@ class RunSummary:
     seconds: float = 0.0
     exit_code: int | None = None
     check: bool = False
-    hosts: tuple[HostSummary, ...] = ()
+    hosts: tuple[str, ...] = ()
+    begun: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
     error: str = ""
     problem: str = ""
-
-    @property
-    def changed(self) -> tuple[str, ...]:
-        """Names of the hosts that were changed, or with ``check`` would have been."""
-        return tuple(host.name for host in self.hosts if host.changed)
-
-    @property
-    def failed(self) -> tuple[str, ...]:
-        """Names of the hosts on which a step failed."""
-        return tuple(host.name for host in self.hosts if host.failed)
-
-    @property
-    def went_well(self) -> bool:
-        """Whether it ended, and nothing was wrong."""
-        return self.state == RunStatus.OK
-
-    def host(self, name: str) -> HostSummary | None:
-        """What the run was to a host; None if it did not take part."""
-        return next((host for host in self.hosts if host.name == name), None)
 
 
 class UnreadableError(Exception):
@@ -106,7 +78,7 @@ def last_runs(report_dir: Path, hosts: Collection[str], *, ignoring: Collection[
             break
         if _parts(folder.name)[2] in ignoring or (run := summary_of(folder)).check:
             continue
-        touched = {host.name for host in run.hosts if host.begun} & wanted
+        touched = wanted.intersection(run.begun)
         found.update(dict.fromkeys(touched, run))
         wanted -= touched
     return found
@@ -173,6 +145,7 @@ def _summary(folder: Path, document: Mapping[str, Any], started: datetime, runbo
         raise UnreadableError("its report is damaged: no status")
     if state == RunStatus.RUNNING and not is_held(folder):
         state = KILLED
+    steps = {name: _steps(host) for name, host in document["hosts"].items()}
     return RunSummary(
         id=folder.name,
         folder=folder,
@@ -182,23 +155,17 @@ def _summary(folder: Path, document: Mapping[str, Any], started: datetime, runbo
         seconds=read_value(float, document.get("seconds"), 0.0),
         exit_code=read_value(int, document.get("exit_code"), None),
         check=document.get("check") is True,
-        hosts=tuple(_host(name, host) for name, host in document["hosts"].items()),
+        hosts=tuple(steps),
+        begun=tuple(name for name in steps if any(step.get("started_offset") is not None for step in steps[name])),
+        changed=tuple(name for name in steps if any(step.get("status") == "changed" for step in steps[name])),
+        failed=tuple(name for name in steps if any(step.get("status") == "failed" for step in steps[name])),
         error=read(Failure, document.get("error")).what,
     )
 
 
-def _host(name: str, host: object) -> HostSummary:
-    if not isinstance(host, dict):
-        return HostSummary(name, "")
-    found = host.get("steps")
-    steps = [step for step in found if isinstance(step, dict)] if isinstance(found, list) else []
-    return HostSummary(
-        name,
-        str(host.get("cluster") or ""),
-        sum(step.get("started_offset") is not None for step in steps),
-        sum(step.get("status") == "changed" for step in steps),
-        sum(step.get("status") == "failed" for step in steps),
-    )
+def _steps(host: object) -> list[dict[str, Any]]:
+    found = host.get("steps") if isinstance(host, dict) else None
+    return [step for step in found if isinstance(step, dict)] if isinstance(found, list) else []
 
 
 def _parts(name: str) -> tuple[datetime, int, str]:

@@ -199,16 +199,7 @@ class RunRecord:
         """How the run stands, or ended."""
         if self.finished is None:
             return RunStatus.RUNNING
-        by_code = {
-            ExitCode.OK: RunStatus.OK,
-            ExitCode.PROTECTED: RunStatus.PROTECTED,
-            ExitCode.INTERRUPTED: RunStatus.INTERRUPTED,
-        }
-        return by_code.get(self.exit_code, RunStatus.FAILED)
-
-    def title_of(self, step: str) -> str:
-        """The title of a step for people."""
-        return next((known.title for known in self.steps if known.name == step), step)
+        return RunStatus.__members__.get(self.exit_code.name, RunStatus.FAILED)
 
     def as_json(self) -> dict[str, Any]:
         """The whole record in the form of docs/report.schema.json (not yet redacted)."""

@@ -6,21 +6,12 @@ import fcntl
 import os
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from etcdfleet.report.record.history import RunSummary
 
 _OURS = re.compile(r"report\.json|report\.html|\.report\.(json|html)\.\w+|[\w.-]+\.log")
-
-
-@dataclass(frozen=True)
-class Kept:
-    """A folder that stays although its run is old, and why."""
-
-    folder: Path
-    why: str
 
 
 def old_runs(
@@ -40,19 +31,17 @@ def old_runs(
     )
 
 
-def remove(folders: Iterable[Path]) -> tuple[int, tuple[Kept, ...]]:
-    """Remove folders of runs; how many are gone, and those that stay, each as it was."""
-    gone, kept = 0, []
+def remove(folders: Iterable[Path]) -> dict[Path, str]:
+    """Remove folders of runs; those that stay, each as it was, and why."""
+    kept = {}
     for folder in folders:
         try:
             why = _remove(folder)
         except OSError as error:
             why = error.strerror or str(error)
         if why:
-            kept.append(Kept(folder, why))
-        else:
-            gone += 1
-    return gone, tuple(kept)
+            kept[folder] = why
+    return kept
 
 
 def _remove(folder: Path) -> str:

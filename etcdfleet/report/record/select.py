@@ -23,8 +23,8 @@ def run_filter(*, runbook: str = "", host: str = "", failed: bool = False) -> Fi
     def wanted(run: RunSummary) -> bool:
         return (
             (not runbook or run.runbook == runbook)
-            and (not host or run.host(host) is not None)
-            and (not failed or not (run.went_well or run.state == "running"))
+            and (not host or host in run.hosts)
+            and (not failed or run.state not in ("ok", "running"))
         )
 
     return wanted

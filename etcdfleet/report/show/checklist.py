@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from etcdfleet.alike import together
+from etcdfleet.report.record.facts import checks_of
 from etcdfleet.report.record.model import HostRecord
 from etcdfleet.report.show.format import wrapped
 
 WIDTH = 100
 _WORDS = (("ok", "passed"), ("warning", "with a warning"), ("failed", "failed"), ("skipped", "not asked"))
 _MARKS = {"ok": "ok", "warning": "warning", "failed": "FAILED", "skipped": "-"}
-Check = Mapping[str, str]
 
 
 def lines(clusters: Mapping[str, Sequence[HostRecord]], *, verbose: bool = False, width: int = WIDTH) -> list[str]:
@@ -21,11 +21,13 @@ def lines(clusters: Mapping[str, Sequence[HostRecord]], *, verbose: bool = False
         found += ["", cluster]
         names = max(len(host.name) for host in hosts)
         for host in hosts:
-            found.append(f"  {host.name:<{names}}  {_count(_checks(host))}")
+            checks = checks_of(host.facts)
+            count = count_text([check.status for check in checks]) if checks else "not verified"
+            found.append(f"  {host.name:<{names}}  {count}")
             if verbose:
                 found += [
-                    _hanging(f"    {_MARKS[check['status']]:<8} {check['check']}: {check['evidence']}", 13, width)
-                    for check in _checks(host)
+                    _hanging(f"    {_MARKS[check.status]:<8} {check.check}: {check.evidence}", 13, width)
+                    for check in checks
                 ]
         found += _failed(hosts, width)
     return found
@@ -53,24 +55,13 @@ def count_text(statuses: Sequence[str]) -> str:
     return f"{len(statuses)} checks: {', '.join(words)}"
 
 
-def _checks(host: HostRecord) -> list[Check]:
-    found = host.facts.get("checks")
-    return [check for check in found if isinstance(check, Mapping)] if isinstance(found, list) else []
-
-
-def _count(checks: Sequence[Check]) -> str:
-    if not checks:
-        return "not verified"
-    return count_text([check["status"] for check in checks])
-
-
 def _failed(hosts: Sequence[HostRecord], width: int) -> Iterator[str]:
     """What failed, in the order of the checks; what several hosts say alike is said once."""
     said = together(
-        (host.name, host.names, check["check"], (check["evidence"], check["cause"], check["remedy"]))
+        (host.name, host.names, check.check, (check.evidence, check.cause, check.remedy))
         for host in hosts
-        for check in _checks(host)
-        if check["status"] == "failed"
+        for check in checks_of(host.facts)
+        if check.status == "failed"
     )
     for one in said:
         evidence, cause, remedy = one.texts

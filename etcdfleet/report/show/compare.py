@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from etcdfleet.report.record.facts import certificates_of, checks_of
 from etcdfleet.report.record.model import HostRecord, RunRecord, StepRecord
-from etcdfleet.report.show.format import status_word
-from etcdfleet.text import seconds_text, size_text
+from etcdfleet.report.show.format import fact_text, status_word
+from etcdfleet.text import seconds_text
 
 _FACTS = {
     "version": "version",
@@ -71,13 +72,13 @@ def _of_steps(one: HostRecord, other: HostRecord, check: bool, other_check: bool
 def _of_facts(name: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[Difference]:
     for key, label in _FACTS.items():
         if key in one and key in other:  # a runbook that did not look says nothing
-            yield Difference(name, label, _value(key, one[key]), _value(key, other[key]))
+            yield Difference(name, label, fact_text(key, one[key]), fact_text(key, other[key]))
     first, second = _certificates(one), _certificates(other)
     if first and second:
         for role in dict.fromkeys([*first, *second]):
             yield Difference(name, f"{role} certificate", first.get(role, ""), second.get(role, ""))
-    was, now = _bad_checks(one), _bad_checks(other)
-    if was is not None and now is not None:
+    if "checks" in one and "checks" in other:
+        was, now = _bad_checks(one), _bad_checks(other)
         for check in dict.fromkeys([*was, *now]):
             yield Difference(name, check, was.get(check, "well"), now.get(check, "well"))
 
@@ -101,29 +102,13 @@ def _status(step: StepRecord | None, check: bool) -> str:
     return status_word(step.status, check=check)
 
 
-def _value(key: str, value: object) -> str:
-    if key == "db_size_bytes" and isinstance(value, int):
-        return size_text(value)
-    return ("yes" if value else "no") if isinstance(value, bool) else str(value)
-
-
 def _certificates(facts: Mapping[str, Any]) -> dict[str, str]:
-    found = facts.get("certificates")
-    if not isinstance(found, Mapping):
-        return {}
     return {
-        str(role): f"{one.get('serial', '')}, until {str(one.get('not_after', ''))[:10]}"
-        for role, one in found.items()
-        if isinstance(one, Mapping)
+        role: f"{one.serial}, until {one.not_after:%Y-%m-%d}" if one.not_after else f"{one.serial}, until "
+        for role, one in certificates_of(facts).items()
     }
 
 
-def _bad_checks(facts: Mapping[str, Any]) -> dict[str, str] | None:
-    found = facts.get("checks")
-    if not isinstance(found, list):
-        return None
-    return {
-        str(one.get("check")): f"{one.get('status') or 'failed'}: {one.get('evidence', '')}"
-        for one in found
-        if isinstance(one, Mapping) and (one.get("ok") is False or one.get("status") in ("warning", "failed"))
-    }
+def _bad_checks(facts: Mapping[str, Any]) -> dict[str, str]:
+    bad = [one for one in checks_of(facts) if one.status in ("warning", "failed")]
+    return {one.check: f"{one.status}: {one.evidence}" for one in bad}

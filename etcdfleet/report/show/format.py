@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, TypeAlias
 
 from rich.text import Text
 
 from etcdfleet.errors import FleetError
+from etcdfleet.report.record.facts import certificates_of
 from etcdfleet.report.record.model import Failure, Protection, Status
 from etcdfleet.report.record.secrets import plain
 from etcdfleet.settings.problems import Problem
+from etcdfleet.text import size_text
 
 STYLES = {Status.OK: "green", Status.CHANGED: "yellow", Status.FAILED: "bold red", Status.SKIPPED: "cyan"}
 SOON_DAYS = 30.0
@@ -29,15 +33,12 @@ class Marks:
     waiting: str
     cut: str
     leader: str
-    more: str
 
 
 PRETTY = Marks(
-    {Status.OK: "✔", Status.CHANGED: "✔", Status.FAILED: "✘", Status.SKIPPED: "–"}, "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏", "·", "…", "★", "…"
+    {Status.OK: "✔", Status.CHANGED: "✔", Status.FAILED: "✘", Status.SKIPPED: "–"}, "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏", "·", "…", "★"
 )
-ASCII = Marks(
-    {Status.OK: "+", Status.CHANGED: "+", Status.FAILED: "x", Status.SKIPPED: "-"}, "|/-\\", ".", "~", "*", "..."
-)
+ASCII = Marks({Status.OK: "+", Status.CHANGED: "+", Status.FAILED: "x", Status.SKIPPED: "-"}, "|/-\\", ".", "~", "*")
 
 
 def marks_for(encoding: str) -> Marks:
@@ -65,19 +66,33 @@ def member_text(facts: Mapping[str, Any]) -> str:
 
 def expiry_text(facts: Mapping[str, Any]) -> tuple[str, str]:
     """(life left of the certificate that expires first, style). A certificate may say itself that it is ``due``."""
-    lives = {
-        role: certificate
-        for role, certificate in (facts.get("certificates") or {}).items()
-        if isinstance(certificate, Mapping) and isinstance(certificate.get("days_left"), int | float)
-    }
+    lives = [(one.days_left, one.due) for one in certificates_of(facts).values() if one.days_left is not None]
     if not lives:
         return "", ""
-    first = min(lives.values(), key=lambda certificate: float(certificate["days_left"]))
-    days = float(first["days_left"])
+    days, due = min(lives, key=itemgetter(0))
     if days <= 0:
         return "expired", "bold red"
     text = f"{int(days)} d" if days >= 2 else f"{days * 24:.1f} h"
-    return text, "yellow" if first.get("due", days < SOON_DAYS) else "green"
+    return text, "yellow" if (days < SOON_DAYS if due is None else due) else "green"
+
+
+def fact_text(key: str, value: object) -> str:
+    """A fact for people."""
+    if key == "db_size_bytes" and isinstance(value, int):
+        return size_text(value)
+    if key == "leader":
+        return "yes" if value else "no"
+    units = {"clock_offset_seconds": " s", "sync_p99_ms": " ms"}
+    return value_text(value) + units.get(key, "")
+
+
+def value_text(value: object) -> str:
+    """A value of a fact or an option for people; what is nested as JSON."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list) and all(isinstance(item, str | int | float) for item in value):
+        return ", ".join(str(item) for item in value)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def told(problem: Explained, width: int, labels: Sequence[str] = ("what", "where", "remedy")) -> Iterator[Text]:

@@ -197,8 +197,8 @@ def test_a_certificate_says_itself_whether_it_is_due(certificate: Any, urgency: 
 
 def test_diffs() -> None:
     lines = diff_lines(samples.DIFF)
-    assert [line.kind for line in lines[:6]] == ["file", "file", "hunk", "same", "del", "del"]
-    assert "".join(f"{line.text}\n" for line in lines) == samples.DIFF
+    assert [kind for kind, _ in lines[:6]] == ["file", "file", "hunk", "same", "del", "del"]
+    assert "".join(f"{line}\n" for _, line in lines) == samples.DIFF
     assert diff_size(samples.DIFF) == "2 files, +5 −2"
 
 

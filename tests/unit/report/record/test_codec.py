@@ -118,7 +118,8 @@ def test_there_and_back() -> None:
 def test_a_time_is_read_in_utc() -> None:
     east = datetime(2026, 1, 1, 2, tzinfo=timezone(timedelta(hours=2)))
     assert document(Whole(east, Status.OK))["begun"] == "2026-01-01T00:00:00.000Z"
-    assert str(read_value(datetime, "2026-01-01T02:00:00+02:00", None)) == "2026-01-01 00:00:00+00:00"
+    for text in ("2026-01-01T02:00:00+02:00", "2026-01-01T00:00:00"):
+        assert str(read_value(datetime, text, None)) == "2026-01-01 00:00:00+00:00"
 
 
 @pytest.mark.parametrize(
@@ -135,7 +136,6 @@ def test_a_time_is_read_in_utc() -> None:
         (float, 10**400),
         (datetime, 3),
         (datetime, "yesterday"),
-        (datetime, "2026-01-01T00:00:00"),
         (datetime, "0001-01-01T00:00:00+14:00"),
         (Status, "fine"),
         (Status, []),

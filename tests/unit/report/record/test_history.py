@@ -49,9 +49,7 @@ def test_what_a_run_was(tmp_path: Path) -> None:
     assert (run.runbook, run.state, run.exit_code, run.seconds, run.check) == ("deploy", "failed", 1, 12.5, False)
     assert run.changed == ("az-1", "az-2")
     assert run.failed == ("edge-1",)
-    assert not run.went_well
-    assert run.host("edge-1") == history.HostSummary("edge-1", "edge", begun=2, changed=0, failed=1)
-    assert run.host("other") is None
+    assert run.hosts == run.begun == ("az-1", "az-2", "edge-1")
 
 
 def test_other_things_in_the_folder_are_no_runs(tmp_path: Path) -> None:
@@ -102,7 +100,7 @@ def test_of_a_report_with_holes_the_rest_is_told(tmp_path: Path, hosts: Mapping[
     kept(tmp_path, "20261123T010000Z-deploy", hosts=hosts, started="yesterday", seconds="long", exit_code="1", error=[])
     (run,) = history.runs(tmp_path)
     assert (run.state, run.started, run.seconds, run.exit_code) == ("failed", NIGHT, 0.0, None)
-    assert run.hosts == (history.HostSummary("a", ""),)
+    assert (run.hosts, run.begun, run.changed, run.failed) == (("a",), (), (), ())
 
 
 def test_a_run_at_work_is_told_from_one_that_was_killed(tmp_path: Path) -> None:
