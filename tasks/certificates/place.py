@@ -10,10 +10,9 @@ from datetime import UTC, datetime
 
 from nornir.core.task import Result, Task
 
-from etcdfleet.certs import Certificate, Keep, Renew, Want, parse_pem_bundle, public_key_fingerprint
+from etcdfleet.certs import Certificate, Keep, Renew, parse_pem_bundle, public_key_fingerprint
 from etcdfleet.drivers.certificates import Obtained, Source, check_fit, needed_roles, needed_sides, source_of
 from etcdfleet.errors import FleetError
-from etcdfleet.host.facts import HostFacts
 from etcdfleet.host.paths import CERTIFICATES, SETS, HostPaths
 from etcdfleet.outcome import done
 from etcdfleet.remote import RemoteFile
@@ -70,8 +69,7 @@ def certificates(task: Task, later: Mapping[str, Collection[RoleName]] | None = 
     source = source_of(task, site.settings)
     seen = site.observe()
     facts = seen.facts
-    wants = {role: source.want(site.settings, role) for role in roles}
-    decisions = {role: source.decide(site.settings, facts, wants[role]) for role in roles}
+    decisions = decisions_of(site, source, roles)
     anchors = anchor_changes(site, seen, source)
     lists = crl_plans(site, seen, source)
     shown = (later or {}).get(task.host.name, ())
@@ -88,8 +86,7 @@ def certificates(task: Task, later: Mapping[str, Collection[RoleName]] | None = 
         role: decision.certificate for role, decision in decisions.items() if isinstance(decision, Keep)
     }
     if changes and not task.is_dry_run():
-        needed = [wants[role] for role, decision in decisions.items() if isinstance(decision, Renew)]
-        pairs, said = obtain(site, source, needed, facts)
+        pairs, said = obtain(site, source, list(renewals(decisions)))
         warnings += said
         leaves |= {pair.role: pair.leaf for pair in pairs}
         place(site, pairs, anchors, modes, crl_files(lists))
@@ -104,19 +101,25 @@ def certificates(task: Task, later: Mapping[str, Collection[RoleName]] | None = 
     return done(task, summary, changes, warnings, {"certificates": certificate_facts(site.settings, leaves)})
 
 
+def decisions_of(site: Site, source: Source, roles: Sequence[RoleName]) -> dict[RoleName, Keep | Renew]:
+    """Whether the pairs on the host can stay, by role. No round trip where the source is known."""
+    facts = site.observe().facts
+    return {role: source.decide(site.settings, facts, source.want(site.settings, role)) for role in roles}
+
+
 def shown_and_due(task: Task) -> Result:
     """The roles whose pair is to be replaced while the host's etcd shows it, and those that a run has left unproven.
 
     No round trip: it is decided from what is known of the host.
     """
     site = site_of(task)
-    seen, source = site.observe(), source_of(task, site.settings) if needed_roles(site.settings) else None
-    if source is None or not seen.service.running:
+    seen = site.observe()
+    roles = [role for role in needed_roles(site.settings) if seen.service.running and is_live(seen, side_of(role))]
+    if not roles:
         return Result(task.host, result=())
-    roles = [role for role in needed_roles(site.settings) if is_live(seen, side_of(role))]
-    decisions = {role: source.decide(site.settings, seen.facts, source.want(site.settings, role)) for role in roles}
-    due = tuple(r for r, decision in decisions.items() if isinstance(decision, Renew) or r in seen.facts.unproven)
-    return Result(task.host, result=due)
+    source = source_of(task, site.settings)
+    due = renewals(decisions_of(site, source, roles))
+    return Result(task.host, result=tuple(role for role in roles if role in due or role in seen.facts.unproven))
 
 
 def must_wait(task: Task) -> Result:
@@ -131,14 +134,15 @@ def must_wait(task: Task) -> Result:
     return Result(task.host, result=stopped or other)
 
 
-def obtain(site: Site, source: Source, wants: Sequence[Want], facts: HostFacts) -> tuple[list[NewPair], list[str]]:
-    """New pairs, each checked as it would be used, and the warnings of their source.
+def obtain(site: Site, source: Source, roles: Sequence[RoleName]) -> tuple[list[NewPair], list[str]]:
+    """New pairs of these roles, each checked as it would be used, and the warnings of their source.
 
     Where the source signs requests, the keys are made on the host, all in one round trip. Raises `VaultError` when
     Vault refuses, `CertificateError` when what was given is not fit, `RemoteError` when no key can be made.
     """
     requests: dict[RoleName, Request] = {}
-    pairs, warnings = [], list[str]()
+    pairs, warnings, facts = [], list[str](), site.observe().facts
+    wants = [source.want(site.settings, role) for role in roles]
     try:
         if wants and source.signs_requests:
             requests = make_requests(site, wants, source.key_type)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from nornir.core.task import Result, Task
 
 from etcdfleet import timeouts
-from etcdfleet.certs import Keep, Renew, parse_or_empty
+from etcdfleet.certs import Keep, parse_or_empty
 from etcdfleet.certs.authority import CA_ENDED
 from etcdfleet.certs.rotation import MemberPair, apply_options, describe, never_proven
 from etcdfleet.certs.want import utc
@@ -26,7 +26,7 @@ from etcdfleet.outcome import StepOutcome, done
 from etcdfleet.remote import RemoteFile
 from etcdfleet.roles import RoleName
 from tasks.certificates.anchors import anchor_changes, named_anchors, trusted_text
-from tasks.certificates.place import KEY_OWNED, certificate_facts, obtain, place, swap, tidy
+from tasks.certificates.place import KEY_OWNED, certificate_facts, decisions_of, obtain, place, swap, tidy
 from tasks.certificates.revoke import check_may_revoke
 from tasks.lock import still_ours
 from tasks.member import MemberAnswers, ask_cluster, ask_member
@@ -71,9 +71,8 @@ def decide(
     if wrong := clock_problems(site.settings, seen.facts)[0]:
         raise refusal(site.settings.name, wrong)
     warnings = [*source.check(site.settings, seen.facts, roles)]
-    decisions: dict[RoleName, Keep | Renew] = {}
-    for role in roles:
-        decision = source.decide(site.settings, seen.facts, source.want(site.settings, role))
+    decisions = decisions_of(site, source, roles)
+    for role, decision in decisions.items():
         decisions[role] = apply_options(decision, forced=force, chosen=not chosen or role in chosen)
         if isinstance(decisions[role], Keep) and (mode := seen.facts.pairs[role].key_mode) != KEY_OWNED:
             warnings.append(
@@ -178,8 +177,7 @@ def replace_expired(task: Task, due: Due, *, restart: bool = False, revoke: bool
 
 def _replace(task: Task, site: Site, roles: Sequence[RoleName]) -> list[str]:
     source = source_of(task, site.settings)
-    wants = [source.want(site.settings, role) for role in roles]
-    pairs, warnings = obtain(site, source, wants, site.observe().facts)
+    pairs, warnings = obtain(site, source, roles)
     still_ours(task)  # making keys may have taken minutes
     unproven = "".join(f"{role}\n" for role in dict.fromkeys((*site.observe().facts.unproven, *roles)))
     place(site, pairs, [], [], [RemoteFile(UNPROVEN, unproven.encode())])
