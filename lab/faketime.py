@@ -76,7 +76,7 @@ def set(lab: Lab, host: LabHost, offset: str) -> None:  # noqa: A001 - read as f
     """Shift the clock that new commands on a running host see, by ``offset`` (see ``parse_offset``) from the true time.
 
     It stays over a restart of the host. Raises LabUsageError for a wrong offset, LabError if the host is off, has no
-    libfaketime, or holds a file of somebody else's at a front's place (nothing is changed then).
+    libfaketime, or holds a foreign file at a front's place (nothing is changed then).
     """
     seconds = parse_offset(offset)
     script = f"library=$(ls /usr/lib/*/faketime/libfaketime.so.1) || exit 3\nmkdir -p {FOLDER}\n"

@@ -261,7 +261,7 @@ def enter_command(lab: Lab, host: LabHost, argv: list[str]) -> list[str]:
 
 
 def forget_lock(root: Path) -> None:
-    """Remove the lock of a killed nspawn: named after the folder it booted, which nobody else can have mounted."""
+    """Remove the lock of a killed nspawn: named after the folder it booted, which nothing else can have mounted."""
     if os.path.ismount(root):
         info = root.stat()
         (Path("/run/systemd/nspawn/locks") / f"inode-{info.st_dev}:{info.st_ino}").unlink(missing_ok=True)

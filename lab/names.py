@@ -35,7 +35,7 @@ def up(lab: Lab) -> None:
     folder = lab.dir / "dns"
     folder.mkdir(exist_ok=True)
     _write_records(lab, {})
-    # `local` for each name: what is not in the list (an IPv6 address, say) does not exist, nobody else is asked.
+    # `local` for each name: what is not in the list (an IPv6 address, say) does not exist, no other server is asked.
     local = sorted({name for _, name in records(lab)})
     config = [
         "no-hosts",

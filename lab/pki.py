@@ -1,4 +1,4 @@
-"""What the lab sets up inside Vault: the PKI of document A, once per cluster, and the rights a deploy needs."""
+"""What the lab sets up inside Vault: a single CA or two for each cluster, and the rights a deploy needs."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ INTERMEDIATE_TTL = "131400h"
 TOKEN_PERIOD = "768h"  # noqa: S105 - a duration
 
 _SUFFIXES: Mapping[Role, str] = {"peer": "server", "server": "server-only", "client": "client-only"}
-DOCUMENT_CLUSTER = "k8s-home"
+PREFIXED_CLUSTER = "k8s-home"
 
 
 def role_names(cluster: str) -> dict[Role, str]:
-    """Names of a cluster's Vault roles; for ``k8s-home`` those of document A."""
-    prefix = "etc-az-k8s-home" if cluster == DOCUMENT_CLUSTER else cluster
+    """Names of a cluster's Vault roles; ``k8s-home`` has a prefix that is not its name."""
+    prefix = "etc-az-k8s-home" if cluster == PREFIXED_CLUSTER else cluster
     return {role: f"{prefix}-{suffix}-crt" for role, suffix in _SUFFIXES.items()}
 
 
@@ -44,7 +44,7 @@ def allowed_domains(lab: Lab, cluster: str) -> tuple[str, ...]:
 
 
 def role_parameters(role: Role, domains: Iterable[str]) -> dict[str, Any]:
-    """Parameters of a Vault role as in document A, with ``allow_glob_domains`` spelt as the server wants it."""
+    """Parameters of a Vault role, with ``allow_glob_domains`` spelt as the server wants it."""
     pure_client = role == "client"
     domains = list(domains)
     usages = {"peer": ["ServerAuth", "ClientAuth"], "server": ["ServerAuth"], "client": ["ClientAuth"]}
@@ -114,7 +114,7 @@ def apply(client: hvac.Client, lab: Lab, address: str) -> None:
 def mount_roles(lab: Lab) -> dict[str, dict[str, tuple[str, Role]]]:
     """The mounts that issue, each with its roles: name, cluster and kind.
 
-    One CA for everything, as in document A, and one for each side of each cluster.
+    One CA for everything, as with ``trust: single``, and one for each side of each cluster.
     """
     mounts: dict[str, dict[str, tuple[str, Role]]] = {INTERMEDIATE: {}}
     for cluster in lab.clusters:

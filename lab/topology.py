@@ -48,7 +48,7 @@ def _check_domain(value: str) -> str:
 def _check_subnet(value: object) -> object:
     network = IPv4Network(value) if isinstance(value, str) else value
     if isinstance(network, IPv4Network) and not network.is_private:
-        raise ValueError("use private or documentation addresses: these belong to somebody")
+        raise ValueError("use private or documentation addresses: these belong to others")
     return network
 
 

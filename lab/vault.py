@@ -69,7 +69,7 @@ def up(lab: Lab) -> None:
     keys = _keys(lab)
     initialised = status(lab) != "not initialised"
     if initialised and keys is None:
-        # Killed between initialising and writing the keys (or they were deleted): nobody can open it, so start over.
+        # Killed between initialising and writing the keys (or they were deleted): it cannot be opened, so start over.
         daemons.stop(lab, DAEMON)
         shutil.rmtree(place / "storage")
         _start(lab)
@@ -156,7 +156,7 @@ def _start(lab: Lab) -> None:
     _ensure_certificate(lab)
     (place / "storage").mkdir(mode=0o700, exist_ok=True)
     config = {
-        # One node: the fastest timers (multiplier 1), as nobody else votes.
+        # One node: the fastest timers (multiplier 1), as no other node votes.
         "storage": {"raft": {"path": str(place / "storage"), "node_id": "lab", "performance_multiplier": 1}},
         "listener": {
             "tcp": {

@@ -48,7 +48,7 @@ def _refuse_wrong_use(run: Run[ClientOptions], settings: HostSettings, files: Cl
     name, yes = run.own.name, run.program.options.yes
     if not settings.cluster.client_tls:
         raise UsageError(
-            f"cluster {run.cluster} has no TLS for clients, so nobody can show a certificate",
+            f"cluster {run.cluster} has no TLS for clients, so certificates of clients are not used",
             where="cluster.client_tls",
         )
     if not settings.pki.makes_clients:

@@ -42,6 +42,6 @@ def deploy(run: Run[LockOptions]) -> None:
 def _verify(run: Run[LockOptions]) -> None:
     """With --check, a cluster on which something would change cannot be as the inventory says."""
     if run.check and run.changed():
-        run.skip("verify", "its cluster is not as wanted yet", on=run.good)
+        run.skip("verify", "its cluster differs from the inventory", on=run.good)
         return
     run.step("verify", verify, may_end_alarm=not run.left_out and run.good == run.hosts)

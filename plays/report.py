@@ -204,8 +204,8 @@ def _compare(asked: Asked, first: str, second: str) -> int:
     from etcdfleet.report.show.runs import print_differences
 
     if asked.run is not None:
-        raise UsageError("--compare takes exactly two runs", remedy="leave the third away")
-    before, after = _chosen(asked, first), _chosen(asked, second)
+        raise UsageError("--compare takes exactly two runs", remedy="leave out the third")
+    before, after = (_chosen(asked, word) for word in cast(tuple[str, str], asked.compare))
     found = differences(record_of(_document(before)), record_of(_document(after)))
     found = tuple(one for one in found if not asked.host or one.place == asked.host)
     if asked.json:

@@ -120,7 +120,7 @@ def _refuse_conflicts(setup: Setup) -> None:
         raise UsageError(
             "; ".join(dict.fromkeys(said)),
             where="section pki",
-            remedy="write the same for both clusters, or give them names of their own: pki.mount or pki.mounts, "
+            remedy="write the same for both clusters, or give each its own names: pki.mount or pki.mounts, "
             "pki.roles.<role>.name, pki.setup.approle.name",
         )
 

@@ -20,7 +20,7 @@ STEPS = [("certificate", "Certificate")]
 DESCRIPTION = """\
 Makes a private key on this machine, has Vault sign a certificate whose common name is NAME, checks it, and writes both
 with the CAs by which members are known and an environment file for etcdctl. To etcd, its bearer is user NAME, with
-the roles that auth.users gives them. The key goes nowhere. Hosts are looked at, so that what is made works with the
+the roles that auth.users gives them. The key stays on this machine. Hosts are read, so that what is made works with the
 members as they are, while a CA changes, too; nothing is changed on them."""
 
 EXAMPLES = """\

@@ -54,7 +54,7 @@ def configure(task: Task, final: frozenset[Side] = frozenset(), fresh: Collectio
     if changes and not task.is_dry_run():
         check_suites(site.settings, _shown(seen))
         _place(site, seen, [*anchor_files(anchors), *different], enable, stale)
-    summary = f"{len(different)} of {len(wanted)} files differ" if different else "files as wanted"
+    summary = f"{len(different)} of {len(wanted)} files differ" if different else "no file differs"
     restart = bool(anchors) or bool(_read_at_start(site, seen, different))
     return done(task, summary, changes, diff=diff, restart=restart)
 

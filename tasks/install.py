@@ -28,7 +28,7 @@ def install(task: Task) -> Result:
     changes = [f"{site.packages.title}: {due}{later}"] if due else []
     changes += [held] if (held := holding(site)) else []
     openssl = needs_openssl(site.settings) and not seen.facts.has_openssl
-    changes += ["openssl is installed, which makes the private keys"] if openssl else []
+    changes += ["openssl, which makes the private keys, is installed"] if openssl else []
     changes += folders_missing(seen, site)
     if changes and not task.is_dry_run():
         if missing and later:

@@ -46,7 +46,7 @@ def still_ours(task: Task) -> None:
             "this run's lock on the host has ended: another run broke it (--break-lock), or nothing was heard of this "
             f"run for {SILENCE_SECONDS} s",
             where=task.host.name,
-            remedy="see whether another run works on the cluster; if none does, run again",
+            remedy="check whether another run works on the cluster; if none does, run again",
         )
 
 

@@ -104,7 +104,7 @@ class Site:
             found = facts.read(self.settings, results, asked, facts.now())
         except ValueError as error:
             raise RemoteError(
-                f"its answers cannot be understood: {error}",
+                f"its answers cannot be read: {error}",
                 where=self.settings.name,
                 remedy="run again with --debug; the host needs a POSIX shell with coreutils or busybox",
             ) from error

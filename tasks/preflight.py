@@ -55,7 +55,7 @@ def preflight(task: Task) -> Result:
     ]
     if needs_openssl(settings) and not facts.has_openssl and not site.packages.adds:
         remedy = f"install it{settings.pki.keys_without_openssl}"
-        troubles.append(Trouble("there is no openssl, which makes the private keys", remedy))
+        troubles.append(Trouble("openssl, which makes the private keys, is missing", remedy))
     told = [*clock_warnings, *checks.service_name_warning(settings, facts)]
     told += place_warnings(settings.member.data_dir, facts.place)
     told += other_warnings(facts.others, empty=facts.data.ids is None)

@@ -39,7 +39,7 @@ def authority_problems(
     if own.not_before > now:
         problems.append(f"it is not valid before {own.not_before:%Y-%m-%d %H:%M} UTC")
     if own.not_after < until:
-        problems.append(f"it ends at {own.not_after:%Y-%m-%d}, before certificates of today would ({until:%Y-%m-%d})")
+        problems.append(f"it ends at {own.not_after:%Y-%m-%d}, before new certificates would ({until:%Y-%m-%d})")
     if own not in roots:
         problems += chain_problems([*chain, *roots], roots, at=now)
     return tuple(problems)

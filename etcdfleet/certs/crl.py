@@ -115,7 +115,7 @@ def plan_crl(there: str | None, wanted: Crl, trusted: Sequence[Certificate], *, 
         if before.serials - wanted.serials and signed_by(before, trusted):
             said = (
                 f"the list of {before.issuer} stays, since that CA is still trusted and {len(before.serials)} of its "
-                "certificates are revoked; what the CA of now revokes counts once the one before is trusted no longer"
+                "certificates are revoked; what the present CA revokes takes effect once the previous one is untrusted"
             )
             return CrlPlan(None, before.title, said)
     elif (wanted.number or 0, wanted.made) < (before.number or 0, before.made):

@@ -156,7 +156,7 @@ def plan_rotation(
         if member.healthy:  # what one that is cut off says of the others is worth nothing
             sick |= {name: why for name, why in member.others_sick.items() if name not in found}
     said = [f"{found[name].host if name in found else name}: {why}" for name, why in sick.items()]
-    said += [f"{name} was not looked at" for name in absent]
+    said += [f"{name} was not read" for name in absent]
     if not said:
         return OneByOne(order)
     healthy, quorum = size - len(sick), size // 2 + 1

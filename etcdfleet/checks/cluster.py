@@ -1,6 +1,6 @@
 """Whether a cluster is what the inventory says: pure judgement of etcdctl's answers, as one snapshot.
 
-Whoever does not answer is one finding, not many: what the members must agree on is asked of those that answer.
+A member that does not answer is one finding, not many: what the members must agree on is asked of those that answer.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ def _one_leader(cluster: Cluster) -> Finding:
         leaders,
         f"all follow {cluster.name(leader)}" if cluster.members else "all that answer follow the same leader",
         [f"{name} follows {leader}" for name, leader in follows.items()],
-        "see whether all members reach each other on the peer port, and their logs",
+        "check whether all members reach each other on the peer port, and their logs",
         ok=known,
     )
     if not found.ok:
@@ -204,7 +204,7 @@ def _applied(cluster: Cluster) -> Finding:
     late = {name: behind[name] for name, status in cluster.by_name.items() if status.member_id in cluster.late}
     if late:
         told = "; ".join(f"{name} is {lag} entries behind" for name, lag in late.items())
-        remedy = "wait and look again; a member that stays behind has a slow disk or network"
+        remedy = "wait and run verify again; a member that stays behind has a slow disk or network"
         return Finding("applied", False, told, remedy, about=tuple(late))
     return Finding("applied", True, f"all within {max(behind.values())} entries of index {cluster.ahead}")
 

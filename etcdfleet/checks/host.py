@@ -125,7 +125,7 @@ def data_finding(settings: HostSettings, data: DataFacts, place: DataPlace = UNK
     """The data directory is there, is etcd's alone, and its data can be read."""
     check, path = "data directory", settings.member.data_dir
     for trouble in place_problems(path, place, settings.init, running=data.ids is not None):
-        cause = "such a place loses the data, or keeps etcd from them"
+        cause = "such a place loses the data, or denies etcd access to them"
         if place.absent:
             cause = "the disk came late or has failed, or /etc/fstab does not say that it is mounted at boot"
         return failed(check, trouble.what, cause, trouble.remedy)
@@ -158,7 +158,7 @@ def space_finding(settings: HostSettings, free: int | None, db_size: int) -> Fin
     """There is room for the next segment of the log, and for the database up to its quota."""
     check, path = "disk space", settings.member.data_dir
     if free is None:
-        return skipped(check, "df said nothing of it")
+        return skipped(check, "df did not name it")
     text = f"{mib(free)} free for {path}"
     remedy = "free some space on the host (df -h), or lower cluster.quota_bytes"
     if free < SEGMENT_BYTES:

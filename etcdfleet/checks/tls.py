@@ -37,7 +37,7 @@ def certificate_findings(
     except CertificateError as error:
         return [failed(f"{title}: file", error.what, "the file was damaged or written by hand", _DEPLOY)]
     if not bundle:
-        return [failed(f"{title}: file", "there is none", "it was removed, or deploy has not come so far", _DEPLOY)]
+        return [failed(f"{title}: file", "there is none", "it was removed, or deploy has not placed it yet", _DEPLOY)]
     leaf, want = bundle[0], _want(settings, role, anchor)
     return [
         _names(title, want, leaf),

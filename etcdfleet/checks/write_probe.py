@@ -23,7 +23,7 @@ def probe_checks(asked: Sequence[str], silent: Sequence[str], said: str, token: 
     check = "write, read, delete"
     steps = {(step, name): (int(code), text.strip()) for step, name, code, text in _ANSWER.findall(said)}
     if not steps:
-        return (skipped(check, "the script said nothing that is understood"),)
+        return (skipped(check, "the script's output cannot be read"),)
     for step, words in (("lease", "a lease for the key"), ("put", "the write of the key")):
         code, text = steps.get((step, ""), (1, "no answer"))
         if code:

@@ -25,7 +25,7 @@ WAY_OUT = (
     "make room: etcdctl compact, then etcdctl defrag for one member after the other, then etcdctl alarm disarm "
     "(docs/hosts.md, A database that is full)"
 )
-CORRUPT_FIRST = "see to the alarm CORRUPT first: etcdctl alarm disarm ends both"
+CORRUPT_FIRST = "deal with the alarm CORRUPT first: etcdctl alarm disarm ends both"
 _RAISED = re.compile(r"memberID:(\d+) alarm:(\w+)")
 _ONLY_FULL = re.compile(ONLY_FULL)
 

@@ -126,7 +126,7 @@ _VERBS: Mapping[str, str] = {"+": "is added", "-": "is removed", "~": "is change
 
 @dataclass(frozen=True)
 class Proof:
-    """Whom a host's own client certificate names, and why etcd refused a request with it (empty: it did not).
+    """Which user a host's own client certificate names, and why etcd refused a request with it (empty: it did not).
 
     ``endpoint`` is the client URL of the member on that host.
     """

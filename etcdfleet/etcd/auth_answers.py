@@ -84,7 +84,7 @@ def refusal(stderr: str) -> str:
     """Why etcdctl failed, in its own words and without the log around them."""
     found = _ERROR.findall(stderr)
     lines = [line for line in stderr.splitlines() if line.strip() and not line.startswith("{")]
-    # etcdctl waits without an end for a member that is not there: whoever ended it says nothing.
+    # etcdctl waits without an end for a member that is not there: one that was ended says nothing.
     said = str(found[-1]) if found else (lines[-1] if lines else "no answer in time")
     return said.removeprefix("etcdserver: ").strip()[:300]
 

@@ -112,7 +112,7 @@ def _moved(seen: Sequence[MemberState]) -> Refusal | None:
         return None
     told = "; ".join(f"{state.host}: {state.data_elsewhere}, not {state.data_dir}" for state in moved)
     return Refusal(
-        f"the data are elsewhere than the inventory says ({told})",
+        f"the data are not where the inventory says ({told})",
         hosts_of(moved),
         "put the old member.data_dir back, or move the data first: docs/hosts.md, Another data directory",
     )
@@ -197,8 +197,8 @@ def _two_lives(states: Sequence[MemberState]) -> Refusal | None:
     longer one makes its member leader, which undoes the restore on the others without an error (measured with 3.4.23).
     Members that run together already are judged by what they hold (`etcdfleet.etcd.equal`).
 
-    Whoever joined, or whose log does not tell how it began, may have got its data from the restored ones, but only if
-    one of these has run under a leader since the restore.
+    A member that joined, or whose log does not tell how it began, may have got its data from the restored ones, but
+    only if one of these has run under a leader since the restore.
     """
     seen = [(state, state.data) for state in states if state.seen and state.data]
     restored = [state for state, data in seen if data.birth == "restore"]

@@ -16,7 +16,7 @@ def interruption(members: int, order: Sequence[str], schemes: Mapping[str, str],
         return ""
     noticed = []
     if members <= 2:
-        why = "it has a single member" if members == 1 else "of two members none can be missing"
+        why = "it has a single member" if members == 1 else "both of two members are needed"
         noticed.append(f"while {' and then '.join(serving)} restarts, the cluster answers no requests, since {why}")
     if any(schemes[host] != wanted for host in serving):
         how = "https and a client certificate" if wanted == "https" else "plain http, without TLS"

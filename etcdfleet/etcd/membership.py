@@ -1,7 +1,7 @@
 """The running member list against the inventory: which entry is whose, and what differs. Pure functions.
 
 A member is found by its name, and else by its peer URL: a new name in the inventory is the same member under another
-name, not one that is missing and one too many. Whoever takes it for two is led to remove a healthy member.
+name, not one that is missing and one too many. Taken for two, it leads a person to remove a healthy member.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ def refuse_programs(members: Sequence[MemberVersion], cluster_version: str = "")
         brings = unknown[0].brings
         return Refusal(
             f"{unknown[0].by} would bring "
-            + (f"etcd {brings}, whose version cannot be read," if brings else "a version of etcd that cannot be told")
+            + (f"etcd {brings}, whose version cannot be read," if brings else "a version of etcd that cannot be read")
             + f" to {_named(unknown)}, a member of a running cluster",
             _hosts(unknown),
             "set install.version to one that there is, or put back what was installed",
@@ -108,7 +108,7 @@ def _bounds(
     running = sorted(version for m in members if (version := parse(m.running)))
     said = parse(cluster_version)
     if running:
-        # No member runs below the cluster version, so the oldest one is a bound where nobody has said what it is.
+        # No member runs below the cluster version, so the oldest one is a bound where no member has said what it is.
         floor = min(_minor(said), _minor(running[0])) if said else _minor(running[0])
         return floor, _minor(running[0]), f"the cluster runs {_versions(m.running for m in members if m.running)}"
     beside = sorted(version for m in members if m.data and (version := parse(m.installed)))

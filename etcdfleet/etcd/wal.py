@@ -42,7 +42,7 @@ class DataIds:
     the head reached the end of what was written, so that nothing above ``last_index`` exists in this segment.
 
     ``snapshot`` says that there is a raft snapshot: a record of one with an index above 0 in the log, or a ``.snap``
-    file beside it. A bootstrap writes neither. ``snapshot restore`` writes both, and a log that is otherwise that of a
+    file beside it. A bootstrap writes neither. ``snapshot restore`` writes both, and its log is in all else that of a
     bootstrap (``saveWALAndSnap`` in ``etcdutl/snapshot/v3_snapshot.go``): the key space is in the database alone.
 
     ``birth`` is how the log began: with its own ``bootstrap``, with a ``restore``, or empty, to ``join`` others; it is

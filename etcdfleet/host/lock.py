@@ -96,4 +96,4 @@ def read_answer(line: str) -> LockInfo | str:
     try:
         return LockInfo(**json.loads(base64.b64decode("".join(words[1:]))))
     except (ValueError, TypeError):
-        return LockInfo("somebody", "an unknown program", "an unknown machine", 0, "an unknown time")
+        return LockInfo("an unknown user", "an unknown program", "an unknown machine", 0, "an unknown time")

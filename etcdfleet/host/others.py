@@ -1,7 +1,7 @@
 """An etcd that is on a host before this project is: the distribution's own, or one that was set up by hand.
 
 Debian's package starts one as soon as it is installed: a cluster of one member at localhost, with its data in
-``/var/lib/etcd/default`` (``/lib/systemd/system/etcd.service`` of etcd-server). Nobody else's etcd is ever stopped, and
+``/var/lib/etcd/default`` (``/lib/systemd/system/etcd.service`` of etcd-server). No other etcd is ever stopped, and
 foreign data are never touched: what is there is named (``preflight_others.py``), with the ways to keep it and to be rid
 of it.
 """

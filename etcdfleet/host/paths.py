@@ -1,4 +1,4 @@
-"""Where things lie on a host: the layout of document A, with a versioned folder behind each certificate pair."""
+"""Where things lie on a host, with a versioned folder behind each certificate pair."""
 
 from __future__ import annotations
 

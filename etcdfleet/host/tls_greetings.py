@@ -57,7 +57,7 @@ def offered(address: str, port: int, *, name: str, wanted: Collection[str]) -> O
                 if reply.suite is None:
                     if reply.alert in (_HANDSHAKE_FAILURE, _INSUFFICIENT, _PROTOCOL_VERSION):
                         break
-                    said = f"alert {reply.alert}" if reply.alert is not None else "no word of TLS"
+                    said = f"alert {reply.alert}" if reply.alert is not None else "no TLS in the answer"
                     return Offered(tuple(found), f"the greeting by {label} was answered by {said}")
                 if version != TLS12:
                     found.append(label)

@@ -183,7 +183,7 @@ class Program(Generic[Own]):
             return False
 
     def ask_secret(self, question: str) -> str:
-        """Ask for a secret, which is not shown. Whoever gets it adds it to the redactor."""
+        """Ask for a secret, which is not shown. The caller adds it to the redactor."""
         return self.terminal.ask_secret(question)
 
 

@@ -159,7 +159,7 @@ def _proxy(error: Exception, way: Way, where: str, said: str) -> RemoteError:
     return RemoteError(
         f"the bastion {config.proxy_jump} (ProxyJump in {file}) cannot be used: {said or error}",
         where=where,
-        remedy=f"see that this works without a question: {by_hand}; its key must be in known_hosts, and yours in "
+        remedy=f"make sure that this works without a question: {by_hand}; its key must be in known_hosts, and yours in "
         "the ssh-agent if it has a passphrase",
     )
 
@@ -175,7 +175,7 @@ def _no_banner(host: str, way: Way, where: str) -> RemoteError:
             )
     answer = f" (it says: {said})" if said and not said.startswith("SSH-") else ""
     return RemoteError(
-        f"it answers, and SSH comes no further: the host is overloaded, or what answers is no sshd{answer}",
+        f"it answers, but no SSH session begins: the host is overloaded, or what answers is no sshd{answer}",
         where=where,
         remedy=f"look at its load and its memory, and try: {ssh_command(way)}; to go on without it: --limit '!{host}'",
     )

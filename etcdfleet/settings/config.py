@@ -154,7 +154,7 @@ def inventory_arguments(config: Mapping[str, Any], config_file: Path) -> tuple[d
     try:
         "".encode(encoding)
     except (LookupError, TypeError) as error:
-        key, what = "inventory.options.encoding", f"{encoding!r} is none that Python knows"
+        key, what = "inventory.options.encoding", f"{encoding!r} is unknown to Python"
         raise SettingsError([Problem(shown(config_file), "", key, what, "write utf-8, or remove it")]) from error
     found = InventoryFiles(hosts, groups, defaults, config_file.parent, encoding)
     return {**given, "plugin": plugin, "options": options}, found

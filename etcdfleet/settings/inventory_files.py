@@ -147,7 +147,7 @@ def _named(sources: Sources, path: Path, node: MappingNode | None, kind: str) ->
         if is_merge(key) and isinstance(value, MappingNode | SequenceNode):
             continue
         if name in names:
-            what = f"{kind} {name} is there twice; only one of the two would be used"
+            what = f"{kind} {name} is written twice; only one of the two would be used"
             sources.problems.append(Problem(where, f"{kind} {name}", "", what, "remove or rename one"))
         elif not is_text(key):
             what = f"the name of a {kind} must be text"

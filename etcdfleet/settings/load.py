@@ -86,7 +86,7 @@ def _init_nornir(arguments: Mapping[str, Any], dry_run: bool, config_file: Path)
             remedy=f"correct inventory.plugin or runner.plugin, or install the package that has it{_environment()}",
         ) from error
     except Exception as error:
-        # An inventory plug-in is somebody's own code and may raise anything.
+        # An inventory plug-in is foreign code and may raise anything.
         raise UsageError(
             f"Nornir could not load the inventory: {type(error).__name__}: {error}",
             where=shown(config_file),

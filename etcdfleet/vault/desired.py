@@ -1,6 +1,6 @@
 """What must be in Vault for the clusters of an inventory, and how what is there differs: plain data, nothing is asked.
 
-Role parameters are document A's; the names in them come from the inventory.
+Role parameters are fixed; the names in them come from the inventory.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def roles(members: Members, sharing: Iterable[Members] = ()) -> tuple[WantedRole
 
 
 def role_parameters(pki: VaultPki, role: RoleName, domains: Sequence[str]) -> dict[str, Any]:
-    """The parameters of document A for a role that issues for ``domains`` (a pure client may have any name)."""
+    """The parameters of a role that issues for ``domains`` (a pure client may have any name)."""
     settings = pki.roles[role]
     any_name = role == "client"
     kind, _, size = pki.key_type.partition("-")

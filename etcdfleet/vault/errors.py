@@ -53,7 +53,7 @@ def broken(failure: Broken, connection: VaultConnection) -> VaultError:
             # A TLS listener may answer plain http with a few words or by hanging up, as the timing has it.
             + ("; if it speaks TLS, begin its address with https://" if connection.address.startswith("http:") else ""),
         ),
-        "proxy": (f"Vault cannot be reached through a proxy: {failure.detail}", "see to the proxy"),
+        "proxy": (f"Vault cannot be reached through a proxy: {failure.detail}", "check the proxy"),
         "other": (f"Vault cannot be reached: {failure.detail}", "correct VAULT_ADDR or pki.address"),
     }[failure.kind]
     if proxy and failure.kind == "proxy":
@@ -107,7 +107,7 @@ def refused(refusal: Refused, path: str, needs: Iterable[str], connection: Vault
         return VaultError(
             "this Vault server is a standby, and its cluster has no leader at present",
             where=where,
-            remedy="see to the other Vault servers (down or sealed?), then run again",
+            remedy="check the other Vault servers (down or sealed?), then run again",
         )
     if refusal.status == 429:
         return VaultError(

@@ -63,7 +63,7 @@ def build(kind: Kind) -> None:
     target = folder_of(kind)
     target.parent.mkdir(parents=True, exist_ok=True)
     with _lock(target.parent / f"{kind}.lock"):
-        if target.is_dir():  # somebody else built it while we waited
+        if target.is_dir():  # another process built it while we waited
             return
         for leftover in target.parent.glob(f"{kind}-{'?' * 12}.new*"):
             _delete(leftover)

@@ -101,7 +101,7 @@ def run_operations(site: Site, operations: Sequence[Operation], passwords: Mappi
         raise VerificationError(
             f"etcd did not take a change ({failed}): {refusal(answer.stderr)}",
             where=site.settings.name,
-            remedy="what was done before it stays, and the next run does the rest; see etcd's log on this host",
+            remedy="earlier changes stay, and the next run makes the rest; see etcd's log on this host",
         )
 
 

@@ -222,6 +222,15 @@ def _refuse_lockout(settings: HostSettings, reasons: Sequence[str]) -> None:
         )
 
 
+def _must_be_done(settings: HostSettings, plan: AuthPlan) -> None:
+    if plan.changes:
+        raise VerificationError(
+            f"etcd took the changes, but still differs from the inventory: {'; '.join(plan.changes)}",
+            where=settings.name,
+            remedy="is another person or program changing roles and users at the same time? If not, look at etcd's log",
+        )
+
+
 def passwords_of(auth: AuthSettings) -> Iterator[tuple[str, str]]:
     """The passwords of users that have one in the environment. Raises `UsageError` for one that etcdctl cannot read."""
     for name, user in auth.users.items():

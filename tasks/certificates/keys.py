@@ -74,7 +74,7 @@ def make_requests(site: Site, wants: Sequence[Want], key_type: KeyType) -> dict[
             raise CertificateError(
                 f"the request for the {want.role} certificate is not what was asked for: {'; '.join(problems)}",
                 where=site.settings.name,
-                remedy="is openssl on this host what it should be? Nothing was signed",
+                remedy="check openssl on this host; nothing was signed",
             )
         found[want.role] = Request(csr, public_key_fingerprint(csr), part.group(1), f"{staged}/{want.role}")
     return found

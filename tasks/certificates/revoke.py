@@ -114,7 +114,7 @@ def refresh_crl(task: Task, refused: Mapping[str, str] | None = None) -> Result:
     warnings = [f"{path}: {plan.warning}" for path, plan in plans.items() if plan.warning]
     if changes and not task.is_dry_run():
         site.place(crl_files(plans), what="placing revocation lists")
-    summary = "lists replaced" if changes else "lists as the CA has them"
+    summary = "lists replaced" if changes else "no list differs"
     set_name = (refused or {}).get(task.host.name)
     if set_name and not task.is_dry_run():
         _prove_refused(site, set_name)

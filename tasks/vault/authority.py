@@ -58,7 +58,7 @@ def authorities(task: Task, setup: Setup) -> Result:
             where=", ".join(dict.fromkeys(error.where for error in failed)),
             remedy="; ".join(dict.fromkeys(error.remedy for error in failed)),
         )
-    return work.result(task, "CAs as wanted")
+    return work.result(task, "no CA differs")
 
 
 def needs_authority(work: Work, mount: WantedMount, there: Mounts) -> bool:
@@ -160,7 +160,7 @@ def _signed_by_vault(work: Work, mount: WantedMount, root: str, roots: Sequence[
         raise CertificateError(
             f"what {root} signed for {mount.path} is not fit, and was not used: {'; '.join(problems)}",
             where=admin.connection.address,
-            remedy=f"see to the root CA in {root}, or ask for a shorter life: pki.roles.<role>.ttl",
+            remedy=f"check the root CA in {root}, or ask for a shorter life: pki.roles.<role>.ttl",
         )
     admin.set_signed(mount.path, signed)
 

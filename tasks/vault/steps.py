@@ -56,22 +56,22 @@ def checks(task: Task, setup: Setup) -> Result:
 
 def mounts(task: Task, setup: Setup) -> Result:
     """The mounts that issue for a cluster, their limits, and the addresses that they put into certificates."""
-    return _step(task, setup, _mounts, "mounts as wanted")
+    return _step(task, setup, _mounts, "no mount differs")
 
 
 def roles(task: Task, setup: Setup) -> Result:
-    """The three roles of a cluster, with the parameters that etcd needs."""
-    return _step(task, setup, _roles, "roles as wanted")
+    """The three roles of a cluster."""
+    return _step(task, setup, _roles, "no role differs")
 
 
 def policy(task: Task, setup: Setup) -> Result:
     """The policy that lets a deploy have certificates of these roles, and nothing else."""
-    return _step(task, setup, _policy, "policy as wanted")
+    return _step(task, setup, _policy, "the policy does not differ")
 
 
 def approle(task: Task, setup: Setup) -> Result:
     """The AppRole with the policies of all clusters of this Vault, those that are not chosen included."""
-    return _step(task, setup, _approle, "AppRole as wanted")
+    return _step(task, setup, _approle, "the AppRole does not differ")
 
 
 def _step(task: Task, setup: Setup, do: Callable[[Work, Mounts], None], summary: str) -> Result:
@@ -196,7 +196,7 @@ def _approle(work: Work, _there: Mounts) -> None:
         if work.make(f"{title} is made", as_diff(title, differences(parameters, {}))):
             admin.write(path, parameters)
         return
-    # A cluster that is new in the inventory is no reason to ask. What else differs may be so on purpose.
+    # A cluster that is new in the inventory is no reason to ask. Any other difference may be intended.
     has = words(found.get("token_policies"))
     lacking = [name for name in parameters["token_policies"] if name not in has]
     together = [*has, *lacking]

@@ -39,7 +39,7 @@ OLD, NEW = "Home Root CA", "Home Root CA x2"
 
 @dataclass(frozen=True)
 class Changing:
-    """Two clusters as document A has them, with one root for everything, and a second root in Vault."""
+    """Two clusters with one root for everything, and a second root in Vault."""
 
     handle: LabHandle
     config: Path

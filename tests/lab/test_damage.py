@@ -265,7 +265,7 @@ def test_another_data_directory_in_the_inventory(live: LabHandle, tmp_path: Path
     config = inventory_variant(live, tmp_path, edit)
     before = pids(live)
     block = protection(deploy(live, "--cluster", "f-live", config=config), "f-live")
-    assert f"the data are elsewhere than the inventory says ({host}: {DATA}, not {new})" in block.what
+    assert f"the data are not where the inventory says ({host}: {DATA}, not {new})" in block.what
     assert "remove" not in block.remedy
     assert "Another data directory" in block.remedy
     output(live, host, f"mkdir -p -m 0700 {new} && cp -a {DATA}/member {new}/")

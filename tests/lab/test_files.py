@@ -1,4 +1,4 @@
-"""Document B: certificates by the real cfssl, the server's faulty at first, on Alpine hosts, with no Vault in sight."""
+"""Certificates by the real cfssl, the server's faulty at first, on Alpine hosts, with no Vault in sight."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from tests.lab.watch import watching
 CLUSTER = "k3s-files"
 NO_VAULT = dict.fromkeys(("VAULT_ADDR", "VAULT_TOKEN", "VAULT_CACERT", "VAULT_NAMESPACE", "VAULT_ROLE_ID"))
 USAGES = {
-    "server": ["signing", "key encipherment", "server auth"],  # document B's fault
+    "server": ["signing", "key encipherment", "server auth"],  # no usage for clients, which etcd's gateway needs
     "peer": ["signing", "key encipherment", "server auth", "client auth"],
     "client": ["signing", "key encipherment", "client auth"],
 }
@@ -45,7 +45,7 @@ TRACES = "ls -d /etc/etcd /var/lib/etcd /usr/bin/etcd* /etc/init.d/etcd /var/log
 
 @dataclass
 class Cfssl:
-    """A folder in which a person works with cfssl as document B has it."""
+    """A folder in which a person works with cfssl."""
 
     folder: Path
     plan: Lab
@@ -71,7 +71,7 @@ class Cfssl:
         return self.folder / f"{stem}.pem"
 
     def make_all(self) -> None:
-        """Everything that document B lists, and right."""
+        """Everything that is needed, and right."""
         self.make("server", "server", *self.server_names())
         for host in self.plan.hosts:
             self.make(host.name, "peer", host.fqdn, host.name, host.address)
@@ -115,7 +115,7 @@ def hosts(lab_machine: None) -> Iterator[LabHandle]:  # noqa: ARG001
 
 @pytest.fixture(scope="module")
 def cfssl(hosts: LabHandle, tmp_path_factory: pytest.TempPathFactory) -> Cfssl:
-    """The CA, the members' and the client's certificates; and a server certificate as document B had it first."""
+    """The CA, the members' and the client's certificates; and a server certificate that lacks a usage."""
     made = Cfssl(tmp_path_factory.mktemp("cfssl"), hosts.plan)
     made.profile("server", *USAGES["server"])
     made.ca("etcd of k3s")
@@ -159,7 +159,7 @@ def served(hosts: LabHandle, cfssl: Cfssl, host: str) -> str:
 
 
 def by_gateway(hosts: LabHandle, cfssl: Cfssl, host: str) -> str:
-    """What the JSON gateway says of a key, over the cluster's own CA and with document B's client certificate."""
+    """What the JSON gateway says of a key, over the cluster's own CA and with the client's certificate."""
     context = ssl.create_default_context(cafile=str(cfssl.pair.anchors))
     context.load_cert_chain(cfssl.pair.certificate, cfssl.pair.key)
     url = f"https://{hosts.plan.host(host).address}:2379/v3/kv/range"
@@ -210,7 +210,7 @@ def test_corrected_they_make_a_healthy_cluster(hosts: LabHandle, cfssl: Cfssl, r
         assert '"revision"' in by_gateway(hosts, cfssl, name)
         modes = output(hosts, name, f"stat -Lc '%a %U' {CERTS}/*/*.key").split("\n")
         assert set(modes) == {"600 etcd", ""}, modes
-    # cfssl's default for a CA is five years, and document B's certificates are for ten.
+    # cfssl's default for a CA is five years, and these certificates are for ten.
     warnings = {warning["text"] for warning in running.report["warnings"]}
     assert len([text for text in warnings if "the CA 'etcd of k3s' ends at" in text]) == 1, running.text
 

@@ -257,7 +257,7 @@ def etcdctl(outside: Outside, host: str, shown: str) -> subprocess.CompletedProc
     return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False, env=env)
 
 
-# Document A's single CA.
+# A single CA.
 
 
 @dataclass(frozen=True)
@@ -288,7 +288,7 @@ def of_single(single: Single, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.mark.parametrize(("host", "cluster"), [("m-sd-1", "m-sd"), ("m-rc-1", "m-rc")])
 def test_with_a_single_ca_a_peer_is_a_client_too(of_single: Outside, host: str, cluster: str) -> None:
-    """What document A wants closed: any certificate for clients opens 2379, whosever it is.
+    """What must be closed: any certificate for clients opens 2379, whosever it is.
 
     At 2380 the one CA is trusted just so; what keeps the others out is that their names are not those of a peer.
     """

@@ -23,7 +23,7 @@ Events = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class Single:
-    """The lab with its cluster as document A has it: one root CA for peers and clients."""
+    """The lab with its cluster on one root CA for peers and clients."""
 
     handle: LabHandle
     config: Path

@@ -32,7 +32,7 @@ OLD_CLIENT = pki.role_names(OLD)["client"]
 
 @pytest.fixture(scope="module")
 def empty(lab_machine: None) -> Iterator[LabHandle]:  # noqa: ARG001
-    """Hosts without etcd, and a Vault with a root CA and document A's CA, one role of which is not as it should be."""
+    """Hosts without etcd, and a Vault with a root CA and a single CA below it, one role of which is wrong."""
     with own_lab("test-setup", TOPOLOGIES / "setup.yaml") as handle:
         client = vault.client(handle.plan)
         for mount in pki.mount_roles(handle.plan):
@@ -53,7 +53,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def config(handle: LabHandle, folder: Path, **old: Any) -> Path:
-    """The lab's inventory with document A's single CA for the old cluster, or other settings for it."""
+    """The lab's inventory with a single CA for the old cluster, or other settings for it."""
 
     def edit(files: dict[str, Any]) -> None:
         files["inventory/groups.yaml"][OLD]["data"]["pki"] |= old or {"trust": "single", "mount": pki.INTERMEDIATE}
@@ -234,7 +234,7 @@ def test_a_secret_id_for_another_network_is_refused(deployed: LabHandle, folder:
 
 
 def test_a_live_cluster_moves_to_cas_below_a_root_kept_offline(deployed: LabHandle, folder: Path) -> None:
-    """From document A's CA: requests written, signed by openssl elsewhere, read back, deployed."""
+    """From a single CA: requests written, signed by openssl elsewhere, read back, deployed."""
     root, key = folder / "root.pem", folder / "root.key"
     new = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "7300"]
     openssl("req", "-x509", *new, "-subj", "/CN=Root In The Safe", "-keyout", str(key), "-out", str(root))

@@ -1,4 +1,4 @@
-"""Document A's two stages on a live cluster, from plain http to TLS for clients; and etcd from a release archive."""
+"""Two stages of a live cluster, from plain http to TLS for clients; and etcd from a release archive."""
 
 from __future__ import annotations
 

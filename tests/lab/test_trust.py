@@ -1,4 +1,4 @@
-"""From document A's single CA to separate ones and back, on live clusters that are written to all the time."""
+"""From a single CA to separate ones and back, on live clusters that are written to all the time."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def with_single_ca(handle: LabHandle, folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def single(clusters: LabHandle, folder: Path) -> LabHandle:
-    """Both clusters as document A has them, with data."""
+    """Both clusters with a single CA, with data."""
     outcome = deploy(clusters, config=with_single_ca(clusters, folder), timeout=600)
     assert outcome.exit_code == 0, outcome.text
     for cluster in CLUSTERS:

@@ -133,7 +133,7 @@ def _margin(views: Sequence[MemberView], cluster: Cluster, leader_id: int) -> tu
         text = f"not known: {len(unknown)} of {voters} hosts could not be asked from here"
         what = f"no quorum seen: {answering} of {voters} members answer, {quorum} are needed, and {len(unknown)}"
         what += " could not be asked from here"
-        return text, None, [Concern(Level.UNKNOWN, what, hosts, "see to the way to these hosts first, then look again")]
+        return text, None, [Concern(Level.UNKNOWN, what, hosts, "make these hosts reachable first, then look again")]
     if answering < quorum:
         text = f"no quorum: {answering} of {voters} answer"
         what = f"no quorum: {answering} of {voters} members answer, and {quorum} are needed to read or write"
@@ -179,13 +179,13 @@ def _leadership(views: Sequence[MemberView], cluster: Cluster, election_seconds:
             cut = "knows of no leader" if not view.status.leader_id else "serves no reads"
             what = f"{cut}, while others do ({why}): it does not reach the other members"
             remedy = (
-                f"see whether the members reach each other on port {_peer_port(view)} (firewall), and etcd's log there"
+                f"check that the members reach each other on port {_peer_port(view)} (firewall), and etcd's log there"
             )
             yield Concern(Level.BROKEN, what, (view.host,), f"{remedy}; run verify")
     said = {(v.status.leader_id, v.status.term) for v in answered.values() if v.status and v.serves}
     if len(said) > 1:
         told = ", ".join(sorted(f"{_host(leader, views, cluster)} in term {term}" for leader, term in said))
-        what = f"members follow different leaders ({told}): there was an election just now"
+        what = f"members follow different leaders ({told}): there has just been an election"
         yield Concern(Level.SOON, what, tuple(view.host for view in answered.values()), wait)
 
 
@@ -283,7 +283,9 @@ def _progress(views: Sequence[MemberView], cluster: Cluster, *, electing: bool) 
     for host, status in statuses.items():
         if status.member_id in cluster.late:
             what = f"is {cluster.late[status.member_id]} entries behind the others"
-            yield Concern(Level.WRONG, what, (host,), "look again; one that stays behind has a slow disk or network")
+            yield Concern(
+                Level.WRONG, what, (host,), "look again; a member that stays behind has a slow disk or network"
+            )
     versions = {status.version for status in statuses.values() if status.version}
     if len(versions) > 1:
         newest = max(versions, key=lambda text: parse(text) or (0, 0, 0))

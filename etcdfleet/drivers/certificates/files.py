@@ -1,4 +1,4 @@
-"""Certificates from a folder on the controller, named as document B has them from cfssl.
+"""Certificates from a folder on the controller, named as cfssl's users name them.
 
 ``ca.pem`` (with separate trust ``peer-ca.pem`` and ``client-ca.pem``); ``<host>.pem`` and ``<host>-key.pem`` between
 members, where ``<host>`` is the host's FQDN, its name in the inventory or its member name; ``server.pem`` for what
@@ -190,7 +190,7 @@ class FilesSource(SourceOf[FilesPki]):
                 raise CertificateError(
                     f"{anchor.title!r} is {why}, so nothing can be trusted by it",
                     where=str(path),
-                    remedy="put the certificate of the CA there that signs yours, and of no other that is no good "
+                    remedy="put the certificate of the CA that signs yours there, and no other "
                     "(cfssl gencert -initca writes it, with cfssljson -bare ca)",
                 )
         return "".join(anchor.pem for anchor in anchors)  # never the CA's key, should it be in the same file

@@ -245,7 +245,7 @@ class VaultSource(SourceOf[VaultPki]):
             raise VaultError(
                 f"the token ({info.source}) may not write to {' or '.join(sorted(missing))}",
                 where=self.vault.connection.address,
-                remedy="look whether these mounts and roles are meant (pki.mounts or pki.mount, pki.roles): "
+                remedy="check that these are the right mounts and roles (pki.mounts or pki.mount, pki.roles): "
                 "where a token may do nothing, Vault does not say whether there is anything; then use another token, "
                 f"or give its policy:\n{policy_for(missing)}\n"
                 "python runbooks/setup_pki.py makes mounts, roles, policy and an AppRole as the inventory has them",

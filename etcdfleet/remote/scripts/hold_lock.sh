@@ -1,7 +1,7 @@
 #!/bin/sh
 # Takes the lock of a cluster on its host, and keeps it until the input ends or falls silent.
-# Says in its first line: $said_held and the previous count; or $said_taken and the note of whoever has it; or
-# $said_missing. With $break_lock whoever holds it is ended first.
+# Says in its first line: $said_held and the previous count; or $said_taken and the note of its holder; or
+# $said_missing. With $break_lock its holder is ended first.
 : "${folder?}" "${file?}" "${note?}" "${count?}" "${info?}" "${break_lock?}"
 : "${silence?}" "${beat?}" "${said_held?}" "${said_taken?}" "${said_missing?}"
 command -v flock >/dev/null || { echo "$said_missing"; exit 0; }

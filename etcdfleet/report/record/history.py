@@ -109,7 +109,7 @@ def load(folder: Path) -> dict[str, Any]:
     try:
         document = json.loads((folder / REPORT).read_bytes())
     except FileNotFoundError:
-        raise UnreadableError("it has no report: killed as it began") from None
+        raise UnreadableError("it has no report: it was killed at its start") from None
     except OSError as error:
         raise UnreadableError(f"its report cannot be read: {error.strerror or error}") from None
     except (ValueError, RecursionError):

@@ -294,7 +294,7 @@ class RunRecorder:
     def _said(self, result: MultiResult) -> Failure:
         worst = next((item for item in _flat(result) if item.failed and item.result), result[0])
         text = worst.result.summary if isinstance(worst.result, StepOutcome) else str(worst.result or "")
-        return Failure("Failed", self._clean(text.strip()) or "the task says that it failed, and not why")
+        return Failure("Failed", self._clean(text.strip()) or "the task failed without a reason")
 
     def _failure(self, error: BaseException) -> Failure:
         found = model.failure_of(error)

@@ -137,4 +137,4 @@ def _spelling_pattern(text: str) -> str:
 
 
 REDACTOR = Redactor()
-"""The one of this process: a secret is secret for all of it. Whoever learns a secret adds it here."""
+"""The one of this process: a secret is secret for all of it. Code that learns a secret adds it here."""

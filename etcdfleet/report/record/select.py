@@ -50,7 +50,7 @@ def chosen(report_dir: Path, word: str, wanted: Filter = lambda _: True) -> RunS
         names = "\n  ".join(folder.name for folder in near[:_SHOWN])
         more = f"\n  and {len(near) - _SHOWN} more" if len(near) > _SHOWN else ""
         raise UsageError(
-            f"{len(near)} runs begin like this", where=word, remedy=f"say more of its name:\n  {names}{more}"
+            f"{len(near)} runs begin like this", where=word, remedy=f"give more of its name:\n  {names}{more}"
         )
     raise UsageError("there is no such run", where=word, remedy=_which(report_dir, word))
 

@@ -55,7 +55,7 @@ def test_an_unhealthy_cluster_is_left_alone(how: dict[str, object]) -> None:
 def test_a_member_that_could_not_be_looked_at_is_not_healthy() -> None:
     plan = plan_rotation([member("a", DUE), member("b", DUE)], size=3, absent=["c"])
     assert isinstance(plan, Refusal)
-    assert plan.what == "c was not looked at"
+    assert plan.what == "c was not read"
 
 
 def test_allowed_the_healthy_majority_is_done() -> None:

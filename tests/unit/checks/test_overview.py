@@ -283,7 +283,7 @@ def test_a_full_database_with_corrupt_data_is_not_to_be_disarmed() -> None:
     error = "Active Alarm(s): NOSPACE CORRUPT "
     found = seen(*(member(name, errors=alarms, healthy=False, error=error) for name in NAMES))
     full = next(concern for concern in found.concerns if "database full" in concern.what)
-    assert full.remedy == "see to the alarm CORRUPT first: etcdctl alarm disarm ends both"
+    assert full.remedy == "deal with the alarm CORRUPT first: etcdctl alarm disarm ends both"
     assert [state_of(view) for view in found.views] == ["corrupt"] * 3
     assert found.can_lose is None
 

@@ -384,11 +384,11 @@ CASES: dict[str, tuple[Plan, Any]] = {
     # -- what a person may type into the inventory of a live cluster
     "another data directory, the data are in the old one": (
         plan(live("a"), live("b"), live("c", data=None, **OTHER_DIR, data_elsewhere="/var/lib/etcd"), members=LIST),
-        ("the data are elsewhere than the inventory says (c: /var/lib/etcd, not /mnt/ssd)", "c"),
+        ("the data are not where the inventory says (c: /var/lib/etcd, not /mnt/ssd)", "c"),
     ),
     "the same, all stopped": (
         plan(*(stopped(n, data=None, **OTHER_DIR, data_elsewhere="/var/lib/etcd") for n in NAMES)),
-        ("the data are elsewhere", "a"),
+        ("the data are not where", "a"),
     ),
     "another data directory, a copy is there": (
         plan(live("a"), live("b"), live("c", **OTHER_DIR, data_elsewhere="/var/lib/etcd"), members=LIST),

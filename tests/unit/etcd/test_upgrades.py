@@ -68,7 +68,7 @@ def test_what_is_allowed(members: list[MemberVersion], cluster: str) -> None:
         ([member(host, "", "3.6.4", installed=OLD) for host in "abc"], "", "one minor version at a time", "abc"),
         (three("3.7.1", "4.0.0"), "3.7.0", "one minor version at a time", "abc"),
         # Unknown ones.
-        (three(NEW, ""), "3.5.0", "a version of etcd that cannot be told", "abc"),
+        (three(NEW, ""), "3.5.0", "a version of etcd that cannot be read", "abc"),
         (three(NEW, "latest"), "3.5.0", "etcd latest, whose version cannot be read", "abc"),
         (three("weird", NEW), "", "runs etcd weird", "abc"),
     ],

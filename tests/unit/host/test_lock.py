@@ -128,7 +128,7 @@ def test_a_note_that_cannot_be_read_is_still_somebody(start: Start, tmp_path: Pa
     (tmp_path / "lock.json").write_text("")
     found = first(start())
     assert isinstance(found, LockInfo)
-    assert found.who == "somebody"
+    assert found.who == "an unknown user"
 
 
 @pytest.mark.parametrize("line", ["", "held", "sh: flock: not found"])

@@ -52,7 +52,7 @@ def test_limits_and_sudo_password_reach_the_host() -> None:
         (f"{HOST}\nvault: a.home", "a.home: used 2 times"),
         (f"{HOST}\nsubnet: 198.51.100.0/31", "too small for 1 hosts"),
         (f"{HOST}\nsubnet: 198.51.100.1/24", "has host bits set"),
-        (f"{HOST}\nsubnet: 8.8.8.0/24", "these belong to somebody"),
+        (f"{HOST}\nsubnet: 8.8.8.0/24", "these belong to others"),
         (f"{HOST}\nsubnets: 198.51.100.0/24", "subnets: unknown key"),
     ],
 )

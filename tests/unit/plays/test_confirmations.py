@@ -24,7 +24,13 @@ OTHER = LockInfo("alice", "deploy", "controller", 4711, "2026-06-01T12:00:00+00:
     [
         (3, ["a", "b", "c"], {"a": "https", "b": "https", "c": "https"}, "https", []),
         (1, ["a"], {"a": "https"}, "https", ["while a restarts", "single member"]),
-        (2, ["a", "b"], {"a": "https", "b": "https"}, "https", ["while a and then b restarts", "none can be missing"]),
+        (
+            2,
+            ["a", "b"],
+            {"a": "https", "b": "https"},
+            "https",
+            ["while a and then b restarts", "both of two members are needed"],
+        ),
         (1, ["a"], {}, "https", []),
         (1, [], {"a": "https"}, "https", []),
         (3, ["a", "b", "c"], {"a": "http", "b": "http", "c": "http"}, "https", ["need https and a client certificate"]),

@@ -139,7 +139,7 @@ def test_check_verifies_only_what_is_as_wanted(monkeypatch: pytest.MonkeyPatch, 
     assert stage.hosts("restart_member") == (["az-1"] if changed else [])
     assert stage.hosts("take_lock") == []
     if changed:
-        assert program.record.record.hosts["az-2"].steps["verify"].summary == "its cluster is not as wanted yet"
+        assert program.record.record.hosts["az-2"].steps["verify"].summary == "its cluster differs from the inventory"
 
 
 @pytest.mark.parametrize(

@@ -140,7 +140,7 @@ def test_a_host_that_cannot_be_looked_at_counts_as_absent(monkeypatch: pytest.Mo
     stage, program = staged(monkeypatch, {**members, "az-3": CertificateError("its clock is wrong")})
     played(program)
     assert stage.hosts("rotate_member") == []
-    assert "az-3 was not looked at" in program.record.record.protections[0].what
+    assert "az-3 was not read" in program.record.record.protections[0].what
 
 
 def test_check_replaces_and_verifies_nothing_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:

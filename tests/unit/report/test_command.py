@@ -93,7 +93,7 @@ def test_the_list(reports: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert [line.split()[0] for line in lines[1:]] == [FAILED, CHECKED, ROTATED, EMPTY]
     assert "1m11s protected 3 6 5 etcd-az-3, k3s-m-2" in " ".join(lines[1].split())
     assert "ok (check)" in lines[2]
-    assert "killed as it began" in lines[4]
+    assert "killed at its start" in lines[4]
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_latest_is_of_those_that_are_meant(reports: Path, capsys: pytest.Capture
 
 def test_a_run_without_a_report_cannot_be_shown(reports: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert report(reports, EMPTY) == 2
-    assert "killed as it began" in capsys.readouterr().err
+    assert "killed at its start" in capsys.readouterr().err
 
 
 def test_pages_of_earlier_runs(reports: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -340,7 +340,7 @@ def test_the_documented_policy_of_an_administrator_is_enough(site: Site) -> None
 
 
 def document_a(site: Site, edits: dict[str, Any] | None = None) -> None:
-    """Document A's mounts made by hand, and an inventory for them."""
+    """Mounts of a single CA made by hand, and an inventory for them."""
     set_up_pki(site.server)
     prefix = "etc-az-k8s-home"
     names = {
@@ -372,7 +372,7 @@ def test_document_a_s_ca_is_adopted(site: Site) -> None:
     for path in ("pki_root/", "pki_intermediate_ca/"):
         for kept in ("issuers", "keys", "ca"):
             assert after[path][kept] == before[path][kept]
-    # Server role: document A's has the members' names and the service's, as it should; the peers' need no service name.
+    # The server role has the members' names and the service's, as it should; the peers' need no service name.
     roles = {name: after["pki_intermediate_ca/"]["roles"][name] for name in before["pki_intermediate_ca/"]["roles"]}
     assert roles == before["pki_intermediate_ca/"]["roles"]
     assert "etc-az-k8s-home-server-crt" in ran.warnings

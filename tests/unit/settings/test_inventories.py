@@ -249,5 +249,5 @@ def test_an_inventory_in_another_encoding(tmp_path: Path) -> None:
     config.write_text(config.read_text().replace("options: {", "options: {encoding: latin-1, "))
     assert len(open_nornir(config)[1].hosts) == 3
     config.write_text(config.read_text().replace("latin-1", "latin-77"))
-    with pytest.raises(SettingsError, match="'latin-77' is none that Python knows"):
+    with pytest.raises(SettingsError, match="'latin-77' is unknown to Python"):
         open_nornir(config)

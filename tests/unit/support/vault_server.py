@@ -117,7 +117,7 @@ def _wait(port: int, process: subprocess.Popen[bytes], log: Path, sign: bytes) -
 
 
 def set_up_pki(server: Server) -> None:
-    """The two mounts and three roles of document A, with short subject fields."""
+    """The two mounts and three roles of a single CA, with short subject fields."""
     call = server.call
     for mount, life in (("pki_root", "175200h"), ("pki_intermediate_ca", "131400h")):
         call("POST", f"sys/mounts/{mount}", {"type": "pki", "config": {"max_lease_ttl": life}})

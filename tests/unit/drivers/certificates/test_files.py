@@ -52,7 +52,7 @@ def write(folder: Path, stem: str, *chain: Made | str, key_of: Made | None = Non
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Document B's files, all of them good."""
+    """A member's files, all of them good."""
     (tmp_path / "ca.pem").write_text(CA.pem)
     write(tmp_path, "server", server())
     write(tmp_path, "client", leaf(CA, "root", dns=("",), ips=(), usages=("client",), label="client", **LIFE))
@@ -230,7 +230,7 @@ REFUSED: list[tuple[Callable[[Path], None], str, str, str]] = [
     ),
     (missing_ca, "ca.pem", "cannot be read: No such file", "docs/settings.md"),
     (ca_is_no_ca, "ca.pem", "'etcd' is not the certificate of a CA", "cfssl gencert -initca"),
-    (expired_ca, "ca.pem", "'etcd' is expired at", "put the certificate of the CA there"),
+    (expired_ca, "ca.pem", "'etcd' is expired at", "put the certificate of the CA that signs yours there"),
     (json_of_cfssl, "server.pem", "this is what cfssl prints, JSON", "cfssljson -bare server"),
     (der, "server.pem", "it is not text, so not PEM", "openssl x509 -inform der"),
     (

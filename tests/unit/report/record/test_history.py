@@ -71,7 +71,7 @@ def test_other_things_in_the_folder_are_no_runs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (None, "killed as it began"),
+        (None, "killed at its start"),
         (b"", "no JSON"),
         (b'{"hosts": {"a": {"ste', "no JSON"),
         (b"\xff\xfe\x00", "no JSON"),

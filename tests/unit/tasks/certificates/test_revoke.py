@@ -180,7 +180,7 @@ def test_lists_are_placed_and_then_stay() -> None:
     files = {**there(LIVE_LISTS["peer"], "peer"), **there(LIVE_LISTS["client"], "client")}
     result = refreshed(again, files=files)
     assert (result.changed, again.sent) == (False, [])
-    assert result.result.summary == "lists as the CA has them"
+    assert result.result.summary == "no list differs"
 
 
 def test_check_places_no_list() -> None:
