@@ -164,8 +164,10 @@ def _policy(way: Way) -> Any:
 def _transport(way: Way) -> Callable[..., paramiko.Transport]:
     import paramiko
 
+    from etcdfleet.remote.transport import OrderlyTransport
+
     def make(sock: Any, **options: Any) -> paramiko.Transport:
-        made = paramiko.Transport(sock, **options)
+        made = OrderlyTransport(sock, **options)
         security = made.get_security_options()
         lines = [line for name in way.names for line in way.known.of(name)]
         security.key_types = preferred_kinds(lines, list(security.key_types), list(paramiko.Transport._key_info))  # type: ignore[attr-defined]

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("etcdfleet.remote")
 DEFAULT_TIMEOUT = 60.0
 CONNECT_TIMEOUT = 10.0
+_WRITTEN_SECONDS = 1.0
 _PRELUDE = "export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\nunset HISTFILE\n"
 
 
@@ -254,6 +255,7 @@ class RemoteHost:
                 writer.start()
                 stdout, stderr = _drain(channel, transport, started + timeout)
                 rc = channel.recv_exit_status() if channel.exit_status_ready() else -1
+                writer.join(_WRITTEN_SECONDS)  # nothing of it must be left when sshd gives the channel's number away
             except TimeoutError as error:
                 raise RemoteError(
                     f"a command did not end within {timeout:.0f} s",
