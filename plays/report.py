@@ -205,7 +205,7 @@ def _compare(asked: Asked, first: str, second: str) -> int:
 
     if asked.run is not None:
         raise UsageError("--compare takes exactly two runs", remedy="leave out the third")
-    before, after = (_chosen(asked, word) for word in cast(tuple[str, str], asked.compare))
+    before, after = _chosen(asked, first), _chosen(asked, second)
     found = differences(record_of(_document(before)), record_of(_document(after)))
     found = tuple(one for one in found if not asked.host or one.place == asked.host)
     if asked.json:

@@ -113,7 +113,7 @@ def converge_auth(
             state = read_state(site, wanted, passwords)
             if left := plan_auth(wanted, state, prune=prune, in_use=in_use).changes:
                 raise VerificationError(
-                    f"etcd took the changes, and yet differs from what is wanted: {'; '.join(left)}",
+                    f"etcd took the changes, but still differs from the inventory: {'; '.join(left)}",
                     where=settings.name,
                     remedy="is another person or program changing roles and users at the same time? If not, look at "
                     "etcd's log",
@@ -219,15 +219,6 @@ def _refuse_lockout(settings: HostSettings, reasons: Sequence[str]) -> None:
             where=settings.name,
             remedy="run deploy, which places certificates with the name in pki.client_common_name and starts members; "
             "a host that is gone for good can be left out with --limit '!HOST'",
-        )
-
-
-def _must_be_done(settings: HostSettings, plan: AuthPlan) -> None:
-    if plan.changes:
-        raise VerificationError(
-            f"etcd took the changes, but still differs from the inventory: {'; '.join(plan.changes)}",
-            where=settings.name,
-            remedy="is another person or program changing roles and users at the same time? If not, look at etcd's log",
         )
 
 
