@@ -21,11 +21,10 @@ from etcdfleet.program.options import Options
 from etcdfleet.report.record import history
 from etcdfleet.report.record.codec import document
 from etcdfleet.report.record.history import RunSummary
-from etcdfleet.report.record.load import record_of
+from etcdfleet.report.record.model import record_of
 from etcdfleet.report.record.prune import old_runs, remove
 from etcdfleet.report.record.secrets import REDACTOR
 from etcdfleet.report.record.select import Filter, chosen, run_filter
-from etcdfleet.report.show.answer import ask_yes
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -230,6 +229,8 @@ def _page(asked: Asked, run: RunSummary) -> int:
 
 
 def _prune(asked: Asked) -> int:
+    from etcdfleet.program.terminal import ask_yes
+
     runs = [*filter(_filter(asked), history.runs(asked.report_dir))]
     old = old_runs(runs, datetime.now(UTC), days=asked.prune, keep=asked.keep)
     if not old:

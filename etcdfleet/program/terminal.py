@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
+import select
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -22,13 +23,13 @@ from etcdfleet.report.record.model import ExitCode, RunRecord, failure_of
 from etcdfleet.report.record.secrets import RedactingStream, Redactor, plain
 from etcdfleet.report.record.view import View
 from etcdfleet.report.show import table
-from etcdfleet.report.show.answer import ask_yes
 from etcdfleet.report.show.format import Explained, Marks, marks_for, told, wrapped
 from etcdfleet.report.show.progress import LiveView, PlainView
 from etcdfleet.settings.problems import SettingsError
 
 _WIDEST_TEXT = 100
 _WIDEST_TABLE = 160
+_TURN_SECONDS = 0.2
 STOPPING = "stopping after the running steps; Ctrl-C again leaves at once"
 
 
@@ -42,7 +43,6 @@ class Terminal:
     def __init__(
         self, options: Options, redactor: Redactor, stack: contextlib.ExitStack, *, steps: bool = True
     ) -> None:
-        self._options = options
         self._silent = options.quiet or options.json == "-"
         stream = sys.stderr if options.json == "-" else sys.stdout
         self.console = console_on(stream, redactor)
@@ -148,6 +148,20 @@ class Terminal:
                 if folder:
                     self.console.print(Text(f"log:    {_short(folder.log)}"), soft_wrap=True)
             self.console.file.flush()
+
+
+def ask_yes(question: str) -> bool:
+    """Ask on standard error for a yes at the terminal; anything else is a no. Raises UsageError without a terminal.
+
+    It is waited for in short turns: a Ctrl-C that comes right before a blocking read is seen only after that read.
+    """
+    if not sys.stdin.isatty():
+        raise UsageError("this needs a yes, and there is no terminal to ask on", remedy="add --yes if you mean it")
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    while not select.select([sys.stdin], [], [], _TURN_SECONDS)[0]:
+        pass
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def console_on(stream: TextIO, redactor: Redactor, *, width: int | None = None) -> Console:

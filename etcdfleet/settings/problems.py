@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from etcdfleet.errors import UsageError
+from etcdfleet.errors import FleetError, UsageError
 from etcdfleet.text import counted
 
 
@@ -30,8 +30,7 @@ class Problem:
         return ", ".join(part for part in (self.file, self.place, self.key) if part)
 
     def __str__(self) -> str:
-        text = f"{self.where}: {self.what}" if self.where else self.what
-        return f"{text}\n  remedy: {self.remedy}" if self.remedy else text
+        return str(FleetError(self.what, where=self.where, remedy=self.remedy))
 
 
 class SettingsError(UsageError):

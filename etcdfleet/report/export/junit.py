@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from etcdfleet.report.record.load import record_of
-from etcdfleet.report.record.model import Failure, HostRecord, RunRecord, Status, StepRecord
+from etcdfleet.report.record.model import Failure, HostRecord, RunRecord, Status, StepRecord, record_of
 
 # XML has no way to write the others, not even escaped.
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -94,7 +93,7 @@ def _new_case(suite: ET.Element, name: str, classname: str, seconds: float) -> E
 
 def _failure(case: ET.Element, error: Failure) -> None:
     tag = "failure" if error.expected else "error"
-    attributes = {"message": _line(error.what) or error.kind, "type": _text(error.kind)}
+    attributes = {"message": _text(error.headline), "type": _text(error.kind)}
     parts = [
         error.what,
         *(f"{label}: {text}" for label, text in (("where", error.where), ("remedy", error.remedy)) if text),

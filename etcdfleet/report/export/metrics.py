@@ -40,9 +40,8 @@ def metrics(record: RunRecord) -> str:
         )
         for host in record.hosts.values()
     ]
-    changed = sum(host.totals()["changed"] > 0 for host in record.hosts.values())
     of_hosts = {"etcdfleet_certificate_not_after_seconds": list(_ends(record)), "etcdfleet_host_failed": failed}
-    return _text(of_hosts | _of_run(record.runbook, int(record.exit_code), record.finished, changed))
+    return _text(of_hosts | _of_run(record.runbook, int(record.exit_code), record.finished, record.changed))
 
 
 def metrics_of_refusal(runbook: str, code: int, before: str) -> str:

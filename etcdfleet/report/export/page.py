@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from etcdfleet.report.export.expiry import Expiries, expiries
 from etcdfleet.report.export.timeline import Lane, Tick, lanes, length, ticks
 from etcdfleet.report.record.facts import STATUSES, SeenCheck, checks_of
-from etcdfleet.report.record.load import record_of
 from etcdfleet.report.record.model import (
     ExitCode,
     Failure,
@@ -26,6 +25,7 @@ from etcdfleet.report.record.model import (
     RunStatus,
     Status,
     StepRecord,
+    record_of,
 )
 from etcdfleet.report.show import format as words
 from etcdfleet.report.show.table import alike_failures, closing_line, skipped_everywhere, warnings_of
@@ -99,8 +99,7 @@ class Page:
         if self.state in (RunStatus.FAILED, RunStatus.INTERRUPTED, "killed"):
             begin = "Do what is said below, then run" if self.findings else "Run"
             return f"{begin} the same command again: it looks at the hosts, and does what is missing."
-        changes = any(host.totals()["changed"] for host in self.record.hosts.values())
-        if self.record.check and changes:
+        if self.record.check and self.record.changed:
             return "Nothing was changed. Without --check, the same command does it."
         return ""
 

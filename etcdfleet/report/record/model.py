@@ -1,4 +1,4 @@
-"""The record of one run as plain data, and what follows from it (status, exit code, the JSON form)."""
+"""The record of one run as plain data, what follows from it (status, exit code), and its JSON form, there and back."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from enum import IntEnum, StrEnum
 from typing import Any
 
 from etcdfleet.errors import FleetError
-from etcdfleet.report.record.codec import document
+from etcdfleet.report.record.codec import document, read, read_value
 
 SCHEMA_VERSION = 1
 _DOCUMENT = (
@@ -64,6 +64,11 @@ class Failure:
     where: str = ""
     remedy: str = ""
     expected: bool = True
+
+    @property
+    def headline(self) -> str:
+        """The first line of what is said; never empty."""
+        return self.what.partition("\n")[0] or self.kind
 
 
 @dataclass(frozen=True)
@@ -184,6 +189,16 @@ class RunRecord:
         return tuple(host for host in self.hosts.values() if host.failed_step)
 
     @property
+    def changed(self) -> int:
+        """How many hosts were changed, or with ``check`` would have been."""
+        return sum(host.totals()["changed"] > 0 for host in self.hosts.values())
+
+    @property
+    def title(self) -> str:
+        """The runbook, and whether it only checked."""
+        return f"{self.runbook} --check" if self.check else self.runbook
+
+    @property
     def exit_code(self) -> ExitCode:
         """The exit code this record amounts to: an interruption before protection before failures."""
         if self.interrupted:
@@ -212,6 +227,28 @@ class RunRecord:
             clusters={name: [host.name for host in hosts] for name, hosts in self.clusters.items()},
             hosts={name: host.as_json() for name, host in self.hosts.items()},
         )
+
+
+def record_of(found: Mapping[str, Any]) -> RunRecord:
+    """The record of a document (`history.load`). What it lacks, or has in another form, is left out: raises nothing.
+
+    Of a whole document, ``record_of(document).as_json()`` is the same again.
+    """
+    status = found.get("status")
+    return read(
+        RunRecord,
+        found,
+        hosts={name: _host(name, host) for name, host in read_value(dict, found.get("hosts"), {}).items()},
+        started=read_value(datetime, found.get("started"), datetime.fromtimestamp(0, UTC)),
+        finished=read_value(datetime, found.get("finished"), None) if status != RunStatus.RUNNING else None,
+        interrupted=status == RunStatus.INTERRUPTED,
+        error_code=ExitCode.USAGE if found.get("exit_code") == ExitCode.USAGE else ExitCode.FAILED,
+    )
+
+
+def _host(name: str, found: object) -> HostRecord:
+    steps = read_value(list[StepRecord], found.get("steps") if isinstance(found, Mapping) else None, [])
+    return read(HostRecord, found, name=name, also=(), steps={step.name: step for step in steps})
 
 
 def utc_now() -> datetime:

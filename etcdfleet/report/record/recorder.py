@@ -282,7 +282,7 @@ class RunRecorder:
         if result.failed:
             step.status = Status.FAILED
             step.error = self._failure(cause) if cause else self._said(result)
-            step.summary = step.error.what.splitlines()[0] if step.error.what else step.error.kind
+            step.summary = step.error.headline
             if isinstance(cause, ProtectionError):
                 self.protect(host.cluster, cause.what, cause.remedy, where=cause.where)
         elif own and own.skipped:
@@ -306,18 +306,11 @@ class RunRecorder:
         return text if text.endswith("\n") else text + "\n"
 
     def _log_end(self, host: HostRecord, step: StepRecord, cause: BaseException | None) -> None:
-        if step.error:
+        if error := step.error:
             # Expected errors explain themselves; of the others the reader needs the way there.
-            log.error(
-                "%s: %s failed: %s: %s (where: %s; remedy: %s)",
-                host.name,
-                step.name,
-                step.error.kind,
-                step.error.what,
-                step.error.where or "-",
-                step.error.remedy or "-",
-                exc_info=cause if cause and (not step.error.expected or log.isEnabledFor(logging.DEBUG)) else None,
-            )
+            trace = cause if not error.expected or log.isEnabledFor(logging.DEBUG) else None
+            said = f"{error.kind}: {error.what} (where: {error.where or '-'}; remedy: {error.remedy or '-'})"
+            log.error("%s: %s failed: %s", host.name, step.name, said, exc_info=trace)
         else:
             log.info("%s: %s %s in %.3f s: %s", host.name, step.name, step.status, step.seconds or 0.0, step.summary)
         for change in step.changes:

@@ -42,7 +42,7 @@ def differences(before: RunRecord, after: RunRecord) -> tuple[Difference, ...]:
 
 
 def _pairs(before: RunRecord, after: RunRecord) -> Iterator[Difference]:
-    yield Difference("", "runbook", _name(before), _name(after))
+    yield Difference("", "runbook", before.title, after.title)
     yield Difference("", "result", before.status.value, after.status.value)
     yield Difference("", "program", before.tool_version, after.tool_version)
     yield _duration("", "took", before.seconds, after.seconds)
@@ -90,15 +90,11 @@ def _duration(place: str, what: str, before: float | None, after: float | None) 
     return Difference(place, what, text, text if near else seconds_text(other))
 
 
-def _name(record: RunRecord) -> str:
-    return f"{record.runbook} --check" if record.check else record.runbook
-
-
 def _status(step: StepRecord | None, check: bool) -> str:
     if step is None:
         return ""
     if step.error:
-        return f"failed: {step.error.what.splitlines()[0] if step.error.what else step.error.kind}"
+        return f"failed: {step.error.headline}"
     return status_word(step.status, check=check)
 
 

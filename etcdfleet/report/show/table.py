@@ -108,30 +108,23 @@ def warnings_of(record: RunRecord) -> list[tuple[str, str]]:
 
 def closing_line(record: RunRecord, state: str = "") -> Text:
     """The run in one line. ``state`` says of a run without an end whether it was ``killed``."""
-    hosts, failed = len(record.hosts), len(record.failed_hosts)
-    changed = sum(host.totals()["changed"] > 0 for host in record.hosts.values())
-    name = f"{record.runbook} --check" if record.check else record.runbook
-    noun = record.noun
-    count = counted(hosts, noun)
-    code = record.exit_code
+    count, took, code = counted(len(record.hosts), record.noun), seconds_text(record.seconds), record.exit_code
     if record.finished is None:
         if state == "killed":
-            return Text(
-                f"{name}: killed after {seconds_text(record.seconds)} or later; run it again to finish", "bold red"
-            )
-        return Text(f"{name}: at work on {count} for {seconds_text(record.seconds)} or longer", "bold yellow")
+            return Text(f"{record.title}: killed after {took} or later; run it again to finish", "bold red")
+        return Text(f"{record.title}: at work on {count} for {took} or longer", "bold yellow")
     if code is ExitCode.OK:
         verb = "would change" if record.check else "changed"
-        what = f"{changed} of them {verb}" if changed else f"nothing {'would change' if record.check else 'changed'}"
-        return Text(f"{name}: all well on {count} in {seconds_text(record.seconds)}, {what}", "bold green")
-    end = f"after {seconds_text(record.seconds)}, exit code {int(code)}"
+        what = f"{record.changed} of them {verb}" if record.changed else f"nothing {verb}"
+        return Text(f"{record.title}: all well on {count} in {took}, {what}", "bold green")
+    how, then = "failed", ""
     if code is ExitCode.INTERRUPTED:
-        return Text(f"{name}: interrupted {end}; run it again to finish", "bold red")
-    if code is ExitCode.PROTECTED:
-        names = ", ".join(dict.fromkeys(found.cluster for found in record.protections))
-        return Text(f"{name}: stopped to protect {names} {end}", "bold red")
-    what = f"failed on {failed} of {count}" if failed else "failed"
-    return Text(f"{name}: {what} {end}", "bold red")
+        how, then = "interrupted", "; run it again to finish"
+    elif code is ExitCode.PROTECTED:
+        how = f"stopped to protect {', '.join(dict.fromkeys(found.cluster for found in record.protections))}"
+    elif record.failed_hosts:
+        how = f"failed on {len(record.failed_hosts)} of {count}"
+    return Text(f"{record.title}: {how} after {took}, exit code {int(code)}{then}", "bold red")
 
 
 def _print_failure(console: Console, title: Sequence[str], failure: Failure | Protection, width: int) -> None:

@@ -13,7 +13,7 @@ import pytest
 from etcdfleet.errors import UsageError
 from etcdfleet.report.record import history
 from etcdfleet.report.record.files import ReportFolder
-from etcdfleet.report.record.load import record_of
+from etcdfleet.report.record.model import record_of
 from etcdfleet.report.record.prune import old_runs
 from etcdfleet.report.record.select import chosen
 from etcdfleet.report.show.compare import differences

@@ -13,7 +13,7 @@ from etcdfleet.errors import RemoteError
 from etcdfleet.report.export.expiry import expiries
 from etcdfleet.report.export.page import Page, diff_lines, diff_size, render
 from etcdfleet.report.export.timeline import covered, lanes, length, ticks
-from etcdfleet.report.record.load import record_of
+from etcdfleet.report.record.model import record_of
 from tests import report_samples as samples
 from tests.unit.support.fake_run import nornir_of, raises, recorder_of, step, validated
 

@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 
 from etcdfleet.errors import ProtectionError, RemoteError, UsageError
-from etcdfleet.report.record.load import record_of
-from etcdfleet.report.record.model import ExitCode
+from etcdfleet.report.record.model import ExitCode, record_of
 from etcdfleet.report.record.recorder import RunRecorder
 from tests.unit.support.fake_run import nornir_of, raises, recorder_of, step, validated
 
