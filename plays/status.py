@@ -33,11 +33,12 @@ _POLL = 0.1
 
 def read_members(run: Run[StatusOptions], issuing: Issuing, *, tolerant: bool = False) -> Views:
     """Read the hosts of a cluster and what their members say; what may be wrong at one look is read again."""
-    seen: Views = {}
-    run.step("look", read_host, seen=seen, list_on=run.hosts[:1], tolerant=tolerant, issuing=issuing)
+    reads = run.step("look", read_host, also_failed=True, list_on=run.hosts[:1], tolerant=tolerant, issuing=issuing)
+    seen: Views = {host: read.view for host, read in reads.items()}
     if not any(view.members for view in seen.values()):
         # The one that was asked for the list of members gave none.
-        run.ask(list_members, on=[view.host for view in seen.values() if view.serves][:1], seen=seen)
+        lists = run.ask(list_members, on=[view.host for view in seen.values() if view.serves][:1])
+        seen |= {host: replace(seen[host], members=members) for host, members in lists.items()}
     _read_again(run, seen)
     return seen
 
@@ -49,10 +50,9 @@ def _read_again(run: Run[StatusOptions], seen: Views) -> None:
     def ask_again(when: Callable[[Sequence[MemberView]], bool]) -> bool:
         if not when(list(seen.values())):
             return False
-        again: Views = {}
-        hosts = [view.host for view in seen.values() if view.machine is not None]
-        run.ask(read_host, on=hosts, seen=again, list_on=(), tolerant=True)
-        seen.update({host: replace(view, members=seen[host].members) for host, view in again.items()})
+        hosts = [view.host for view in seen.values() if not view.down]
+        again = run.ask(read_host, also_failed=True, on=hosts, list_on=(), tolerant=True)
+        seen.update({host: replace(read.view, members=seen[host].members) for host, read in again.items()})
         return True
 
     def differ(views: Sequence[MemberView]) -> bool:
@@ -72,8 +72,8 @@ def show(program: Program[StatusOptions]) -> None:
     began = time.monotonic()
     program.be_quick()
     clusters = overviews(program, _seen_by_all(program.play(read_members, Issuing())))
-    if program.good_hosts:
-        program.step("judge", judge, only=program.good_hosts, overviews={cluster.name: cluster for cluster in clusters})
+    by_name = {cluster.name: cluster for cluster in clusters}
+    program.play(lambda run: run.step("judge", judge, overview=by_name[run.cluster]))
     took = seconds_text(time.monotonic() - began)
 
     def ending(console: Console, marks: Marks, only_findings: bool) -> None:

@@ -239,11 +239,13 @@ class Run(Generic[Own]):
         *,
         on: Iterable[str] | None = None,
         runner: RunnerPlugin | None = None,
+        also_failed: bool = False,
         **params: Any,
     ) -> dict[str, Any]:
         """Run ``task`` under the step's name on the good hosts, or of those on ``on``: what it gave, by host.
 
-        A host on which it failed is missing in what is returned, and takes part in nothing that follows.
+        A host on which it failed takes part in nothing that follows. It is missing in what is returned, unless
+        ``also_failed`` asks for what a task found that says of itself that it failed.
         """
         hosts = self.good if on is None else [host for host in on if host in self.good]
         if not hosts:
@@ -253,7 +255,11 @@ class Run(Generic[Own]):
         for host, result in results.items():
             before = self._steps.setdefault(name, {}).get(host, False)
             self._steps[name][host] = before or any(_changes(result))
-        return {host: result[0].result for host, result in results.items() if not result.failed}
+        return {
+            host: result[0].result
+            for host, result in results.items()
+            if not result.failed or (also_failed and isinstance(result[0].result, StepOutcome))
+        }
 
     def ask(self, task: Callable[..., Any], *, on: Iterable[str] | None = None, **params: Any) -> dict[str, Any]:
         """Run a task that only reads, which is no step of the report: its answers by host. A failure counts as one."""

@@ -29,33 +29,29 @@ from tasks.certificates.issuing import other_issuers
 from tasks.configure import desired_files, same, unified_diff
 from tasks.observe import Observed, Site
 from tasks.programs import restart_reasons
-from tasks.status.questions import NOBODY
+from tasks.status.read import NOT_LISTENING
 
 
-def glance(
+def describe(
     task: Task,
     site: Site,
     seen: Observed,
     answers: Mapping[str, CommandResult],
-    issuing: Mapping[Side, Certificate] | None = None,
-) -> tuple[MemberView, str]:
-    """The host as it was seen, with its facts; and as a unified diff what deploy would change in its configuration.
+    issuing: Mapping[Side, Certificate],
+) -> tuple[MemberView, dict[str, Any], str]:
+    """The host as it was seen; its facts; and as a unified diff what deploy would change in its configuration.
 
     ``issuing`` are the CAs that issue today, as far as that is known.
     """
     files = desired_files(task, site, seen)
     different = [file for file in files if not same(file, seen.facts.files.get(file.path))]
-    machine = machine_of(site, seen, tuple(file.path for file in different))
-    others = other_issuers(seen, issuing or {})
-    machine = replace(machine, due_ca=tuple((side, (issuing or {})[side].title, old) for side, old in others.items()))
+    machine = machine_of(site, seen, tuple(file.path for file in different), issuing)
     view = member_view(site.settings, machine, answers)
-    view = replace(view, facts=facts_of(view, site.remote.round_trips))
-    if not machine.deployed:
-        return view, ""
-    return view, "".join(unified_diff(seen.facts.files.get(file.path), file) for file in different)
+    diffs = [unified_diff(seen.facts.files.get(file.path), file) for file in different if machine.deployed]
+    return view, facts_of(view, site.remote.round_trips), "".join(diffs)
 
 
-def machine_of(site: Site, seen: Observed, drift: tuple[str, ...]) -> Machine:
+def machine_of(site: Site, seen: Observed, drift: tuple[str, ...], issuing: Mapping[Side, Certificate]) -> Machine:
     """The host itself, out of its probe."""
     facts, settings = seen.facts, site.settings
     deployed = seen.service.running or facts.established is not None or facts.data.ids is not None
@@ -85,6 +81,7 @@ def machine_of(site: Site, seen: Observed, drift: tuple[str, ...]) -> Machine:
         besides=tuple(
             (side, ", ".join(repr(ca.title) for ca in cas)) for side, cas in trusted_besides(site, seen).items()
         ),
+        due_ca=tuple((side, issuing[side].title, old) for side, old in other_issuers(seen, issuing).items()),
     )
 
 
@@ -105,7 +102,7 @@ def member_view(settings: HostSettings, machine: Machine, answers: Mapping[str, 
         quota_bytes=settings.cluster.quota_bytes,
         clock_tolerance=settings.preflight.clock_tolerance_seconds,
     )
-    if status.rc == NOBODY:
+    if status.rc == NOT_LISTENING:
         return replace(view, silent=f"nothing listens on port {settings.cluster.client_port}")
     try:
         found = next(iter(parse_status(status.stdout, status.stderr)), None)

@@ -1,9 +1,9 @@
-"""Each host at a glance, in one round trip: the machine, its files and certificates, and what its member answers."""
+"""Each host in one round trip: the machine, its files and certificates, and what its member answers."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, MutableMapping
-from dataclasses import replace
+from collections.abc import Collection
+from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from threading import Thread
@@ -14,104 +14,114 @@ from etcdfleet import timeouts
 from etcdfleet.checks.overview.data import ClusterOverview, Level, MemberView
 from etcdfleet.errors import FleetError, RemoteError, VerificationError
 from etcdfleet.etcd.answers import parse_member_list
+from etcdfleet.etcd.etcdctl import etcdctl, local_endpoint
 from etcdfleet.etcd.expected import expected_member
 from etcdfleet.outcome import StepOutcome
 from etcdfleet.remote import let_go
 from etcdfleet.report.record.model import failure_of
 from etcdfleet.settings.load import settings_of
+from etcdfleet.settings.models import HostSettings
 from tasks.certificates.issuing import Issuing
 from tasks.observe import site_of
-from tasks.status.questions import questions
 
 NOT_NEEDED = ("listeners", "user", "openssl", "resolve", "init")
 """Parts of a host's probe that say nothing of what is shown."""
+NOT_LISTENING = 44
+"""Exit code of `member_commands` when nothing listens on the member's port."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostRead(StepOutcome):
+    """The outcome of `read_host`, with what was seen."""
+
+    view: MemberView
 
 
 def read_host(
-    task: Task,
-    seen: MutableMapping[str, MemberView],
-    list_on: Collection[str] | None = None,
-    tolerant: bool = False,
-    issuing: Issuing | None = None,
+    task: Task, list_on: Collection[str] | None = None, tolerant: bool = False, issuing: Issuing | None = None
 ) -> Result:
-    """Looks at a host and its member; changes nothing, and needs no Vault. What it finds is put into ``seen``.
+    """Look at a host and its member; changes nothing, and needs no Vault. Result: ``result`` is a `HostRead`.
 
     Only members on the hosts ``list_on`` (None: all) are asked for the member list: for a cluster, one is enough.
-    ``issuing`` asks Vault meanwhile for the CAs that issue today, which is said where it answers.
-    Result: ``result`` is a `StepOutcome` with the facts, ``diff`` what deploy would change in the configuration. A host
-    that cannot be looked at is in ``seen`` with the reason, and raises `RemoteError`, unless ``tolerant``.
+    ``issuing`` asks Vault meanwhile for the CAs that issue today, which is said where it answers. ``diff`` is what
+    deploy would change in the configuration. Where the host cannot be looked at, its view says why, and the result has
+    failed, unless SSH alone does not come through and that is ``tolerant``.
     """
     settings = settings_of(task.host)
-    expected = expected_member(settings, settings.member)
     try:
-        return _read(task, seen, list_on, issuing)
+        return _read(task, settings, list_on, issuing)
     except Exception as error:
-        found = failure_of(error)
+        found, no_ssh = failure_of(error), isinstance(error, RemoteError)
+        if no_ssh:
+            let_go(task.host)
         remedy = found.remedy if found.expected else "run again with --debug, which shows the traceback"
-        seen[task.host.name] = MemberView(
-            task.host.name, expected, found.what, remedy, also=(settings.hostname, settings.member.address)
-        )
-        if not isinstance(error, RemoteError):
-            raise
-        let_go(task.host)
-        if not tolerant:
-            raise
-        return Result(task.host, result=StepOutcome(error.what))
+        expected, also = expected_member(settings, settings.member), (settings.hostname, settings.member.address)
+        read = HostRead(found.what, view=MemberView(task.host.name, expected, found.what, remedy, also=also))
+        if no_ssh and tolerant:
+            return Result(task.host, result=read)
+        return Result(task.host, result=read, failed=True, exception=error)
 
 
-def _read(
-    task: Task, seen: MutableMapping[str, MemberView], list_on: Collection[str] | None, issuing: Issuing | None
-) -> Result:
-    settings = settings_of(task.host)
-    asked = questions(settings, members=list_on is None or task.host.name in list_on)
+def _read(task: Task, settings: HostSettings, list_on: Collection[str] | None, issuing: Issuing | None) -> Result:
+    asked = member_commands(settings, members=list_on is None or task.host.name in list_on)
     if issuing:
         issuing.ask(settings)
     site = site_of(task)
     _read_ahead()
-    seen_now, answers = site.look_with(
-        asked, without=NOT_NEEDED, timeout=min(site.remote.timeout, timeouts.STATUS_HOST)
-    )
+    seen, answers = site.look_with(asked, without=NOT_NEEDED, timeout=min(site.remote.timeout, timeouts.STATUS_HOST))
     # Imported only now, while other hosts are still waited for.
-    from tasks.status.describe import glance
+    from tasks.status.describe import describe
 
-    view, diff = glance(task, site, seen_now, answers, issuing.of(settings) if issuing else None)
-    seen[task.host.name] = view
-    return Result(task.host, result=StepOutcome(str(view.facts["state"]), facts=view.facts), diff=diff)
+    view, facts, diff = describe(task, site, seen, answers, issuing.of(settings) if issuing else {})
+    return Result(task.host, result=HostRead(str(facts["state"]), facts=facts, view=view), diff=diff)
+
+
+def member_commands(settings: HostSettings, *, members: bool = True) -> dict[str, str]:
+    """What the member on the host is asked, by etcdctl. Where nothing listens, etcdctl would wait all of its time."""
+    listens = f"grep -qsiE ':{settings.cluster.client_port:04X} 0+:0000 0A ' /proc/net/tcp /proc/net/tcp6"
+    # For one short question, Go's collector and further threads cost a small host more than they give.
+    before = f"{listens} || exit {NOT_LISTENING}\nexport GOGC=off GOMAXPROCS=1\n"
+    asked = {"status": "endpoint status", "health": "endpoint health", "members": "member list"}
+    endpoint = [local_endpoint(settings)]
+    return {
+        name: before + etcdctl(settings, f"-w json {words}", endpoint, seconds=timeouts.ETCDCTL_QUICK)
+        for name, words in asked.items()
+        if members or name != "members"
+    }
 
 
 @cache
 def _read_ahead() -> None:
-    """Imports what makes sense of the answers, while the hosts work on them: they come at about the same time."""
+    """Import what makes sense of the answers, while the hosts work on them: they come at about the same time."""
     Thread(target=import_module, args=("tasks.status.describe",), daemon=True).start()
 
 
-def list_members(task: Task, seen: MutableMapping[str, MemberView]) -> Result:
-    """Asks the member on a host for the member list, in place of one that did not answer; adds it to ``seen``."""
-    settings, name = settings_of(task.host), task.host.name
+def list_members(task: Task) -> Result:
+    """Ask the member on a host for the member list, in place of one that did not answer; None if it gives none."""
     try:
-        answer = site_of(task).remote.run(questions(settings)["members"], timeout=timeouts.STATUS_HOST)
-        seen[name] = replace(seen[name], members=parse_member_list(answer.stdout, answer.stderr))
-    except FleetError as error:
-        return Result(task.host, result=StepOutcome(error.what))
-    return Result(task.host, result=StepOutcome("asked"))
+        answer = site_of(task).remote.run(
+            member_commands(settings_of(task.host))["members"], timeout=timeouts.STATUS_HOST
+        )
+        return Result(task.host, result=parse_member_list(answer.stdout, answer.stderr))
+    except FleetError:
+        return Result(task.host, result=None)
 
 
-def judge(task: Task, overviews: Mapping[str, ClusterOverview]) -> Result:
-    """Says of a host what is wrong with it and its cluster now, from what all were seen to be.
+def judge(task: Task, overview: ClusterOverview) -> Result:
+    """Say of a host what is wrong with it and its cluster now, from what all were seen to be.
 
-    Result: ``result`` is a `StepOutcome` whose facts have all concerns about the host; failed, with a
-    `VerificationError`, when one of them is about now.
+    The facts have all concerns about the host; it has failed, with a `VerificationError`, when one of them is about
+    now.
     """
     name = task.host.name
-    found = overviews[settings_of(task.host).cluster.name]
-    mine = [concern for concern in found.concerns if name in concern.hosts]
+    mine = [concern for concern in overview.concerns if name in concern.hosts]
     wrong = [concern for concern in mine if concern.level is not Level.SOON]
     facts = {
         "concerns": [concern.as_json() for concern in mine],
-        "cluster_margin": found.margin,
-        "cluster_can_lose": found.can_lose,
+        "cluster_margin": overview.margin,
+        "cluster_can_lose": overview.can_lose,
     }
-    outcome = StepOutcome(found.margin, facts=facts)
+    outcome = StepOutcome(overview.margin, facts=facts)
     if not wrong:
         return Result(task.host, result=outcome)
     error = VerificationError(

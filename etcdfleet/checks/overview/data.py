@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
 from typing import Any
@@ -125,7 +124,6 @@ class MemberView:
     quota_bytes: int = 2**30
     clock_tolerance: int = 20
     last_run: LastRun | None = None
-    facts: Mapping[str, Any] = field(default_factory=dict)
     also: tuple[str, ...] = ()
 
     @property

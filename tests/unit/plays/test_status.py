@@ -12,54 +12,56 @@ from nornir.core.task import Result, Task
 
 from etcdfleet.checks.overview.data import MemberView
 from etcdfleet.errors import RemoteError
-from etcdfleet.outcome import StepOutcome
 from etcdfleet.program.run import Program
 from plays import status
 from plays.options import StatusOptions
-from tests.unit.checks.test_overview import down, member
+from tasks.status.read import HostRead
+from tests.unit.checks.test_overview import down, listed, member
 from tests.unit.support.fake_run import program_of
 
 FLEET = {"a": "home", "b": "home", "c": "home"}
 Reads = Callable[[str, int], MemberView]
 NO_ISSUER: Any = None
+LIST = listed()
 
 
 def staged(monkeypatch: pytest.MonkeyPatch, reads: Reads) -> tuple[Program[Any], dict[str, int], list[str]]:
     """How often each host is read is counted; who is asked for the list of members is noted."""
-    counts, listed = dict.fromkeys(FLEET, 0), list[str]()
+    counts, asked = dict.fromkeys(FLEET, 0), list[str]()
 
-    def read_host(task: Task, seen: dict[str, MemberView], **_: Any) -> Result:
+    def read_host(task: Task, **_: Any) -> Result:
         host = task.host.name
         counts[host] += 1
-        seen[host] = reads(host, counts[host])
-        if seen[host].down:
-            raise RemoteError("cannot be reached")
-        return Result(task.host, result=StepOutcome("read"))
+        read = HostRead("read", view=reads(host, counts[host]))
+        error = RemoteError("cannot be reached") if read.view.down else None
+        return Result(task.host, result=read, failed=bool(error), exception=error)
 
-    def list_members(task: Task, seen: dict[str, MemberView]) -> Result:  # noqa: ARG001
-        listed.append(task.host.name)
-        return Result(task.host, result=StepOutcome("asked"))
+    def list_members(task: Task) -> Result:
+        asked.append(task.host.name)
+        return Result(task.host, result=LIST)
 
     monkeypatch.setattr(status, "read_host", read_host)
     monkeypatch.setattr(status, "list_members", list_members)
     monkeypatch.setattr("time.sleep", lambda _: None)
     program = program_of(StatusOptions(), fleet=FLEET, member=lambda host: SimpleNamespace(name=host), steps=("look",))
-    return program, counts, listed
+    return program, counts, asked
 
 
 def test_one_look_is_enough_where_all_is_well(monkeypatch: pytest.MonkeyPatch) -> None:
-    program, counts, listed = staged(monkeypatch, lambda host, _: member(host))
+    program, counts, asked = staged(monkeypatch, lambda host, _: member(host))
     assert set(program.play(status.read_members, NO_ISSUER)["home"]) == set(FLEET)
-    assert (counts, listed) == (dict.fromkeys(FLEET, 1), [])
+    assert (counts, asked) == (dict.fromkeys(FLEET, 1), [])
 
 
 def test_another_member_is_asked_for_the_list(monkeypatch: pytest.MonkeyPatch) -> None:
     def reads(host: str, _count: int) -> MemberView:
         return down("a") if host == "a" else replace(member(host, leader_id=ord("b")), members=None)
 
-    program, _, listed = staged(monkeypatch, reads)
-    program.play(status.read_members, NO_ISSUER)
-    assert listed == ["b"]
+    program, _, asked = staged(monkeypatch, reads)
+    views = program.play(status.read_members, NO_ISSUER)["home"]
+    assert asked == ["b"]
+    assert (views["b"].members, views["c"].members) == (LIST, None)
+    assert views["a"].problem, "what kept it from being read"
 
 
 def test_a_leader_whose_host_is_silent_is_asked_about_again(monkeypatch: pytest.MonkeyPatch) -> None:

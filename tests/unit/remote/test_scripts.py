@@ -39,7 +39,7 @@ from tasks.certificates.place import swap, tidy
 from tasks.observe import Site
 from tasks.preflight import sync_latencies
 from tasks.start import _run_and_wait
-from tasks.status.questions import questions
+from tasks.status.read import member_commands
 from tasks.verify.scripts import cluster_commands, host_commands, openssl_knock, probe_script, refusal_commands
 from tests.unit.drivers.init.test_render_and_services import render
 from tests.unit.support.paths import FIXTURES
@@ -160,7 +160,7 @@ def of_tasks() -> Iterator[tuple[str, str]]:
     told, host = Told(), settings()
     site = Site(host, told, Systemd(), Apt(AptInstall(), "a"))
     yield from facts.probe(host, ["/etc/etcd/conf.yml"]).items()
-    yield from questions(host).items()
+    yield from member_commands(host).items()
     for openssl in (True, False):
         yield from refusal_commands(host, openssl=openssl).items()
         yield from cluster_commands(host, deep=openssl).items()

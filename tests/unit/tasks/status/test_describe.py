@@ -12,7 +12,7 @@ from etcdfleet.checks.overview.data import Machine
 from etcdfleet.checks.overview.host import state_of
 from etcdfleet.remote import CommandResult
 from tasks.status.describe import facts_of, member_view
-from tasks.status.questions import NOBODY, questions
+from tasks.status.read import NOT_LISTENING, member_commands
 from tests.unit.support.paths import FIXTURES
 from tests.unit.support.site import LocalHost, settings
 
@@ -26,16 +26,16 @@ def test_etcdctl_is_started_only_where_somebody_listens(family: socket.AddressFa
             server.bind((address, 0))
         except OSError:
             pytest.skip(f"no {address} on this machine")
-        ask = questions(settings(client_port=server.getsockname()[1]))["status"].replace("etcdctl", "echo asked")
-        assert LocalHost().run(ask).rc == NOBODY  # bound, and nobody listens
+        ask = member_commands(settings(client_port=server.getsockname()[1]))["status"].replace("etcdctl", "echo asked")
+        assert LocalHost().run(ask).rc == NOT_LISTENING  # bound, and nobody listens
         server.listen()
         done = LocalHost().run(ask)
         assert (done.rc, "asked" in done.stdout) == (0, True)
 
 
 def test_only_the_chosen_are_asked_for_the_member_list() -> None:
-    assert set(questions(settings())) == {"status", "health", "members"}
-    assert set(questions(settings(), members=False)) == {"status", "health"}
+    assert set(member_commands(settings())) == {"status", "health", "members"}
+    assert set(member_commands(settings(), members=False)) == {"status", "health"}
 
 
 def recorded(version: str, name: str) -> CommandResult:
@@ -43,7 +43,7 @@ def recorded(version: str, name: str) -> CommandResult:
     return CommandResult(found["exit"], found["stdout"], found["stderr"])
 
 
-NONE = CommandResult(NOBODY, "", "")
+NONE = CommandResult(NOT_LISTENING, "", "")
 
 
 @pytest.mark.parametrize("version", ["3.4", "3.5"])
