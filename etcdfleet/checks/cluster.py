@@ -43,8 +43,8 @@ _CAUSES: Mapping[str, str] = {
 """The likely cause when a check fails, by its name."""
 
 
-def cluster_checks(cluster: Cluster, *, quota_bytes: int = 0) -> tuple[Finding, ...]:
-    """The findings about a cluster, causes first. ``quota_bytes`` is the configured one, 0 for etcd's of 2 GiB."""
+def cluster_checks(cluster: Cluster, *, quota_bytes: int = 2 * 1024**3) -> tuple[Finding, ...]:
+    """The findings about a cluster, causes first. ``quota_bytes`` is the configured one, else etcd's own."""
     silent = [member for member in cluster.expected if member.name not in cluster.by_name]
     found = [_all_answer(cluster)]
     if not cluster.by_name:
@@ -58,7 +58,7 @@ def cluster_checks(cluster: Cluster, *, quota_bytes: int = 0) -> tuple[Finding, 
         names = ", ".join(sorted(member.name for member in silent))
         equal = skipped(equal.check, f"not compared, since {names} did not answer")
     found += [listed, _health(cluster), _one_cluster(cluster), leader, _one_term(cluster), _applied(cluster)]
-    found += [_alarms(cluster), equal, _size(cluster, quota_bytes or 2 * 1024**3)]
+    found += [_alarms(cluster), equal, _size(cluster, quota_bytes)]
     return tuple(causes_first(f if f.ok or f.cause else replace(f, cause=_CAUSES.get(f.check, "")) for f in found))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -14,14 +14,11 @@ from etcdfleet.host.facts import DataFacts
 from etcdfleet.host.paths import CERTIFICATES, HostPaths
 from etcdfleet.host.preflight import Trouble
 from etcdfleet.host.preflight_storage import place_problems
-from etcdfleet.host.storage import UNKNOWN, DataPlace
+from etcdfleet.host.storage import SEGMENT_BYTES, UNKNOWN, DataPlace
 from etcdfleet.roles import RoleName
 from etcdfleet.settings.models import HostSettings
 from etcdfleet.text import counted, mib
 
-SEGMENT_BYTES = 64 * 2**20
-"""etcd allocates the next segment of its write-ahead log in one go (``SegmentSizeBytes`` in ``wal.go``); without room
-for it, it ends."""
 RECENT = timedelta(minutes=10)
 """A known line that is older, of an etcd that runs, is told and is no failure."""
 _ENTRY = re.compile(r"^(\d+)\|(\w+)\|([^|]+)\|(.+)$", re.MULTILINE)
@@ -53,7 +50,7 @@ def read_listing(text: str) -> Listing:
     return Listing(entries, dict(_LINK.findall(text)), tuple(_SECRET.findall(text)))
 
 
-def key_mode_findings(listing: Listing) -> list[Finding]:
+def key_mode_finding(listing: Listing) -> Finding:
     """Private keys, wherever they lie below /etc/etcd, can be read by etcd's user alone; so can their folders."""
     check = "private keys are private"
     bad = []
@@ -67,16 +64,14 @@ def key_mode_findings(listing: Listing) -> list[Finding]:
         elif entry.owner not in ("etcd", "root"):
             bad.append(f"{path} belongs to {entry.owner}")
     if bad:
-        return [
-            failed(
-                check,
-                "; ".join(bad),
-                "modes or owner were changed by hand, or a key was put there",
-                "run deploy, which sets modes and owner of the pairs in use; remove other keys; replace a key that "
-                "others could read: rotate_certs --force",
-            )
-        ]
-    return [Finding(check, True, f"{len(listing.secrets)} keys below /etc/etcd, of etcd or root alone")]
+        return failed(
+            check,
+            "; ".join(bad),
+            "modes or owner were changed by hand, or a key was put there",
+            "run deploy, which sets modes and owner of the pairs in use; remove other keys; replace a key that others "
+            "could read: rotate_certs --force",
+        )
+    return Finding(check, True, f"{len(listing.secrets)} keys below /etc/etcd, of etcd or root alone")
 
 
 def set_findings(settings: HostSettings, roles: Sequence[RoleName], listing: Listing) -> list[Finding]:
@@ -222,16 +217,13 @@ def pending_finding(reasons: Sequence[str]) -> Finding:
     return Finding(check, True, "etcd was started with the files that are there")
 
 
-def drift_findings(differences: Mapping[str, str], same: Collection[str]) -> list[Finding]:
-    """The files that deploy would write; ``differences`` has in words how some differ from what it would write."""
+def drift_finding(path: str, difference: str) -> Finding:
+    """A file that deploy would write is there as it would write it; ``difference`` says in words how not."""
+    if not difference:
+        return Finding(f"file {path}", True, "as deploy would write it")
+    cause = "it was changed by hand, or the inventory was changed since the last deploy"
     remedy = "verify --diff shows how; run deploy, or put the change into the inventory or the template"
-    found = [
-        failed(
-            f"file {path}", how, "it was changed by hand, or the inventory was changed since the last deploy", remedy
-        )
-        for path, how in differences.items()
-    ]
-    return [*found, *(Finding(f"file {path}", True, "as deploy would write it") for path in same)]
+    return failed(f"file {path}", difference, cause, remedy)
 
 
 def log_findings(sightings: Sequence[Sighting], *, clock: datetime, running: bool) -> list[Finding]:

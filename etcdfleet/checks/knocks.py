@@ -190,6 +190,31 @@ def knocks(settings: HostSettings, roles: Sequence[RoleName]) -> tuple[Knock, ..
     return tuple(Knock(side, port, shown, shown in serve[side]) for side, port in sides for shown in (*roles, None))
 
 
+_FAULTS: Mapping[Kind, tuple[str, str, str]] = {
+    "unverified": (
+        "what the port serves does not lead to the trust anchor on this host, or has another name",
+        "the served certificate is not the one that lies here, or the CA was changed half-way",
+        "run deploy",
+    ),
+    "no connection": (
+        "no connection to the port from the host itself",
+        "etcd does not run, or the name of this host resolves to another address",
+        "see the checks of service and names, and etcd's log on this host",
+    ),
+    "late": (
+        "no answer in time",
+        "etcd waits for a quorum that is not there, or hangs",
+        "see the check of members, and etcd's log on this host",
+    ),
+    "unreadable": (
+        "openssl cannot read the certificate or its key",
+        "a file of the pair is missing or damaged",
+        "see the checks of this certificate; run deploy",
+    ),
+}
+"""What was seen, likely cause and remedy where nothing was heard about the certificate that was shown."""
+
+
 def knock_finding(knock: Knock, heard: Heard, excuse: str = "", *, proper: bool = True) -> Finding:
     """The finding in what was heard; ``excuse`` is why a certificate too many may be let in.
 
@@ -197,34 +222,8 @@ def knock_finding(knock: Knock, heard: Heard, excuse: str = "", *, proper: bool 
     """
     if heard.kind == "answered":
         return _let_in(knock, heard.detail, excuse)
-    if heard.kind == "unverified":
-        return failed(
-            knock.check,
-            "what the port serves does not lead to the trust anchor on this host, or has another name",
-            "the served certificate is not the one that lies here, or the CA was changed half-way",
-            "run deploy",
-        )
-    if heard.kind == "no connection":
-        return failed(
-            knock.check,
-            "no connection to the port from the host itself",
-            "etcd does not run, or the name of this host resolves to another address",
-            "see the checks of service and names, and etcd's log on this host",
-        )
-    if heard.kind == "late":
-        return failed(
-            knock.check,
-            "no answer in time",
-            "etcd waits for a quorum that is not there, or hangs",
-            "see the check of members, and etcd's log on this host",
-        )
-    if heard.kind == "unreadable":
-        return failed(
-            knock.check,
-            "openssl cannot read the certificate or its key",
-            "a file of the pair is missing or damaged",
-            "see the checks of this certificate; run deploy",
-        )
+    if fault := _FAULTS.get(heard.kind):
+        return failed(knock.check, *fault)
     if knock.let_in and heard.kind in ("refused", "closed"):
         return failed(
             knock.check,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import yaml
 
@@ -46,7 +46,7 @@ class Symptom:
     pattern: re.Pattern[str]
     meaning: str
     remedy: str
-    examples: tuple[str, ...] = ()
+    examples: Sequence[str] = ()
     level: Level = "failed"
     origins: frozenset[Origin] = frozenset()
     settles: int = 0
@@ -64,27 +64,11 @@ class Sighting:
 
 @cache
 def symptoms() -> tuple[Symptom, ...]:
-    """The rows of the table. Raises `ValueError` for a row that is not as the table says."""
+    """The rows of the table."""
     rows = yaml.safe_load(TABLE.read_text(encoding="utf-8"))
-    return tuple(_symptom(row) for row in rows)
-
-
-def _symptom(row: dict[str, Any]) -> Symptom:
-    keys = {"name", "pattern", "meaning", "remedy", "examples", "level", "from", "settles"}
-    if strange := set(row) - keys:
-        raise ValueError(f"{TABLE.name}: {row.get('name')}: unknown {', '.join(sorted(strange))}")
-    level, origins = row.get("level", "failed"), frozenset(row.get("from", ()))
-    if level not in ("failed", "warning", "note") or origins - {"member", "gateway", "host", "client"}:
-        raise ValueError(f"{TABLE.name}: {row['name']}: level or from is none that is known")
-    return Symptom(
-        row["name"],
-        re.compile(row["pattern"], re.IGNORECASE),
-        " ".join(row["meaning"].split()),
-        " ".join(row["remedy"].split()),
-        tuple(row["examples"]),
-        level,
-        origins,
-        int(row.get("settles", 0)),
+    return tuple(
+        Symptom(pattern=re.compile(row.pop("pattern"), re.IGNORECASE), origins=frozenset(row.pop("from", ())), **row)
+        for row in rows
     )
 
 
@@ -99,9 +83,10 @@ def explain(log: str) -> Symptom | None:
     return next((s for s in symptoms() if s.level == "failed" and s.pattern.search(said)), None)
 
 
-def known(line: str) -> Symptom | None:
-    """The row of the table that explains one line, or ``None``."""
-    return next((symptom for symptom in symptoms() if symptom.pattern.search(line)), None)
+def known(line: str, origin: Origin | None = None) -> Symptom | None:
+    """The row of the table that explains one line, or ``None``; ``origin`` is where a refused connection came from."""
+    rows = (row for row in symptoms() if origin is None or not row.origins or origin in row.origins)
+    return next((row for row in rows if row.pattern.search(line)), None)
 
 
 def sightings(
@@ -119,13 +104,10 @@ def sightings(
     for line in lines:
         at = line_time(line) or at
         age = (at - began).total_seconds() if at and began else math.inf
-        origin = _origin(line, members, own, gateway=gateway)
-        for symptom in symptoms():
-            if (origin is None or not symptom.origins or origin in symptom.origins) and symptom.pattern.search(line):
-                if age >= symptom.settles:
-                    count = found[symptom.name].count if symptom.name in found else 0
-                    found[symptom.name] = Sighting(symptom, count + 1, line.strip(), at)
-                break
+        symptom = known(line, _origin(line, members, own, gateway=gateway))
+        if symptom and age >= symptom.settles:
+            count = found[symptom.name].count if symptom.name in found else 0
+            found[symptom.name] = Sighting(symptom, count + 1, line.strip(), at)
     order = [symptom.name for symptom in symptoms()]
     return tuple(sorted(found.values(), key=lambda sighting: order.index(sighting.symptom.name)))
 

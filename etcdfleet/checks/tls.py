@@ -1,4 +1,4 @@
-"""Judgement of a host's certificates as they lie on its disk."""
+"""Judgement of a host's certificates as they lie on its disk, and of the TLS that its ports offer."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from etcdfleet.certs.want import Want, missing_names, usage_problems, utc
 from etcdfleet.checks.findings import Finding, failed, warned
 from etcdfleet.errors import CertificateError
 from etcdfleet.host.facts import PairFacts
+from etcdfleet.host.tls_greetings import Offered
 from etcdfleet.roles import RoleName
 from etcdfleet.settings.models import HostSettings
 from etcdfleet.text import whole_span
@@ -166,3 +167,23 @@ def _authorities(bundle: Sequence[Certificate], anchor: str, clock: datetime) ->
         return tuple((find_path(bundle, parse_pem_bundle(anchor), at=clock) or bundle)[1:])
     except CertificateError:
         return tuple(bundle[1:])
+
+
+def offer_finding(port: int, seen: Offered, suites: tuple[str, ...]) -> Finding:
+    """The finding that a port offers no old version of TLS, and by TLS 1.2 nothing beside ``suites``."""
+    check = f"TLS offered on {port}"
+    if seen.problem:
+        return failed(
+            check,
+            seen.problem,
+            "a firewall between this machine and the host, or no TLS there",
+            "see the check of the certificate served on this port",
+        )
+    if seen.unwanted:
+        return failed(
+            check,
+            f"it takes {', '.join(seen.unwanted)}",
+            "etcd was started before the inventory was changed (cluster.cipher_suites, cluster.tls_min_version)",
+            "run deploy, which restarts the members one after the other",
+        )
+    return Finding(check, True, f"{len(suites)} suites of TLS 1.2, none else" if suites else "TLS 1.3 alone")

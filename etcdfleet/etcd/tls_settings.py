@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from etcdfleet.certs import Certificate
-from etcdfleet.checks.findings import Finding, failed
 from etcdfleet.errors import VerificationError
 from etcdfleet.etcd.versions import knows_tls_min_version
-from etcdfleet.host.tls_greetings import Offered
 from etcdfleet.settings.ciphers import without_fit
 from etcdfleet.settings.models import HostSettings
 
@@ -54,23 +52,3 @@ def check_suites(settings: HostSettings, leaves: Mapping[str, Certificate]) -> N
                 + ("ECDSA" if leaf.key_kind.startswith("ec") else "RSA")
                 + "_WITH_AES_128_GCM_SHA256, or remove the line cipher_suites",
             )
-
-
-def offer_finding(port: int, seen: Offered, suites: tuple[str, ...]) -> Finding:
-    """The finding that a port offers no old version of TLS, and by TLS 1.2 nothing beside ``suites``."""
-    check = f"TLS offered on {port}"
-    if seen.problem:
-        return failed(
-            check,
-            seen.problem,
-            "a firewall between this machine and the host, or no TLS there",
-            "see the check of the certificate served on this port",
-        )
-    if seen.unwanted:
-        return failed(
-            check,
-            f"it takes {', '.join(seen.unwanted)}",
-            "etcd was started before the inventory was changed (cluster.cipher_suites, cluster.tls_min_version)",
-            "run deploy, which restarts the members one after the other",
-        )
-    return Finding(check, True, f"{len(suites)} suites of TLS 1.2, none else" if suites else "TLS 1.3 alone")

@@ -16,6 +16,9 @@ ABSENT_REMEDY = (
     "mount it (on the host, as root: mount {point}; see dmesg where that fails), and etcd starts by itself; if the data"
     f" were moved from that disk on purpose, and are there now: rm {DATA_MOUNT}, and run deploy"
 )
+SEGMENT_BYTES = 64 * 2**20
+"""etcd allocates the next segment of its write-ahead log in one go (``SegmentSizeBytes`` in ``wal.go``); without room
+for it, it ends."""
 _ROOT = "/"
 
 

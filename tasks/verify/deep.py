@@ -5,12 +5,12 @@ The judgement is in ``etcdfleet/checks/``. Here is what is asked.
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-import yaml
 from nornir.core.task import Task
 
 from etcdfleet import timeouts
@@ -20,8 +20,8 @@ from etcdfleet.checks.findings import Finding, failed, skipped, warned
 from etcdfleet.checks.host import (
     clock_findings,
     data_finding,
-    drift_findings,
-    key_mode_findings,
+    drift_finding,
+    key_mode_finding,
     log_findings,
     pending_finding,
     read_listing,
@@ -99,7 +99,7 @@ def check_deeply(task: Task, site: Site, deep: Deep) -> Checked:
 def _files(settings: HostSettings, seen: Observed, said: Mapping[str, CommandResult]) -> list[Finding]:
     """Modes of keys, sets and data; etcd's log."""
     listing = read_listing(said["listing"].stdout)
-    found = key_mode_findings(listing) + set_findings(settings, needed_roles(settings), listing)
+    found = [key_mode_finding(listing), *set_findings(settings, needed_roles(settings), listing)]
     others = [member.address for member in settings.members if member.name != settings.member.name]
     known = sightings(
         said["log"].stdout,
@@ -114,13 +114,9 @@ def _files(settings: HostSettings, seen: Observed, said: Mapping[str, CommandRes
 
 
 def _gateway(seen: Observed) -> bool:
-    """Whether the configuration on the host turns etcd's gateway on (etcd does so by itself where nothing is said)."""
+    """Whether the configuration on the host leaves etcd's gateway on, as it is where nothing is said."""
     file = seen.facts.files.get(CONFIG)
-    try:
-        found = yaml.safe_load(file.content) if file else None
-    except yaml.YAMLError:
-        return True
-    return not isinstance(found, dict) or found.get("enable-grpc-gateway", True) is not False
+    return not (file and re.search(rb"^enable-grpc-gateway: *false\b", file.content, re.MULTILINE))
 
 
 def _here(settings: HostSettings, seen: Observed, status: EndpointStatus | None) -> list[Finding]:
@@ -155,28 +151,23 @@ def _names(settings: HostSettings, seen: Observed) -> list[Finding]:
 
 def _drift(task: Task, site: Site, seen: Observed) -> tuple[list[Finding], str]:
     """The files that deploy would write, against those on the host; and how they differ, as a diff."""
-    differences, alike, diff = {}, [], ""
+    findings, diff = [], ""
     for file in desired_files(task, site, seen):
         there = seen.facts.files.get(file.path)
-        if same(file, there):
-            alike.append(file.path)
-            continue
-        text = unified_diff(there, file)
-        changed = [line for line in text.splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---")]
-        if there is None:
-            differences[file.path] = "it is not there"
-        elif changed:
-            differences[file.path] = f"differs from what deploy would write: {_short(changed)}"
-        else:
-            differences[file.path] = f"mode and owner differ: {text.partition(': ')[2].strip()}"
+        text = "" if same(file, there) else unified_diff(there, file)
+        findings.append(drift_finding(file.path, _difference(text) if there else "it is not there"))
         diff += text
-    return drift_findings(differences, alike), diff
+    return sorted(findings, key=lambda finding: finding.ok), diff
 
 
-def _short(changed: Sequence[str]) -> str:
+def _difference(diff: str) -> str:
     """The first lines of a difference, and how many more there are. Nothing in these files is secret."""
+    changed = [line for line in diff.splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---")]
+    if not changed:
+        return f"mode and owner differ: {diff.partition(': ')[2].strip()}" if diff else ""
     shown = " | ".join(f"{line[:1]} {line[1:].strip()}" for line in changed[:2])
-    return f"{shown} (and {len(changed) - 2} more lines)" if len(changed) > 2 else shown
+    more = f" (and {len(changed) - 2} more lines)" if len(changed) > 2 else ""
+    return f"differs from what deploy would write: {shown}{more}"
 
 
 def _write_probe(site: Site, cluster: Cluster, token: str, *, write: bool) -> list[Finding]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 
 from nornir.core.task import Result, Task
 
@@ -98,8 +97,7 @@ def _facts(site: Site, checked: Checked) -> dict[str, object]:
 
 def _unreachable(task: Task, error: RemoteError) -> Result:
     """SSH does not come through: whether etcd's ports answer from here tells what is wrong."""
-    settings = settings_of(task.host)
-    found = Finding("ssh", False, error.what, error.remedy)
+    settings, cause = settings_of(task.host), ""
     if settings.preflight.controller_reaches_members:
         ports = (settings.cluster.client_port, settings.cluster.peer_port)
         open_ports = [str(port) for port in ports if answers(settings.member.address, port, timeouts.PORT)]
@@ -108,8 +106,9 @@ def _unreachable(task: Task, error: RemoteError) -> Result:
             if open_ports
             else "etcd's ports do not answer from here either: the host is off, or cut off from the network"
         )
-        found = replace(found, cause=cause)
-    facts = {"checks": [found.as_json()]}
-    what = f"{error.what}; {found.cause}" if found.cause else error.what
+    outcome = StepOutcome(
+        "not reached", facts={"checks": [Finding("ssh", False, error.what, error.remedy, cause).as_json()]}
+    )
+    what = f"{error.what}; {cause}" if cause else error.what
     failure = VerificationError(what, where=error.where or settings.name, remedy=error.remedy)
-    return Result(task.host, result=StepOutcome("not reached", facts=facts), failed=True, exception=failure)
+    return Result(task.host, result=outcome, failed=True, exception=failure)

@@ -17,10 +17,9 @@ from etcdfleet.checks.knocks import (
     proper_answered,
     refusal_finding,
 )
-from etcdfleet.checks.tls import certificate_findings
+from etcdfleet.checks.tls import certificate_findings, offer_finding
 from etcdfleet.drivers.certificates import needed_roles, needed_sides
 from etcdfleet.errors import CertificateError
-from etcdfleet.etcd.tls_settings import offer_finding
 from etcdfleet.host.tls_greetings import offered
 from etcdfleet.host.tls_port import Served, look
 from etcdfleet.remote import CommandResult

@@ -47,8 +47,6 @@ NOT_YET = {
     ("etcdfleet.drivers.packages.archive", "etcdfleet.host.proxies"): "what stands between here and a release",
     ("etcdfleet.etcd.contradictions", "etcdfleet.host.storage"): "a remedy that both name",
     ("etcdfleet.etcd.etcdctl", "etcdfleet.host.paths"): "etcdctl's command line names files of the host",
-    ("etcdfleet.etcd.tls_settings", "etcdfleet.checks.findings"): "judges what a port offers",
-    ("etcdfleet.etcd.tls_settings", "etcdfleet.host.tls_greetings"): "judges what a port offers",
     ("etcdfleet.session", "etcdfleet.remote"): "a run holds its locks by their connections",
     ("etcdfleet.settings.checks", "etcdfleet.drivers.packages"): "a driver says itself which hosts it is for",
     ("etcdfleet.settings.places", "etcdfleet.drivers.init"): "a driver says itself where data cannot lie",

@@ -14,12 +14,10 @@ from etcdfleet.certs.chain import find_path
 from etcdfleet.checks.overview.data import Concern, Key, Level, Life, Machine, MemberView
 from etcdfleet.errors import CertificateError
 from etcdfleet.host.preflight import PEER_CLOCK_WARNING
-from etcdfleet.host.storage import ABSENT_REMEDY
+from etcdfleet.host.storage import ABSENT_REMEDY, SEGMENT_BYTES
 from etcdfleet.renewal import RenewBefore
 from etcdfleet.text import mib, span_text
 
-LOG_SEGMENT = 64 * 2**20
-"""Bytes that etcd allocates at once for the next file of its write-ahead log."""
 KEY_MODE = "600 etcd"
 """Mode and owner of a private key, as `stat` writes them."""
 DEPLOY, ROTATE = "run deploy", "run rotate_certs"
@@ -255,8 +253,8 @@ def _space(view: MemberView, machine: Machine) -> Iterator[Concern]:
     if free is None:
         return
     remedy = "free some space on the host (df -h)"
-    if free < LOG_SEGMENT:
-        what = f"its disk has {mib(free)} left, and etcd's next log file takes {mib(LOG_SEGMENT)}"
+    if free < SEGMENT_BYTES:
+        what = f"its disk has {mib(free)} left, and etcd's next log file takes {mib(SEGMENT_BYTES)}"
         yield Concern(Level.WRONG, what, (view.host,), remedy)
     elif view.status and free < view.quota_bytes - view.status.db_size:
         room = mib(view.quota_bytes - view.status.db_size)

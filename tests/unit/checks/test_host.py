@@ -11,8 +11,8 @@ from etcdfleet.checks.findings import Finding, failed, skipped, warned
 from etcdfleet.checks.host import (
     clock_findings,
     data_finding,
-    drift_findings,
-    key_mode_findings,
+    drift_finding,
+    key_mode_finding,
     log_findings,
     pending_finding,
     read_listing,
@@ -47,7 +47,7 @@ MIB = 2**20
 
 def test_sound_files() -> None:
     listing = read_listing(LISTING)
-    found = [*key_mode_findings(listing), *set_findings(settings(), ["peer"], listing)]
+    found = [key_mode_finding(listing), *set_findings(settings(), ["peer"], listing)]
     assert [finding.status for finding in found] == ["ok", "ok"]
 
 
@@ -68,7 +68,7 @@ def test_sound_files() -> None:
 def test_files_that_are_not_as_they_should_be(line: str, instead: str, words: str) -> None:
     assert line in LISTING
     listing = read_listing(LISTING.replace(line, instead))
-    bad = [f for f in (*key_mode_findings(listing), *set_findings(settings(), ["peer"], listing)) if not f.ok]
+    bad = [f for f in (key_mode_finding(listing), *set_findings(settings(), ["peer"], listing)) if not f.ok]
     assert bad
     assert any(words in finding.evidence for finding in bad), bad
     assert all(finding.cause and finding.remedy for finding in bad)
@@ -131,7 +131,7 @@ def test_clock(problems: list[Trouble], warnings: list[Trouble], said: str, stat
 def test_pending_and_drift() -> None:
     assert pending_finding(()).ok
     assert pending_finding(("changed: /etc/etcd/conf.yml", "more")).evidence == "changed: /etc/etcd/conf.yml"
-    wrong, right = drift_findings({"/etc/etcd/conf.yml": "differs"}, ["/etc/init.d/etcd"])
+    wrong, right = drift_finding("/etc/etcd/conf.yml", "differs"), drift_finding("/etc/init.d/etcd", "")
     assert (wrong.check, wrong.status, right.status) == ("file /etc/etcd/conf.yml", "failed", "ok")
 
 

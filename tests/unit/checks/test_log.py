@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import get_args
 
 import pytest
 
 from etcdfleet.checks.log import (
+    Level,
+    Origin,
     Symptom,
     explain,
     known,
@@ -62,6 +65,14 @@ def test_each_row_explains_its_own_examples(symptom: Symptom) -> None:
     assert symptom.examples
     for line in symptom.examples:
         assert known(line) is symptom, line
+
+
+@pytest.mark.parametrize("symptom", symptoms(), ids=lambda symptom: symptom.name)
+def test_each_row_is_as_the_table_says(symptom: Symptom) -> None:
+    assert symptom.level in get_args(Level)
+    assert symptom.origins <= set(get_args(Origin))
+    assert symptom.meaning == " ".join(symptom.meaning.split())
+    assert symptom.remedy == " ".join(symptom.remedy.split())
 
 
 def test_names_are_unique() -> None:

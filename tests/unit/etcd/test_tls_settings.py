@@ -15,10 +15,11 @@ import yaml
 
 from etcdfleet.certs import parse_pem_bundle
 from etcdfleet.checks.log import known
+from etcdfleet.checks.tls import offer_finding
 from etcdfleet.drivers.packages.apt import AptInstall
 from etcdfleet.drivers.packages.archive import ArchiveInstall
 from etcdfleet.errors import VerificationError
-from etcdfleet.etcd.tls_settings import check_suites, check_tls, offer_finding, tls_settings
+from etcdfleet.etcd.tls_settings import check_suites, check_tls, tls_settings
 from etcdfleet.etcd.versions import health_leaves_no_trace, knows_tls_min_version, parse
 from etcdfleet.host import tls_greetings as module
 from etcdfleet.host.tls_greetings import Offered, Reply, hello, offered, read_reply
