@@ -168,14 +168,9 @@ class Knock:
 
     @property
     def check(self) -> str:
-        """The name of the check."""
+        """The name of the check, and of what the host answered."""
         who = f"{self.shown} certificate" if self.shown else "no certificate"
         return f"{self.port} {'serves' if self.let_in else 'refuses'} {who}"
-
-    @property
-    def name(self) -> str:
-        """Its name among a host's answers."""
-        return f"{self.shown or 'no certificate'} at {self.port}"
 
 
 def knocks(settings: HostSettings, roles: Sequence[RoleName]) -> tuple[Knock, ...]:

@@ -89,7 +89,7 @@ def host_commands(site: Site, seen: Observed, version: str | None) -> dict[str, 
             path="/health",
         )
     return found | {
-        knock.name: openssl_knock(settings, knock.side, knock.port, knock.shown, anchor=named.get(knock.side, ""))
+        knock.check: openssl_knock(settings, knock.side, knock.port, knock.shown, anchor=named.get(knock.side, ""))
         for knock in knocks(settings, roles)
     }
 

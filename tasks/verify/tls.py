@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from etcdfleet.certs import Certificate, leads_to, parse_or_empty, parse_pem_bundle
+from etcdfleet.certs import Certificate, leads_to, parse_or_empty
 from etcdfleet.checks.findings import SERVED, Finding, skipped, warned
 from etcdfleet.checks.knocks import (
     Heard,
@@ -19,7 +19,6 @@ from etcdfleet.checks.knocks import (
 )
 from etcdfleet.checks.tls import certificate_findings, offer_finding
 from etcdfleet.drivers.certificates import needed_roles, needed_sides
-from etcdfleet.errors import CertificateError
 from etcdfleet.host.tls_greetings import offered
 from etcdfleet.host.tls_port import Served, look
 from etcdfleet.remote import CommandResult
@@ -53,18 +52,19 @@ def tls_findings(
     found += _anchors(site, seen)
     found += _issuers(seen, issuing)
     tries = knocks(settings, roles)
-    if not seen.service.running:
-        return [*found, *(skipped(knock.check, NOT_RUNNING) for knock in tries), health_finding(None, NOT_RUNNING)]
-    if not seen.facts.has_openssl:
-        found += [skipped(knock.check, "there is no openssl on the host to ask with") for knock in tries]
-        found += [refusal(role, said, openssl=False)[1] for role in refused_as_client(settings)]
-        return [*found, health_finding(None, "there is no openssl on the host to ask with")]
-    heard = {knock: _heard(said[knock.name]) for knock in tries}
-    answered = {knock.port for knock in tries if knock.let_in and heard[knock].kind == "answered"}
-    for knock in tries:
-        why = excuse(settings, seen, knock.side, knock.shown)
-        found.append(knock_finding(knock, heard[knock], why, proper=knock.port in answered))
-    return [*found, _health(settings, said)]
+    why_not = "there is no openssl on the host to ask with" if not seen.facts.has_openssl else ""
+    why_not = NOT_RUNNING if not seen.service.running else why_not
+    if why_not:
+        found += [skipped(knock.check, why_not) for knock in tries]
+        if seen.service.running:
+            found += [refusal(role, said, openssl=False)[1] for role in refused_as_client(settings)]
+    else:
+        heard = {knock: _heard(said[knock.check]) for knock in tries}
+        answered = {knock.port for knock in tries if knock.let_in and heard[knock].kind == "answered"}
+        for knock in tries:
+            why = excuse(settings, seen, knock.side, knock.shown)
+            found.append(knock_finding(knock, heard[knock], why, proper=knock.port in answered))
+    return [*found, _health(settings, said, why_not)]
 
 
 def _anchors(site: Site, seen: Observed) -> list[Finding]:
@@ -107,16 +107,14 @@ def _issuers(seen: Observed, issuing: Mapping[Side, Certificate]) -> list[Findin
     return found
 
 
-def _health(settings: HostSettings, said: Mapping[str, CommandResult]) -> Finding:
-    if "/health" in said:
-        return health_finding(said["/health"].stdout)
+def _health(settings: HostSettings, said: Mapping[str, CommandResult], why_not: str) -> Finding:
     if not settings.cluster.client_tls:
-        return health_finding(None, "clients have no TLS; etcdctl's check of health stands for it")
-    return health_finding(
-        None,
+        why_not = why_not or "clients have no TLS; etcdctl's check of health stands for it"
+    no_answer = (
         "not of etcd 3.4, nor of a member that does not answer: 3.4 writes an entry into the raft log for each "
-        "question, on which etcd 3.6 ends; etcdctl's check of health stands for it",
+        "question, on which etcd 3.6 ends; etcdctl's check of health stands for it"
     )
+    return health_finding(said["/health"].stdout if "/health" in said else None, why_not or no_answer)
 
 
 def excuse(settings: HostSettings, seen: Observed, side: Side, shown: RoleName | None) -> str:
@@ -175,16 +173,10 @@ def _heard(answer: CommandResult) -> Heard:
 
 
 def placed_leaves(settings: HostSettings, seen: Observed) -> dict[RoleName, Certificate]:
-    """The certificates that lie on the host, of the roles that the settings use."""
-    found: dict[RoleName, Certificate] = {}
-    for role in needed_roles(settings):
-        pair = seen.facts.pairs.get(role)
-        try:
-            if pair:
-                found[role] = parse_pem_bundle(pair.pem)[0]
-        except CertificateError:
-            continue  # found elsewhere: the served one cannot be equal to it
-    return found
+    """The certificates that lie on the host and can be read, of the roles that the settings use."""
+    pairs = seen.facts.pairs
+    bundles = {role: parse_or_empty(pairs[role].pem) for role in needed_roles(settings) if role in pairs}
+    return {role: bundle[0] for role, bundle in bundles.items() if bundle}
 
 
 def served_findings(settings: HostSettings, seen: Observed) -> list[Finding]:
