@@ -1,4 +1,4 @@
-"""The step verify: what it waits for, what it gives up on, and what it notes and mends when all is well."""
+"""The step verify: what it waits for, what it gives up on, what it notes and mends when all is well; and in depth."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from etcdfleet.errors import VerificationError
+from etcdfleet.errors import RemoteError, VerificationError
 from etcdfleet.host.paths import UNPROVEN
 from etcdfleet.settings.models import PreflightSettings
 from tasks.verify import proof as module
+from tasks.verify.deep import Deep
 from tasks.verify.member import verify
 from tests.unit.support.site import settings
 from tests.unit.support.stand_ins import (
@@ -136,3 +137,55 @@ def test_elsewhere_waiting_does_not_end_it(how: Any, clock: Clock) -> None:
     assert "NOSPACE" in error_of(verified(machine, **how))
     assert clock.now == 1000.0
     assert not machine.was_sent("alarm disarm")
+
+
+PROBE = "lease||0|granted\nput||0|OK\ndel||0|1\n" + "".join(f"read|az-{n}|0|t0k\ngone|az-{n}|0|\n" for n in (1, 2, 3))
+
+
+def deeply(*answers: tuple[str, str], **how: Any) -> Any:
+    machine = host(*answers)
+    machine.answers["lease grant"] = PROBE
+    return verified(machine, deep=Deep("t0k", **how))
+
+
+def checks(result: Any) -> dict[str, Any]:
+    return {check["check"]: check for check in result.result.facts["checks"]}
+
+
+def test_in_depth_all_that_failed_is_in_the_facts() -> None:
+    result = deeply(DOWN)
+    bad = [name for name, check in checks(result).items() if not check["ok"]]
+    assert bad[:2] == ["members answer", "data directory"]
+    assert error_of(result).startswith(f"az-1: {len(bad)} of {len(checks(result))} checks failed: members answer, ")
+    assert result.diff.startswith("--- /etc/etcd/conf.yml (host)")
+    assert checks(result)["write, read, delete"]["evidence"].endswith(
+        "gone on az-1, az-2; not asked, since silent: az-3"
+    )
+
+
+def test_in_depth_an_election_that_was_waited_for_is_a_warning(clock: Clock) -> None:
+    result = deeply(told(1, 2, 3, leader=0), GOOD)
+    assert clock.now == 1001.0
+    assert checks(result)["leader was there all the time"]["status"] == "warning"
+    assert any("there was no leader when this run began" in warning for warning in result.result.warnings)
+
+
+@pytest.mark.parametrize("how", [{"write": False}, {}])
+def test_in_depth_nothing_is_written_unless_asked_for(how: Any) -> None:
+    written = checks(deeply(GOOD, **how))["write, read, delete"]["status"]
+    assert written == ("ok" if not how else "skipped")
+
+
+def no_ssh(_: object) -> None:
+    raise RemoteError("cannot be reached by SSH", where="az-1", remedy="see its power")
+
+
+def test_in_depth_a_host_that_ssh_does_not_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Place(of=settings())
+    monkeypatch.setattr(Place, "observe", no_ssh)
+    monkeypatch.setattr("tasks.verify.member.settings_of", lambda _: place.settings)
+    monkeypatch.setattr("tasks.verify.member.answers", lambda _address, port, _seconds: port == 2379)
+    result = carry_out(verify, place, deep=Deep())
+    assert "etcd's port 2379 answers: the host is up, and SSH alone does not come through" in error_of(result)
+    assert checks(result)["ssh"]["status"] == "failed"
+    assert isinstance(carry_out(verify, place).exception, RemoteError)
