@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from etcdfleet.report.export.expiry import Expiries, expiries
-from etcdfleet.report.export.timeline import Lane, Tick, lanes, length, ticks
+from etcdfleet.report.export.expiry import expiries
+from etcdfleet.report.export.timeline import lanes, length, ticks
 from etcdfleet.report.record.facts import STATUSES, SeenCheck, checks_of
 from etcdfleet.report.record.model import (
     ExitCode,
@@ -55,21 +55,25 @@ _SHOWN_ELSEWHERE = ("certificates", "checks", "decisions", "advice", "client_cer
 
 
 class Page:
-    """What the template shows of a run."""
+    """What the template shows of a run: its verdict in one sentence, what is wrong with it, its steps, and pictures."""
 
     def __init__(self, record: RunRecord, state: str | None = None) -> None:
         self.record = record
         self.state = state or record.status.value
+        self.steps = {step.name: step.title for step in record.steps}
+        """The title of each step by its name, those of the runbook first."""
+        for host in record.hosts.values():
+            self.steps.update({name: name for name in host.steps if name not in self.steps})
+        self.numbers = {name: number for number, name in enumerate(self.steps, 1)}
         self._ids = {name: f"h{number}" for number, name in enumerate(record.hosts)}
-        self._numbers = {name: number for number, (name, _) in enumerate(self.steps, 1)}
-
-    @cached_property
-    def steps(self) -> tuple[tuple[str, str], ...]:
-        """(name, title) of each step, those of the runbook first."""
-        known = {step.name: step.title for step in self.record.steps}
-        for host in self.record.hosts.values():
-            known.update({name: name for name in host.steps if name not in known})
-        return tuple(known.items())
+        self.verdict = closing_line(record, self.state).plain
+        self.findings = tuple(self._findings())
+        self.warnings = warnings_of(record)
+        self.many = len(record.hosts) > _MANY
+        """Whether there are so many hosts that pictures begin folded."""
+        self.lanes = lanes(record, self.numbers)
+        self.ticks = ticks(length(record))
+        self.expiries = expiries(record)
 
     @cached_property
     def left_out(self) -> dict[str, str]:
@@ -80,12 +84,7 @@ class Page:
     @property
     def columns(self) -> tuple[tuple[str, str], ...]:
         """(name, title) of the steps that are columns of the matrix."""
-        return tuple(step for step in self.steps if step[0] not in self.left_out)
-
-    @property
-    def verdict(self) -> str:
-        """The run in one sentence."""
-        return closing_line(self.record, self.state).plain
+        return tuple(step for step in self.steps.items() if step[0] not in self.left_out)
 
     @property
     def next_step(self) -> str:
@@ -103,16 +102,6 @@ class Page:
             return "Nothing was changed. Without --check, the same command does it."
         return ""
 
-    @cached_property
-    def findings(self) -> tuple[tuple[str, str, Failure | Protection, str], ...]:
-        """Why the run stopped, and what failed: kind, place, what is said of it, and where the evidence is."""
-        return tuple(self._findings())
-
-    @property
-    def warnings(self) -> Sequence[tuple[str, str]]:
-        """(places, text), equal texts joined."""
-        return warnings_of(self.record)
-
     @property
     def counts(self) -> tuple[tuple[str, int], ...]:
         """How many steps ended how, over all hosts."""
@@ -120,30 +109,10 @@ class Page:
         return tuple((status.value, sum(total[status.value] for total in totals)) for status in Status)
 
     @property
-    def many(self) -> bool:
-        """Whether there are so many hosts that pictures begin folded."""
-        return len(self.record.hosts) > _MANY
-
-    @cached_property
-    def lanes(self) -> dict[str, Lane]:
-        """The timeline, by host."""
-        return lanes(self.record, self._numbers)
-
-    @property
     def timed(self) -> tuple[str, ...]:
         """Names of the steps that the timeline shows."""
         shown = {bar.name for lane in self.lanes.values() for bar in lane.bars}
-        return tuple(name for name, _ in self.steps if name in shown)
-
-    @property
-    def ticks(self) -> tuple[Tick, ...]:
-        """The timeline's scale."""
-        return ticks(length(self.record))
-
-    @cached_property
-    def expiries(self) -> Expiries:
-        """The certificates."""
-        return expiries(self.record)
+        return tuple(name for name in self.steps if name in shown)
 
     @property
     def options(self) -> tuple[tuple[str, str], ...]:
@@ -153,11 +122,7 @@ class Page:
 
     def id_of(self, host: HostRecord, step: str = "") -> str:
         """The anchor of a host, or of one of its steps."""
-        return self._ids[host.name] + (f"-{self._numbers[step]}" if step else "")
-
-    def number(self, step: str) -> int:
-        """A step's number, from 1."""
-        return self._numbers[step]
+        return self._ids[host.name] + (f"-{self.numbers[step]}" if step else "")
 
     def word(self, step: StepRecord | None) -> str:
         """A step's status in words."""
@@ -195,6 +160,7 @@ class Page:
         return str(host.facts.get("version") or ""), words.expiry_text(host.facts)[0]
 
     def _findings(self) -> Iterator[tuple[str, str, Failure | Protection, str]]:
+        """Why the run stopped, and what failed: kind, place, what is said of it, and where the evidence is."""
         for found in self.record.protections:
             yield "stopped to protect", found.cluster, found, ""
         if self.record.error and not any(found.what == self.record.error.what for found in self.record.protections):

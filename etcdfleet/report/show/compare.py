@@ -38,7 +38,7 @@ class Difference:
 
 def differences(before: RunRecord, after: RunRecord) -> tuple[Difference, ...]:
     """All that differs, the runs first, then host by host in inventory order."""
-    return tuple(_different(_pairs(before, after)))
+    return tuple(pair for pair in _pairs(before, after) if pair.before != pair.after)
 
 
 def _pairs(before: RunRecord, after: RunRecord) -> Iterator[Difference]:
@@ -55,10 +55,6 @@ def _pairs(before: RunRecord, after: RunRecord) -> Iterator[Difference]:
         yield Difference(name, "address", one.address, other.address)
         yield from _of_steps(one, other, before.check, after.check)
         yield from _of_facts(name, one.facts, other.facts)
-
-
-def _different(pairs: Iterator[Difference]) -> Iterator[Difference]:
-    return (pair for pair in pairs if pair.before != pair.after)
 
 
 def _of_steps(one: HostRecord, other: HostRecord, check: bool, other_check: bool) -> Iterator[Difference]:

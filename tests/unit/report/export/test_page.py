@@ -231,7 +231,7 @@ def test_a_step_that_no_host_did_is_a_line_and_no_column() -> None:
     page = Page(record_of(document))
     everywhere = {
         name
-        for name, _ in page.steps
+        for name in page.steps
         if all(
             step["status"] == "skipped"
             for host in document["hosts"].values()
@@ -240,7 +240,7 @@ def test_a_step_that_no_host_did_is_a_line_and_no_column() -> None:
         )
     }
     assert everywhere
-    assert {name for name, _ in page.steps} - {name for name, _ in page.columns} == everywhere
+    assert set(page.steps) - {name for name, _ in page.columns} == everywhere
     texts = " ".join("".join(Elements(render(document)).texts).split())
     assert all(f"{name} ({why})" in texts for name, why in page.left_out.items())
 
