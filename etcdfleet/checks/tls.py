@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from etcdfleet.certs import Certificate, chain_problems, parse_pem_bundle, want_for
+from etcdfleet.certs import Certificate, chain_problems, parse_or_empty, parse_pem_bundle, want_for
 from etcdfleet.certs.authority import CA_DAYS
 from etcdfleet.certs.chain import find_path, order_problems
 from etcdfleet.certs.want import Want, missing_names, usage_problems, utc
@@ -39,7 +39,15 @@ def certificate_findings(
         return [failed(f"{title}: file", error.what, "the file was damaged or written by hand", _DEPLOY)]
     if not bundle:
         return [failed(f"{title}: file", "there is none", "it was removed, or deploy has not placed it yet", _DEPLOY)]
-    leaf, want = bundle[0], _want(settings, role, anchor)
+    leaf = bundle[0]
+    want = want_for(
+        role,
+        fqdn=settings.member.fqdn,
+        address=settings.member.address,
+        usages=settings.pki.roles[role].usages,
+        trust_anchor=anchor,
+        service_name=settings.cluster.service_name,
+    )
     return [
         _names(title, want, leaf),
         _usage(title, want, leaf),
@@ -47,19 +55,6 @@ def certificate_findings(
         _key(title, leaf, public_key),
         _life(title, settings, role, bundle, anchor, clock),
     ]
-
-
-def _want(settings: HostSettings, role: RoleName, anchor: str) -> Want:
-    elsewhere = settings.pki.made_elsewhere
-    return want_for(
-        role,
-        fqdn=settings.member.fqdn,
-        address=settings.member.address,
-        usages=settings.pki.roles[role].usages,
-        trust_anchor=anchor,
-        service_name=settings.cluster.service_name,
-        common_name=settings.pki.client_common_name if role == "client" and not elsewhere else None,
-    )
 
 
 def _names(title: str, want: Want, leaf: Certificate) -> Finding:
@@ -128,7 +123,7 @@ def _life(
             "the host's clock is wrong",
             "set the clock and keep it right (chrony, ntpd, systemd-timesyncd)",
         )
-    authorities = _authorities(bundle, anchor, clock)
+    authorities = (find_path(bundle, parse_or_empty(anchor), at=clock) or bundle)[1:]
     first = min([leaf, *authorities], key=lambda c: c.not_after)
     whose = "it" if first is leaf else f"the CA {first.title}"
     left = first.not_after - clock
@@ -160,13 +155,6 @@ def _life(
             check, text, f"it is due (pki.renew_before: {settings.pki.renew_before}), and nothing renewed it", _RENEW
         )
     return Finding(check, True, text)
-
-
-def _authorities(bundle: Sequence[Certificate], anchor: str, clock: datetime) -> tuple[Certificate, ...]:
-    try:
-        return tuple((find_path(bundle, parse_pem_bundle(anchor), at=clock) or bundle)[1:])
-    except CertificateError:
-        return tuple(bundle[1:])
 
 
 def offer_finding(port: int, seen: Offered, suites: tuple[str, ...]) -> Finding:

@@ -13,7 +13,7 @@ from etcdfleet.checks.findings import Finding
 from etcdfleet.errors import RemoteError, VerificationError
 from etcdfleet.host.paths import UNPROVEN
 from etcdfleet.host.tls_port import answers
-from etcdfleet.outcome import StepOutcome
+from etcdfleet.outcome import StepOutcome, done
 from etcdfleet.report.show.checklist import count_text
 from etcdfleet.settings.load import settings_of
 from tasks.alarms import end_full_alarm, stands
@@ -55,9 +55,8 @@ def verify(
         )
     if site.observe().facts.unproven and not task.is_dry_run():
         site.remote.run(f"rm -f {UNPROVEN}", check="noting that the certificates are proven")
-    summary = f"{len(checked.findings)} checks passed"
-    outcome = StepOutcome(summary, (ended,) if ended else (), tuple(checked.warnings), _facts(site, checked))
-    return Result(task.host, result=outcome, changed=bool(ended))
+    summary, changes = f"{len(checked.findings)} checks passed", [ended] if ended else []
+    return done(task, summary, changes, checked.warnings, _facts(site, checked))
 
 
 def _verify_deeply(task: Task, deep: Deep) -> Result:

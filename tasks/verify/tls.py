@@ -73,18 +73,12 @@ def _anchors(site: Site, seen: Observed) -> list[Finding]:
     for side in needed_sides(site.settings):
         check = f"{side} trust anchors"
         trusted = ", ".join(ca.title for ca in parse_or_empty(trusted_text(seen, side))) or "none that can be read"
-        if more := besides.get(side):
-            names = ", ".join(repr(ca.title) for ca in more)
-            found.append(
-                warned(
-                    check,
-                    f"{trusted}; no certificate on the host leads to {names}",
-                    "a change of CA is under way, or the previous CA was left trusted",
-                    "rotate_certs --ca goes on with it, and completes it with --yes",
-                )
-            )
-        else:
+        if side not in besides:
             found.append(Finding(check, True, trusted))
+            continue
+        trusted += "; no certificate on the host leads to " + ", ".join(repr(ca.title) for ca in besides[side])
+        cause = "a change of CA is under way, or the previous CA was left trusted"
+        found.append(warned(check, trusted, cause, "rotate_certs --ca goes on with it, and completes it with --yes"))
     return found
 
 

@@ -121,7 +121,8 @@ def _margin(views: Sequence[MemberView], cluster: Cluster, leader_id: int) -> tu
         if margin or voters <= 2:
             return text, margin, []
         what = f"one more lost member stops the cluster: {alive} of {voters} serve, and {quorum} are needed"
-        return text, 0, [Concern(Level.WRONG, what, _sick(asked) or hosts, "bring the others back first")]
+        sick = tuple(view.host for view in asked if not view.serves)
+        return text, 0, [Concern(Level.WRONG, what, sick or hosts, "bring the others back first")]
     if not any(view.machine and view.machine.deployed for view in views) and all(view.machine for view in views):
         return "not deployed", None, []
     if unasked > 0:
@@ -141,17 +142,13 @@ def _margin(views: Sequence[MemberView], cluster: Cluster, leader_id: int) -> tu
     return f"no leader: {answering} of {voters} answer, none serves", None, []
 
 
-def _sick(views: Sequence[MemberView]) -> tuple[str, ...]:
-    return tuple(view.host for view in views if not view.serves)
-
-
 def _leadership(views: Sequence[MemberView], cluster: Cluster, election_seconds: float, gone: str) -> Iterator[Concern]:
     answered = {view.status.member_id: view for view in views if view.status}
+    hosts = tuple(view.host for view in answered.values())
     wait = f"look again in {2 * election_seconds:.0f} s; if it stays so, see network and clocks between the hosts"
     if not any(view.serves for view in views):
         followed = {view.status.leader_id for view in answered.values() if view.status} - {0}
         lost = [leader for leader in followed if leader not in answered]
-        hosts = tuple(view.host for view in answered.values())
         if len(answered) < cluster.quorum or not hosts:
             return  # said by the margin
         if lost:
@@ -161,7 +158,10 @@ def _leadership(views: Sequence[MemberView], cluster: Cluster, election_seconds:
             who = silent[0] if only else " and ".join(_host(leader, views, cluster) for leader in lost)
             what = f"leader just lost: {who} does not answer, an election is going on; no reads or writes meanwhile"
         elif followed:
-            yield from (_reads_fail(view) for view in answered.values())
+            for view in answered.values():
+                what = f"it answers and knows its leader, and a read through it fails ({_no_read(view)})"
+                remedy = "see etcd's log, disk and network of the host; run verify"
+                yield Concern(Level.BROKEN, what, (view.host,), remedy)
             return
         else:
             what = "no leader: an election is going on; no reads or writes meanwhile"
@@ -169,34 +169,24 @@ def _leadership(views: Sequence[MemberView], cluster: Cluster, election_seconds:
         return
     if gone:
         what = f"leader just lost: {gone} does not answer, and the others waited for an election"
-        yield Concern(Level.WRONG, what, tuple(view.host for view in answered.values()), wait)
+        yield Concern(Level.WRONG, what, hosts, wait)
         return
     for view in answered.values():
-        if not view.serves and view.status:
-            why = (view.health.error if view.health else "") or "no answer"
-            if "CORRUPT" in cluster.alarms:
-                continue
+        if not view.serves and view.status and "CORRUPT" not in cluster.alarms:
             cut = "knows of no leader" if not view.status.leader_id else "serves no reads"
-            what = f"{cut}, while others do ({why}): it does not reach the other members"
-            remedy = (
-                f"check that the members reach each other on port {_peer_port(view)} (firewall), and etcd's log there"
-            )
+            what = f"{cut}, while others do ({_no_read(view)}): it does not reach the other members"
+            port = view.member.peer_url.rstrip("/").rpartition(":")[2]
+            remedy = f"check that the members reach each other on port {port} (firewall), and etcd's log there"
             yield Concern(Level.BROKEN, what, (view.host,), f"{remedy}; run verify")
     said = {(v.status.leader_id, v.status.term) for v in answered.values() if v.status and v.serves}
     if len(said) > 1:
         told = ", ".join(sorted(f"{_host(leader, views, cluster)} in term {term}" for leader, term in said))
         what = f"members follow different leaders ({told}): there has just been an election"
-        yield Concern(Level.SOON, what, tuple(view.host for view in answered.values()), wait)
+        yield Concern(Level.SOON, what, hosts, wait)
 
 
-def _peer_port(view: MemberView) -> str:
-    return view.member.peer_url.rstrip("/").rpartition(":")[2]
-
-
-def _reads_fail(view: MemberView) -> Concern:
-    why = (view.health.error if view.health else "") or "no answer"
-    what = f"it answers and knows its leader, and a read through it fails ({why})"
-    return Concern(Level.BROKEN, what, (view.host,), "see etcd's log, disk and network of the host; run verify")
+def _no_read(view: MemberView) -> str:
+    return (view.health.error if view.health else "") or "no answer"
 
 
 def _identity(views: Sequence[MemberView]) -> Iterator[Concern]:
@@ -227,7 +217,7 @@ def _alarms(views: Sequence[MemberView], cluster: Cluster) -> Iterator[Concern]:
     by_id = {view.status.member_id: view for view in views if view.status}
     for alarm, ids in cluster.alarms.items():
         known = [by_id[number] for number in ids if number in by_id]
-        hosts = tuple(view.host for view in known) or tuple(view.host for view in by_id.values())
+        hosts = tuple(view.host for view in known or by_id.values())
         who = "" if known else f" on {', '.join(map(hex_id, ids))}"
         if alarm == "NOSPACE":
             used = max(known or by_id.values(), key=lambda view: view.status.db_size if view.status else 0)
