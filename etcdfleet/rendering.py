@@ -6,14 +6,13 @@ import json
 import shlex
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import jinja2
 
 from etcdfleet.errors import UsageError
 from etcdfleet.host.storage import unit_of
 from etcdfleet.text import go_duration
-
-if TYPE_CHECKING:
-    import jinja2
 
 TEMPLATES = Path(__file__).resolve().parent.parent / "templates"
 
@@ -26,17 +25,12 @@ def _yaml(value: Any) -> str:
 @cache
 def environment(folder: Path = TEMPLATES) -> jinja2.Environment:
     """The environment for nornir-jinja2's tasks; one for all hosts, never changed after it is made."""
-    import jinja2
-
-    from etcdfleet.bytecode import BesideSource
-
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        bytecode_cache=BesideSource(folder),
         autoescape=False,  # noqa: S701  no HTML here; each value is quoted by a filter for the file it goes into
     )
     made.filters.update(yaml=_yaml, sh=shlex.quote, etcd_duration=go_duration, mount_unit=unit_of)

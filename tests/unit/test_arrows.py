@@ -12,7 +12,6 @@ from tests.unit.support.paths import ROOT
 FLOORS = (
     (
         "etcdfleet.alike",
-        "etcdfleet.bytecode",
         "etcdfleet.drivers.table",
         "etcdfleet.errors",
         "etcdfleet.files",

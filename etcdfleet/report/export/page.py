@@ -11,7 +11,9 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import jinja2
 
 from etcdfleet.report.export.expiry import expiries
 from etcdfleet.report.export.timeline import lanes, length, ticks
@@ -30,9 +32,6 @@ from etcdfleet.report.record.model import (
 from etcdfleet.report.show import format as words
 from etcdfleet.report.show.table import alike_failures, closing_line, skipped_everywhere, warnings_of
 from etcdfleet.text import counted, seconds_text
-
-if TYPE_CHECKING:
-    import jinja2
 
 _FOLDER = Path(__file__).resolve().parent / "html"
 _MANY = 24  # hosts from which on pictures begin folded
@@ -207,13 +206,8 @@ def _text(name: str) -> str:
 
 @cache
 def _environment() -> jinja2.Environment:
-    import jinja2
-
-    from etcdfleet.bytecode import BesideSource
-
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_FOLDER),
-        bytecode_cache=BesideSource(_FOLDER),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

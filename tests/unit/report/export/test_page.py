@@ -1,14 +1,11 @@
 from __future__ import annotations
 
 import re
-import stat
 from html.parser import HTMLParser
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from etcdfleet.bytecode import BesideSource
 from etcdfleet.errors import RemoteError
 from etcdfleet.report.export.expiry import expiries
 from etcdfleet.report.export.page import Page, diff_lines, diff_size, render
@@ -200,30 +197,6 @@ def test_diffs() -> None:
     assert [kind for kind, _ in lines[:6]] == ["file", "file", "hunk", "same", "del", "del"]
     assert "".join(f"{line}\n" for _, line in lines) == samples.DIFF
     assert diff_size(samples.DIFF) == "2 files, +5 −2"
-
-
-def test_the_compiled_template_is_kept_and_never_trusted_blindly(tmp_path: Path) -> None:
-    import jinja2
-
-    def rendered() -> str:
-        loader = jinja2.FileSystemLoader(tmp_path)
-        environment = jinja2.Environment(loader=loader, bytecode_cache=BesideSource(tmp_path), autoescape=True)
-        return environment.get_template("page.j2").render(name="<b>")
-
-    (tmp_path / "page.j2").write_text("one {{ name }}")
-    assert rendered() == "one &lt;b&gt;"
-    (kept,) = (tmp_path / "__pycache__").iterdir()
-    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
-    for damaged in (b"", kept.read_bytes()[:-9], kept.read_bytes()[:8], b"x" * 99):
-        kept.write_bytes(damaged)
-        assert rendered() == "one &lt;b&gt;"
-    (tmp_path / "page.j2").write_text("two")
-    assert rendered() == "two"
-    (tmp_path / "page.j2").write_text("three")
-    kept.unlink()
-    (tmp_path / "__pycache__").rmdir()
-    (tmp_path / "__pycache__").write_text("no folder")
-    assert rendered() == "three"
 
 
 def test_a_step_that_no_host_did_is_a_line_and_no_column() -> None:
