@@ -9,20 +9,22 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from rich.console import Console, Group
+from rich.live import Live
 from rich.text import Text
 
+from etcdfleet.checks.overview.cluster import overview, presumed_leader
 from etcdfleet.checks.overview.data import ClusterOverview, LastRun, MemberView
 from etcdfleet.errors import UsageError
 from etcdfleet.etcd.equal import CONFIRMATIONS, PAUSE_SECONDS, divergence
 from etcdfleet.etcd.expected import expected_members
 from etcdfleet.program.run import Program, Run
+from etcdfleet.report.record.history import last_runs
+from etcdfleet.report.show import overview as pages
 from etcdfleet.report.show.format import Marks, marks_for, wrapped
 from etcdfleet.text import seconds_text
 from plays.options import StatusOptions
 from tasks.certificates.issuing import Issuing
 from tasks.status.read import judge, list_members, read_host
-
-# What judges and shows is imported when hosts have been asked: they need not wait for it.
 
 Views = dict[str, MemberView]
 """What was seen, by host."""
@@ -45,7 +47,6 @@ def read_members(run: Run[StatusOptions], issuing: Issuing, *, tolerant: bool = 
 
 def _read_again(run: Run[StatusOptions], seen: Views) -> None:
     """Ask members again where one look may be wrong: about a leader whose host gives no answer, and about data."""
-    from etcdfleet.checks.overview.cluster import presumed_leader
 
     def ask_again(when: Callable[[Sequence[MemberView]], bool]) -> bool:
         if not when(list(seen.values())):
@@ -77,8 +78,6 @@ def show(program: Program[StatusOptions]) -> None:
     took = seconds_text(time.monotonic() - began)
 
     def ending(console: Console, marks: Marks, only_findings: bool) -> None:
-        from etcdfleet.report.show import overview as pages
-
         width = console.width if console.is_terminal else max(console.width, 80)
         now = datetime.now(UTC)
         shown = pages.findings(clusters, width) if only_findings else pages.lines(clusters, marks, width, now)
@@ -95,10 +94,6 @@ def watch(program: Program[StatusOptions], seconds: float) -> None:
 
     Connections are kept; a host that is gone is tried again each time. Raises UsageError with --json.
     """
-    from rich.live import Live
-
-    from etcdfleet.report.show import overview as pages
-
     if program.options.json:
         raise UsageError("--watch shows pages to people", remedy="for programs, run it with --json - now and then")
     program.be_quick()
@@ -138,8 +133,6 @@ def _seen_by_all(views: Mapping[str, Views]) -> Views:
 
 def overviews(program: Program[StatusOptions], seen: Mapping[str, MemberView]) -> list[ClusterOverview]:
     """The chosen clusters as their hosts were seen, with the last run on each."""
-    from etcdfleet.checks.overview.cluster import overview
-
     views = _with_last_runs(program, seen)
     found = []
     for name, hosts in program.clusters.items():
@@ -157,8 +150,6 @@ def overviews(program: Program[StatusOptions], seen: Mapping[str, MemberView]) -
 
 
 def _with_last_runs(program: Program[StatusOptions], seen: Mapping[str, MemberView]) -> Views:
-    from etcdfleet.report.record.history import last_runs
-
     newest = last_runs(program.options.report_dir, tuple(seen), ignoring=ONLY_LOOK)
     found = dict(seen)
     for host, summary in newest.items():

@@ -5,16 +5,13 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import sys
 
 import _start  # type: ignore[import-not-found] # noqa: F401  sets the import path, finds the project's own Python
 
+from etcdfleet.program import collector
 from etcdfleet.program.main import Program, run_runbook
 from plays.options import StatusOptions
-
-# One look throws little away, and searching for it takes a tenth of the time.
-gc.disable()
 
 STEPS = [("look", "Look"), ("judge", "Judge")]
 
@@ -56,8 +53,7 @@ def status(program: Program[StatusOptions]) -> None:
     from plays.status import show, watch
 
     if program.own.watch:
-        gc.freeze()
-        gc.enable()
+        collector.resume()
         watch(program, program.own.watch)
     else:
         show(program)
@@ -85,15 +81,16 @@ def _number(text: str) -> float:
 
 
 if __name__ == "__main__":
-    exit_code = run_runbook(
-        "status",
-        status,
-        description=DESCRIPTION,
-        steps=STEPS,
-        own=StatusOptions,
-        examples=EXAMPLES,
-        add_arguments=add_arguments,
-        only_looks=True,
+    collector.rest()
+    sys.exit(
+        run_runbook(
+            "status",
+            status,
+            description=DESCRIPTION,
+            steps=STEPS,
+            own=StatusOptions,
+            examples=EXAMPLES,
+            add_arguments=add_arguments,
+            only_looks=True,
+        )
     )
-    gc.freeze()  # else the interpreter searches all of it once more before it ends
-    sys.exit(exit_code)

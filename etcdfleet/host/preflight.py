@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from etcdfleet.certs import parse_pem_bundle
 from etcdfleet.drivers.init import other_inits
 from etcdfleet.errors import CertificateError
-from etcdfleet.host.facts import NO_DNS, RESOLVE_SECONDS, RUNS_ON, HostFacts
+from etcdfleet.host.facts import GO_ARCHITECTURES, NO_DNS, RESOLVE_SECONDS, RUNS_ON, HostFacts
 from etcdfleet.settings.models import HostSettings
 from etcdfleet.text import mib, span_text
 
@@ -79,8 +79,6 @@ def platform_problems(settings: HostSettings, facts: HostFacts) -> list[Trouble]
 
 
 def _go(machine: str) -> str:
-    from etcdfleet.host.facts import GO_ARCHITECTURES
-
     return GO_ARCHITECTURES.get(machine, machine)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -91,8 +92,6 @@ def parse_batch(data: bytes, names: Sequence[str], host: str) -> dict[str, Comma
 
 def place_script(files: Sequence[RemoteFile], before: str, after: str) -> str:
     """A script that puts files in place: each is whole, or the previous one is there."""
-    import base64
-
     lines = ["set -eu", "umask 077", "tmp=''", "trap '[ -z \"$tmp\" ] || rm -f $tmp' EXIT", before]
     renames = []
     for number, file in enumerate(files):

@@ -5,20 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from nornir.core import Nornir
+from nornir.core.exceptions import PluginNotRegistered
+from nornir.core.inventory import ConnectionOptions, Defaults, Group, Groups, Host, Hosts, Inventory, ParentGroups
 
 from etcdfleet.errors import FleetError, UsageError
 from etcdfleet.settings.config import FOLDER_KEY, inventory_arguments, read_config, runner_arguments, ssh_arguments
 from etcdfleet.settings.fleet import BOUND_KEY, Fleet, load_fleet
 from etcdfleet.settings.inventory_files import OPTION_KEYS, Sources, read_sources
 from etcdfleet.settings.models import HostSettings
+from etcdfleet.settings.plugins import init_nornir
 from etcdfleet.settings.problems import SettingsError, in_file_order
 from etcdfleet.settings.processors import load_processors
 from etcdfleet.settings.yamlfile import shown, values
-
-if TYPE_CHECKING:
-    from nornir.core import Nornir
-    from nornir.core.inventory import Host, Inventory
 
 
 def open_nornir(config_file: Path, *, forks: int | None = None, dry_run: bool = False) -> tuple[Nornir, Fleet]:
@@ -73,10 +74,6 @@ def settings_of(host: Host) -> HostSettings:
 
 
 def _init_nornir(arguments: Mapping[str, Any], dry_run: bool, config_file: Path) -> Nornir:
-    from nornir.core.exceptions import PluginNotRegistered
-
-    from etcdfleet.settings.plugins import init_nornir
-
     try:
         return init_nornir(arguments, dry_run=dry_run)
     except PluginNotRegistered as error:
@@ -101,7 +98,6 @@ def _environment() -> str:
 
 def _lenient_inventory(sources: Sources) -> Inventory:
     """What of a SimpleInventory's files is sound, as an inventory that is never used for anything but more checks."""
-    from nornir.core.inventory import ConnectionOptions, Defaults, Group, Groups, Host, Hosts, Inventory, ParentGroups
 
     def sound(kind: str) -> dict[str, dict[str, Any]]:
         return {

@@ -12,7 +12,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from etcdfleet import timeouts
+from etcdfleet.certs.chain import issued
 from etcdfleet.certs.trust import parse_or_empty
+from etcdfleet.drivers.certificates import driver_of
+from etcdfleet.errors import FleetError
 from etcdfleet.roles import ROLE_NAMES, Side, side_of
 
 if TYPE_CHECKING:
@@ -50,9 +53,6 @@ class Issuing:
         return self._found.get(key, {})
 
     def _look(self, key: str, pki: PkiSettings) -> None:
-        from etcdfleet.drivers.certificates import driver_of
-        from etcdfleet.errors import FleetError
-
         try:
             self._found[key] = driver_of(pki.source).issuing(pki)
         except (FleetError, ValueError):
@@ -61,8 +61,6 @@ class Issuing:
 
 def other_issuers(seen: Observed, issuing: Mapping[Side, Certificate]) -> dict[Side, str]:
     """By side, the issuer of certificates on the host that are not of the CA which issues today."""
-    from etcdfleet.certs.chain import issued
-
     found: dict[Side, str] = {}
     for role in ROLE_NAMES:
         authority, pair = issuing.get(side_of(role)), seen.facts.pairs.get(role)

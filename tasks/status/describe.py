@@ -29,7 +29,9 @@ from tasks.certificates.issuing import other_issuers
 from tasks.configure import desired_files, same, unified_diff
 from tasks.observe import Observed, Site
 from tasks.programs import restart_reasons
-from tasks.status.read import NOT_LISTENING
+
+NOT_LISTENING = 44
+"""Exit code of what asks a member (`tasks.status.read.member_commands`) when nothing listens on its port."""
 
 
 def describe(

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from functools import cache
-from importlib import import_module
-from threading import Thread
 
 from nornir.core.task import Result, Task
 
@@ -23,11 +20,10 @@ from etcdfleet.settings.load import settings_of
 from etcdfleet.settings.models import HostSettings
 from tasks.certificates.issuing import Issuing
 from tasks.observe import site_of
+from tasks.status.describe import NOT_LISTENING, describe
 
 NOT_NEEDED = ("listeners", "user", "openssl", "resolve", "init")
 """Parts of a host's probe that say nothing of what is shown."""
-NOT_LISTENING = 44
-"""Exit code of `member_commands` when nothing listens on the member's port."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,11 +63,7 @@ def _read(task: Task, settings: HostSettings, list_on: Collection[str] | None, i
     if issuing:
         issuing.ask(settings)
     site = site_of(task)
-    _read_ahead()
     seen, answers = site.look_with(asked, without=NOT_NEEDED, timeout=min(site.remote.timeout, timeouts.STATUS_HOST))
-    # Imported only now, while other hosts are still waited for.
-    from tasks.status.describe import describe
-
     view, facts, diff = describe(task, site, seen, answers, issuing.of(settings) if issuing else {})
     return Result(task.host, result=HostRead(str(facts["state"]), facts=facts, view=view), diff=diff)
 
@@ -88,12 +80,6 @@ def member_commands(settings: HostSettings, *, members: bool = True) -> dict[str
         for name, words in asked.items()
         if members or name != "members"
     }
-
-
-@cache
-def _read_ahead() -> None:
-    """Import what makes sense of the answers, while the hosts work on them: they come at about the same time."""
-    Thread(target=import_module, args=("tasks.status.describe",), daemon=True).start()
 
 
 def list_members(task: Task) -> Result:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from etcdfleet.drivers.table import INIT_SYSTEMS, load
+from etcdfleet.remote.scripts import script
 
 if TYPE_CHECKING:
     from etcdfleet.remote import CommandResult
@@ -117,8 +118,6 @@ class Service(Protocol):
 
 def programs(service_program: str) -> str:
     """Shell, with the process id of etcd in ``$pid`` if it runs: prints what `ServiceState` knows of programs."""
-    from etcdfleet.remote.scripts import script
-
     return script("programs", functions={"service_program": service_program})
 
 

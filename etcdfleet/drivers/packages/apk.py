@@ -18,6 +18,8 @@ from etcdfleet.drivers.packages import (
     upstream_version,
 )
 from etcdfleet.errors import RemoteError
+from etcdfleet.remote import last_lines
+from etcdfleet.remote.scripts import script
 from etcdfleet.settings.base import InstallSettings
 from etcdfleet.settings.values import check_package_version, check_repository
 
@@ -27,8 +29,6 @@ if TYPE_CHECKING:
 
 def apk_says(output: str) -> str:
     """What apk complained about, once each: why a repository was not used stands far above what is lacking for it."""
-    from etcdfleet.remote import last_lines
-
     lines = dict.fromkeys(line.strip() for line in output.splitlines())
     found = [
         line
@@ -99,8 +99,6 @@ class Apk(Packages[ApkInstall]):
 
     def _add(self, remote: RemoteHost, before: str, more: list[str]) -> str:
         """Gives what apk said. Raises `RemoteError`."""
-        from etcdfleet.remote.scripts import script
-
         options = ["--no-progress", "--wait", "300", *more]
         if self.settings.repository:
             # Without a refresh apk would use an index as old as the last one who asked for it.

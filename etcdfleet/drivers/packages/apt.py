@@ -19,6 +19,8 @@ from etcdfleet.drivers.packages import (
     upstream_version,
 )
 from etcdfleet.errors import RemoteError
+from etcdfleet.remote import last_lines
+from etcdfleet.remote.scripts import script
 from etcdfleet.settings.base import InstallSettings
 from etcdfleet.settings.values import check_package_version
 
@@ -69,8 +71,6 @@ class Apt(Packages[AptInstall]):
 
     def offer(self, target: Target) -> str:
         """As apt itself finds it out. Lists that are missing or too old are fetched into a folder of their own."""
-        from etcdfleet.remote.scripts import script
-
         names, remote = self._names(), target.remote
         result = remote.run(script("apt_simulate", *names, functions={"get": _GET}), timeout=INSTALL_TIMEOUT)
         if not result.ok:
@@ -82,8 +82,6 @@ class Apt(Packages[AptInstall]):
 
     def prepare(self, target: Target) -> None:
         """Downloads the packages."""
-        from etcdfleet.remote.scripts import script
-
         names, remote = self._names(), target.remote
         result = remote.run(script("apt_download", *names, functions={"get": _GET}), timeout=INSTALL_TIMEOUT)
         if not result.ok:
@@ -114,8 +112,6 @@ class Apt(Packages[AptInstall]):
         return [f"{name}{pin}" for name in _NAMES]
 
     def _install(self, remote: RemoteHost, names: Sequence[str], before: str) -> None:
-        from etcdfleet.remote.scripts import script
-
         commands = {"before": before, "get": _GET}
         installing = script("apt_install", *names, functions=commands, policy=_POLICY, lock_tries=LOCK_TRIES)
         result = remote.run(installing, timeout=INSTALL_TIMEOUT)
@@ -124,8 +120,6 @@ class Apt(Packages[AptInstall]):
 
 
 def _failed(remote: RemoteHost, packages: Sequence[str], result: CommandResult) -> RemoteError:
-    from etcdfleet.remote import last_lines
-
     names = shlex.join(packages)
     return RemoteError(
         f"apt-get could not install {names}: {last_lines(result.stderr or result.stdout)}",

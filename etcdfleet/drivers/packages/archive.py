@@ -32,6 +32,8 @@ from etcdfleet.drivers.packages import (
 )
 from etcdfleet.errors import FleetError, RemoteError
 from etcdfleet.host.proxies import proxy_for
+from etcdfleet.remote import last_lines
+from etcdfleet.remote.scripts import script
 from etcdfleet.settings.base import InstallSettings, Section
 from etcdfleet.settings.models import Architecture
 from etcdfleet.settings.notes import must_exist
@@ -128,8 +130,6 @@ class Archive(Packages[ArchiveInstall]):
 
     def prepare(self, target: Target) -> None:
         """Puts both programs into the release's folder, and tries whether they run and are of the version wanted."""
-        from etcdfleet.remote.scripts import script
-
         remote, version, architecture = target.remote, self.settings.version, target.architecture
         source = self._source(architecture)
         programs = programs_of(source)
@@ -166,8 +166,6 @@ class Archive(Packages[ArchiveInstall]):
 
     def install(self, target: Target, before: str) -> None:
         """Lets the links lead to the release's folder; a link leads to the old program or to the new one."""
-        from etcdfleet.remote.scripts import script
-
         self.prepare(target)
         source = self._source(target.architecture)
         folder = self._folder(source)
@@ -191,8 +189,6 @@ class Archive(Packages[ArchiveInstall]):
         return f"{LIBRARY}/etcd-{self.settings.version}-{source.sha256[:12]}"
 
     def _not_fit(self, target: Target, result: CommandResult) -> RemoteError:
-        from etcdfleet.remote import last_lines
-
         remote, architecture = target.remote, target.architecture
         said = last_lines(result.stderr or result.stdout)
         if result.rc == _DOES_NOT_RUN:

@@ -11,8 +11,8 @@ import pytest
 from etcdfleet.checks.overview.data import Machine
 from etcdfleet.checks.overview.host import state_of
 from etcdfleet.remote import CommandResult
-from tasks.status.describe import facts_of, member_view
-from tasks.status.read import NOT_LISTENING, member_commands
+from tasks.status.describe import NOT_LISTENING, facts_of, member_view
+from tasks.status.read import member_commands
 from tests.unit.support.paths import FIXTURES
 from tests.unit.support.site import LocalHost, settings
 
