@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from etcdfleet.settings.base import Section
 from etcdfleet.settings.values import Duration, Words, check_variable, list_to_tuple, refuse
@@ -62,7 +62,7 @@ class AuthUser(Section):
     """A user of etcd. Without ``password_env`` only a certificate with the user's name as its CN can be this user."""
 
     roles: Words = ()
-    password_env: Annotated[str, BeforeValidator(check_variable)] | None = None
+    password_env: Annotated[str, AfterValidator(check_variable)] | None = None
 
 
 def _permissions(value: Any) -> Any:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from etcdfleet.settings.auth import AuthSettings
 from etcdfleet.settings.base import InstallSettings, Section
@@ -45,17 +45,17 @@ DERIVED: Mapping[str, str] = {
 class MemberSettings(Section):
     """One host as a member of its cluster."""
 
-    name: Annotated[str, BeforeValidator(check_member_name)]
+    name: Annotated[str, AfterValidator(check_member_name)]
     fqdn: Fqdn
     address: Annotated[str, BeforeValidator(check_address)]
-    data_dir: Annotated[str, BeforeValidator(check_data_dir)] = "/var/lib/etcd"
+    data_dir: Annotated[str, AfterValidator(check_data_dir)] = "/var/lib/etcd"
 
 
 class ClusterSettings(Section):
     """What all members of a cluster have in common. Ports in 1..65535, times in milliseconds, sizes in bytes."""
 
-    name: Annotated[str, BeforeValidator(check_member_name)]
-    token: Annotated[str, BeforeValidator(check_token)]
+    name: Annotated[str, AfterValidator(check_member_name)]
+    token: Annotated[str, AfterValidator(check_token)]
     service_name: Fqdn | None = None
     peer_port: Port = 2380
     client_port: Port = 2379

@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field, InstanceOf, PlainSerializer, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, InstanceOf, PlainSerializer, model_validator
 
 from etcdfleet.renewal import RenewBefore
 from etcdfleet.roles import ROLE_NAMES, ROLE_USAGES, RoleName, Side, Usage
@@ -30,7 +30,7 @@ KeyType = Literal["rsa-2048", "rsa-3072", "rsa-4096", "ec-p256", "ec-p384"]
 class RoleSettings(Section):
     """One role of Vault's PKI: its name, what its certificates may be used for, and for how long they are asked."""
 
-    name: Annotated[str, BeforeValidator(check_role_name)]
+    name: Annotated[str, AfterValidator(check_role_name)]
     usages: Annotated[tuple[Usage, ...], BeforeValidator(list_to_tuple)]
     ttl: Duration = timedelta(hours=43800)
     max_ttl: Duration = timedelta(hours=87600)
@@ -83,7 +83,7 @@ class PkiSettings(Section):
     kept_sets: Annotated[int, Field(ge=1, le=50)] = 3
     revoke: bool = False
     crl: bool = False
-    client_common_name: Annotated[str, BeforeValidator(check_common_name)] = "root"
+    client_common_name: Annotated[str, AfterValidator(check_common_name)] = "root"
     roles: RolesSettings = Field(default_factory=lambda: RolesSettings.model_validate({}))
 
     @property

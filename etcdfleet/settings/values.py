@@ -1,6 +1,6 @@
 """Checks of single values: each takes what the inventory holds and returns it normalised, or refuses it with a remedy.
 
-A value of a wrong type is passed on, and refused by the model's field.
+A value of a wrong type is refused by the model's field.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from datetime import timedelta
 from typing import Annotated, NoReturn
 
-from pydantic import BeforeValidator, Field, PlainSerializer
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
 from pydantic_core import PydanticCustomError
 
 from etcdfleet.renewal import RenewBefore
@@ -26,14 +26,15 @@ def refuse(what: str, remedy: str) -> NoReturn:
 
 
 def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
+    """What is meant as text, without quotes around digits, too."""
+    return str(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else None
 
 
 def check_duration(value: object) -> object:
     """A duration as text, or a timedelta."""
     if isinstance(value, timedelta):
         return value
-    text = str(value) if isinstance(value, int | float) and not isinstance(value, bool) else _text(value)
+    text = _text(value)
     if text is None:
         return refuse("is not a duration", "write a number and a unit: 90s, 15m, 8h, 30d")
     try:
@@ -59,7 +60,7 @@ def check_renew_before(value: object) -> object:
     if isinstance(value, RenewBefore):
         return value
     remedy = 'write a fraction of the life, such as "1/3", or a time before the end, such as 720h'
-    text = str(value) if isinstance(value, int | float) and not isinstance(value, bool) else _text(value)
+    text = _text(value)
     if text is None:
         return refuse("is neither a fraction nor a duration", remedy)
     try:
@@ -79,11 +80,8 @@ _LONGEST_FILE_NAME = 240
 _FQDN = re.compile(rf"{_LABEL}(?:\.{_LABEL})+", re.IGNORECASE)
 
 
-def check_fqdn(value: object) -> object:
+def check_fqdn(text: str) -> str:
     """A full DNS name, in lower case, without a final dot."""
-    text = _text(value)
-    if text is None:
-        return value
     if is_address(text):
         refuse(
             f"{text} is an address, not a DNS name", "write the name that resolves to it, such as etcd-1.example.home"
@@ -104,42 +102,37 @@ def check_address(value: object) -> object:
     """An IP address that etcd can listen on and others can reach."""
     if isinstance(value, list) and len(value) == 1 and is_address(str(value[0])):
         refuse("square brackets make a list of it", f'write it without: "{value[0]}"')
-    text = _text(value)
-    if text is None:
+    if not isinstance(value, str):
         return value
-    if fault := address_fault(text):
+    if fault := address_fault(value):
         refuse(*fault)
     remedy = "write the host's own IP address, such as 10.240.1.2; names belong in member.fqdn"
     try:
-        address = ipaddress.ip_address(text)
+        address = ipaddress.ip_address(value)
     except ValueError:
         listen = 'etcd can only listen on an IP address: it refuses a name with "expected IP in URL for binding"'
-        return refuse(f"{text!r} is not an IP address; {listen}", remedy)
+        return refuse(f"{value!r} is not an IP address; {listen}", remedy)
     if address.is_unspecified or address.is_loopback or address.is_multicast:
-        refuse(f"{text} cannot be reached by the other members", remedy)
+        refuse(f"{value} cannot be reached by the other members", remedy)
     if getattr(address, "scope_id", None):
-        refuse(f"{text} has a zone, which no certificate can hold", "use an address without %zone")
+        refuse(f"{value} has a zone, which no certificate can hold", "use an address without %zone")
     return str(address)
 
 
-def check_member_name(value: object) -> object:
+def check_member_name(text: str) -> str:
     """A name that etcd's initial-cluster can hold."""
-    text = _text(value)
-    if text is not None and not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}", text):
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}", text):
         bad = "".join(sorted({c for c in text if not re.match(r"[A-Za-z0-9_.-]", c)}))
         why = f"it contains {bad!r}" if bad else "it is empty, too long, or starts with a dot or hyphen"
         refuse(
             f"{text!r} cannot be a member's name: {why} (etcd's initial-cluster is a list name=url,name=url)",
             "use letters, digits, dots, hyphens and underscores, at most 63 of them",
         )
-    return value
+    return text
 
 
-def check_data_dir(value: object) -> object:
+def check_data_dir(text: str) -> str:
     """A folder that may be given to etcd alone."""
-    text = _text(value)
-    if text is None:
-        return value
     if not re.fullmatch(r"(/[A-Za-z0-9_][A-Za-z0-9_.-]*)+/?", text):
         refuse(
             f"{text!r} is not a plain absolute path",
@@ -150,19 +143,15 @@ def check_data_dir(value: object) -> object:
     return text.rstrip("/")
 
 
-def check_token(value: object) -> object:
+def check_token(text: str) -> str:
     """An initial-cluster token."""
-    text = _text(value)
-    if text is not None and not re.fullmatch(r"[A-Za-z0-9_.:-]{1,128}", text):
+    if not re.fullmatch(r"[A-Za-z0-9_.:-]{1,128}", text):
         refuse("is empty or holds characters other than letters, digits and . _ : -", "use a word such as k8s-home")
-    return value
+    return text
 
 
-def check_vault_address(value: object) -> object:
+def check_vault_address(text: str) -> str:
     """The address of a Vault, without path and credentials."""
-    text = _text(value)
-    if text is None:
-        return value
     if "@" in text:
         refuse("holds credentials", "write the address alone; the token comes from VAULT_TOKEN or a token file")
     if not re.fullmatch(r"https?://[A-Za-z0-9_.:\[\]-]+/?", text):
@@ -170,45 +159,39 @@ def check_vault_address(value: object) -> object:
     return text.rstrip("/")
 
 
-def check_mount(value: object) -> object:
+def check_mount(text: str) -> str:
     """The path of a secrets engine, without slashes at its ends."""
-    text = _text(value)
-    if text is None:
-        return value
     text = text.strip("/")
     if not re.fullmatch(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*", text):
         refuse(f"{text!r} is not a mount of Vault", "write the path alone, such as pki_intermediate_ca")
     return text
 
 
-def check_role_name(value: object) -> object:
+def check_role_name(text: str) -> str:
     """The name of a role, without its path."""
-    text = _text(value)
-    if text is not None and not re.fullmatch(r"\w(?:[\w.-]*\w)?", text, re.ASCII):
+    if not re.fullmatch(r"\w(?:[\w.-]*\w)?", text, re.ASCII):
         refuse(f"{text!r} is not a name of a Vault role", "write the role's name alone, without its path")
-    return value
+    return text
 
 
-def check_common_name(value: object) -> object:
+def check_common_name(text: str) -> str:
     """The common name of a client certificate, which is a user's name to etcd."""
-    text = _text(value)
-    if text is not None and not re.fullmatch(r"[A-Za-z0-9_](?:[A-Za-z0-9_.@-]{0,62}[A-Za-z0-9_])?", text):
+    if not re.fullmatch(r"[A-Za-z0-9_](?:[A-Za-z0-9_.@-]{0,62}[A-Za-z0-9_])?", text):
         refuse(
             f"{text!r} cannot be the common name of a certificate and the name of a user",
             "use letters, digits and . _ - @, at most 64 of them, such as root or alice@example.org",
         )
-    return value
+    return text
 
 
-def check_variable(value: object) -> object:
+def check_variable(text: str) -> str:
     """The name of an environment variable."""
-    text = _text(value)
-    if text is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", text):
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", text):
         refuse(
             "is not the name of an environment variable (a password itself does not belong in the inventory)",
             "write the name of a variable that holds the password, such as ETCD_PASSWORD_ALICE",
         )
-    return value
+    return text
 
 
 def check_networks(value: object) -> object:
@@ -223,27 +206,22 @@ def check_networks(value: object) -> object:
     return tuple(value)
 
 
-def check_package_version(value: object) -> object:
+def check_package_version(text: str) -> str:
     """The version of a package, fit for a command line."""
-    text = _text(value)
-    if text is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.+:~_-]*", text):
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.+:~_-]*", text):
         refuse(f"{text!r} is not the version of a package", "write it as the package manager shows it, or leave it out")
-    return value
+    return text
 
 
-def check_release_version(value: object) -> object:
+def check_release_version(text: str) -> str:
     """Three numbers, as etcd names its releases."""
-    text = _text(value)
-    if text is not None and not re.fullmatch(r"\d+\.\d+\.\d+(-[A-Za-z0-9.]+)?", text):
+    if not re.fullmatch(r"\d+\.\d+\.\d+(-[A-Za-z0-9.]+)?", text):
         refuse(f"{text!r} is not a release of etcd", "write three numbers without a v, such as 3.5.1")
-    return value
+    return text
 
 
-def check_sha256(value: object) -> object:
+def check_sha256(text: str) -> str:
     """64 hexadecimal digits, in lower case."""
-    text = _text(value)
-    if text is None:
-        return value
     if not re.fullmatch(r"[0-9a-fA-F]{64}", text):
         refuse(
             "is not a SHA-256: it must be 64 hexadecimal digits",
@@ -252,11 +230,8 @@ def check_sha256(value: object) -> object:
     return text.lower()
 
 
-def check_url(value: object) -> object:
+def check_url(text: str) -> str:
     """An http or https address without credentials."""
-    text = _text(value)
-    if text is None:
-        return value
     if re.match(r"https?://[^/]*@", text):
         refuse(
             "holds credentials, which would reach command lines and logs", "use an address without user and password"
@@ -266,14 +241,13 @@ def check_url(value: object) -> object:
     return text
 
 
-def check_repository(value: object) -> object:
+def check_repository(text: str) -> str:
     """An http or https address, or a path on the host."""
-    text = _text(value)
-    if text is not None and text.startswith("/"):
+    if text.startswith("/"):
         if not re.fullmatch(r"(/[A-Za-z0-9_.@+-]+)+/?", text):
             refuse(f"{text!r} is not a plain path", "write an https address, or the path of a repository on the host")
         return text
-    return check_url(value)
+    return check_url(text)
 
 
 def check_cipher_suites(value: object) -> object:
@@ -308,7 +282,7 @@ def check_cipher_suites(value: object) -> object:
 
 Duration = Annotated[timedelta, BeforeValidator(check_duration), PlainSerializer(go_duration)]
 Size = Annotated[int, BeforeValidator(check_size)]
-Fqdn = Annotated[str, BeforeValidator(check_fqdn)]
+Fqdn = Annotated[str, AfterValidator(check_fqdn)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Words = Annotated[tuple[str, ...], BeforeValidator(list_to_tuple)]
 CipherSuites = Annotated[tuple[str, ...], BeforeValidator(check_cipher_suites)]

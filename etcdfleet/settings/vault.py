@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from etcdfleet.roles import ROLE_NAMES, RoleName, Side, side_of
 from etcdfleet.settings.base import Section
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 class TrustAnchor(Section):
     """Where ``rootCA.pem`` comes from: a PKI mount of Vault, or a PEM file of the controller. Exactly one is set."""
 
-    mount: Annotated[str, BeforeValidator(check_mount)] | None = None
+    mount: Annotated[str, AfterValidator(check_mount)] | None = None
     file: Annotated[str, Field(min_length=1)] | None = None
 
     @model_validator(mode="after")
@@ -48,8 +48,8 @@ class TrustAnchor(Section):
 class SideMounts(Section):
     """With separate trust: the PKI mount that issues for each side. Absent ones are named after the cluster."""
 
-    peer: Annotated[str, BeforeValidator(check_mount)] | None = None
-    client: Annotated[str, BeforeValidator(check_mount)] | None = None
+    peer: Annotated[str, AfterValidator(check_mount)] | None = None
+    client: Annotated[str, AfterValidator(check_mount)] | None = None
 
 
 class SubjectSettings(Section):
@@ -65,8 +65,8 @@ class SubjectSettings(Section):
 class AppRoleSettings(Section):
     """The AppRole that deploy and the other runbooks log in with. A ``secret_id_ttl`` or ``_uses`` of 0 is no limit."""
 
-    name: Annotated[str, BeforeValidator(check_role_name)] = "etcdfleet"
-    mount: Annotated[str, BeforeValidator(check_mount)] = "approle"
+    name: Annotated[str, AfterValidator(check_role_name)] = "etcdfleet"
+    mount: Annotated[str, AfterValidator(check_mount)] = "approle"
     token_ttl: Duration = timedelta(minutes=20)
     token_max_ttl: Duration = timedelta(hours=2)
     token_cidrs: Networks = ()
@@ -80,7 +80,7 @@ class SetupSettings(Section):
 
     ca_ttl: Duration = timedelta(hours=131400)
     ca_key_type: KeyType = "ec-p256"
-    urls: Annotated[str, BeforeValidator(check_url)] | None = None
+    urls: Annotated[str, AfterValidator(check_url)] | None = None
     subject: SubjectSettings = SubjectSettings()
     approle: AppRoleSettings = AppRoleSettings()
 
@@ -97,9 +97,9 @@ class VaultPki(PkiSettings):
     source: Literal["vault"] = "vault"
     key_origin: Literal["host", "vault"] = "host"
     key_type: KeyType = "rsa-2048"
-    address: Annotated[str, BeforeValidator(check_vault_address)] | None = None
+    address: Annotated[str, AfterValidator(check_vault_address)] | None = None
     namespace: Annotated[str, Field(min_length=1)] | None = None
-    mount: Annotated[str, BeforeValidator(check_mount)] = "pki_intermediate_ca"
+    mount: Annotated[str, AfterValidator(check_mount)] = "pki_intermediate_ca"
     mounts: SideMounts = SideMounts()
     trust_anchor: TrustAnchor = TrustAnchor(mount="pki_root")
     setup: SetupSettings = SetupSettings()

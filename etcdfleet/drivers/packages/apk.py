@@ -6,7 +6,7 @@ import re
 import shlex
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BeforeValidator
+from pydantic import AfterValidator
 
 from etcdfleet.drivers.packages import (
     HELD,
@@ -43,8 +43,8 @@ class ApkInstall(InstallSettings):
     """Alpine's packages, from ``repository`` besides the host's own ones when it is set."""
 
     method: Literal["apk"] = "apk"
-    version: Annotated[str, BeforeValidator(check_package_version)] | None = None
-    repository: Annotated[str, BeforeValidator(check_repository)] | None = None
+    version: Annotated[str, AfterValidator(check_package_version)] | None = None
+    repository: Annotated[str, AfterValidator(check_repository)] | None = None
     allow_untrusted: bool = False
 
 

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BeforeValidator
+from pydantic import AfterValidator
 
 from etcdfleet.drivers.packages import (
     HELD,
@@ -41,7 +41,7 @@ class AptInstall(InstallSettings):
     """Debian's packages; ``version`` pins one, ``None`` takes what the distribution has."""
 
     method: Literal["apt"] = "apt"
-    version: Annotated[str, BeforeValidator(check_package_version)] | None = None
+    version: Annotated[str, AfterValidator(check_package_version)] | None = None
 
 
 class Apt(Packages[AptInstall]):

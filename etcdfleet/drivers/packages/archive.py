@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from etcdfleet.drivers.packages import (
     ARCHIVE_FOLDER,
@@ -53,9 +53,9 @@ _lock = threading.Lock()
 class ArchiveSource(Section):
     """One release tarball: its address or its path on the controller (exactly one), and its SHA-256 in hexadecimal."""
 
-    url: Annotated[str, BeforeValidator(check_url)] | None = None
+    url: Annotated[str, AfterValidator(check_url)] | None = None
     file: Annotated[str, Field(min_length=1)] | None = None
-    sha256: Annotated[str, BeforeValidator(check_sha256)]
+    sha256: Annotated[str, AfterValidator(check_sha256)]
 
     @model_validator(mode="after")
     def _one(self) -> ArchiveSource:
@@ -69,7 +69,7 @@ class ArchiveInstall(InstallSettings):
     """A release tarball of etcd per architecture."""
 
     method: Literal["archive"] = "archive"
-    version: Annotated[str, BeforeValidator(check_release_version)]
+    version: Annotated[str, AfterValidator(check_release_version)]
     source: Annotated[Mapping[Architecture, ArchiveSource], Field(min_length=1)]
 
     def resolved(self, resolve: Callable[[str], Path]) -> Self:
