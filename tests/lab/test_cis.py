@@ -21,7 +21,7 @@ from tests.lab.conftest import LabHandle
 from tests.lab.deploy_helpers import etcd_processes, on_host, output
 from tests.lab.outside import SIDES, Outside, from_outside, of_certificate, serial
 
-HOSTS = ("etcd-az-1", "etcd-az-2", "etcd-az-3", "x-k3s-m-1", "x-k3s-m-2", "x-k3s-m-3")
+HOSTS = ("s-sd-1", "s-sd-2", "s-sd-3", "s-rc-1", "s-rc-2", "s-rc-3")
 CONFIG = "/etc/etcd/conf.yml"
 SECTIONS = {2379: "client-transport-security", 2380: "peer-transport-security"}
 
@@ -45,8 +45,8 @@ class Started:
 
 
 @pytest.fixture(scope="module")
-def outside(deployed: LabHandle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outside]:
-    with from_outside(deployed, tmp_path_factory.mktemp("cis")) as client:
+def outside(sight: LabHandle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outside]:
+    with from_outside(sight, tmp_path_factory.mktemp("cis")) as client:
         yield client
 
 

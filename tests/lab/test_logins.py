@@ -199,28 +199,28 @@ CASES = [
 
 
 @pytest.fixture(scope="module")
-def site(deployed: LabHandle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site(sight: LabHandle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """The session's lab, with some users and two more sshd's on a Debian host for as long as these tests take."""
-    bastion, target, *_ = (host for host in deployed.plan.hosts if host.kind == "debian")
-    keys = _keys(tmp_path_factory.mktemp("keys"), deployed.dir / "id_ed25519")
-    hostkey = deployed.exec(target.name, "cat /etc/ssh/ssh_host_ed25519_key.pub").stdout.strip()
+    bastion, target, *_ = (host for host in sight.plan.hosts if host.kind == "debian")
+    keys = _keys(tmp_path_factory.mktemp("keys"), sight.dir / "id_ed25519")
+    hostkey = sight.exec(target.name, "cat /etc/ssh/ssh_host_ed25519_key.pub").stdout.strip()
     (keys / "host.pub").write_text(hostkey + "\n")
     subprocess.run(
         ["ssh-keygen", "-q", "-s", keys / "ca", "-I", "it", "-h", "-n", target.address, keys / "host.pub"], check=True
     )
-    deployed.exec(target.name, _prepare((keys / "host-cert.pub").read_text()))
+    sight.exec(target.name, _prepare((keys / "host-cert.pub").read_text()))
     words = {
         "target": target.address,
         "bastion": bastion.address,
         "keys": str(keys),
-        "known": (deployed.dir / "known_hosts").read_text(),
+        "known": (sight.dir / "known_hosts").read_text(),
         "hostkey": " ".join(hostkey.split()[:2]),
         "ca": " ".join((keys / "ca.pub").read_text().split()[:2]),
     }
-    yield Site(deployed, target, bastion, keys, words)
+    yield Site(sight, target, bastion, keys, words)
     users = "; ".join(f"userdel -rf {user}" for user in USERS)
     doas = "rm -f /etc/doas.conf; apt-get purge -y opendoas"
-    deployed.exec(
+    sight.exec(
         target.name, f"kill $(cat /run/lg-*.pid); rm -rf /run/lg-* /etc/sudoers.d/lg; {doas}; {users}", check=False
     )
 

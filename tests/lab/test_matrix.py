@@ -36,7 +36,7 @@ from tests.lab.outside import Outside, from_outside, of_certificate
 Tool = Literal["openssl", "curl"]
 Card = tuple[str, int]
 """What is shown ("none" for no certificate), and the port."""
-HOSTS = ("etcd-az-1", "etcd-az-2", "etcd-az-3", "x-k3s-m-1", "x-k3s-m-2", "x-k3s-m-3")
+HOSTS = ("s-sd-1", "s-sd-2", "s-sd-3", "s-rc-1", "s-rc-2", "s-rc-3")
 PORTS = (2379, 2380)
 REQUEST, ANSWERED = "GET /version HTTP/1.1\r\nHost: ", '"etcdserver"'
 SHOWN = (
@@ -211,11 +211,11 @@ def assert_matrix(
 
 
 @pytest.fixture(scope="module")
-def outside(deployed: LabHandle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outside]:
-    for cluster in deployed.plan.clusters:
+def outside(sight: LabHandle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outside]:
+    for cluster in sight.plan.clusters:
         # Tests before may have pulled power cords.
-        wait_for(f"{cluster.name} is whole", lambda c=cluster.name: unhealthy(deployed, c) == "", timeout=180)  # type: ignore[misc]
-    with from_outside(deployed, tmp_path_factory.mktemp("matrix")) as client:
+        wait_for(f"{cluster.name} is whole", lambda c=cluster.name: unhealthy(sight, c) == "", timeout=180)  # type: ignore[misc]
+    with from_outside(sight, tmp_path_factory.mktemp("matrix")) as client:
         yield client
 
 
@@ -236,7 +236,7 @@ def test_only_clients_at_2379_and_peers_at_2380(outside: Outside, made: dict[str
     assert_matrix(gate(outside, host, made).all(), RIGHT, host)
 
 
-@pytest.mark.parametrize("cluster", ["k8s-home", "k3s-edge"])
+@pytest.mark.parametrize("cluster", ["s-sd", "s-rc"])
 def test_etcdctl_is_served_with_the_clients_certificate_only(outside: Outside, cluster: str) -> None:
     source = members(outside.handle, cluster)[0]
     shown = ("client", "peer", "server", "none")
