@@ -69,13 +69,12 @@ def reach(task: Task, meeting: Meeting) -> Result:
     (`etcdfleet.program.runners.TogetherRunner`). Raises `RemoteError`, and `PreflightError` with the host's ports that
     others cannot reach, and with addresses that cannot work.
     """
-    site = site_of(task)
-    settings = site.settings
     hold: Held | None = None
     troubles: list[Trouble] = []
     from_here: Heard = {}
     try:
-        seen = site.observe()
+        site = site_of(task)
+        settings, seen = site.settings, site.observe()
         if seen.facts.data.ids is None and not seen.service.running:
             troubles = _addresses(site, seen.facts.resolves)
             hold = None if troubles else _listen(site)
