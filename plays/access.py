@@ -30,7 +30,7 @@ def setup_auth(run: Run[AuthOptions]) -> None:
 
 
 def managed(run: Run[Any]) -> bool:
-    """Whether the inventory says anything about roles, users or authentication of the cluster."""
+    """Return whether the inventory says anything about roles, users or authentication of the cluster."""
     return run.members[0].auth.managed
 
 
@@ -75,7 +75,7 @@ def keep_root(run: Run[Any]) -> None:
 
 
 def _needs_user(run: Run[Any], name: str, hosts: Sequence[str]) -> bool:
-    """Whether authentication is on and the wanted name is no root; False when no member says."""
+    """Return whether authentication is on and the wanted name is no root; False when no member says."""
     for host in hosts:
         state: AuthState | None = run.ask(read_access, on=[host]).get(host)
         if state is not None:

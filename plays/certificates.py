@@ -111,7 +111,7 @@ def carry_out(
 
 
 def _say_left_out(run: Run[Any], step: str, plan: OneByOne) -> None:
-    """What is done without some members is said; a host that should have had new certificates has failed."""
+    """Say what is done without some members; a host that should have had new certificates has failed."""
     if not plan.sick:
         return
     sick = "; ".join(f"{name}: {why}" for name, why in plan.sick.items())

@@ -76,7 +76,7 @@ def _refuse_wrong_use(run: Run[ClientOptions], settings: HostSettings, files: Cl
 
 
 def _members_seen(run: Run[ClientOptions]) -> MembersSeen:
-    """What the members of the cluster trust and show, read on their hosts; nothing is changed there."""
+    """Return what the members of the cluster trust and show, read on their hosts; nothing is changed there."""
     program, hosts = run.program, [member.name for member in run.members]
     program.be_quick()
     answers = run.ask_members(client_side, on=hosts)

@@ -44,7 +44,7 @@ def keep(run: Run[Any], *, ready: bool = False, option: str = "") -> None:
 
 
 def _how_to_make(run: Run[Any]) -> str:
-    """How a file is made by which clients know members before, during and after the change."""
+    """Return how to make a file by which clients know members before, during and after the change."""
     if not run.members[0].pki.makes_clients:
         return "give clients a file with the certificates of both CAs, each with its root"
     command = f"python runbooks/client_cert.py NAME --cluster {run.cluster} --ca-only"

@@ -14,7 +14,7 @@ from tasks.verify.member import verify
 
 
 def deploy(run: Run[LockOptions]) -> None:
-    """The steps in order; a host that fails one takes no part in the later ones.
+    """Take the steps in order; a host that fails one takes no part in the later ones.
 
     Nothing of the cluster is changed before all of its hosts have passed the preflight.
     """

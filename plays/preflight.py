@@ -14,7 +14,7 @@ from tasks.reach import Meeting, reach
 
 
 def check(run: Run[Any]) -> dict[str, StepOutcome]:
-    """What must be true before a deploy. Returns what was found on the hosts that passed."""
+    """Check what must be true before a deploy. Return what was found on the hosts that passed."""
     found: dict[str, StepOutcome] = run.step("preflight", preflight)
     try_ports(run, found)
     return {host: outcome for host, outcome in found.items() if host in run.good}

@@ -83,7 +83,7 @@ def _renew(run: Run[RotateOptions], plan: RotationPlan, members: Members) -> lis
 
 
 def _move_to_new_ca(run: Run[RotateOptions], plan: RotationPlan, members: Members) -> list[str]:
-    """All members trust the new CA, then show its certificates, then trust it alone; the hosts to be verified."""
+    """Make all members trust the new CA, show its certificates, then trust it alone. Return the hosts to verify."""
     trust.spread(run)
     if any("server" in member.due for member in members.values()):
         clients.keep(run, ready=run.own.clients_ready, option="--clients-ready")
@@ -110,7 +110,7 @@ def _replace(run: Run[RotateOptions], plan: RotationPlan, members: Members) -> l
 
 
 def _unproven(run: Run[RotateOptions], members: Members) -> list[str]:
-    """The hosts on which a run that was ended has left certificates that this run is to prove."""
+    """Return the hosts on which a run that was ended has left certificates that this run is to prove."""
     return [host for host in run.pending("verify") if host in members and members[host].unproven]
 
 

@@ -120,7 +120,7 @@ def _refuse(run: Run[Any], plan: Refusal) -> None:
 
 
 def _settled(run: Run[Any]) -> bool:
-    """Whether, as far as was read, every chosen member runs with all that it should: no need to ask etcd."""
+    """Return whether, as far as was read, every chosen member runs with all that it should: no need to ask etcd."""
     settled = run.ask(is_settled)
     return all(settled.get(host) for host in run.hosts)
 

@@ -132,7 +132,7 @@ def _seen_by_all(views: Mapping[str, Views]) -> Views:
 
 
 def overviews(program: Program[StatusOptions], seen: Mapping[str, MemberView]) -> list[ClusterOverview]:
-    """The chosen clusters as their hosts were seen, with the last run on each."""
+    """Return the chosen clusters as their hosts were seen, with the last run on each."""
     views = _with_last_runs(program, seen)
     found = []
     for name, hosts in program.clusters.items():
@@ -166,7 +166,7 @@ def _warnings(program: Program[StatusOptions], width: int) -> list[Text]:
 
 
 def _fitting(page: Sequence[Text], height: int) -> Collection[Text]:
-    """As many lines as the terminal is high: what does not fit is said, not cut off unseen."""
+    """Fit the lines into the terminal's height: say what does not fit, instead of cutting it off unseen."""
     lines = [line for text in page for line in text.split("\n", allow_blank=True)]
     if len(lines) < height:
         return lines

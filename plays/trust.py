@@ -60,8 +60,8 @@ def keep_untrusted(run: Run[Any]) -> None:
 
 
 def no_longer_needed(run: Run[Any]) -> frozenset[Side]:
-    """The sides on which the previous CAs need not be trusted any more: every member shows certificates of the wanted
-    ones.
+    """Return the sides on which the previous CAs need not be trusted any more: every member shows certificates of the
+    wanted ones.
 
     On the side of clients this ends the time of client certificates of those CAs, so it is asked for; without an answer
     they stay trusted.
@@ -73,7 +73,7 @@ def no_longer_needed(run: Run[Any]) -> frozenset[Side]:
 
 
 def states_of(run: Run[Any]) -> States:
-    """What the good hosts trust and show. No round trip where that is known."""
+    """Return what the good hosts trust and show. No round trip where that is known."""
     return run.ask(trust_state)
 
 
@@ -98,7 +98,7 @@ def _may_end(run: Run[Any], side: Side, states: States) -> bool:
 
 
 def _why_not(run: Run[Any], states: States) -> str:
-    """As `_not_yet`, of the members that this run leaves out, too, where something is new to the cluster."""
+    """Return as `_not_yet`, but where something is new to the cluster for members that this run leaves out, too."""
     if reason := _not_yet(states, run.hosts):
         return reason
     missing = _absent(run, states)
@@ -122,7 +122,7 @@ def _why_not(run: Run[Any], states: States) -> str:
 
 
 def _not_yet(states: States, hosts: Sequence[str]) -> str:
-    """Why the CA that is to issue cannot be used yet, in words; empty when it can."""
+    """Return why the CA that is to issue cannot be used yet, in words; empty when it can."""
     for side in SIDES:
         seen = [states[host][side] for host in hosts if side in states.get(host, {})]
         for way in dict.fromkeys(way for state in seen for way in state.ways):
@@ -137,7 +137,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _led_by(way: Sequence[Certificate]) -> str:
-    """The CA that issues, and by what it may be known: two certificates of one CA differ in who signed them."""
+    """Return the CA that issues, and by what it may be known: two certificates of one CA differ in who signed them."""
     top = way[-1]
     return f"{way[0].title!r}" + ("" if top.self_signed else f" as signed by {top.issuer!r}")
 

@@ -10,5 +10,5 @@ from tasks.verify.deep import Deep
 
 
 def verify(run: Run[VerifyOptions], token: str, issuing: Issuing) -> None:
-    """One step on all hosts at once. ``token`` names the keys that are written and deleted."""
+    """Verify all hosts in one step. ``token`` names the keys that are written and deleted."""
     run.step("verify", member.verify, deep=Deep(token, write=not run.own.no_write, issuing=issuing))

@@ -30,7 +30,7 @@ def refuse_unfit(run: Run[Any]) -> None:
 
 
 def _others(hosts: tuple[HostSettings, ...], seen: Collection[VersionsSeen]) -> list[MemberVersion]:
-    """The members whose hosts this run does not touch, as those that it does touch hear of them."""
+    """Return the members whose hosts this run does not touch, as those that it does touch hear of them."""
     ours = {one.member.host for one in seen}
     heard = {where: version for one in seen for where, version in one.others.items()}
     return [

@@ -18,7 +18,7 @@ _CORRUPT = 9
 
 
 def stands(bad: Collection[Finding]) -> bool:
-    """Whether what is wrong is an alarm or the size of the database alone: neither goes by waiting."""
+    """Return whether what is wrong is an alarm or the size of the database alone: neither goes by waiting."""
     return bool(bad) and {finding.check for finding in bad} <= STANDS_FOR
 
 

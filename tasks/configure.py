@@ -67,7 +67,7 @@ def _shown(seen: Observed) -> dict[str, Certificate]:
 def _ended_trust(
     task: Task, site: Site, seen: Observed, sides: frozenset[Side]
 ) -> tuple[list[AnchorChange], list[str]]:
-    """What is to be taken from the trust anchors, and their files that are not named any more."""
+    """Return what is to be taken from the trust anchors, and their files that are not named any more."""
     needed = needed_sides(site.settings)
     if not needed or not sides:
         return [], []
@@ -76,7 +76,7 @@ def _ended_trust(
 
 
 def cluster_state(seen: Observed) -> ClusterState:
-    """The ``initial-cluster-state`` of a host on its own: ``existing`` once it was part of a cluster.
+    """Return the ``initial-cluster-state`` of a host on its own: ``existing`` once it was part of a cluster.
 
     Before that it stays as it is on the host; on a new one it is ``new``.
     """
@@ -89,7 +89,7 @@ def cluster_state(seen: Observed) -> ClusterState:
 def template_variables(
     site: Site, seen: Observed, state: ClusterState | None = None, program: Installed | None = None
 ) -> dict[str, object]:
-    """All that a template may use, by the names of ``templates/README.md``.
+    """Return all that a template may use, by the names of ``templates/README.md``.
 
     ``state`` is the ``initial-cluster-state``, else `cluster_state`. ``program`` is the etcd that the files are for,
     else the one that the next start runs (`Observed.in_force`).
@@ -115,7 +115,7 @@ def template_variables(
 def desired_files(
     task: Task, site: Site, seen: Observed, state: ClusterState | None = None, program: Installed | None = None
 ) -> list[RemoteFile]:
-    """All files of this step as they should be; ``state`` and ``program`` as for `template_variables`."""
+    """Return all files of this step as they should be; ``state`` and ``program`` as for `template_variables`."""
     variables = template_variables(site, seen, state, program)
     files = [RemoteFile(CONFIG, _render(task, "conf.yml.j2", variables))]
     files += [RemoteFile(file.path, _render(task, file.template, variables), file.mode) for file in site.service.files]
@@ -125,7 +125,7 @@ def desired_files(
 
 
 def stop_seconds(election_ms: int) -> int:
-    """How long etcd may take to end after SIGTERM, before it is killed, which costs a leader an election.
+    """Return how long etcd may take to end after SIGTERM, before it is killed, which costs a leader an election.
 
     Newer versions (3.5.30, not yet 3.5.1) wait until clients end their watches, for as long as a request may take, at
     each address where they listen for clients: ours are two, the host's own and the loop-back. A request may take 5 s
@@ -138,14 +138,14 @@ def stop_seconds(election_ms: int) -> int:
 
 
 def place_differing(task: Task, site: Site, program: Installed) -> None:
-    """Place those files that are not as ``program`` needs them. Raises `RemoteError`."""
+    """Place those files that are not as ``program`` needs them. Raise `RemoteError`."""
     seen = site.observe()
     if different := differing(seen, desired_files(task, site, seen, program=program)):
         _place(site, seen, different, not seen.service.enabled, [])
 
 
 def unsupported_arch(architecture: str, version: str | None) -> str:
-    """The value of ``ETCD_UNSUPPORTED_ARCH`` that etcd wants before it starts on this architecture; empty for none.
+    """Return the ``ETCD_UNSUPPORTED_ARCH`` that etcd wants before it starts on this architecture; empty for none.
 
     32-bit ARM always needs it, arm64 before etcd 3.5 (etcd's "Supported platforms"; `checkSupportArch` in its source).
     """
@@ -157,7 +157,7 @@ def unsupported_arch(architecture: str, version: str | None) -> str:
 
 
 def log_rotation(version: str | None) -> str:
-    """The value of etcd's ``log-rotation-config-json`` for a log in a file; empty where etcd cannot rotate it.
+    """Return the value of etcd's ``log-rotation-config-json`` for a log in a file; empty where etcd cannot rotate it.
 
     etcd can since 3.5 (``--enable-log-rotation``). ``maxsize`` is in MiB. The log is on the card or, in Alpine's
     diskless mode, in memory. With one member of three down, the leader wrote 250 bytes a second: 5 MiB in six hours.
@@ -168,18 +168,18 @@ def log_rotation(version: str | None) -> str:
 
 
 def same(wanted: RemoteFile, there: FileFacts | None) -> bool:
-    """Whether the file on the host is the wanted one: content, mode and owner."""
+    """Return whether the file on the host is the wanted one: content, mode and owner."""
     as_wanted = (wanted.content, wanted.mode, wanted.owner, wanted.group)
     return there is not None and (there.content, there.mode, there.owner, there.group) == as_wanted
 
 
 def differing(seen: Observed, wanted: Sequence[RemoteFile]) -> list[RemoteFile]:
-    """The files that the host does not have as they are wanted."""
+    """Return the files that the host does not have as they are wanted."""
     return [file for file in wanted if not same(file, seen.facts.files.get(file.path))]
 
 
 def unified_diff(there: FileFacts | None, wanted: RemoteFile) -> str:
-    """How the file would change, as a unified diff; a change of mode or owner only has a line of its own."""
+    """Return how the file would change, as a unified diff; a change of mode or owner only has a line of its own."""
     before = there.content.decode("utf-8", "replace").splitlines(keepends=True) if there else []
     after = wanted.content.decode().splitlines(keepends=True)
     lines: Iterable[str] = difflib.unified_diff(before, after, f"{wanted.path} (host)", f"{wanted.path} (wanted)")
@@ -223,13 +223,13 @@ def _place(site: Site, seen: Observed, files: list[RemoteFile], enable: bool, st
 
 
 def _read_at_start(site: Site, seen: Observed, files: Iterable[RemoteFile]) -> list[str]:
-    """Those of the files to be placed that a running etcd must be restarted for."""
+    """Return those of the files to be placed that a running etcd must be restarted for."""
     at_once = {ETCDCTL_ENVIRONMENT, DATA_MOUNT}
     return [file.path for file in files if file.path not in at_once and not _without_restart(site, seen, file)]
 
 
 def _without_restart(site: Site, seen: Observed, file: RemoteFile) -> bool:
-    """Whether a running etcd has nothing to do with what differs in the file."""
+    """Return whether a running etcd has nothing to do with what differs in the file."""
     there = seen.facts.files.get(file.path)
     if there is None or (there.mode, there.owner, there.group) != (file.mode, file.owner, file.group):
         return False

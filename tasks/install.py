@@ -54,12 +54,12 @@ def install(task: Task) -> Result:
 
 
 def needs_openssl(settings: HostSettings) -> bool:
-    """Whether private keys are made on the host."""
+    """Return whether private keys are made on the host."""
     return settings.pki.signs_requests and bool(needed_roles(settings))
 
 
 def folders_missing(seen: Observed, site: Site) -> list[str]:
-    """What of the user and the data directory is not as it should be, in words."""
+    """Return what of the user and the data directory is not as it should be, in words."""
     found = []
     data = seen.facts.data
     if not seen.facts.has_user:

@@ -51,7 +51,7 @@ def ask_member(site: Site) -> MemberAnswers:
 
 
 def ask_others(site: Site) -> MemberList | None:
-    """The member list as any other member has it, for when the one on this host does not answer."""
+    """Return the member list as any other member has it, for when the one on this host does not answer."""
     own = client_url(site.settings.member, site.settings.cluster)
     others = [endpoint for endpoint in all_endpoints(site.settings) if endpoint != own]
     if not others:

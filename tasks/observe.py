@@ -60,14 +60,14 @@ class Site:
     offered: str | None = None
 
     def observe(self) -> Observed:
-        """What is true of the host. Cached: whatever changes the host calls `forget`. Raises `RemoteError`."""
+        """Return what is true of the host. Cached: whatever changes the host calls `forget`. Raise `RemoteError`."""
         if self.seen is None:
             self.seen, _ = self.look_with({})
         return self.seen
 
     @property
     def target(self) -> Target:
-        """The host as its `packages` install on it. Raises `RemoteError`."""
+        """The host as its `packages` install on it. Raise `RemoteError`."""
         return Target(self.remote, self.observe().facts.architecture)
 
     def forget(self) -> None:
@@ -75,14 +75,14 @@ class Site:
         self.seen = None
 
     def place(self, files: Sequence[RemoteFile], *, what: str, before: str = "", after: str = "") -> None:
-        """Place files (`RemoteHost.place`), and let the next `observe` look again. Raises `RemoteError`."""
+        """Place files (`RemoteHost.place`), and let the next `observe` look again. Raise `RemoteError`."""
         self.remote.place(files, before=before, after=after, what=what)
         self.forget()
 
     def look_with(
         self, more: Mapping[str, str], *, without: Collection[str] = (), timeout: float | None = None
     ) -> tuple[Observed, dict[str, CommandResult]]:
-        """Read the host anew and run ``more`` scripts, all side by side in one round trip. Raises `RemoteError`.
+        """Read the host anew and run ``more`` scripts, all side by side in one round trip. Raise `RemoteError`.
 
         What is read is not cached, since ``without`` names parts of `facts.probe` that are left out: what
         they would have told is empty.
@@ -119,7 +119,7 @@ class Site:
 
 
 def _version_of_another(service: Service, packages: Packages[Any]) -> str:
-    """Shell: the version of the program that the service starts, unless it is the one that its packages bring."""
+    """Return shell that prints the version of the service's program, unless that is the packages' own."""
     return f"""p=$({service.program} 2>/dev/null)
 [ -z "$p" ] || [ "$p" = {packages.binary} ] || [ ! -x "$p" ] ||
   {{ ETCD_UNSUPPORTED_ARCH=arm64 "$p" --version || ETCD_UNSUPPORTED_ARCH=arm "$p" --version; }} 2>/dev/null |
@@ -127,7 +127,7 @@ def _version_of_another(service: Service, packages: Packages[Any]) -> str:
 
 
 def site_of(task: Task) -> Site:
-    """The site of a task's host; connects if that was not done yet. Raises `FleetError`."""
+    """Return the site of a task's host; connect if that was not done yet. Raise `FleetError`."""
     settings, remote = settings_of(task.host), connect(task.host, task.nornir.config)
 
     def made() -> Site:

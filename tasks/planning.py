@@ -37,7 +37,7 @@ def read_member(task: Task) -> Result:
 
 
 def is_settled(task: Task) -> Result:
-    """Whether the member runs, with the configuration that is wanted, as part of a cluster that was healthy once."""
+    """Return whether the member runs with the wanted configuration, in a cluster that was healthy once."""
     site = site_of(task)
     seen = site.observe()
     settled = (
@@ -58,7 +58,7 @@ def plan_cluster(
     *,
     programs: bool = False,
 ) -> Plan:
-    """The plan of one cluster out of what was seen of its hosts; hosts that were not looked at count as unknown."""
+    """Return the plan of one cluster by what was seen of its hosts; those not looked at count as unknown."""
     if not any(host.name in good and host.name in seen for host in members):
         return Nothing()
     first = members[0]
@@ -103,7 +103,7 @@ def _state(host: HostSettings, found: MemberSeen | None, chosen: bool, good: boo
 
 
 def _member_list(seen: Mapping[str, MemberSeen]) -> MemberList | None:
-    """The list of a member that knows of a leader, else of any: one that was cut off may have an old list."""
+    """Return the list of a member that knows of a leader, else of any: one that was cut off may have an old list."""
     found = [one.answers for one in seen.values() if one.answers.members]
     found.sort(key=lambda answers: not (answers.status and answers.status.leader_id))
     return found[0].members if found else None

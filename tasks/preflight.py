@@ -91,7 +91,7 @@ def preflight(task: Task) -> Result:
 
 
 def refusal(host: str, troubles: Sequence[Trouble]) -> PreflightError:
-    """One error for everything that was found."""
+    """Join everything that was found in one error."""
     if len(troubles) == 1:
         return PreflightError(troubles[0].what, where=host, remedy=troubles[0].remedy)
     return PreflightError(
@@ -102,7 +102,7 @@ def refusal(host: str, troubles: Sequence[Trouble]) -> PreflightError:
 
 
 def sync_latencies(site: Site) -> tuple[float, ...]:
-    """How long each of some synced writes to the data directory's file system took, in milliseconds.
+    """Return how long each of some synced writes to the data directory's file system took (milliseconds).
 
     Measured by ``dd`` on the host, which prints the time of its one write with the sync; empty if it does not.
     """

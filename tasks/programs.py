@@ -20,7 +20,7 @@ REPLACED = "etcd runs a program that was replaced since its start"
 
 
 def program_due(packages: Packages[Any], seen: Observed) -> str:
-    """Why another program must be installed, or started, than is; empty when it is as the settings want it."""
+    """Return why another program must be installed, or started, than is; empty when it is as the settings want it."""
     reason = packages.reason(seen.installed, seen.facts.architecture)
     started = seen.service.program
     if not reason and started and started != seen.installed.binary:
@@ -29,7 +29,7 @@ def program_due(packages: Packages[Any], seen: Observed) -> str:
 
 
 def restart_reasons(settings: HostSettings, seen: Observed, *, programs: bool = False) -> tuple[str, ...]:
-    """Why a running etcd is due for a restart, in words; empty when it is not.
+    """Return why a running etcd is due for a restart, in words; empty when it is not.
 
     With ``programs``, a program that is due counts: for a restart that exchanges it (`swap_program`).
     """
@@ -73,7 +73,7 @@ def hold(site: Site) -> str:
 
 
 def holding(site: Site) -> str:
-    """What `hold` would do, in words; empty for nothing."""
+    """Return what `hold` would do, in words; empty for nothing."""
     version = site.observe().installed.package
     match _wanted_hold(site):
         case "hold":
@@ -90,7 +90,7 @@ def _wanted_hold(site: Site) -> str:
 
 
 def offered(site: Site, seen: Observed) -> str | None:
-    """The version that would be in force after the change that is due; None if none is due, empty if unknown.
+    """Return the version that would be in force after the change that is due; None if none is due, empty if unknown.
 
     Asked once in a run. Raises `FleetError`, with its words, when the installation would fail.
     """

@@ -120,7 +120,7 @@ def _listen(site: Site) -> Held | None:
 
 
 def listen(address: str, ports: Sequence[int]) -> str:
-    """Shell: listen on the ports of ``address`` until the input ends; the first line is `LISTENS`, or why it cannot.
+    """Return shell that listens on ports of ``address`` until its input ends; it first prints `LISTENS`, or why not.
 
     For `RemoteHost.hold`: with the connection, or the run, what it opened ends as well.
     """
@@ -128,13 +128,13 @@ def listen(address: str, ports: Sequence[int]) -> str:
 
 
 def connect(targets: Sequence[tuple[str, int]]) -> str:
-    """Shell: connect to addresses and ports, all side by side; a line ``ADDRESS,PORT RESULT`` for each."""
+    """Return shell that connects to addresses and ports side by side, and prints ``ADDRESS,PORT RESULT`` for each."""
     words = [f"{address},{port}" for address, port in targets]
     return script("connect", *words, program=program("connect.pl"), limit=timeouts.REACH)
 
 
 def _connect(site: Site, hosts: Sequence[str], task: Task) -> Heard:
-    """What this host meets at the ports of the others that take part."""
+    """Return what this host meets at the ports of the others that take part."""
     targets = []
     for name in hosts:
         other = settings_of(task.nornir.inventory.hosts[name])
@@ -145,7 +145,7 @@ def _connect(site: Site, hosts: Sequence[str], task: Task) -> Heard:
 
 
 def _from_here(settings: HostSettings) -> Heard:
-    """What this machine meets at the client port, which is where `verify` asks."""
+    """Return what this machine meets at the client port, which is where `verify` asks."""
     place = (settings.member.address, settings.cluster.client_port)
     try:
         socket.create_connection(place, timeouts.REACH).close()

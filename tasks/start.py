@@ -115,7 +115,7 @@ def restart_member(task: Task, programs: bool = False) -> Result:
 
 
 def _gate(task: Task, site: Site) -> tuple[MemberAnswers, Cluster]:
-    """The member's answers and the cluster as it is.
+    """Return the member's answers and the cluster as it is.
 
     Raises `ProtectionError` unless all other members can do without this one, and the lock is still this run's.
     """
@@ -194,7 +194,7 @@ def _run_and_wait(site: Site, action: str) -> None:
 
 
 def not_healthy(site: Site, what: str, said: str = "") -> VerificationError:
-    """The error of a member that does not become healthy: its log's last lines, explained where they are known."""
+    """Return the error of a member that does not become healthy, with its log's last lines and what they mean."""
     log = site.remote.run(site.service.logs(40)).stdout
     known = explain(log)
     cause = f"; {known.meaning}" if known else ""
@@ -207,7 +207,7 @@ def not_healthy(site: Site, what: str, said: str = "") -> VerificationError:
 
 
 def _wait_for_names(site: Site) -> MemberList:
-    """The member list once all members are in it by name (a member publishes its name when it has joined)."""
+    """Return the member list once all members are in it by name (a member publishes its name when it has joined)."""
     end = time.monotonic() + timeouts.LISTED
     while True:
         members = ask_member(site).members
@@ -255,7 +255,7 @@ def _place_state(task: Task, site: Site, state: ClusterState) -> None:
 
 
 def _other_state(task: Task, site: Site, state: ClusterState) -> list[RemoteFile]:
-    """The configuration with this ``initial-cluster-state``, if the host has one that differs in it."""
+    """Return the configuration with this ``initial-cluster-state``, if the host has one that differs in it."""
     seen = site.observe()
     there = seen.facts.files.get(CONFIG)
     if there is None or state_in(there.content) == state:

@@ -29,7 +29,7 @@ class VersionsSeen:
 
 
 def is_due(task: Task) -> Result:
-    """Whether the host's program would be replaced, and whether it belongs to a cluster by its data or its etcd."""
+    """Return whether the host's program would be replaced, and whether data or etcd there belong to a cluster."""
     site = site_of(task)
     seen = site.observe()
     due = bool(program_due(site.packages, seen))
@@ -69,7 +69,7 @@ def _brings(site: Site, seen: Observed) -> str | None:
 
 
 def cluster_version(site: Site, *, tls: bool) -> str:
-    """The cluster version as the member on the host knows it; empty when nothing on the host can ask for it."""
+    """Return the cluster version as the member on the host knows it; empty when nothing on the host can ask for it."""
     paths = HostPaths.of(site.settings)
     authority = local_endpoint(site.settings, tls=tls).partition("://")[2]
     request = r"printf 'GET /version HTTP/1.0\r\nHost: localhost\r\n\r\n'"

@@ -44,7 +44,7 @@ _CAUSES: Mapping[str, str] = {
 
 
 def cluster_checks(cluster: Cluster, *, quota_bytes: int = 2 * 1024**3) -> tuple[Finding, ...]:
-    """The findings about a cluster, causes first. ``quota_bytes`` is the configured one, else etcd's own."""
+    """Return the findings about a cluster, causes first. ``quota_bytes`` is the configured one, else etcd's own."""
     silent = [member for member in cluster.expected if member.name not in cluster.by_name]
     found = [_all_answer(cluster)]
     if not cluster.by_name:
@@ -132,7 +132,7 @@ def _health(cluster: Cluster) -> Finding:
 def _same(
     check: str, values: Mapping[str, int], good: str, bad: Iterable[str], remedy: str, ok: bool = True
 ) -> Finding:
-    """All members say the same, and it is ``ok``; else who says what."""
+    """Judge that all members say the same, and that it is ``ok``; else tell who says what."""
     if ok and len(set(values.values())) == 1:
         return Finding(check, True, good)
     return Finding(check, False, "; ".join(bad), remedy, about=_odd(values))
@@ -153,7 +153,7 @@ def _one_cluster(cluster: Cluster) -> Finding:
 
 
 def _one_leader(cluster: Cluster) -> Finding:
-    """A leader that is gone is followed, and one without followers leads, until enough heartbeats are missed."""
+    """Judge that all follow one leader. Until enough heartbeats are missed, a leader that is gone is still followed."""
     leaders = {name: status.leader_id for name, status in cluster.by_name.items()}
     leader = next(iter(leaders.values()))
     follows = {name: cluster.name(number) if number else "no one" for name, number in leaders.items()}
@@ -210,7 +210,7 @@ def _applied(cluster: Cluster) -> Finding:
 
 
 def _odd(values: Mapping[str, int]) -> tuple[str, ...]:
-    """The members that say something else than a majority of those that answered; none where there is no majority."""
+    """Return the members that differ from a majority of those that answered; none where there is no majority."""
     for value in set(values.values()) - {0}:
         others = tuple(name for name, other in values.items() if other != value)
         if 2 * len(others) < len(values):
@@ -219,7 +219,7 @@ def _odd(values: Mapping[str, int]) -> tuple[str, ...]:
 
 
 def _alarms(cluster: Cluster) -> Finding:
-    """The alarms by the members that raised them; all members tell of all, in an order that changes.
+    """Return the alarms by the members that raised them; all members tell of all, in an order that changes.
 
     A full database makes more members raise NOSPACE as clients write through them: that is still the same fault.
     """

@@ -58,7 +58,7 @@ SILENCES: tuple[tuple[str, str, str], ...] = (
 
 
 def causes_first(findings: Iterable[Finding]) -> list[Finding]:
-    """The findings in their order, causes before what follows from them; each of the latter names its cause alone."""
+    """Return the findings, causes before what follows from them; each of the latter names its cause alone."""
     found = list(findings)
     bad = {finding.check: finding for finding in found if not finding.ok}
     marked = [finding if finding.ok or finding.follows else _marked(finding, bad) for finding in found]
@@ -76,14 +76,14 @@ def silence(member: ExpectedMember, said: str) -> tuple[str, str]:
 
 
 def told(bad: Sequence[Finding]) -> str:
-    """What failed, in one sentence: causes with what was seen, then what follows from them by name."""
+    """Return what failed, in one sentence: causes with what was seen, then what follows from them by name."""
     causes = "; ".join(f"{finding.check}: {finding.evidence}" for finding in bad if not finding.follows)
     following = ", ".join(finding.check for finding in bad if finding.follows)
     return f"{causes} (and so: {following})" if following else causes
 
 
 def remedies(bad: Sequence[Finding]) -> str:
-    """The remedies for the causes, each once."""
+    """Return the remedies for the causes, each once."""
     return "; ".join(dict.fromkeys(finding.remedy for finding in bad if finding.remedy))
 
 
@@ -97,7 +97,7 @@ def _marked(finding: Finding, bad: Mapping[str, Finding]) -> Finding:
 
 
 def consequence(finding: Finding, check: str) -> Finding:
-    """The finding as one that follows from the failed check of that name."""
+    """Return the finding as one that follows from the failed check of that name."""
     return replace(finding, cause=f"it follows from '{check}'", remedy="", follows=check)
 
 

@@ -36,7 +36,7 @@ class Finding:
         return (self.level or "ok") if self.ok else "failed"
 
     def as_json(self) -> dict[str, object]:
-        """As in report.json."""
+        """Return the finding as it is in report.json."""
         return {
             "check": self.check,
             "ok": self.ok,
@@ -48,22 +48,22 @@ class Finding:
 
 
 def failed(check: str, evidence: str, cause: str, remedy: str, fault: str = "", about: tuple[str, ...] = ()) -> Finding:
-    """Something is wrong."""
+    """Return a finding that something is wrong."""
     return Finding(check, False, evidence, remedy, cause, fault=fault, about=about)
 
 
 def warned(check: str, evidence: str, cause: str, remedy: str) -> Finding:
-    """Something will be wrong, or could be better."""
+    """Return a finding that something will be wrong, or could be better."""
     return Finding(check, True, evidence, remedy, cause, "warning")
 
 
 def skipped(check: str, why: str) -> Finding:
-    """It could not be asked."""
+    """Return a finding that it could not be asked."""
     return Finding(check, True, why, level="skipped")
 
 
 def new_failures(findings: Iterable[Finding], before: Iterable[Finding]) -> list[Finding]:
-    """What failed after a change, and was not so ``before``: that is no fault of the change.
+    """Return what failed after a change and not ``before``: what did is no fault of the change.
 
     That a port shows the new certificate must be seen in any case.
     """

@@ -45,7 +45,7 @@ class Listing:
 
 
 def read_listing(text: str) -> Listing:
-    """The listing that the host printed: ``mode|owner|kind|path``, ``link|path|target`` and ``secret|path`` lines."""
+    """Read the host's listing: lines ``mode|owner|kind|path``, ``link|path|target`` and ``secret|path``."""
     entries = {path: Entry(int(mode, 8), owner, kind) for mode, owner, kind, path in _ENTRY.findall(text)}
     return Listing(entries, dict(_LINK.findall(text)), tuple(_SECRET.findall(text)))
 
@@ -75,7 +75,7 @@ def key_mode_finding(listing: Listing) -> Finding:
 
 
 def set_findings(settings: HostSettings, roles: Sequence[RoleName], listing: Listing) -> list[Finding]:
-    """The well-known folders are links, and lead to complete sets of mode 0700."""
+    """Judge that the well-known folders are links, and lead to complete sets of mode 0700."""
     found, fqdn = [], settings.member.fqdn
     paths = HostPaths.of(settings)
     for role in roles:
@@ -106,7 +106,7 @@ def set_findings(settings: HostSettings, roles: Sequence[RoleName], listing: Lis
 
 
 def service_finding(service: ServiceState, name: str) -> Finding:
-    """The service of the member of this name runs and starts at boot."""
+    """Judge that the service of the member of this name runs and starts at boot."""
     running = "running" if service.running else "not running"
     state = f"{running}, {'enabled' if service.enabled else 'not enabled'} at boot"
     evidence = f"{state} ({service.detail})"
@@ -117,7 +117,7 @@ def service_finding(service: ServiceState, name: str) -> Finding:
 
 
 def data_finding(settings: HostSettings, data: DataFacts, place: DataPlace = UNKNOWN) -> Finding:
-    """The data directory is there, is etcd's alone, and its data can be read."""
+    """Judge that the data directory is there and etcd's alone, and that its data can be read."""
     check, path = "data directory", settings.member.data_dir
     for trouble in place_problems(path, place, settings.init, running=data.ids is not None):
         cause = "such a place loses the data, or denies etcd access to them"
@@ -175,7 +175,7 @@ def space_finding(settings: HostSettings, free: int | None, db_size: int) -> Fin
 
 
 def clock_findings(problems: Sequence[Trouble], warnings: Sequence[Trouble], offset: float, said: str) -> list[Finding]:
-    """The host's clock against the controller's, and whether something keeps it right.
+    """Judge the host's clock against the controller's, and whether something keeps it right.
 
     ``problems`` and ``warnings`` are those of the preflight; ``said`` what the host printed: ``container``, or
     ``synchronized``, ``daemon NAME``, or nothing.
@@ -218,7 +218,7 @@ def pending_finding(reasons: Sequence[str]) -> Finding:
 
 
 def drift_finding(path: str, difference: str) -> Finding:
-    """A file that deploy would write is there as it would write it; ``difference`` says in words how not."""
+    """Judge that a file is there as deploy would write it; ``difference`` says in words how not."""
     if not difference:
         return Finding(f"file {path}", True, "as deploy would write it")
     cause = "it was changed by hand, or the inventory was changed since the last deploy"
@@ -227,7 +227,7 @@ def drift_finding(path: str, difference: str) -> Finding:
 
 
 def log_findings(sightings: Sequence[Sighting], *, clock: datetime, running: bool) -> list[Finding]:
-    """The known lines of etcd's log since its last start, explained.
+    """Return the known lines of etcd's log since its last start, explained.
 
     Notes, and old lines of an etcd that runs, are only told.
     """

@@ -40,7 +40,7 @@ class Heard:
     detail: str = ""
 
     def refusal(self, proper: bool) -> str:
-        """How the certificate was refused, in words; empty where that is not certain.
+        """Return how the certificate was refused, in words; empty where that is not certain.
 
         ``proper`` says that the certificate that the port is for was answered by the same port at the same time.
         """
@@ -73,7 +73,7 @@ _NO_CONNECTION = re.compile(
 
 
 def heard_by_openssl(rc: int, said: str) -> Heard:
-    """What ``openssl s_client`` tells with its exit code and both outputs."""
+    """Read what ``openssl s_client`` tells with its exit code and both outputs."""
     if status := re.search(r"^HTTP/1\.\d (\d+)", said, re.MULTILINE):
         return Heard("answered", f"HTTP {status[1]}")
     if "verify failed" in said or "verification failed" in said:
@@ -110,7 +110,7 @@ _GO_LATE = re.compile(r"DeadlineExceeded|deadline exceeded")
 
 
 def heard_by_etcdctl(rc: int, said: str) -> Heard:
-    """What etcdctl tells with its exit code and its output; where its words are not known, by the time it took."""
+    """Read what etcdctl tells with its exit code and its output; where its words are not known, by the time it took."""
     said, _, proper = said.partition(PROPER)
     if rc == 0:
         return Heard("answered", "etcdctl")
@@ -132,12 +132,12 @@ def heard_by_etcdctl(rc: int, said: str) -> Heard:
 
 
 def proper_answered(said: str) -> bool:
-    """Whether the attempt with etcdctl says that the client's own certificate was answered right after it."""
+    """Return whether the attempt with etcdctl says that the client's own certificate was answered right after it."""
     return said.partition(PROPER)[2].split()[:1] == ["0"]
 
 
 def refusal_finding(role: RoleName, heard: Heard, proper: bool) -> Finding:
-    """The finding that the certificate of ``role``, used as a client's, was refused by etcd because of what it is.
+    """Return the finding that etcd refused the certificate of ``role``, used as a client's, for what it is.
 
     ``proper`` says that the client's own certificate was answered by the same endpoint at the same time.
     """
@@ -174,7 +174,7 @@ class Knock:
 
 
 def knocks(settings: HostSettings, roles: Sequence[RoleName]) -> tuple[Knock, ...]:
-    """Every certificate of the host, and none, at every port with TLS, and who is to be let in."""
+    """Return every certificate of the host, and none, at every port with TLS, and who is to be let in."""
     cluster = settings.cluster
     serve: Mapping[Side, set[RoleName]] = {
         "client": {"client", "server"} if "client" in settings.pki.roles["server"].usages else {"client"},
@@ -211,7 +211,7 @@ _FAULTS: Mapping[Kind, tuple[str, str, str]] = {
 
 
 def knock_finding(knock: Knock, heard: Heard, excuse: str = "", *, proper: bool = True) -> Finding:
-    """The finding in what was heard; ``excuse`` is why a certificate too many may be let in.
+    """Return the finding in what was heard; ``excuse`` is why a certificate too many may be let in.
 
     ``proper`` says that a certificate that the port is for was answered by it in the same run.
     """
@@ -250,7 +250,7 @@ def _let_in(knock: Knock, code: str, excuse: str) -> Finding:
 
 
 def health_finding(said: str | None, why: str = "") -> Finding:
-    """The finding in the answer of ``/health``; ``said`` None: it could not be asked, for the reason ``why``."""
+    """Return the finding in the answer of ``/health``; ``said`` None: it could not be asked, for the reason ``why``."""
     check = "/health"
     if said is None:
         return skipped(check, why)

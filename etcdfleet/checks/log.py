@@ -64,7 +64,7 @@ class Sighting:
 
 @cache
 def symptoms() -> tuple[Symptom, ...]:
-    """The rows of the table."""
+    """Return the rows of the table."""
     rows = yaml.safe_load(TABLE.read_text(encoding="utf-8"))
     return tuple(
         Symptom(pattern=re.compile(row.pop("pattern"), re.IGNORECASE), origins=frozenset(row.pop("from", ())), **row)
@@ -73,7 +73,7 @@ def symptoms() -> tuple[Symptom, ...]:
 
 
 def explain(log: str) -> Symptom | None:
-    """Why etcd does not run, by its log: the first row of the table that is found anywhere in it, or ``None``.
+    """Return why etcd does not run, by its log: the first row of the table that is found anywhere in it, or ``None``.
 
     The order of the table goes from the special to the general. What a cluster lives with (level warning) is no reason,
     nor is a connection from the host itself that was refused: this project's checks make such ones.
@@ -84,7 +84,7 @@ def explain(log: str) -> Symptom | None:
 
 
 def known(line: str, origin: Origin | None = None) -> Symptom | None:
-    """The row of the table that explains one line, or ``None``; ``origin`` is where a refused connection came from."""
+    """Return the row of the table that explains a line; ``origin`` is where a refused connection came from."""
     rows = (row for row in symptoms() if origin is None or not row.origins or origin in row.origins)
     return next((row for row in rows if row.pattern.search(line)), None)
 
@@ -92,7 +92,7 @@ def known(line: str, origin: Origin | None = None) -> Symptom | None:
 def sightings(
     log: str, *, members: Collection[str] = (), own: Collection[str] = ("127.0.0.1",), gateway: bool = False
 ) -> tuple[Sighting, ...]:
-    """What is known of the lines since etcd's last start, in the order of the table; each line counts once.
+    """Return what is known of the lines since etcd's last start, in the order of the table; each line counts once.
 
     ``members`` are the addresses of the other members and ``own`` those of this host: a refused connection is told by
     where it came from. ``gateway`` says whether etcd's gateway is on.
@@ -124,7 +124,7 @@ def _origin(line: str, members: Collection[str], own: Collection[str], *, gatewa
 
 
 def since_last_start(log: str) -> Sequence[str]:
-    """The lines since etcd was last started; all of them where the log goes not so far back."""
+    """Return the lines since etcd was last started; all of them where the log goes not so far back."""
     lines = log.splitlines()
     starts = [number for number, line in enumerate(lines) if _STARTS.search(line)]
     if not starts:
@@ -138,7 +138,7 @@ def since_last_start(log: str) -> Sequence[str]:
 
 
 def line_time(line: str) -> datetime | None:
-    """When a line was logged, by the host's clock; ``None`` for one that does not say."""
+    """Return when a line was logged, by the host's clock; ``None`` for one that does not say."""
     if not line.startswith("{"):
         return None
     stamp = _TIME.search(line)
@@ -150,7 +150,7 @@ def line_time(line: str) -> datetime | None:
 
 
 def message(line: str) -> str:
-    """A line of the log for people: message and error of a structured line, else the line."""
+    """Return a line of the log for people: message and error of a structured line, else the line."""
     try:
         said = json.loads(line)
     except ValueError:
@@ -166,7 +166,8 @@ _STACK = re.compile(r"^(\s+\S+\.(go|s):\d+|goroutine \d+ \[|created by |[\w./*()
 
 
 def last_words(log: str) -> str:
-    """What etcd said at last, of what is more than a note; its very last lines where there is nothing of that kind.
+    """Return what etcd said at last, of what is more than a note; its very last lines where there is nothing of that
+    kind.
 
     After an etcd that ended, the init system says much, and the next one begins with many lines that tell nothing.
     """
@@ -177,5 +178,5 @@ def last_words(log: str) -> str:
 
 
 def without_stacks(log: str) -> str:
-    """The log without Go's stack traces: what a person needs is the line before them, which says why etcd ended."""
+    """Return the log without Go's stack traces: the line before them says why etcd ended."""
     return "\n".join(line for line in log.splitlines() if not _STACK.match(line))

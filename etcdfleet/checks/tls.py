@@ -27,7 +27,7 @@ _DEPLOY = "run deploy, which obtains a certificate that fits"
 def certificate_findings(
     settings: HostSettings, role: RoleName, pair: PairFacts | None, anchor: str, public_key: str, clock: datetime
 ) -> list[Finding]:
-    """The findings about one pair: names, usage, chain, key, life.
+    """Return the findings about one pair: names, usage, chain, key, life.
 
     ``anchor`` is what the host trusts on the side of the role (PEM), ``public_key`` the fingerprint of the key's public
     half as the host has it (empty: not known), ``clock`` the host's.
@@ -158,7 +158,7 @@ def _life(
 
 
 def offer_finding(port: int, seen: Offered, suites: tuple[str, ...]) -> Finding:
-    """The finding that a port offers no old version of TLS, and by TLS 1.2 nothing beside ``suites``."""
+    """Judge that a port offers no old version of TLS, and by TLS 1.2 nothing beside ``suites``."""
     check = f"TLS offered on {port}"
     if seen.problem:
         return failed(

@@ -16,7 +16,7 @@ _ANSWER = re.compile(r"^(lease|put|read|del|gone|revoke)\|([^|]*)\|(\d+)\|(.*)$"
 
 
 def probe_checks(asked: Sequence[str], silent: Sequence[str], said: str, token: str) -> tuple[Finding, ...]:
-    """The findings in what the script of the write probe said (``step|member|exit code|output`` a line).
+    """Return the findings in what the script of the write probe said (``step|member|exit code|output`` a line).
 
     ``asked`` are the members that were to read the key, ``silent`` those that were left out since they do not answer.
     """
@@ -46,7 +46,7 @@ def probe_checks(asked: Sequence[str], silent: Sequence[str], said: str, token: 
 
 
 def _error(text: str) -> str:
-    """The reason in etcdctl's output, whose lines were joined."""
+    """Return the reason in etcdctl's output, whose lines were joined."""
     reason = text.rpartition("Error: ")[2].strip()
     return reason[:200] or "no reason given"
 

@@ -31,7 +31,7 @@ _ONLY_FULL = re.compile(ONLY_FULL)
 
 
 def raised(statuses: Iterable[EndpointStatus]) -> dict[str, tuple[int, ...]]:
-    """The ids of the members that raised an alarm, by its kind. Every member knows of all alarms."""
+    """Return the ids of the members that raised an alarm, by its kind. Every member knows of all alarms."""
     found: dict[str, dict[int, None]] = {}
     for status in statuses:
         for error in status.errors:
@@ -41,32 +41,32 @@ def raised(statuses: Iterable[EndpointStatus]) -> dict[str, tuple[int, ...]]:
 
 
 def is_alarm(error: str) -> bool:
-    """Whether one of the ``errors`` in a member's status is an alarm."""
+    """Return whether one of the ``errors`` in a member's status is an alarm."""
     return _RAISED.search(error) is not None
 
 
 def only_full(health: EndpointHealth) -> bool:
-    """Whether a member is called unhealthy for the alarm NOSPACE alone: a linearizable read through it worked."""
+    """Return whether a member is unhealthy for the alarm NOSPACE alone: a linearizable read through it worked."""
     return not health.healthy and _ONLY_FULL.fullmatch(health.error.strip()) is not None
 
 
 def takes_part(health: EndpointHealth) -> bool:
-    """Whether the member reaches a leader and a majority, which a full database does not change."""
+    """Return whether the member reaches a leader and a majority, which a full database does not change."""
     return health.healthy or only_full(health)
 
 
 def takes_part_script(health: str) -> str:
-    """Shell: succeeds where the command ``health`` (``etcdctl endpoint health``) tells what `takes_part` asks for."""
+    """Return shell that succeeds where ``health`` (``etcdctl endpoint health``) tells what `takes_part` asks for."""
     return f"{{ said=$({health} 2>&1) || printf '%s\\n' \"$said\" | grep -qE '{ONLY_FULL}'; }}"
 
 
 def has_room(size: int, quota: int) -> bool:
-    """Whether a database of ``size`` bytes takes a write at this quota."""
+    """Return whether a database of ``size`` bytes takes a write at this quota."""
     return size + ROOM_BYTES <= quota
 
 
 def may_end(statuses: Sequence[EndpointStatus], members: Collection[str], quota: int) -> str:
-    """Why the alarm NOSPACE must not be ended now; empty if it may.
+    """Return why the alarm NOSPACE must not be ended now; empty if it may.
 
     ``members`` are the client URLs of all members, each of which must have answered and run with a quota of
     ``quota`` bytes.

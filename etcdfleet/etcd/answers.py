@@ -104,7 +104,7 @@ class EndpointStatus:
     errors: tuple[str, ...] = ()
 
     def facts(self) -> dict[str, Any]:
-        """What the report records of it."""
+        """Return what the report records of it."""
         return {
             "version": self.version,
             "member_id": hex_id(self.member_id),
@@ -217,7 +217,7 @@ def parse_hashkv(stdout: str, stderr: str = "") -> tuple[HashKV, ...]:
 
 
 def parsed(parse: Callable[[str, str], Parsed], stdout: str, stderr: str) -> Parsed | None:
-    """What one of these readers finds in an answer; None where it finds none, whatever the reason."""
+    """Return what a reader finds in an answer; None where it finds nothing, whatever the reason."""
     try:
         return parse(stdout, stderr)
     except VerificationError:

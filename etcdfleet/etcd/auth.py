@@ -138,7 +138,7 @@ class Proof:
 
 
 def wanted_auth(auth: AuthSettings, client_common_name: str) -> WantedAuth:
-    """What the settings want, with the two users that are needed to change anything later.
+    """Return what the settings want, with the two users that are needed to change anything later.
 
     etcd demands a user ``root`` with role root; ``client_common_name`` is the user that etcdctl on the hosts acts as.
     With ``enabled`` false neither is needed, so none is made.
@@ -158,7 +158,7 @@ def wanted_auth(auth: AuthSettings, client_common_name: str) -> WantedAuth:
 
 
 def plan_auth(wanted: WantedAuth, state: AuthState, *, prune: bool = False, in_use: Iterable[str] = ()) -> AuthPlan:
-    """The way from ``state`` to ``wanted``.
+    """Return the way from ``state`` to ``wanted``.
 
     What is added comes before what is removed, so that no user loses for a moment what it has and keeps; and all of
     it before authentication is turned on, so that it is right from its first moment. Where it is to be off, it is
@@ -190,7 +190,7 @@ def plan_auth(wanted: WantedAuth, state: AuthState, *, prune: bool = False, in_u
 
 
 def lockout(name: str, state: AuthState, proofs: Sequence[Proof]) -> tuple[str, ...]:
-    """Why turning authentication on would lock out; empty if it would not.
+    """Return why turning authentication on would lock out; empty if it would not.
 
     ``name`` is the user that the hosts' client certificates must name, and ``state`` what the cluster has just before.
     """

@@ -29,17 +29,17 @@ _ERROR = re.compile(r"^Error: +(.*)$", re.MULTILINE)
 
 
 def read_names(kind: Literal["roles", "users"], rc: int, stdout: str, stderr: str) -> tuple[str, ...]:
-    """The names in the answer to ``role list`` or ``user list``. Raises VerificationError if it is none."""
+    """Return the names in the answer to ``role list`` or ``user list``. Raise VerificationError if it is none."""
     return _names(_answer(f"{kind[:-1]} list", rc, stdout, stderr), kind)
 
 
 def read_user(rc: int, stdout: str, stderr: str) -> frozenset[str]:
-    """The roles in the answer to ``user get``. Raises VerificationError if it is none."""
+    """Return the roles in the answer to ``user get``. Raise VerificationError if it is none."""
     return frozenset(_names(_answer("user get", rc, stdout, stderr), "roles"))
 
 
 def read_role(rc: int, stdout: str, stderr: str) -> Grants:
-    """The permissions in the answer to ``role get``. Raises VerificationError if it is none."""
+    """Return the permissions in the answer to ``role get``. Raise VerificationError if it is none."""
     answer = _answer("role get", rc, stdout, stderr)
     try:
         return {
@@ -51,7 +51,7 @@ def read_role(rc: int, stdout: str, stderr: str) -> Grants:
 
 
 def read_enabled(rc: int, stderr: str) -> bool:
-    """Whether authentication is on, from what a request as `NOBODY` with any password gave.
+    """Return whether authentication is on, from what a request as `NOBODY` with any password gave.
 
     While it is off, etcd knows no passwords: the client says so (3.4 and 3.5 alike), and goes on without. While it is
     on, the login is refused. etcdctl 3.4 has no ``auth status``. Raises VerificationError when it was neither.
@@ -67,7 +67,7 @@ def read_enabled(rc: int, stderr: str) -> bool:
 
 
 def read_password(rc: int, stderr: str) -> PasswordState:
-    """What a request of a user with the wanted password says about it. Raises VerificationError for other refusals."""
+    """Return what a request with the wanted password says about it. Raise VerificationError for other refusals."""
     if "no password user" in stderr:
         return "none"
     if "authentication failed" in stderr:
@@ -81,7 +81,7 @@ def read_password(rc: int, stderr: str) -> PasswordState:
 
 
 def refusal(stderr: str) -> str:
-    """Why etcdctl failed, in its own words and without the log around them."""
+    """Return why etcdctl failed, in its own words and without the log around them."""
     found = _ERROR.findall(stderr)
     lines = [line for line in stderr.splitlines() if line.strip() and not line.startswith("{")]
     # etcdctl waits without an end for a member that is not there: one that was ended says nothing.

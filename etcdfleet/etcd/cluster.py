@@ -84,7 +84,7 @@ class Cluster:
         return match(self.expected, self.entries)
 
     def entry(self, name: str) -> Member | None:
-        """The entry of the member with this name, as `name` gives it."""
+        """Return the entry of the member with this name, as `name` gives it."""
         return next((entry for entry in self.entries if self.name(entry.id) == name), None)
 
     @cached_property
@@ -94,11 +94,11 @@ class Cluster:
         return {status.member_id: name for name, status in self.by_name.items()} | names
 
     def name(self, member_id: int) -> str:
-        """The member's name in the inventory, else in the list, else its id."""
+        """Return the member's name in the inventory, else in the list, else its id."""
         return self._names.get(member_id) or f"member {hex_id(member_id)}"
 
     def knows(self, member_id: int) -> bool:
-        """Whether a member with this id has answered or is in the list."""
+        """Return whether a member with this id has answered or is in the list."""
         return member_id in self.by_id or any(entry.id == member_id for entry in self.entries)
 
     # ---- who said what ----
@@ -128,7 +128,7 @@ class Cluster:
         return {member.name: member.client_url for member in self.expected}
 
     def sickness(self, entry: Member) -> str:
-        """Why a linearizable read through this member of the list did not work; empty if it did."""
+        """Return why a linearizable read through this member of the list did not work; empty if it did."""
         urls = {address(url) for url in entry.client_urls}
         asked = [health for health in self.healths if address(health.endpoint) in urls]
         if not asked:
@@ -209,11 +209,11 @@ class Cluster:
         return divergence(self.statuses)
 
     def diverged(self) -> str:
-        """What was seen of that, for messages; empty if all data may be the same."""
+        """Return what was seen of that, for messages; empty if all data may be the same."""
         return self.divergence.told(lambda status: self.name(status.member_id)) if self.divergence else ""
 
     def moving(self) -> str:
-        """What is going on among the members that answer and will be over soon; empty if nothing is."""
+        """Return what is going on among the members that answer and will be over soon; empty if nothing is."""
         if len(self.statuses) < self.quorum:
             return ""  # without a quorum nothing settles
         if any(not status.leader_id for status in self.statuses):

@@ -17,24 +17,24 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def state_in(content: bytes | None) -> ClusterState | None:
-    """The ``initial-cluster-state`` of a configuration file; None where it says neither."""
+    """Return the ``initial-cluster-state`` of a configuration file; None where it says neither."""
     found = (_parsed(content) or {}).get("initial-cluster-state")
     return found if found in ("new", "existing") else None
 
 
 def data_dir_in(content: bytes | None) -> str:
-    """The ``data-dir`` of a configuration file; empty where it has none."""
+    """Return the ``data-dir`` of a configuration file; empty where it has none."""
     return str((_parsed(content) or {}).get("data-dir") or "")
 
 
 def quota_in(content: bytes | None) -> int | None:
-    """The ``quota-backend-bytes`` of a configuration file; None where it has none."""
+    """Return the ``quota-backend-bytes`` of a configuration file; None where it has none."""
     found = (_parsed(content) or {}).get("quota-backend-bytes")
     return found if isinstance(found, int) else None
 
 
 def needs_restart(there: bytes, wanted: bytes) -> bool:
-    """Whether a member that runs with the file ``there`` must be restarted for ``wanted`` to take effect.
+    """Return whether a member that runs with the file ``there`` must be restarted for ``wanted`` to take effect.
 
     Not for another comment, nor for a key that counts at a first start alone. A file that cannot be read always does.
     """

@@ -37,7 +37,7 @@ _FOREIGN = "find out whose data this is; move the data directory away only if yo
 
 
 def contradiction(states: Sequence[MemberState], cluster: Cluster, ids: StaticIds) -> Refusal | None:
-    """The first of all contradictions in what is on the hosts, the inventory and the running member list."""
+    """Return the first contradiction in what is on the hosts, the inventory and the running member list."""
     seen, member_list = [state for state in states if state.seen], cluster.members
     unreadable = [state for state in seen if state.data_unreadable]
     if unreadable:
@@ -62,7 +62,7 @@ def contradiction(states: Sequence[MemberState], cluster: Cluster, ids: StaticId
 
 
 def _disk_absent(seen: Sequence[MemberState]) -> Refusal | None:
-    """A disk that came late or has failed: its data are not lost, and what lies beneath its mount point is not them."""
+    """Find a disk that came late or failed: its data are not lost; what lies beneath its mount point is not them."""
     waiting = [state for state in seen if state.disk_absent]
     if not waiting:
         return None
@@ -75,7 +75,7 @@ def _disk_absent(seen: Sequence[MemberState]) -> Refusal | None:
 
 
 def _by_default(seen: Sequence[MemberState], ids: StaticIds, member_list: MemberList | None) -> Refusal | None:
-    """An etcd that was started without any configuration, as packages do: a cluster of one, at localhost."""
+    """Find an etcd that was started without any configuration, as packages do: a cluster of one, at localhost."""
     if ids.cluster_id == DEFAULTS.cluster_id:
         return None
     holders = [state for state in seen if state.data and state.data.cluster_id == DEFAULTS.cluster_id]
@@ -119,7 +119,7 @@ def _moved(seen: Sequence[MemberState]) -> Refusal | None:
 
 
 def data_differ(states: Sequence[MemberState], cluster: Cluster) -> Refusal | None:
-    """Members that run and do not hold the same data: one that joins or restarts may get the wrong ones."""
+    """Find running members that do not hold the same data: one that joins or restarts may get the wrong ones."""
     found = cluster.divergence
     if found is None:
         return None
@@ -135,7 +135,7 @@ def data_differ(states: Sequence[MemberState], cluster: Cluster) -> Refusal | No
 def quota_too_small(
     states: Sequence[MemberState], statuses: Mapping[str, EndpointStatus], quota: int
 ) -> Refusal | None:
-    """A quota that is lowered to what the database has already: the restart would end all writes (alarm NOSPACE)."""
+    """Find a quota below what the database has already: the restart would end all writes (alarm NOSPACE)."""
     full = [
         (state, statuses[state.host].db_size)
         for state in states
@@ -191,7 +191,7 @@ def _member_twice(seen: Sequence[MemberState]) -> Refusal | None:
 
 
 def _two_lives(states: Sequence[MemberState]) -> Refusal | None:
-    """Data from before a restore, or from beside it, next to restored data, under the same ids (the same token).
+    """Find data from before or beside a restore next to restored data, under the same ids (the same token).
 
     Raft cannot tell them apart: a log of a first start passes for one that has caught up (see rule 2), and an old,
     longer one makes its member leader, which undoes the restore on the others without an error (measured with 3.4.23).
@@ -229,7 +229,7 @@ def _two_lives(states: Sequence[MemberState]) -> Refusal | None:
 
 
 def _hollow_majority(states: Sequence[MemberState]) -> Refusal | None:
-    """Members that began anew, enough to elect a leader among themselves, over the one that has the data."""
+    """Find members that began anew, enough to elect a leader among themselves, over the one that has the data."""
     seen = [(state, state.data) for state in states if state.seen and state.data]
     hollow = [state for state, data in seen if not data.has_past(len(states))]
     holders = hosts_of(state for state, data in seen if data.has_past(len(states)))

@@ -42,11 +42,11 @@ class Divergence:
     odd: tuple[EndpointStatus, ...]
 
     def concerns(self, member_id: int) -> bool:
-        """Whether this member may be the one with the wrong data."""
+        """Return whether this member may be the one with the wrong data."""
         return any(status.member_id == member_id for status in self.odd or self.differ)
 
     def told(self, name: Callable[[EndpointStatus], str]) -> str:
-        """What was seen, for messages; ``name`` gives the name of the member that a status is of."""
+        """Return what was seen, for messages; ``name`` gives the name of the member that a status is of."""
         seen = ", ".join(
             f"{name(status)} has revision {status.revision} at raft index {status.raft_applied}"
             for status in sorted(self.differ, key=name)
@@ -86,6 +86,6 @@ def _alone(
     pairs: Sequence[tuple[EndpointStatus, EndpointStatus]],
     asked: Sequence[EndpointStatus],
 ) -> bool:
-    """Whether those that it differs from are a majority that agrees among itself."""
+    """Return whether those that it differs from are a majority that agrees among itself."""
     against = [other for other in asked if (status, other) in pairs or (other, status) in pairs]
     return not any((one, other) in pairs for one, other in combinations(against, 2))

@@ -18,7 +18,7 @@ _DIRECT = "NO_PROXY='*' no_proxy='*'"
 
 
 def past_proxies(names: Sequence[str]) -> str:
-    """Shell, to be sourced by a person's own shell: whatever proxy is set, connections to ``names`` do not go there."""
+    """Return shell to source: whatever proxy is set, connections to ``names`` do not go there."""
     direct = ",".join(names)
     # Whether a proxy is set is not asked: that may be done later, by another file.
     return f"""# A proxy does not lead to the members.
@@ -34,19 +34,19 @@ esac"""
 
 
 def client_names(settings: HostSettings) -> tuple[str, ...]:
-    """The names and addresses by which clients on a host may connect to members of its cluster."""
+    """Return the names and addresses by which clients on a host may connect to members of its cluster."""
     service = (settings.cluster.service_name,) if settings.cluster.service_name else ()
     return ("localhost", "127.0.0.1", *(member.fqdn for member in settings.members), *service)
 
 
 def local_endpoint(settings: HostSettings, *, tls: bool | None = None) -> str:
-    """The member's own endpoint on the loop-back of its host; ``tls`` overrides what the settings say."""
+    """Return the member's own endpoint on the loop-back of its host; ``tls`` overrides what the settings say."""
     secure = settings.cluster.client_tls if tls is None else tls
     return f"{'https' if secure else 'http'}://127.0.0.1:{settings.cluster.client_port}"
 
 
 def all_endpoints(settings: HostSettings) -> tuple[str, ...]:
-    """The advertised client URLs of all members of the cluster, as the settings have them."""
+    """Return the advertised client URLs of all members of the cluster, as the settings have them."""
     return tuple(client_url(member, settings.cluster) for member in settings.members)
 
 
@@ -60,7 +60,7 @@ def etcdctl(
     asked: str = "",
     folder: str = "",
 ) -> str:
-    """Shell: etcdctl with the certificate pair of ``role``, past any proxy, bounded to ``seconds``.
+    """Return shell: etcdctl with the certificate pair of ``role``, past any proxy, bounded to ``seconds``.
 
     The pair is given whenever the cluster has client TLS or any endpoint is https: during the switch from plain to TLS
     clients, members of both kinds are asked in one call. ``asked`` is a word of shell for those of ``endpoints`` that
@@ -77,7 +77,7 @@ def etcdctl(
 
 
 def anchor_file(paths: HostPaths, side: Side = "client") -> str:
-    """Shell: a side's trust anchors, from the file that is there.
+    """Return shell: a side's trust anchors, from the file that is there.
 
     A cluster that is to move between a single CA and separate ones still has the previous files.
     """

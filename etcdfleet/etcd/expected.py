@@ -7,10 +7,10 @@ from etcdfleet.settings.models import HostSettings, MemberSettings, client_url, 
 
 
 def expected_member(settings: HostSettings, member: MemberSettings) -> ExpectedMember:
-    """One of them, with the URLs that its cluster's settings give it; ``settings`` are those of any of its hosts."""
+    """Return a member with the URLs that its cluster's settings give it; ``settings`` are those of any of its hosts."""
     return ExpectedMember(member.name, peer_url(member, settings.cluster), client_url(member, settings.cluster))
 
 
 def expected_members(settings: HostSettings) -> list[ExpectedMember]:
-    """All of them; ``settings`` are those of any of the cluster's hosts."""
+    """Return all expected members; ``settings`` are those of any of the cluster's hosts."""
     return [expected_member(settings, member) for member in settings.members]

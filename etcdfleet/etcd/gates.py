@@ -51,7 +51,7 @@ def caught_up(cluster: Cluster, name: str) -> str | None:
 
 
 def _trouble(cluster: Cluster, judged: Sequence[Member], compared: Sequence[Member]) -> str | None:
-    """Why one of ``judged`` is not well, as far as that shows among those that it is compared with."""
+    """Return why one of ``judged`` is not well, as far as that shows among those that it is compared with."""
     said = {entry.id: cluster.by_id[entry.id] for entry in compared if entry.id in cluster.by_id}
     expected = cluster.members.cluster_id if cluster.members else 0
     for entry in judged:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 
 def interruption(members: int, order: Sequence[str], schemes: Mapping[str, str], wanted: str) -> str:
-    """What clients of a cluster notice of a rolling restart, in words; empty when they notice nothing.
+    """Return what clients of a cluster notice of a rolling restart, in words; empty when they notice nothing.
 
     ``members`` is the cluster's size, ``order`` the hosts that are restarted one after the other. ``schemes`` has
     ``http`` or ``https`` for each host whose member answers clients now, ``wanted`` what it is to be.

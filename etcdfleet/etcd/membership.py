@@ -66,7 +66,7 @@ def match(expected: Sequence[ExpectedMember], listed: Sequence[Member]) -> Match
 
 
 def mismatches(matched: Matched) -> tuple[Mismatch, ...]:
-    """All differences, in the order of the inventory, then of the list."""
+    """Return all differences in the order of the inventory, then of the list."""
     found = [difference for wanted, entry in matched.pairs for difference in _differences(wanted, entry)]
     for wanted in matched.missing:
         what = f"{wanted.name} is in the inventory and not a member of the cluster"
@@ -78,14 +78,14 @@ def mismatches(matched: Matched) -> tuple[Mismatch, ...]:
 
 
 def lacking(matched: Matched) -> str:
-    """What to do about members of the inventory that the cluster lacks."""
+    """Return what to do about members of the inventory that the cluster lacks."""
     if matched.extra:
         return MOVED
     return ADD if len(matched.missing) == 1 else COMPARE
 
 
 def put_back(entry: Member) -> str:
-    """What to do about a member that the inventory lacks: it may be the healthiest of all."""
+    """Return what to do about a member that the inventory lacks: it may be the healthiest of all."""
     return (
         f"put its host back into the inventory; only if that host is gone for good: etcdctl member remove "
         f"{hex_id(entry.id)}"
@@ -93,7 +93,7 @@ def put_back(entry: Member) -> str:
 
 
 def rename(entry: Member) -> str:
-    """What to do about a member that the inventory gives another name."""
+    """Return what to do about a member that the inventory gives another name."""
     return f"set member.name of this host to {entry.name} in the inventory: it is the same member, so remove nothing"
 
 
@@ -116,7 +116,7 @@ def _differences(wanted: ExpectedMember, entry: Member) -> Iterable[Mismatch]:
 
 
 def same_urls(some: Iterable[str], others: Iterable[str]) -> bool:
-    """Whether these are the same URLs, whatever their order and a slash at their end."""
+    """Return whether these are the same URLs, whatever their order and a slash at their end."""
     return {url.rstrip("/") for url in some} == {url.rstrip("/") for url in others}
 
 

@@ -108,7 +108,7 @@ def plan_start(
 
 
 def _leads(state: MemberState, statuses: Mapping[str, EndpointStatus]) -> bool:
-    """Whether the member answers, as part of a quorum as far as its status tells."""
+    """Return whether the member answers, as part of a quorum as far as its status tells."""
     status = statuses.get(state.host)
     return state.answering and (status is None or status.leader_id != 0)
 
@@ -143,7 +143,7 @@ def _join(states: Sequence[MemberState], empty: Sequence[MemberState]) -> Plan:
 
 
 def _data_first(states: Sequence[MemberState], empty: Sequence[MemberState], quorum: int) -> Plan:
-    """The cluster worked once, some members have no data, and no quorum answers that could say whether they ever had.
+    """Block where the cluster worked once, members have no data, and no quorum says whether they ever had.
 
     Those with data can be asked once they run; the others must wait for the answer.
     """

@@ -96,5 +96,5 @@ Plan = Bootstrap | Join | Rolling | Nothing | Refusal
 
 
 def hosts_of(states: Iterable[MemberState]) -> tuple[str, ...]:
-    """The names of their hosts."""
+    """Return the names of the hosts."""
     return tuple(state.host for state in states)

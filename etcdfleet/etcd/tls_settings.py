@@ -12,7 +12,7 @@ from etcdfleet.settings.models import HostSettings
 
 
 def tls_settings(settings: HostSettings) -> dict[str, object]:
-    """What etcd is told about TLS. Its own minimum is 1.2, so that is not written: old versions do not know the key."""
+    """Return what etcd is told about TLS, without its own minimum of 1.2: old versions do not know that key."""
     cluster = settings.cluster
     if not (cluster.client_tls or cluster.peer_tls):
         return {"cipher_suites": [], "tls_min_version": ""}
@@ -21,7 +21,7 @@ def tls_settings(settings: HostSettings) -> dict[str, object]:
 
 
 def check_tls(settings: HostSettings, installed: str | None) -> None:
-    """Raises `VerificationError` where etcd would ignore ``cluster.tls_min_version`` without a word.
+    """Raise `VerificationError` where etcd would ignore ``cluster.tls_min_version`` without a word.
 
     ``installed`` is the version of the program on the host; one that the settings name is known before it is there.
     """
@@ -37,7 +37,7 @@ def check_tls(settings: HostSettings, installed: str | None) -> None:
 
 
 def check_suites(settings: HostSettings, leaves: Mapping[str, Certificate]) -> None:
-    """Raises `VerificationError` where a certificate on the host fits none of ``cluster.cipher_suites``.
+    """Raise `VerificationError` where a certificate on the host fits none of ``cluster.cipher_suites``.
 
     ``leaves`` are the certificates that etcd shows, by their role. With keys made elsewhere only they tell their kind.
     """

@@ -89,7 +89,7 @@ _PUT_BACK = "put back in the inventory the install.method and install.version th
 
 
 def patch_downgrades(members: Iterable[MemberVersion]) -> tuple[str, ...]:
-    """A warning for each member that would get an older patch release of the minor that it runs."""
+    """Return a warning for each member that would get an older patch release of the minor that it runs."""
     found = []
     for member in members:
         now, new = parse(member.running or member.installed), parse(member.brings)

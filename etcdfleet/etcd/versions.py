@@ -8,7 +8,7 @@ Version = tuple[int, int, int]
 
 
 def parse(text: str | None) -> Version | None:
-    """The three numbers of a version; ``None`` for a text that does not begin with them."""
+    """Return the three numbers of a version; ``None`` for a text that does not begin with them."""
     found = re.match(r"v?(\d+)\.(\d+)\.(\d+)", text or "")
     return (int(found[1]), int(found[2]), int(found[3])) if found else None
 
@@ -19,7 +19,7 @@ has had none since 3.6 was released in May 2025. Debian 12 has 3.4."""
 
 
 def past_its_end(version: str | None) -> str:
-    """What to know of a version that gets no fixes any more, and what to do; empty for others, and for none."""
+    """Return what to know of a version that gets no fixes any more, and what to do; empty for others, and for none."""
     known = parse(version)
     if known is None or known[:2] >= MAINTAINED_FROM:
         return ""
@@ -30,7 +30,7 @@ def past_its_end(version: str | None) -> str:
 
 
 def knows_tls_min_version(version: str | None) -> bool:
-    """Whether ``tls-min-version`` has an effect in that version; true for one that is not known.
+    """Return whether ``tls-min-version`` has an effect in that version; true for one that is not known.
 
     etcd ignores keys of its configuration that it does not know, without a word. This one came with 3.4.25, 3.5.8 and
     3.6.0 (etcd: CHANGELOG-3.4.md, CHANGELOG-3.5.md).
@@ -42,7 +42,7 @@ def knows_tls_min_version(version: str | None) -> bool:
 
 
 def health_leaves_no_trace(version: str | None) -> bool:
-    """Whether ``/health`` may be asked of that version; not of one that is not known.
+    """Return whether ``/health`` may be asked of that version; not of one that is not known.
 
     etcd 3.4 answers it by a request of the old v2 API, which goes into the raft log of all members (3.4.23:
     etcdserver/api/etcdhttp/metrics.go). etcd 3.6 ends when it reads such an entry again (etcdserver/apply_v2.go).

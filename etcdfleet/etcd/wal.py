@@ -58,7 +58,7 @@ class DataIds:
     birth: Birth = ""
 
     def has_past(self, members: int) -> bool:
-        """Whether this data may hold what was promised to a client, in a cluster of so many initial members.
+        """Return whether this data may hold what was promised to a client, in a cluster of so many initial members.
 
         False only when the log provably ends with the bootstrap entries, with no snapshot: then this member has never
         taken part in a quorum. Unknown counts as True.
@@ -66,7 +66,8 @@ class DataIds:
         return self.snapshot or self.was_led(members)
 
     def was_led(self, members: int) -> bool:
-        """Whether this member may have followed an elected leader since its log began, with so many initial members.
+        """Return whether this member may have followed an elected leader since its log began, of so many initial
+        members.
 
         False only when the log provably ends with the entries that a bootstrap or a restore writes. Unknown is True.
         """

@@ -26,7 +26,7 @@ WAY_OUT = (
 
 
 def call(settings: HostSettings, arguments: str, *, endpoint: str = "", user: str = "", password: str = "") -> str:
-    """Shell: etcdctl as the host's own certificate, at its own member by default.
+    """Return shell: etcdctl as the host's own certificate, at its own member by default.
 
     With a password it goes into the environment of etcdctl, which only root can see. etcdctl's own time-outs do not
     hold for what is asked here: without a member that answers it would wait for ever.
@@ -37,7 +37,7 @@ def call(settings: HostSettings, arguments: str, *, endpoint: str = "", user: st
 
 
 def read_state(site: Site, wanted: WantedAuth, passwords: Mapping[str, str]) -> AuthState:
-    """Roles, users and whether authentication is on, as etcd says. Raises `VerificationError` if it does not."""
+    """Return roles, users and whether authentication is on. Raise `VerificationError` if etcd does not say."""
     settings = site.settings
     enabled = call(settings, "-w json user list", user=NOBODY, password="x")  # noqa: S106  any will do
     first = site.remote.batch(
@@ -68,7 +68,7 @@ def read_state(site: Site, wanted: WantedAuth, passwords: Mapping[str, str]) -> 
 
 
 def read_roles_of_users(site: Site) -> Mapping[str, frozenset[str]]:
-    """The users there are and their roles. Raises `VerificationError` when etcd does not say."""
+    """Return the users there are and their roles. Raise `VerificationError` when etcd does not say."""
     answer = ask(site, {"users": call(site.settings, "-w json user list")})["users"]
     names = read_names("users", *_parts(answer))
     found = ask(site, {name: call(site.settings, f"-w json user get -- {shlex.quote(name)}") for name in names})
@@ -76,7 +76,7 @@ def read_roles_of_users(site: Site) -> Mapping[str, frozenset[str]]:
 
 
 def ask(site: Site, questions: Mapping[str, str]) -> dict[str, CommandResult]:
-    """The answers to questions, by their names; a few at a time, side by side."""
+    """Return the answers to questions, by their names; a few at a time, side by side."""
     answers: dict[str, CommandResult] = {}
     names = list(questions)
     for at in range(0, len(names), AT_ONCE):
@@ -106,7 +106,7 @@ def run_operations(site: Site, operations: Sequence[Operation], passwords: Mappi
 
 
 def _obeyed(settings: HostSettings, answer: CommandResult) -> CommandResult:
-    """The answer, unless it is a refusal of our own certificate. Raises `VerificationError` then."""
+    """Return the answer. Raise `VerificationError` for a refusal of our own certificate."""
     said = refusal(answer.stderr) if not answer.ok else ""
     if "permission denied" in said or "user name not found" in said or "user name is empty" in said:
         raise VerificationError(

@@ -39,7 +39,7 @@ class Proven(StepOutcome):
 
 
 def is_renamed(task: Task) -> Result:
-    """Whether the client certificate on a running member's host names another user than the inventory says."""
+    """Return whether the client certificate on a running member's host names another user than the inventory says."""
     site = site_of(task)
     seen = site.observe()
     there = client_name(seen)
@@ -65,7 +65,7 @@ def prove_access(task: Task) -> Result:
 
 
 def client_name(seen: Observed) -> str:
-    """The user that the client certificate on the host names; empty if there is none that can be read."""
+    """Return the user that the client certificate on the host names; empty if there is none that can be read."""
     pair = seen.facts.pairs.get("client")
     try:
         return parse_pem_bundle(pair.pem)[0].common_name if pair else ""
@@ -198,7 +198,7 @@ def _turn_on(site: Site, proofs: Sequence[Proof]) -> None:
 
 
 def _not_obeyed(site: Site, endpoints: Sequence[str]) -> str:
-    """Why a member does not obey this host's certificate as root's; empty if all do."""
+    """Return why a member does not obey this host's certificate as root's; empty if all do."""
     questions = {url: call(site.settings, "-w json user list", endpoint=url) for url in endpoints}
     problem = ""
     for _ in range(PROOF_TRIES):
@@ -223,7 +223,7 @@ def _refuse_lockout(settings: HostSettings, reasons: Sequence[str]) -> None:
 
 
 def passwords_of(auth: AuthSettings) -> Iterator[tuple[str, str]]:
-    """The passwords of users that have one in the environment. Raises `UsageError` for one that etcdctl cannot read."""
+    """Return the passwords of users that are in the environment. Raise `UsageError` if etcdctl cannot read one."""
     for name, user in auth.users.items():
         password = os.environ.get(user.password_env or "", "") if user.password_env else ""
         if not password:

@@ -42,7 +42,7 @@ class AnchorChange:
 
 
 def named_anchors(seen: Observed) -> dict[Side, str]:
-    """The file of trust anchors of each side that etcd's configuration on the host names; sides without one lack."""
+    """Return the files of trust anchors that etcd's configuration on the host names, by side."""
     file = seen.facts.files.get(CONFIG)
     return dict(_named(file.content)) if file else {}
 
@@ -64,18 +64,18 @@ def _named(configuration: bytes) -> Mapping[Side, str]:
 
 
 def trusted_text(seen: Observed, side: Side) -> str | None:
-    """What the file that etcd reads on a side holds; None when there is none."""
+    """Return what the file that etcd reads on a side holds; None when there is none."""
     file = seen.facts.anchors.get(named_anchors(seen).get(side, ""))
     return file.content.decode("utf-8", "replace") if file else None
 
 
 def is_live(seen: Observed, side: Side) -> bool:
-    """Whether others depend on what this host trusts and shows on that side."""
+    """Return whether others depend on what this host trusts and shows on that side."""
     return side in named_anchors(seen) and (seen.service.running or seen.facts.established is not None)
 
 
 def member_trust(site: Site, seen: Observed, side: Side) -> MemberTrust:
-    """What the host trusts and shows on a side, for `etcdfleet.certs.trust`."""
+    """Return what the host trusts and shows on a side, for `etcdfleet.certs.trust`."""
     pairs = {role: seen.facts.pairs.get(role) for role in ROLE_NAMES if side_of(role) == side}
     found = {role: parse_or_empty(pair.pem) for role, pair in pairs.items() if pair}
     return MemberTrust(
@@ -103,7 +103,7 @@ def trusted_besides(site: Site, seen: Observed) -> dict[Side, tuple[Certificate,
 
 
 def _in_files(settings: HostSettings, side: Side) -> tuple[Certificate, ...]:
-    """The CAs that are to be trusted on a side, as far as files on this machine tell."""
+    """Return the CAs that are to be trusted on a side, as far as files on this machine tell."""
     path = settings.pki.anchor_file(side)
     if path is None:
         return ()
@@ -116,7 +116,8 @@ def _in_files(settings: HostSettings, side: Side) -> tuple[Certificate, ...]:
 def anchor_changes(
     site: Site, seen: Observed, source: Source, final: frozenset[Side] = frozenset()
 ) -> list[AnchorChange]:
-    """The files to be written now. On a side that is not ``final``, a live member goes on trusting what it trusts.
+    """Return the files to be written now. On a side that is not ``final``, a live member goes on trusting what it
+    trusts.
 
     Raises `FleetError`.
     """
@@ -130,7 +131,7 @@ def anchor_changes(
 
 
 def widened(site: Site, seen: Observed, source: Source) -> list[AnchorChange]:
-    """The files that etcd reads now, with the wanted anchors added to what they hold."""
+    """Return the files that etcd reads now, with the wanted anchors added to what they hold."""
     files: dict[str, str] = {}
     for side, path in named_anchors(seen).items():
         if side in needed_sides(site.settings):
@@ -140,21 +141,21 @@ def widened(site: Site, seen: Observed, source: Source) -> list[AnchorChange]:
 
 
 def stale_anchors(site: Site, seen: Observed) -> list[str]:
-    """Files of trust anchors that nothing names any more."""
+    """Return files of trust anchors that nothing names any more."""
     paths = HostPaths.of(site.settings)
     wanted = {paths.anchor(side) for side in needed_sides(site.settings)}
     return [path for path in ANCHORS if path in seen.facts.anchors and path not in wanted]
 
 
 def mark_if_read(site: Site, changes: Sequence[AnchorChange]) -> list[str]:
-    """Shell lines that note the restart which is due when etcd runs and reads one of the changed files."""
+    """Return shell lines that note the restart which is due when etcd runs and reads one of the changed files."""
     seen = site.observe()
     read = [change.path for change in changes if change.path in named_anchors(seen).values()]
     return [mark_restart_pending("changed: " + " ".join(read))] if read and seen.service.running else []
 
 
 def anchor_files(changes: Sequence[AnchorChange]) -> list[RemoteFile]:
-    """The files to be placed for these changes."""
+    """Return the files to be placed for these changes."""
     return [RemoteFile(change.path, change.pem.encode()) for change in changes]
 
 

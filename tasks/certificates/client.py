@@ -56,7 +56,7 @@ NONE_SEEN = MembersSeen()
 
 
 def client_side(task: Task) -> Result:
-    """What the host trusts and shows to clients. Result: a `MemberTrust`, or why it cannot be had, as text."""
+    """Return what the host trusts and shows to clients. Result: a `MemberTrust`, or why it cannot be had, as text."""
     try:
         site = site_of(task)
         return Result(task.host, result=member_trust(site, site.observe(), "client"))
@@ -118,7 +118,7 @@ def client_certificate(
 
 
 def known_by(source: Source, seen: MembersSeen) -> tuple[ClientAnchors, list[str]]:
-    """What a client is to trust, and what is worth a warning. Raises `FleetError` when the CA cannot be had."""
+    """Return what a client is to trust, and what is worth a warning. Raise `FleetError` when the CA cannot be had."""
     warnings = [
         f"{host} could not be looked at ({why}): whether it works with these files is not known"
         for host, why in seen.unseen.items()
@@ -162,7 +162,7 @@ def must_be_trusted(settings: HostSettings, source: Source, seen: MembersSeen) -
 
 
 def _reach(anchors: ClientAnchors) -> str:
-    """That a root vouches for more than one CA, in words."""
+    """Warn that a root vouches for more than one CA."""
     return f"; whatever {_titles(anchors.roots)} certifies under a member's name is one" if anchors.roots else ""
 
 
@@ -171,7 +171,7 @@ def _titles(certificates: Sequence[Certificate]) -> str:
 
 
 def want_client(settings: HostSettings, source: Source, name: str) -> Want:
-    """What the certificate of client ``name`` must be. Raises `FleetError` when the CA cannot be had."""
+    """Return what the certificate of client ``name`` must be. Raise `FleetError` when the CA cannot be had."""
     return want_for(
         "client",
         fqdn=settings.member.fqdn,
@@ -184,7 +184,7 @@ def want_client(settings: HostSettings, source: Source, name: str) -> Want:
 
 
 def must_fit(want: Want, signed: Obtained, key: str, ttl: timedelta, signer: str) -> Certificate:
-    """The leaf of what ``signer`` signed. Raises `CertificateError` when it is not what was asked for."""
+    """Return the leaf of what ``signer`` signed. Raise `CertificateError` when it is not what was asked for."""
     now = datetime.now(UTC)
     problems = list(check_bundle(want, signed.pem, key, now=now, clock_of_host=now))
     leaf = parse_pem_bundle(signed.pem)[0]

@@ -18,7 +18,7 @@ from tasks.observe import Observed, Site
 
 
 def crl_plans(site: Site, seen: Observed, source: Source) -> dict[str, CrlPlan]:
-    """What becomes of each revocation list on a host, by path; nothing when etcd is to have none.
+    """Return what becomes of each revocation list on a host, by path; nothing when etcd is to have none.
 
     Raises `FleetError`.
     """
@@ -43,14 +43,14 @@ def crl_plans(site: Site, seen: Observed, source: Source) -> dict[str, CrlPlan]:
 
 
 def crl_files(plans: Mapping[str, CrlPlan]) -> list[RemoteFile]:
-    """The files to be placed for these plans."""
+    """Return the files to be placed for these plans."""
     return [RemoteFile(path, plan.pem.encode()) for path, plan in plans.items() if plan.pem]
 
 
 def _trusted_cas(
     settings: HostSettings, seen: Observed, side: Side, issuers: Sequence[Certificate]
 ) -> list[Certificate]:
-    """The CAs that are known here and that etcd on the host trusts on a side, as anchors or through them."""
+    """Return the CAs that are known here and that etcd on the host trusts on a side, as anchors or through them."""
     anchors = parse_or_empty(trusted_text(seen, side))
     pairs = [seen.facts.pairs.get(role) for role in ROLE_NAMES if role in needed_roles(settings)]
     above = [ca for pair in pairs if pair for ca in parse_or_empty(pair.pem)[1:]]

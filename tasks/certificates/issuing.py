@@ -43,7 +43,7 @@ class Issuing:
                 thread.start()
 
     def of(self, settings: HostSettings) -> Mapping[Side, Certificate]:
-        """The CA that issues, by side; empty where the source does not say it within a moment."""
+        """Return the CA that issues, by side; empty where the source does not say it within a moment."""
         self.ask(settings)
         key = settings.pki.model_dump_json()
         if key not in self._asked:

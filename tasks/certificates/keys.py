@@ -81,7 +81,7 @@ def make_requests(site: Site, wants: Sequence[Want], key_type: KeyType) -> dict[
 
 
 def discarding() -> str:
-    """Shell: removes all keys that wait for a certificate."""
+    """Return shell that removes all keys that wait for a certificate."""
     return f"rm -rf {SETS}/.new-*"
 
 

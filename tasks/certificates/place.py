@@ -102,13 +102,14 @@ def certificates(task: Task, later: Mapping[str, Collection[RoleName]] | None = 
 
 
 def decisions_of(site: Site, source: Source, roles: Sequence[RoleName]) -> dict[RoleName, Keep | Renew]:
-    """Whether the pairs on the host can stay, by role. No round trip where the source is known."""
+    """Return whether the pairs on the host can stay, by role. No round trip where the source is known."""
     facts = site.observe().facts
     return {role: source.decide(site.settings, facts, source.want(site.settings, role)) for role in roles}
 
 
 def shown_and_due(task: Task) -> Result:
-    """The roles whose pair is to be replaced while the host's etcd shows it, and those that a run has left unproven.
+    """Return the roles whose pair is to be replaced while the host's etcd shows it, and those that a run has left
+    unproven.
 
     No round trip: it is decided from what is known of the host.
     """
@@ -123,7 +124,7 @@ def shown_and_due(task: Task) -> Result:
 
 
 def must_wait(task: Task) -> Result:
-    """Whether the cluster cannot be judged before the step ``start``.
+    """Return whether the cluster cannot be judged before the step ``start``.
 
     Its member was established and does not run, or has TLS on other sides than the inventory wants.
     """
@@ -135,7 +136,7 @@ def must_wait(task: Task) -> Result:
 
 
 def obtain(site: Site, source: Source, roles: Sequence[RoleName]) -> tuple[list[NewPair], list[str]]:
-    """New pairs of these roles, each checked as it would be used, and the warnings of their source.
+    """Return new pairs of these roles, each checked as it would be used, and the warnings of their source.
 
     Where the source signs requests, the keys are made on the host, all in one round trip. Raises `VaultError` when
     Vault refuses, `CertificateError` when what was given is not fit, `RemoteError` when no key can be made.
@@ -239,7 +240,7 @@ def tidy(site: Site) -> None:
 
 
 def swap(link: str, set_name: str) -> str:
-    """Shell: lets a well-known folder be another set, from one moment to the next."""
+    """Return shell that lets a well-known folder be another set, from one moment to the next."""
     # A folder that was made by hand is kept as a set of its own.
     return f"""if [ -d {link} ] && [ ! -L {link} ]; then mv {link} {SETS}/by-hand-{set_name}; fi
 ln -sfn sets/{set_name} {link}.new
@@ -248,7 +249,7 @@ sync {CERTIFICATES}"""
 
 
 def renewals(decisions: Mapping[RoleName, Keep | Renew]) -> dict[RoleName, str]:
-    """What is done with the pairs that cannot stay, and why, in words."""
+    """Return what is done with the pairs that cannot stay, and why, in words."""
     return {
         role: f"{role} certificate is {'renewed' if decision.certificate else 'placed'}: {'; '.join(decision.reasons)}"
         for role, decision in decisions.items()
@@ -257,7 +258,7 @@ def renewals(decisions: Mapping[RoleName, Keep | Renew]) -> dict[RoleName, str]:
 
 
 def certificate_facts(settings: HostSettings, leaves: Mapping[RoleName, Certificate]) -> dict[str, dict[str, object]]:
-    """The report's record of the certificates on a host; due are those that a run would renew for their age."""
+    """Return the report's record of the certificates on a host; due are those that a run would renew for their age."""
     threshold = settings.pki.renew_before.threshold
     now = datetime.now(UTC)
     return {

@@ -123,7 +123,7 @@ def refresh_crl(task: Task, refused: Mapping[str, str] | None = None) -> Result:
 
 
 def replaced_sets(site: Site) -> list[ReplacedSet]:
-    """The sets on a host that are not in use and not marked as revoked. Raises `RemoteError`."""
+    """Return the sets on a host that are not in use and not marked as revoked. Raise `RemoteError`."""
     answer = site.remote.run(
         script(
             "replaced_sets",
@@ -148,7 +148,7 @@ def replaced_sets(site: Site) -> list[ReplacedSet]:
 
 
 def _revoke(source: Source, sets: Sequence[ReplacedSet]) -> tuple[list[ReplacedSet], list[ReplacedSet], list[str]]:
-    """What was revoked, what is of another CA than the source's, and what went wrong with the rest."""
+    """Return what was revoked, what is of another CA than the source's, and what went wrong with the rest."""
     done, elsewhere, failed = list[ReplacedSet](), list[ReplacedSet](), list[str]()
     for each in sets:
         if each.leaf.not_after < datetime.now(UTC):

@@ -215,7 +215,7 @@ def _check_anchors(site: Site, source: Source, *, new_ca: bool) -> None:
 
 
 def _sick(site: Site, answers: MemberAnswers) -> dict[str, str]:
-    """The members that are not healthy, as this one sees them, by name, and why; itself if it does not answer."""
+    """Return why members are not healthy, as this one sees them, by name; itself if it does not answer."""
     if answers.members is None:
         return {site.settings.member.name: "its member does not answer"}
     try:
@@ -227,7 +227,7 @@ def _sick(site: Site, answers: MemberAnswers) -> dict[str, str]:
 
 
 def _prove(site: Site, seconds: float, without: Collection[str] = (), already: Sequence[Finding] = ()) -> list[Finding]:
-    """What is not as it should be, after at most this time for it to become so; but for what was so ``already``.
+    """Return what is not as it should be, after at most this time for it to become so; but for what was so ``already``.
 
     That the host cannot be asked any more is a finding, too: the certificates are placed by now.
     """
@@ -238,7 +238,7 @@ def _prove(site: Site, seconds: float, without: Collection[str] = (), already: S
 
 
 def _sets_in_use(site: Site) -> dict[RoleName, str]:
-    """The folder of each pair now, to go back to."""
+    """Return the folder of each pair now, to go back to."""
     paths, found = HostPaths.of(site.settings), {}
     roles = needed_roles(site.settings)
     answer = site.remote.run("\n".join(f"readlink {paths.folder(role)} || echo" for role in roles))
@@ -283,7 +283,7 @@ def _put_back(
 
 
 def _leave(site: Site, restart: bool, revoke: bool) -> None:
-    """What is left to do on a host whose new certificates are proven."""
+    """Return what is left to do on a host whose new certificates are proven."""
     site.remote.run(f"rm -f {UNPROVEN}", check="noting that the certificates are proven")
     if restart:
         site.remote.run(mark_restart_pending("new certificates"), check="noting the restart")

@@ -97,7 +97,7 @@ def _place(task: Task, site: Site, changes: Sequence[AnchorChange]) -> None:
 
 
 def _beside_the_wanted(site: Site, source: Source, final: frozenset[Side]) -> str:
-    """The CAs that stay trusted although they are not wanted any more, in words; empty if there are none."""
+    """Return the CAs that stay trusted although they are not wanted any more, in words; empty if there are none."""
     seen, said = site.observe(), []
     for side in needed_sides(site.settings):
         if side not in final:

@@ -41,7 +41,7 @@ def describe(
     answers: Mapping[str, CommandResult],
     issuing: Mapping[Side, Certificate],
 ) -> tuple[MemberView, dict[str, Any], str]:
-    """The host as it was seen; its facts; and as a unified diff what deploy would change in its configuration.
+    """Return the host as it was seen, its facts, and as a unified diff what deploy would change in its configuration.
 
     ``issuing`` are the CAs that issue today, as far as that is known.
     """
@@ -54,7 +54,7 @@ def describe(
 
 
 def machine_of(site: Site, seen: Observed, drift: tuple[str, ...], issuing: Mapping[Side, Certificate]) -> Machine:
-    """The host itself, out of its probe."""
+    """Return the host itself, out of its probe."""
     facts, settings = seen.facts, site.settings
     deployed = seen.service.running or facts.established is not None or facts.data.ids is not None
     deployed = deployed or any(file.path in facts.files for file in site.service.files)
@@ -88,14 +88,14 @@ def machine_of(site: Site, seen: Observed, drift: tuple[str, ...], issuing: Mapp
 
 
 def running_quota(facts: HostFacts) -> int | None:
-    """The quota in bytes that the running etcd was started with: its configuration's, unless that was changed since."""
+    """Return the quota (bytes) that the running etcd was started with: its configuration's, unless changed since."""
     config = facts.files.get(CONFIG)
     said = re.search(rb"^quota-backend-bytes: *(\d+) *$", config.content, re.MULTILINE) if config else None
     return int(said[1]) if said and not facts.restart_pending else None
 
 
 def member_view(settings: HostSettings, machine: Machine, answers: Mapping[str, CommandResult]) -> MemberView:
-    """The machine and what its member answered."""
+    """Read the machine and what its member answered."""
     status, health, members = answers["status"], answers["health"], answers.get("members")
     view = MemberView(
         settings.name,
@@ -119,7 +119,7 @@ def member_view(settings: HostSettings, machine: Machine, answers: Mapping[str, 
 
 
 def facts_of(view: MemberView, round_trips: int) -> dict[str, Any]:
-    """The facts for report.json."""
+    """Return the facts for report.json."""
     machine, status = view.machine, view.status
     facts: dict[str, Any] = {"state": state_of(view), "quota_bytes": view.quota_bytes, "ssh_round_trips": round_trips}
     if machine:

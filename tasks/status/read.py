@@ -69,7 +69,7 @@ def _read(task: Task, settings: HostSettings, list_on: Collection[str] | None, i
 
 
 def member_commands(settings: HostSettings, *, members: bool = True) -> dict[str, str]:
-    """What the member on the host is asked, by etcdctl. Where nothing listens, etcdctl would wait all of its time."""
+    """Return what etcdctl asks the member on the host. Where nothing listens, it would wait all of its time."""
     listens = f"grep -qsiE ':{settings.cluster.client_port:04X} 0+:0000 0A ' /proc/net/tcp /proc/net/tcp6"
     # For one short question, Go's collector and further threads cost a small host more than they give.
     before = f"{listens} || exit {NOT_LISTENING}\nexport GOGC=off GOMAXPROCS=1\n"

@@ -97,7 +97,7 @@ def check_deeply(task: Task, site: Site, deep: Deep) -> Checked:
 
 
 def _files(settings: HostSettings, seen: Observed, said: Mapping[str, CommandResult]) -> list[Finding]:
-    """Modes of keys, sets and data; etcd's log."""
+    """Judge the modes of keys, sets and data, and etcd's log."""
     listing = read_listing(said["listing"].stdout)
     found = [key_mode_finding(listing), *set_findings(settings, needed_roles(settings), listing)]
     others = [member.address for member in settings.members if member.name != settings.member.name]
@@ -114,13 +114,13 @@ def _files(settings: HostSettings, seen: Observed, said: Mapping[str, CommandRes
 
 
 def _gateway(seen: Observed) -> bool:
-    """Whether the configuration on the host leaves etcd's gateway on, as it is where nothing is said."""
+    """Return whether the configuration on the host leaves etcd's gateway on, as it is where nothing is said."""
     file = seen.facts.files.get(CONFIG)
     return not (file and re.search(rb"^enable-grpc-gateway: *false\b", file.content, re.MULTILINE))
 
 
 def _here(settings: HostSettings, seen: Observed, status: EndpointStatus | None) -> list[Finding]:
-    """What a restart of etcd or of the host would meet."""
+    """Judge what a restart of etcd or of the host would meet."""
     service = service_finding(seen.service, settings.member.name)
     if not service.ok and seen.facts.place.absent:
         service = replace(service, cause="it waits for the disk with its data", remedy="see data directory")
@@ -150,7 +150,7 @@ def _names(settings: HostSettings, seen: Observed) -> list[Finding]:
 
 
 def _drift(task: Task, site: Site, seen: Observed) -> tuple[list[Finding], str]:
-    """The files that deploy would write, against those on the host; and how they differ, as a diff."""
+    """Compare the files that deploy would write with those on the host; return findings and a diff."""
     findings, diff = [], ""
     for file in desired_files(task, site, seen):
         there = seen.facts.files.get(file.path)
@@ -161,7 +161,7 @@ def _drift(task: Task, site: Site, seen: Observed) -> tuple[list[Finding], str]:
 
 
 def _difference(diff: str) -> str:
-    """The first lines of a difference, and how many more there are. Nothing in these files is secret."""
+    """Return the first lines of a difference, and how many more there are. Nothing in these files is secret."""
     changed = [line for line in diff.splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---")]
     if not changed:
         return f"mode and owner differ: {diff.partition(': ')[2].strip()}" if diff else ""

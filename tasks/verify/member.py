@@ -41,7 +41,7 @@ def verify(
     site, ended = site_of(task), ""
 
     def hopeless(bad: Sequence[Finding]) -> bool:
-        """Where the alarm may be ended, one host does it, and the others wait for that."""
+        """End the alarm where it may be ended: one host does it, and the others wait for that."""
         nonlocal ended
         may_end = may_end_alarm and not task.is_dry_run()
         if may_end and not ended:
@@ -85,7 +85,7 @@ def _verify_deeply(task: Task, deep: Deep) -> Result:
 
 
 def _facts(site: Site, checked: Checked) -> dict[str, object]:
-    """The report's record of a verified member: each check, its certificates, and what it says of itself."""
+    """Return the report's record of a verified member: each check, its certificates, and what it says of itself."""
     return {
         "checks": [finding.as_json() for finding in checked.findings],
         "ssh_round_trips": site.remote.round_trips,

@@ -62,7 +62,7 @@ def settled(look: Callable[[], Seen], ended: Callable[[Sequence[Seen]], bool], s
 
 
 def quiet(looks: Sequence[Cluster]) -> bool:
-    """Whether nothing goes on among the members that is over soon.
+    """Return whether nothing goes on among the members that is over soon.
 
     A leader that is known by reads alone must be named by two looks, see `Cluster.presumed_leader`.
     """
@@ -116,7 +116,7 @@ def check(site: Site, without: Collection[str] = ()) -> Checked:
 
 
 def cluster_of(settings: HostSettings, answers: Mapping[str, CommandResult], without: Collection[str] = ()) -> Cluster:
-    """The cluster in etcdctl's answers; one that cannot be read is as none. Members of ``without`` are left out."""
+    """Return the cluster in etcdctl's answers, without those of ``without``; an unreadable answer is as none."""
     asked, health, listed = answers["status and hashes"], answers["health"], answers["members"]
     # One line each; the second one only if the first has answers.
     status_line, _, hash_line = asked.stdout.strip().partition("\n")

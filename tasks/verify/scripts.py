@@ -25,7 +25,7 @@ _ENOUGH = "remote error: tls|TRANSIENT_FAILURE|broken pipe|connection reset"
 
 
 def cluster_commands(settings: HostSettings, *, deep: bool = False) -> dict[str, str]:
-    """What etcdctl is asked about the cluster, to be run side by side.
+    """Return what etcdctl is asked about the cluster, to be run side by side.
 
     ``deep``: each member is asked for its status by a process of its own, for a short time. Else they are asked in
     turn, which is less work, and a dead one costs all of its time.
@@ -49,7 +49,7 @@ def cluster_commands(settings: HostSettings, *, deep: bool = False) -> dict[str,
 
 
 def refusal_commands(settings: HostSettings, *, openssl: bool = True) -> dict[str, str]:
-    """Shows certificates that must be refused as a client's, by ``openssl`` if it is there, else by etcdctl."""
+    """Show certificates that must be refused as a client's, by ``openssl`` if it is there, else by etcdctl."""
     roles = refused_as_client(settings)
     if not openssl:
         return {f"{role} as client": etcdctl_attempt(settings, role) for role in roles}
@@ -61,7 +61,7 @@ def refusal_commands(settings: HostSettings, *, openssl: bool = True) -> dict[st
 
 
 def host_commands(site: Site, seen: Observed, version: str | None) -> dict[str, str]:
-    """What is asked of the host itself, to be run one after the other: a small host has its etcd to run meanwhile.
+    """Return what is asked of the host itself, one after the other: a small host has its etcd to run meanwhile.
 
     ``version`` is the one that its member runs, if it answers.
     """
@@ -103,7 +103,7 @@ def _listing(settings: HostSettings) -> str:
 
 
 def probe_script(settings: HostSettings, names: list[str], token: str) -> str:
-    """Writes a key through this member, reads it through those of ``names``, deletes it, and looks for it again.
+    """Write a key through this member, read it through those of ``names``, delete it, and look for it again.
 
     Prints ``step|member|exit code|output`` a line. The key hangs on a lease, so that it ends with a killed run.
     """
@@ -130,7 +130,7 @@ def openssl_knock(
     address: str = "",
     path: str = PROBE,
 ) -> str:
-    """Asks a port for ``path`` as openssl does; exit code 0 only if it was answered by HTTP.
+    """Ask a port for ``path`` as openssl does; exit code 0 only if it was answered by HTTP.
 
     ``anchor`` is the file of trust anchors for the served certificate (left out: the settings'), ``address`` where to
     connect (left out: the member's name).
@@ -153,7 +153,7 @@ def openssl_knock(
 
 
 def etcdctl_attempt(settings: HostSettings, role: RoleName) -> str:
-    """The same with etcdctl, for a host without openssl: with the certificate of ``role``, then with the client's own.
+    """Ask the same with etcdctl, for a host without openssl: with ``role``'s certificate, then the client's own.
 
     Refused, etcdctl tries again until its time is over. With its client's log on, versions before 3.6 say why at once,
     which ends the attempt. The last line says how the client's own certificate fared: exit code and whole seconds.
@@ -170,7 +170,7 @@ def etcdctl_attempt(settings: HostSettings, role: RoleName) -> str:
 
 
 def refused_as_client(settings: HostSettings) -> tuple[RoleName, ...]:
-    """The roles of the host whose certificates must be refused as a client's.
+    """Return the roles of the host whose certificates must be refused as a client's.
 
     With a single CA a peer's certificate is accepted, which is looked at to warn of it.
     """

@@ -40,7 +40,7 @@ NOT_RUNNING = "etcd does not run on this host"
 def tls_findings(
     site: Site, seen: Observed, said: Mapping[str, CommandResult], issuing: Mapping[Side, Certificate]
 ) -> list[Finding]:
-    """Certificates on the disk, and who is let in at the ports; ``issuing`` are the CAs of today, as far as known."""
+    """Judge certificates on the disk, and who is let in at the ports; ``issuing`` are today's CAs, as far as known."""
     settings, found = site.settings, list[Finding]()
     roles = needed_roles(settings)
     for role in roles:
@@ -68,7 +68,7 @@ def tls_findings(
 
 
 def _anchors(site: Site, seen: Observed) -> list[Finding]:
-    """The CAs that the host trusts on each side; a warning where nothing that it shows leads to one of these CAs."""
+    """Judge the CAs that the host trusts on each side; warn where nothing that it shows leads to one of them."""
     found, besides = list[Finding](), trusted_besides(site, seen)
     for side in needed_sides(site.settings):
         check = f"{side} trust anchors"
@@ -83,7 +83,7 @@ def _anchors(site: Site, seen: Observed) -> list[Finding]:
 
 
 def _issuers(seen: Observed, issuing: Mapping[Side, Certificate]) -> list[Finding]:
-    """Whether certificates on the host are of the CAs that issue today; nothing where Vault does not say which."""
+    """Judge whether certificates are of the CAs that issue today; find nothing where Vault does not say which."""
     found, others = list[Finding](), other_issuers(seen, issuing)
     for side, authority in issuing.items():
         check = f"{side} CA in Vault"
@@ -112,7 +112,7 @@ def _health(settings: HostSettings, said: Mapping[str, CommandResult], why_not: 
 
 
 def excuse(settings: HostSettings, seen: Observed, side: Side, shown: RoleName | None) -> str:
-    """Why the settings let a certificate in that they should not: what etcd trusts there. Empty if they do not."""
+    """Return why the settings let in a certificate that they should not: what etcd trusts. Empty if they do not."""
     if shown is None:
         return ""
     if settings.pki.trust == "single":
@@ -126,7 +126,7 @@ def excuse(settings: HostSettings, seen: Observed, side: Side, shown: RoleName |
 
 
 def seen_from_here(settings: HostSettings, seen: Observed) -> list[Finding]:
-    """What the ports serve to this machine, and which versions of TLS and which cipher suites they offer to it."""
+    """Judge what the ports serve to this machine, and which TLS versions and cipher suites they offer it."""
     check = "served to the controller"
     if not settings.preflight.controller_reaches_members:
         return [skipped(check, "preflight.controller_reaches_members is false")]
@@ -144,15 +144,14 @@ def seen_from_here(settings: HostSettings, seen: Observed) -> list[Finding]:
 
 
 def _tls_ports(settings: HostSettings) -> dict[RoleName, int]:
-    """The ports with TLS, by the role whose certificate they serve."""
+    """Return the ports with TLS, by the role whose certificate they serve."""
     cluster = settings.cluster
     ports: dict[RoleName, int] = {"server": cluster.client_port} if cluster.client_tls else {}
     return ports | ({"peer": cluster.peer_port} if cluster.peer_tls else {})
 
 
 def refusal(role: RoleName, answers: Mapping[str, CommandResult], *, openssl: bool) -> tuple[Heard, Finding]:
-    """What became of the certificate of ``role`` as a client's, by the answers to `refusal_commands`, and the finding
-    in it."""
+    """Return how the certificate of ``role`` fared as a client's, by the answers to `refusal_commands`."""
     answer = answers[f"{role} as client"]
     if openssl:
         heard, proper = _heard(answer), _heard(answers["client as client"]).kind == "answered"
@@ -167,14 +166,14 @@ def _heard(answer: CommandResult) -> Heard:
 
 
 def placed_leaves(settings: HostSettings, seen: Observed) -> dict[RoleName, Certificate]:
-    """The certificates that lie on the host and can be read, of the roles that the settings use."""
+    """Return the certificates that lie on the host and can be read, of the roles that the settings use."""
     pairs = seen.facts.pairs
     bundles = {role: parse_or_empty(pairs[role].pem) for role in needed_roles(settings) if role in pairs}
     return {role: bundle[0] for role, bundle in bundles.items() if bundle}
 
 
 def served_findings(settings: HostSettings, seen: Observed) -> list[Finding]:
-    """What both ports serve to this machine, and that they refuse who must be refused."""
+    """Judge what both ports serve to this machine, and that they refuse who must be refused."""
     findings, member, leaves = list[Finding](), settings.member, placed_leaves(settings, seen)
     for role, port in _tls_ports(settings).items():
         anchor = trusted_text(seen, side_of(role)) or ""
@@ -184,7 +183,7 @@ def served_findings(settings: HostSettings, seen: Observed) -> list[Finding]:
 
 
 def port_findings(port: int, served: Served, placed: Certificate | None) -> list[Finding]:
-    """The findings about one TLS port."""
+    """Return the findings about one TLS port."""
     if served.certificate is None:
         remedy = "see etcd's log on this host"
         if not served.reachable:

@@ -31,7 +31,7 @@ def overview(
     election_seconds: float = 5.0,
     within_days: float = SOON_DAYS,
 ) -> ClusterOverview:
-    """A cluster as its hosts were seen; ``expected`` are all members of the inventory, looked at or not."""
+    """Return a cluster as its hosts were seen; ``expected`` are all members of the inventory, looked at or not."""
     cluster = _snapshot(views, expected)
     gone = _gone(cluster, views)
     leader_id, term = cluster.leader
@@ -54,7 +54,7 @@ def overview(
 
 
 def _snapshot(views: Sequence[MemberView], expected: Sequence[ExpectedMember]) -> Cluster:
-    """The list is that of a member that is in touch with the others, or else of any."""
+    """Return the list of a member that is in touch with the others, or else of any."""
     lists = sorted((view for view in views if view.members), key=lambda view: not view.serves)
     return Cluster.asked_locally(
         expected,
@@ -65,7 +65,7 @@ def _snapshot(views: Sequence[MemberView], expected: Sequence[ExpectedMember]) -
 
 
 def _gone(cluster: Cluster, views: Sequence[MemberView]) -> str:
-    """The host of a leader that was lost while the others were asked; empty if there is none.
+    """Return the host of a leader that was lost while the others were asked; empty if there is none.
 
     Until an election begins, the others name the old leader, and a read that waits for the new one may succeed in the
     end. Where the leader's host, or etcd on it, cannot be asked, quick reads through others prove that it lives.
@@ -75,8 +75,8 @@ def _gone(cluster: Cluster, views: Sequence[MemberView]) -> str:
 
 
 def presumed_leader(views: Sequence[MemberView]) -> bool:
-    """Whether the leader is said to live by nothing but quick reads through others, while its host cannot be asked:
-    members have to be asked again, see `Cluster.presumed_leader`.
+    """Return whether only quick reads through others say that the leader lives, and its host cannot be asked. Then ask
+    the members again, see `Cluster.presumed_leader`.
     """
     cluster = _snapshot(views, [view.member for view in views])
     host = _silent_leader(cluster, views)
@@ -84,7 +84,7 @@ def presumed_leader(views: Sequence[MemberView]) -> bool:
 
 
 def _silent_leader(cluster: Cluster, views: Sequence[MemberView]) -> MemberView | None:
-    """The host of the leader, if it is among those looked at and its member did not answer."""
+    """Return the host of the leader, if it is among those looked at and its member did not answer."""
     if not cluster.serving or not cluster.unheard_leader:
         return None
     name = _host(cluster.unheard_leader, views, cluster)
@@ -213,7 +213,7 @@ def _equal_data(views: Sequence[MemberView], cluster: Cluster) -> Iterator[Conce
 
 
 def _alarms(views: Sequence[MemberView], cluster: Cluster) -> Iterator[Concern]:
-    """All members know of every alarm; each is said of the member that raised it."""
+    """Return the concerns about alarms: all members know of all, and each is said of the one that raised it."""
     by_id = {view.status.member_id: view for view in views if view.status}
     for alarm, ids in cluster.alarms.items():
         known = [by_id[number] for number in ids if number in by_id]
@@ -238,7 +238,7 @@ def _alarms(views: Sequence[MemberView], cluster: Cluster) -> Iterator[Concern]:
 
 
 def _room(views: Sequence[MemberView]) -> str:
-    """What to do about a full database: whether its members have room is a matter of the quota they run with."""
+    """Return what to do about a full database; its members have room by the quota that they run with."""
     sizes = [(view, view.status.db_size) for view in views if view.status]
     if any(not has_room(size, view.quota_bytes) for view, size in sizes):
         return WAY_OUT
@@ -253,7 +253,7 @@ def _room(views: Sequence[MemberView]) -> str:
 
 
 def _members(views: Sequence[MemberView], cluster: Cluster) -> Iterator[Concern]:
-    """The member list against the inventory."""
+    """Compare the member list with the inventory."""
     if cluster.members is None:
         return
     hosts = tuple(view.host for view in views if view.members)
@@ -301,7 +301,7 @@ def _quota(views: Sequence[MemberView], cluster: Cluster) -> Iterator[Concern]:
 
 
 def _host(member_id: int, views: Sequence[MemberView], cluster: Cluster) -> str:
-    """The host of a member, or, where that is not among those looked at, its name or id."""
+    """Return the host of a member, or, where that is not among those looked at, its name or id."""
     by_id = {view.status.member_id: view.host for view in views if view.status}
     by_name = {view.member.name: view.host for view in views}
     return by_id.get(member_id) or by_name.get(name := cluster.name(member_id), name)

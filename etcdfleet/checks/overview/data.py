@@ -35,7 +35,7 @@ class Concern:
     days: float = 0.0
 
     def as_json(self) -> dict[str, Any]:
-        """As in the facts of report.json."""
+        """Return the concern as in the facts of report.json."""
         return {"level": self.level.name.lower(), "what": self.what, "hosts": list(self.hosts), "remedy": self.remedy}
 
 

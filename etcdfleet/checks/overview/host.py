@@ -29,7 +29,7 @@ _DAY = 86400.0
 def life_of(
     role: str, pem: str | None, trusted: Sequence[Certificate], now: datetime, renew_before: RenewBefore
 ) -> Life:
-    """How long the pair of a role is good for; ``trusted`` are the CAs that the host trusts on its side."""
+    """Return how long the pair of a role is good for; ``trusted`` are the CAs that the host trusts on its side."""
     if pem is None:
         return Life(role, problem="is missing")
     try:
@@ -60,8 +60,9 @@ _EMPTY = hashlib.sha256(b"").hexdigest()
 
 
 def key_of(role: str, sha256: str, noted: str, mode: str) -> Key | None:
-    """What is wrong with the key of a pair: the digest of its file (empty: there is none), the one that was noted when
-    it was placed (empty: by hand), and mode and owner. None if nothing is."""
+    """Return what is wrong with the key of a pair, if anything. Digests are of its file (empty: there is none), and as
+    noted when it was placed (empty: by hand).
+    """
     if not sha256:
         return Key(role, "is missing", broken=True)
     if sha256 == _EMPTY:
@@ -75,7 +76,7 @@ def key_of(role: str, sha256: str, noted: str, mode: str) -> Key | None:
 
 
 def state_of(view: MemberView) -> str:
-    """The state of a member in a word or two, for the table and the report."""
+    """Return the state of a member in a word or two, for the table and the report."""
     machine = view.machine
     if machine is None:
         return "down" if unreached(view.problem) else "no access"
@@ -95,14 +96,14 @@ def state_of(view: MemberView) -> str:
 
 
 def unreached(problem: str) -> bool:
-    """Whether a host gave no answer at all; else it refused who asked, which says nothing of its etcd."""
+    """Return whether a host gave no answer at all; else it refused who asked, which says nothing of its etcd."""
     return any(words in problem for words in ("cannot be reached", "lost", "did not end", "does not resolve"))
 
 
 def host_concerns(
     view: MemberView, within_days: float, *, cluster_lives: bool, all_unseen: bool = False
 ) -> Iterator[Concern]:
-    """Everything about one host. Certificates with less than ``within_days`` left are mentioned, due or not.
+    """Return everything about one host. Certificates with less than ``within_days`` left are mentioned, due or not.
 
     With ``all_unseen`` no host of the cluster could be asked: what they have in common is the way from here.
     """
@@ -157,7 +158,7 @@ def _service(view: MemberView, machine: Machine) -> Iterator[Concern]:
 
 
 def unaskable(machine: Machine) -> str:
-    """The role, of the client or the server, whose pair on the host is such that etcd there cannot be asked at all.
+    """Return the role, client or server, whose pair on the host is such that etcd there cannot be asked at all.
 
     Empty if neither is. etcdctl runs as root, and can read a key of any owner.
     """
@@ -263,7 +264,7 @@ def _space(view: MemberView, machine: Machine) -> Iterator[Concern]:
 
 
 def merge_concerns(concerns: Iterable[Concern], names: Mapping[str, Sequence[str]]) -> tuple[Concern, ...]:
-    """The concerns with the hosts of equal sentences joined, worst first and then what comes first.
+    """Return the concerns with the hosts of equal sentences joined, worst first and then what comes first.
 
     ``names`` is what each host is called in sentences about it.
     """
