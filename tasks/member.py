@@ -7,14 +7,7 @@ from dataclasses import dataclass
 
 from etcdfleet import timeouts
 from etcdfleet.errors import VerificationError
-from etcdfleet.etcd.answers import (
-    EndpointStatus,
-    MemberList,
-    parse_health,
-    parse_member_list,
-    parse_status,
-    parsed,
-)
+from etcdfleet.etcd.answers import EndpointStatus, MemberList, parse_health, parse_member_list, parse_status, parsed
 from etcdfleet.etcd.cluster import Cluster
 from etcdfleet.etcd.equal import CONFIRMATIONS, PAUSE_SECONDS
 from etcdfleet.etcd.etcdctl import all_endpoints, etcdctl, local_endpoint
@@ -38,8 +31,8 @@ def ask_member(site: Site) -> MemberAnswers:
         endpoint = [local_endpoint(site.settings, tls=tls)]
         answers = site.remote.batch(
             {
-                "status": etcdctl(site.settings, "-w json endpoint status", endpoint, seconds=timeouts.ETCDCTL),
-                "members": etcdctl(site.settings, "-w json member list", endpoint, seconds=timeouts.ETCDCTL),
+                "status": etcdctl(site.settings, "-w json endpoint status", endpoint),
+                "members": etcdctl(site.settings, "-w json member list", endpoint),
             },
             parallel=True,
         )
@@ -56,7 +49,7 @@ def ask_others(site: Site) -> MemberList | None:
     others = [endpoint for endpoint in all_endpoints(site.settings) if endpoint != own]
     if not others:
         return None
-    answer = site.remote.run(etcdctl(site.settings, "-w json member list", others, seconds=timeouts.ETCDCTL))
+    answer = site.remote.run(etcdctl(site.settings, "-w json member list", others))
     return parsed(parse_member_list, answer.stdout, answer.stderr)
 
 
@@ -81,8 +74,8 @@ def _ask_cluster(site: Site, members: MemberList) -> Cluster:
         )
     answers = site.remote.batch(
         {
-            "status": etcdctl(site.settings, "-w json endpoint status", endpoints, seconds=timeouts.ETCDCTL),
-            "health": etcdctl(site.settings, "-w json endpoint health", endpoints, seconds=timeouts.ETCDCTL),
+            "status": etcdctl(site.settings, "-w json endpoint status", endpoints),
+            "health": etcdctl(site.settings, "-w json endpoint health", endpoints),
         },
         parallel=True,
         timeout=60 + timeouts.ETCDCTL * len(endpoints),

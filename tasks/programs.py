@@ -52,8 +52,7 @@ def swap_program(task: Task, site: Site) -> str:
     if not due:
         return ""
     if site.packages.reason(seen.installed, seen.facts.architecture):
-        before = site.service.prevent_autostart
-        site.packages.install(site.target, before)
+        site.packages.install(site.target, site.service.prevent_autostart)
         site.forget()
     hold(site)
     place_differing(task, site, site.observe().installed)
@@ -75,13 +74,8 @@ def hold(site: Site) -> str:
 def holding(site: Site) -> str:
     """Return what `hold` would do, in words; empty for nothing."""
     version = site.observe().installed.package
-    match _wanted_hold(site):
-        case "hold":
-            return f"{site.packages.title} holds etcd at {version}"
-        case "release":
-            return f"{site.packages.title} no longer holds etcd at {version}"
-        case _:
-            return ""
+    said = {"hold": "holds", "release": "no longer holds"}.get(_wanted_hold(site))
+    return f"{site.packages.title} {said} etcd at {version}" if said else ""
 
 
 def _wanted_hold(site: Site) -> str:

@@ -70,8 +70,7 @@ def silence(member: ExpectedMember, said: str) -> tuple[str, str]:
     ports = " and ".join(
         dict.fromkeys(url.rstrip("/").rpartition(":")[2] for url in (member.client_url, member.peer_url))
     )
-    fits = ((cause, remedy) for pattern, cause, remedy in SILENCES if re.search(pattern, said, re.IGNORECASE))
-    cause, remedy = next(fits)
+    cause, remedy = next(row[1:] for row in SILENCES if re.search(row[0], said, re.IGNORECASE))
     return cause, remedy.format(ports=ports)
 
 
@@ -88,7 +87,8 @@ def remedies(bad: Sequence[Finding]) -> str:
 
 
 def _marked(finding: Finding, bad: Mapping[str, Finding]) -> Finding:
-    for check in _causes(finding.check):
+    causes = (causes for name, causes in FOLLOWS.items() if finding.check.startswith(name))
+    for check in next(causes, ()):
         # Of checks that are made for each port, the one for the same port.
         cause = bad.get(f"{check} {finding.check.rpartition(' ')[2]}" if check == SERVED else check)
         if cause is not None and (not cause.about or (finding.about and set(finding.about) <= set(cause.about))):
@@ -99,7 +99,3 @@ def _marked(finding: Finding, bad: Mapping[str, Finding]) -> Finding:
 def consequence(finding: Finding, check: str) -> Finding:
     """Return the finding as one that follows from the failed check of that name."""
     return replace(finding, cause=f"it follows from '{check}'", remedy="", follows=check)
-
-
-def _causes(check: str) -> tuple[str, ...]:
-    return next((causes for name, causes in FOLLOWS.items() if check == name or check.startswith(name)), ())

@@ -54,10 +54,7 @@ def _error(text: str) -> str:
 def _why(text: str) -> tuple[str, str]:
     """Likely cause and remedy for a probe that failed."""
     if "space exceeded" in text:
-        return (
-            "the database has reached its quota (alarm NOSPACE)",
-            WAY_OUT,
-        )
+        return "the database has reached its quota (alarm NOSPACE)", WAY_OUT
     if any(words in text for words in ("permission denied", "user name is empty", "invalid auth token")):
         return (
             "authentication is on, and this host's client certificate is not root's",

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
 import yaml
+
+from etcdfleet.roles import SIDES, Side
 
 ClusterState: TypeAlias = Literal["new", "existing"]
 """``initial-cluster-state``: whether a member without data begins a new cluster with the others, or joins theirs."""
@@ -31,6 +35,15 @@ def quota_in(content: bytes | None) -> int | None:
     """Return the ``quota-backend-bytes`` of a configuration file; None where it has none."""
     found = (_parsed(content) or {}).get("quota-backend-bytes")
     return found if isinstance(found, int) else None
+
+
+@lru_cache(maxsize=256)  # asked for several times of each host, and read for some milliseconds each time
+def anchors_in(content: bytes) -> Mapping[Side, str]:
+    """Return the files of trust anchors (``trusted-ca-file``) that a configuration file names, by side."""
+    found = _parsed(content) or {}
+    sections = {side: found.get(f"{side}-transport-security") for side in SIDES}
+    files = {side: section.get("trusted-ca-file") for side, section in sections.items() if isinstance(section, dict)}
+    return {side: file for side, file in files.items() if isinstance(file, str)}
 
 
 def needs_restart(there: bytes, wanted: bytes) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
+from etcdfleet import timeouts
 from etcdfleet.host.paths import ROOT_ANCHOR, SIDE_ANCHORS, HostPaths
 from etcdfleet.roles import RoleName, Side
 from etcdfleet.settings.models import HostSettings, client_url
@@ -55,7 +56,7 @@ def etcdctl(
     arguments: str,
     endpoints: Sequence[str],
     *,
-    seconds: float = 5,
+    seconds: float = timeouts.ETCDCTL,
     role: RoleName = "client",
     asked: str = "",
     folder: str = "",

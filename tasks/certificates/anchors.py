@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-
-import yaml
 
 from etcdfleet.certs import (
     Certificate,
@@ -18,14 +15,12 @@ from etcdfleet.certs import (
     same_certificates,
 )
 from etcdfleet.drivers.certificates import Source, needed_sides
+from etcdfleet.etcd.configuration import anchors_in
 from etcdfleet.host.paths import ANCHORS, CONFIG, HostPaths, mark_restart_pending
 from etcdfleet.remote import RemoteFile
 from etcdfleet.roles import ROLE_NAMES, Side, side_of
 from etcdfleet.settings.models import HostSettings
 from tasks.observe import Observed, Site
-
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_TRANSPORT: dict[Side, str] = {"peer": "peer-transport-security", "client": "client-transport-security"}
 
 
 @dataclass(frozen=True)
@@ -44,23 +39,7 @@ class AnchorChange:
 def named_anchors(seen: Observed) -> dict[Side, str]:
     """Return the files of trust anchors that etcd's configuration on the host names, by side."""
     file = seen.facts.files.get(CONFIG)
-    return dict(_named(file.content)) if file else {}
-
-
-@lru_cache(maxsize=256)  # asked for several times of each host, and read for some milliseconds each time
-def _named(configuration: bytes) -> Mapping[Side, str]:
-    try:
-        found = yaml.load(configuration, Loader=_LOADER)  # noqa: S506  a safe one
-    except yaml.YAMLError:
-        return {}
-    if not isinstance(found, dict):
-        return {}
-    named: dict[Side, str] = {}
-    for side, section in _TRANSPORT.items():
-        transport = found.get(section)
-        if isinstance(transport, dict) and isinstance(transport.get("trusted-ca-file"), str):
-            named[side] = transport["trusted-ca-file"]
-    return named
+    return dict(anchors_in(file.content)) if file else {}
 
 
 def trusted_text(seen: Observed, side: Side) -> str | None:

@@ -13,7 +13,6 @@ from typing import cast
 
 from nornir.core.task import Result, Task
 
-from etcdfleet import timeouts
 from etcdfleet.certs import Certificate, parse_or_empty
 from etcdfleet.drivers.certificates import Source, needed_roles, source_of
 from etcdfleet.errors import FleetError, UsageError, VerificationError
@@ -167,9 +166,9 @@ def _prove_refused(site: Site, set_name: str) -> None:
         return
     paths = HostPaths.of(site.settings)
     here = [local_endpoint(site.settings)]
-    usual = etcdctl(site.settings, "endpoint health", here, seconds=timeouts.ETCDCTL)
+    usual = etcdctl(site.settings, "endpoint health", here)
     folder = f"{SETS}/{set_name}"
-    revoked = etcdctl(site.settings, "endpoint health", here, seconds=timeouts.ETCDCTL, folder=folder)
+    revoked = etcdctl(site.settings, "endpoint health", here, folder=folder)
     answers = site.remote.batch({"in use": usual, "revoked": revoked}, parallel=True)
     if answers["in use"].rc != 0:
         raise VerificationError(

@@ -21,6 +21,7 @@ PROBE = "/version"
 
 Not ``/health``, which leaves traces in etcd 3.4: see `etcdfleet.etcd.versions.health_leaves_no_trace`.
 """
+_EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 _ENOUGH = "remote error: tls|TRANSIENT_FAILURE|broken pipe|connection reset"
 
 
@@ -65,12 +66,11 @@ def host_commands(site: Site, seen: Observed, version: str | None) -> dict[str, 
 
     ``version`` is the one that its member runs, if it answers.
     """
-    settings = site.settings
-    roles = needed_roles(settings)
-    found = {"listing": _listing(settings), "log": site.service.logs(LOG_LINES), "time": script("time_keeping")}
+    settings, roles, paths = site.settings, needed_roles(site.settings), HostPaths.of(site.settings)
+    listing = script("list_configuration", *(paths.folder(role) for role in roles))
+    found = {"listing": listing, "log": site.service.logs(LOG_LINES), "time": script("time_keeping")}
     if not seen.facts.has_openssl:
         return found | refusal_commands(settings, openssl=False)
-    paths = HostPaths.of(settings)
     found |= {
         f"{role} key": f"openssl pkey -in {paths.key(role)} -pubout -outform DER | sha256sum"
         f" | grep -v '^{_EMPTY_SHA256}'"
@@ -94,14 +94,6 @@ def host_commands(site: Site, seen: Observed, version: str | None) -> dict[str, 
     }
 
 
-_EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-
-
-def _listing(settings: HostSettings) -> str:
-    paths = HostPaths.of(settings)
-    return script("list_configuration", *(paths.folder(role) for role in needed_roles(settings)))
-
-
 def probe_script(settings: HostSettings, names: list[str], token: str) -> str:
     """Write a key through this member, read it through those of ``names``, delete it, and look for it again.
 
@@ -109,11 +101,11 @@ def probe_script(settings: HostSettings, names: list[str], token: str) -> str:
     """
     urls = {member.name: client_url(member, settings.cluster) for member in settings.members if member.name in names}
     own = [urls.get(settings.member.name) or local_endpoint(settings)]
-    at = etcdctl(settings, '"$@"', [*urls.values()], seconds=timeouts.ETCDCTL, asked='"$url"')
+    at = etcdctl(settings, '"$@"', [*urls.values()], asked='"$url"')
     return script(
         "write_probe",
         *(word for pair in urls.items() for word in pair),
-        functions={"own": etcdctl(settings, '"$@"', own, seconds=timeouts.ETCDCTL), "at": f"url=$1; shift\n{at}"},
+        functions={"own": etcdctl(settings, '"$@"', own), "at": f"url=$1; shift\n{at}"},
         key=f"{RESERVED_PREFIX}{token}/{settings.member.name}",
         token=token,
         ttl=PROBE_TTL_SECONDS,
