@@ -44,7 +44,7 @@ def together(said: Iterable[tuple[str, Iterable[str], K, tuple[str, ...]]]) -> l
 
 
 def without_names(text: str, names: Iterable[str]) -> str:
-    """The text with a host's own names and addresses replaced; those of other hosts stay."""
+    """Return the text with a host's own names and addresses replaced; those of other hosts stay."""
     for name in sorted({name for name in names if name}, key=len, reverse=True):
         text = re.sub(rf"(?<![\w.:-]){re.escape(name)}(?![\w-]|\.\w)", HOST, text)
     return text

@@ -48,7 +48,7 @@ class ClientFiles:
         return tuple(path for path in (self.key, self.certificate, self.environment) if path.exists())
 
     def variables(self, endpoints: Sequence[str]) -> Mapping[str, str]:
-        """What etcdctl wants in its environment."""
+        """Return what etcdctl wants in its environment."""
         return {
             "ETCDCTL_API": "3",
             "ETCDCTL_ENDPOINTS": ",".join(endpoints),
@@ -58,7 +58,7 @@ class ClientFiles:
         }
 
     def write_ca(self, ca: str) -> None:
-        """Writes the file of CAs alone. Raises `FleetError` when the folder cannot be written."""
+        """Write the file of CAs alone. Raises `FleetError` when the folder cannot be written."""
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_whole(self.ca, ca, 0o644)
@@ -66,7 +66,7 @@ class ClientFiles:
             raise self._unwritable(error) from error
 
     def write(self, *, key: str, certificate: str, ca: str, endpoints: Sequence[str], about: str) -> None:
-        """Writes all files: each is there whole or not at all, and a key never beside another key's certificate.
+        """Write all files: each is there whole or not at all, and a key never beside another key's certificate.
 
         ``about`` are the first lines of the environment's file, as comments. Raises `FleetError` when the folder cannot
         be written.
@@ -104,7 +104,7 @@ class ClientFiles:
 
 
 def client_files(out: Path, name: str) -> ClientFiles:
-    """The files of ``name`` in folder ``out``. Raises `UsageError` for a name that no user and no file can have."""
+    """Return the files of ``name`` in folder ``out``. Raises `UsageError` for a name unfit for a user or a file."""
     if not name or name != name.strip() or not name.isprintable() or "/" in name or name.startswith((".", "-")):
         raise UsageError(
             f"{name!r} cannot be the name of a user and of files",

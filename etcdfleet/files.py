@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def temporary(path: Path, text: str, mode: int, *, durable: bool = True) -> Path:
-    """A file beside ``path`` with this content and mode, ready to be renamed; ``durable``: synced. Raises OSError."""
+    """Write a file beside ``path``, ready to be renamed; ``durable`` waits until it is on the disk. Raises OSError."""
     # mkstemp makes it 0600: a key is never readable by others, not for a moment.
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     made = Path(name)

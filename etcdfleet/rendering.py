@@ -24,7 +24,7 @@ def _yaml(value: Any) -> str:
 
 @cache
 def environment(folder: Path = TEMPLATES) -> jinja2.Environment:
-    """The environment for nornir-jinja2's tasks; one for all hosts, never changed after it is made."""
+    """Return the environment for nornir-jinja2's tasks; one for all hosts, never changed after it is made."""
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder),
         undefined=jinja2.StrictUndefined,
@@ -38,7 +38,7 @@ def environment(folder: Path = TEMPLATES) -> jinja2.Environment:
 
 
 def template_error(template: str, error: Exception) -> UsageError:
-    """The error of a template with its line, and what to do."""
+    """Return the error of a template with its line, and what to do."""
     line = getattr(error, "lineno", None)
     trace = error.__traceback__
     while line is None and trace is not None:

@@ -30,7 +30,7 @@ class RenewBefore:
         return cls(fraction=Fraction(int(match[1]), int(match[2])))
 
     def threshold(self, lifetime: timedelta) -> timedelta:
-        """A certificate with ``lifetime`` (end minus start) is renewed once no more than this much of it is left."""
+        """Return how much of ``lifetime`` (end minus start) is left when a certificate is due to be renewed."""
         if self.fraction is not None:
             return lifetime * self.fraction.numerator / self.fraction.denominator
         return self.duration if self.duration is not None else timedelta(0)

@@ -32,7 +32,7 @@ class Session:
     _making: threading.RLock = field(default_factory=threading.RLock)
 
     def keep(self, key: Hashable, make: Callable[[], T], *, of: object = None) -> T:
-        """What ``make`` gave when it was first called for this key; made anew when it belongs to another ``of``."""
+        """Return what ``make`` first gave for this key; made anew when it belongs to another ``of``."""
         with self._making:
             owner, made = self._kept.get(key, (self, None))
             if owner is not of:
@@ -56,6 +56,6 @@ class Session:
 
 
 def session_of(configuration: Config) -> Session:
-    """The session that this configuration belongs to."""
+    """Return the session that this configuration belongs to."""
     found: Session = configuration.user_defined.setdefault(_KEY, Session())
     return found

@@ -23,7 +23,7 @@ _DAY = 86400
 
 
 def parse_duration(text: str) -> timedelta:
-    """A duration such as ``43800h``, ``30d``, ``90s``, ``15m``, ``1h30m`` or ``0s``.
+    """Return the duration of a text such as ``43800h``, ``30d``, ``90s``, ``15m``, ``1h30m`` or ``0s``.
 
     Raises ValueError when ``text`` is none: a number alone has no unit and is refused.
     """
@@ -49,14 +49,14 @@ def go_duration(duration: timedelta) -> str:
 
 
 def go_seconds(text: str) -> float | None:
-    """A duration of Go (``1m2.5s``, ``3.59ms``) or Vault (which has days) in seconds; None if it is none."""
+    """Return a duration of Go (``1m2.5s``, ``3.59ms``) or Vault (which has days) in seconds; None if it is none."""
     if not re.fullmatch(rf"(?:{_GO_PART.pattern})+", text):
         return None
     return sum(float(number) * _GO_UNIT_SECONDS[unit] for number, unit in _GO_PART.findall(text))
 
 
 def parse_size(value: int | str) -> int:
-    """Bytes from a number of bytes, or from ``1GiB``, ``512MiB``, ``64KiB``.
+    """Return bytes from a number of bytes, or from ``1GiB``, ``512MiB``, ``64KiB``.
 
     Raises ValueError when ``value`` is none of these (``1GB`` included: it would be a guess which of two it means).
     """
@@ -69,7 +69,7 @@ def parse_size(value: int | str) -> int:
 
 
 def exact_size(size: int) -> str:
-    """Bytes as a setting, in the largest unit that holds them without a remainder: ``1GiB``, ``1536MiB``, ``1000B``."""
+    """Return a size as a setting, in the largest unit that divides it: ``1GiB``, ``1536MiB``, ``1000B``."""
     for unit in ("TiB", "GiB", "MiB", "KiB"):
         if size and size % _UNIT_BYTES[unit] == 0:
             return f"{size // _UNIT_BYTES[unit]}{unit}"
@@ -77,7 +77,7 @@ def exact_size(size: int) -> str:
 
 
 def size_text(size: int) -> str:
-    """Bytes for a table, in the unit that leaves two or three digits: ``20 KiB``, ``1.5 GiB``."""
+    """Return a size for a table, in the unit that leaves two or three digits: ``20 KiB``, ``1.5 GiB``."""
     amount = float(size)
     for unit in ("B", "KiB", "MiB"):
         if amount < 1000:
@@ -87,12 +87,12 @@ def size_text(size: int) -> str:
 
 
 def mib(size: int) -> str:
-    """Bytes for a sentence that compares, in MiB whatever the size: ``0.5 MiB``, ``1024 MiB``."""
+    """Return a size for a sentence that compares, in MiB whatever the size: ``0.5 MiB``, ``1024 MiB``."""
     return f"{size / 2**20:.0f} MiB" if size >= 10 * 2**20 else f"{size / 2**20:.1f} MiB"
 
 
 def seconds_text(seconds: float | None) -> str:
-    """How long something took: ``0.04s``, ``1.2s``, ``34s``, ``2m05s``; empty for None."""
+    """Return how long something took: ``0.04s``, ``1.2s``, ``34s``, ``2m05s``; empty for None."""
     if seconds is None:
         return ""
     if seconds < 0.095:
@@ -109,7 +109,7 @@ def clock_text(seconds: float) -> str:
 
 
 def span_text(seconds: float) -> str:
-    """A time for a sentence, in the unit that says most: ``3.0 days``, ``40 hours``, ``12 min``, ``2.1 s``."""
+    """Return a time for a sentence, in the unit that says most: ``3.0 days``, ``40 hours``, ``12 min``, ``2.1 s``."""
     if seconds >= 2 * _DAY:
         return f"{seconds / _DAY:.1f} days" if seconds < 10 * _DAY else f"{seconds / _DAY:.0f} days"
     if seconds >= 7200:
@@ -118,7 +118,7 @@ def span_text(seconds: float) -> str:
 
 
 def whole_span(length: timedelta) -> str:
-    """A time for a sentence that must not promise more than there is, rounded down: ``3 days``, ``5 h``, ``42 s``."""
+    """Return a time for a sentence, rounded down so that it promises no more: ``3 days``, ``5 h``, ``42 s``."""
     seconds = abs(length.total_seconds())
     for unit, size in (("days", _DAY), ("h", 3600), ("min", 60)):
         if seconds >= 2 * size:
@@ -136,7 +136,7 @@ def age_text(age: timedelta) -> str:
 
 
 def days_cell(days: float) -> str:
-    """The life left, for a narrow column: ``40d``, ``3.0d``, ``30h``, ``90min``."""
+    """Return the life left, for a narrow column: ``40d``, ``3.0d``, ``30h``, ``90min``."""
     if days >= 2:
         return f"{days:.1f}d" if days < 10 else f"{int(days)}d"
     return f"{days * 24:.0f}h" if days > 1 / 12 else f"{days * 1440:.0f}min"
@@ -148,10 +148,10 @@ def counted(count: int, noun: str, plural: str = "") -> str:
 
 
 def some(names: Sequence[str], most: int = 3) -> str:
-    """The first ``most`` names, and how many more there are: ``a, b, c and 4 more``."""
+    """Return the first ``most`` names, and how many more there are: ``a, b, c and 4 more``."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def listed(names: Sequence[str]) -> str:
-    """``a``, ``a and b``, ``a, b and c``."""
+    """Return names as a list in a sentence: ``a``, ``a and b``, ``a, b and c``."""
     return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)

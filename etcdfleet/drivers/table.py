@@ -49,6 +49,6 @@ CERTIFICATE_SOURCES: dict[str, Row] = {
 
 @lru_cache(maxsize=64)
 def load(reference: str) -> Any:
-    """What ``module:name`` stands for."""
+    """Return what ``module:name`` stands for."""
     module, _, name = reference.partition(":")
     return getattr(import_module(module), name)

@@ -33,12 +33,12 @@ class Measured:
 
 
 def on_card(device: str) -> bool:
-    """Whether a block device is an SD card or eMMC."""
+    """Return whether a block device is an SD card or eMMC."""
     return re.search(r"/mmcblk\d", device) is not None
 
 
 def advice(settings: HostSettings, measured: Measured) -> tuple[str, ...]:
-    """One sentence or two for each thing that is worth knowing, good or bad."""
+    """Return one sentence or two for each thing that is worth knowing, good or bad."""
     return (*_disk(settings, measured.syncs), *_device(measured), *_network(settings, measured.round_trips))
 
 
@@ -98,7 +98,7 @@ def _network(settings: HostSettings, round_trips: Mapping[str, float] | None) ->
 
 
 def read_round_trips(text: str, addresses: Mapping[str, str]) -> dict[str, float]:
-    """The average round trips (ms) in ``= ADDRESS`` lines, each followed by what ping said; ``addresses`` by member."""
+    """Return each member's average round trip (ms) from ``= ADDRESS`` lines, each followed by what ping said."""
     names = {address: name for name, address in addresses.items()}
     found: dict[str, float] = {}
     for part in re.split(r"^= ", text, flags=re.MULTILINE)[1:]:

@@ -174,7 +174,7 @@ class HostFacts:
 
 
 def probe(settings: HostSettings, files: Sequence[str]) -> dict[str, str]:
-    """The commands that `read` needs the outputs of; ``files`` are read whole (none may hold a secret).
+    """Return the commands that `read` needs the outputs of; ``files`` are read whole (none may hold a secret).
 
     On a small host each process costs more than what it does, so many things come out of few.
     """
@@ -226,7 +226,7 @@ def _resolve(names: Sequence[str]) -> str:
 
 
 def read(settings: HostSettings, results: Mapping[str, CommandResult], asked: float, answered: float) -> HostFacts:
-    """The facts in the outputs of `probe`; ``asked`` and ``answered`` are the controller's clock around the round trip.
+    """Return the facts in what `probe` printed; ``asked`` and ``answered`` are the controller's clock around it.
 
     Raises `ValueError` if the host answers in a way that no supported system does.
     """
@@ -269,7 +269,7 @@ def _text(file: FileFacts | None) -> str:
 
 
 def _reasons(text: str) -> str:
-    """The lines of the note on a restart that is due, but for those that say nothing any more.
+    """Return the lines of the note on a restart that is due, but for those that say nothing any more.
 
     Releases before wrote one before each installation, failed ones too; now the program that runs is looked at.
     """
@@ -339,7 +339,7 @@ def _read_data(result: CommandResult) -> DataFacts:
 
 
 def _read_files(encoded: str) -> dict[str, FileFacts]:
-    """The regular files of an archive by absolute path. A link to a device, as a masked unit is, is none of them."""
+    """Return the regular files of an archive by absolute path, without links to a device, as a masked unit is."""
     found = {}
     try:
         with tarfile.open(fileobj=io.BytesIO(base64.b64decode(encoded)), mode="r:") as archive:
@@ -402,5 +402,5 @@ def _json(text: str) -> Mapping[str, Any] | None:
 
 
 def now() -> float:
-    """The controller's clock in seconds since 1970."""
+    """Return the controller's clock in seconds since 1970."""
     return time.time()

@@ -48,7 +48,7 @@ class LockInfo:
 
 
 def started_by() -> str:
-    """Who runs this process, and on which machine: ``user@machine``."""
+    """Return who runs this process, and on which machine: ``user@machine``."""
     return f"{_user()}@{socket.gethostname()}"
 
 
@@ -60,7 +60,7 @@ def _user() -> str:
 
 
 def hold_script(info: LockInfo, *, break_lock: bool = False) -> str:
-    """Shell: takes the lock and keeps it until its input ends or falls silent.
+    """Return shell that takes the lock and keeps it until its input ends or falls silent.
 
     Its first line says `HELD` with the previous count, or `TAKEN` with the note of its holder. With ``break_lock``
     its holder is ended first.
@@ -82,7 +82,7 @@ def hold_script(info: LockInfo, *, break_lock: bool = False) -> str:
 
 
 def read_answer(line: str) -> LockInfo | str:
-    """What the first line of `hold_script` says: who has the lock, or when it is ours, the count before it was taken.
+    """Return who has the lock, or when it is ours, the count before it was taken: the first line of `hold_script`.
 
     Raises ValueError for anything else, such as a host without ``flock``.
     """

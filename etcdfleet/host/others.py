@@ -56,12 +56,12 @@ NONE = Others()
 
 
 def probe(data_dir: str) -> str:
-    """Shell: prints the lines that `read_others` reads; at once nothing where this project has a member already."""
+    """Return shell that prints the lines that `read_others` reads; at once nothing where this project has a member."""
     return script("other_etcds", data_dir=data_dir, package_dir=PACKAGE_DIR, established=ESTABLISHED, config=CONFIG)
 
 
 def read_others(text: str) -> Others:
-    """What `probe` printed."""
+    """Return what `probe` printed."""
     processes, data = list[OtherProcess](), dict[str, OtherData]()
     for line in text.splitlines():
         word, _, rest = line.partition(" ")

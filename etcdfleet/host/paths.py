@@ -45,30 +45,30 @@ class HostPaths:
 
     @classmethod
     def of(cls, settings: HostSettings) -> HostPaths:
-        """The paths of a host."""
+        """Return the paths of a host."""
         return cls(settings.member.fqdn, separate_trust=settings.pki.trust == "separate")
 
     def anchor(self, side: Side) -> str:
-        """The trust anchors of a side: the CAs that etcd accepts there, and that vouch for its own certificate."""
+        """Return the trust anchors of a side: the CAs that etcd accepts there, and that vouch for its certificate."""
         return SIDE_ANCHORS[side] if self.separate_trust else ROOT_ANCHOR
 
     def crl(self, side: Side) -> str:
-        """The revocation list of a side."""
+        """Return the revocation list of a side."""
         return CRLS[side]
 
     def folder(self, role: RoleName) -> str:
-        """The well-known folder of a pair: a symbolic link to the set in use."""
+        """Return the well-known folder of a pair: a symbolic link to the set in use."""
         return f"{CERTIFICATES}/{ROLE_FOLDERS[role]}"
 
     def certificate(self, role: RoleName) -> str:
-        """The leaf followed by its chain."""
+        """Return the leaf followed by its chain."""
         return f"{self.folder(role)}/{self.fqdn}.pem"
 
     def key(self, role: RoleName) -> str:
-        """The private key."""
+        """Return the private key."""
         return f"{self.folder(role)}/{self.fqdn}.key"
 
 
 def mark_restart_pending(reason: str) -> str:
-    """Shell: notes, before a change, that etcd must be restarted for it; lasts until then or until a reboot."""
+    """Return shell that notes, before a change, that etcd must be restarted for it; lasts until then or a reboot."""
     return f"mkdir -p -m 0755 {RUN_FOLDER}\nprintf '%s\\n' '{reason}' >> {RESTART_PENDING}"

@@ -32,7 +32,7 @@ class Trouble:
 
 
 def init_problem(settings: HostSettings, fits: bool) -> list[Trouble]:
-    """The init system is the one of the host's group."""
+    """Check that the init system is the one of the host's group."""
     if fits:
         return []
     return [
@@ -45,7 +45,7 @@ def init_problem(settings: HostSettings, fits: bool) -> list[Trouble]:
 
 
 def platform_problems(settings: HostSettings, facts: HostFacts) -> list[Trouble]:
-    """The distribution is an expected one; the architecture is known, and an override can run on this kernel."""
+    """Check that distribution and architecture are known ones, and that an override can run on this kernel."""
     found = []
     wanted = settings.platform.distributions
     # A derivative counts for what it is like only where that is written down: Ubuntu says it is like Debian, and its
@@ -83,7 +83,7 @@ def _go(machine: str) -> str:
 
 
 def clock_problems(settings: HostSettings, facts: HostFacts) -> tuple[list[Trouble], list[Trouble]]:
-    """The host's clock against the controller's, and against the certificates that lie on it: (problems, warnings)."""
+    """Compare the host's clock with the controller's and with the certificates on it: (problems, warnings)."""
     offset, limit = facts.clock_offset, settings.preflight.clock_tolerance_seconds
     side = "ahead of" if offset > 0 else "behind"
     text = f"its clock is {span_text(abs(offset))} {side} the controller's (host: {facts.clock:%Y-%m-%d %H:%M:%S} UTC)"
@@ -106,7 +106,7 @@ def clock_problems(settings: HostSettings, facts: HostFacts) -> tuple[list[Troub
 
 
 def name_problems(settings: HostSettings, facts: HostFacts) -> list[Trouble]:
-    """Every FQDN of the cluster resolves, on this host, to the address in the inventory.
+    """Check that every FQDN of the cluster resolves, on this host, to the address in the inventory.
 
     To others of the same family it must not lead, since half of the connections would go there. Addresses of the other
     family do no harm: nothing of etcd listens there, and Go's connections go on to the next address.
@@ -151,7 +151,7 @@ def name_problems(settings: HostSettings, facts: HostFacts) -> list[Trouble]:
 
 
 def _plain_address(text: str) -> str:
-    """An address as etcd would connect to it; empty for one that depends on an interface (``fe80::1%eth0``)."""
+    """Return an address as etcd would connect to it; empty for one that depends on an interface (``fe80::1%eth0``)."""
     try:
         address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
@@ -163,7 +163,7 @@ def _plain_address(text: str) -> str:
 
 
 def service_name_warning(settings: HostSettings, facts: HostFacts) -> list[Trouble]:
-    """The name that clients use leads to all members, as far as the host knows; or to something else, in front of them.
+    """Check that the name that clients use leads to all members, as far as the host knows, or to something in front.
 
     No member needs it, so it is no reason to stop.
     """
@@ -184,7 +184,7 @@ def service_name_warning(settings: HostSettings, facts: HostFacts) -> list[Troub
 
 
 def port_problems(settings: HostSettings, facts: HostFacts, own_pid: int | None) -> list[Trouble]:
-    """The two ports are free, or etcd's own service has them."""
+    """Check that the two ports are free, or that etcd's own service has them."""
     found = []
     for key, port in (("client_port", settings.cluster.client_port), ("peer_port", settings.cluster.peer_port)):
         for listener in facts.listeners:
@@ -223,7 +223,7 @@ def space_problems(settings: HostSettings, facts: HostFacts, *, installs: bool) 
 
 
 def data_problems(settings: HostSettings, facts: HostFacts) -> list[Trouble]:
-    """What lies in the data directory is etcd's, and can be read."""
+    """Check that what lies in the data directory is etcd's, and can be read."""
     data_dir = settings.member.data_dir
     if facts.data.unreadable:
         return [
@@ -247,7 +247,7 @@ def data_problems(settings: HostSettings, facts: HostFacts) -> list[Trouble]:
 
 
 def sync_warning(settings: HostSettings, milliseconds: Sequence[float]) -> list[Trouble]:
-    """The write-and-sync latency at the 99th percentile, against etcd's figure for a healthy log.
+    """Compare the write-and-sync latency at the 99th percentile with etcd's figure for a healthy log.
 
     The text has no figure of the host, so that a report can say it once for many hosts.
     """
@@ -263,7 +263,7 @@ def sync_warning(settings: HostSettings, milliseconds: Sequence[float]) -> list[
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The value that ``share`` of the values do not exceed (nearest rank). Raises `ValueError` for no values."""
+    """Return the value that ``share`` of the values do not exceed (nearest rank). Raises `ValueError` for no values."""
     if not values:
         raise ValueError("no values")
     ordered = sorted(values)

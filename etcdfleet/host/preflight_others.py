@@ -11,7 +11,7 @@ _SECTION = "docs/hosts.md, An etcd that is there already"
 
 
 def other_problems(data_dir: str, others: Others, init: str) -> list[Trouble]:
-    """An etcd that runs, and that no run of this project has set up.
+    """Report an etcd that runs, and that no run of this project has set up.
 
     One whose data are where the inventory wants them is left to the plan of the start: it may be the cluster's own.
     """
@@ -31,7 +31,7 @@ def other_problems(data_dir: str, others: Others, init: str) -> list[Trouble]:
 
 
 def other_warnings(others: Others, *, empty: bool) -> list[Trouble]:
-    """Data of another etcd beside an empty data directory: the new cluster will know nothing of them."""
+    """Report data of another etcd beside an empty data directory: the new cluster will know nothing of them."""
     if not others.data or others.processes or not empty:
         return []
     return [

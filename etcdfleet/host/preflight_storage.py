@@ -17,7 +17,7 @@ _PLAIN = re.compile(r"(/[A-Za-z0-9_:+][A-Za-z0-9_.:+-]*)+")
 
 
 def place_problems(data_dir: str, place: DataPlace, init: str, *, running: bool) -> list[Trouble]:
-    """The first thing that makes the place unfit for a member's data, as a list of one or none.
+    """Return the first thing that makes the place unfit for a member's data, as a list of one or none.
 
     ``running``: etcd runs with its data there, which proves that it can reach them.
     """
@@ -37,7 +37,7 @@ def place_problems(data_dir: str, place: DataPlace, init: str, *, running: bool)
 
 
 def place_warnings(data_dir: str, place: DataPlace) -> list[Trouble]:
-    """What does not stop the run, and costs the member its speed or more."""
+    """Report what does not stop the run, and costs the member its speed or more."""
     if place.mount.kind not in NETWORK_KINDS:
         return []
     what = f"{data_dir} is on a network file system ({place.mount.kind}, {place.mount.point})"
@@ -51,7 +51,7 @@ def _absent(_: str, place: DataPlace) -> Trouble | None:
 
 
 def absent_text(place: DataPlace) -> str:
-    """That the disk with the data is not there, in words."""
+    """Return the sentence that the disk with the data is not there."""
     return f"the disk with this member's data is not there: nothing is mounted on {place.absent}"
 
 

@@ -23,7 +23,7 @@ class Proxy:
 
 
 def proxy_for(url: str, environ: Mapping[str, str] | None = None) -> Proxy | None:
-    """The proxy that `requests` uses for ``url``; none where NO_PROXY names its host."""
+    """Return the proxy that `requests` uses for ``url``; none where NO_PROXY names its host."""
     from requests.utils import get_environ_proxies, select_proxy
 
     env = os.environ if environ is None else environ

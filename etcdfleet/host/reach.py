@@ -62,7 +62,7 @@ def _said(said: str) -> str:
 
 
 def address_problems(settings: HostSettings, routes: Routes, resolves: Mapping[str, Sequence[str]]) -> list[Trouble]:
-    """The host has its address, and its connections to the other members come from where these expect them."""
+    """Check that the host has its address, and connects to the other members from where these expect it."""
     own, others = settings.member, [m for m in settings.members if m.fqdn != settings.member.fqdn]
     if routes.addresses and own.address not in routes.addresses:
         usable = [text for text in routes.addresses if not _is_local(text)]
@@ -115,7 +115,7 @@ def _named(member: MemberSettings) -> str:
 
 
 def closed_ports(settings: HostSettings, heard: Mapping[str, Heard], *, listening: bool) -> list[Trouble]:
-    """The ports of this host that others cannot connect to. ``heard`` has what each of the others met, by its name.
+    """Report the ports of this host that others cannot connect to. ``heard``: what each of the others met, by name.
 
     ``listening``: something listened at both ports meanwhile; else a refusal tells nothing.
     """

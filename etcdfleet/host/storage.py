@@ -84,12 +84,12 @@ UNKNOWN = DataPlace()
 
 
 def probe(data_dir: str) -> str:
-    """Shell: prints the lines that `read_place` reads."""
+    """Return shell that prints the lines that `read_place` reads."""
     return script("data_place", data_dir=data_dir)
 
 
 def read_place(text: str, noted: str = "") -> DataPlace:
-    """The place in what `probe` printed; ``noted`` is the content of the note on the host."""
+    """Return the place in what `probe` printed; ``noted`` is the content of the note on the host."""
     found: dict[str, list[str]] = {}
     for line in text.splitlines():
         word, _, rest = line.partition(" ")
@@ -114,7 +114,7 @@ def _within(path: str, folder: str) -> bool:
 
 
 def unit_of(mount_point: str) -> str:
-    """The name of systemd's unit for a mount point, as systemd-escape(1) with ``--path`` writes it."""
+    """Return the name of systemd's unit for a mount point, as systemd-escape(1) with ``--path`` writes it."""
     path = mount_point.strip(_ROOT)
     kept = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:_.")
     escaped = [

@@ -42,7 +42,7 @@ class Reply:
 
 
 def offered(address: str, port: int, *, name: str, wanted: Collection[str]) -> Offered:
-    """Which of etcd's suites beside those of ``wanted`` (Go's names) the port takes, and which old versions of TLS.
+    """Return which of etcd's suites besides ``wanted`` (Go's names) the port takes, and which old versions of TLS.
 
     With nothing wanted, TLS 1.2 itself must be refused. Never raises for what the other side does.
     """
@@ -70,7 +70,7 @@ def offered(address: str, port: int, *, name: str, wanted: Collection[str]) -> O
 
 
 def greet(address: str, port: int, greeting: bytes) -> Reply:
-    """Sends a ClientHello and reads the first word of the answer. Raises OSError."""
+    """Send a ClientHello and read the first word of the answer. Raises OSError."""
     with socket.create_connection((address, port), TIMEOUT) as connection:
         connection.sendall(greeting)
         received = b""
@@ -83,7 +83,7 @@ def greet(address: str, port: int, greeting: bytes) -> Reply:
 
 
 def read_reply(received: bytes) -> Reply | None:
-    """The reply in what a server has sent so far; ``None`` while it is not there in full."""
+    """Return the reply in what a server has sent so far; ``None`` while it is not there in full."""
     if len(received) < 5:
         return None
     kind, length = received[0], int.from_bytes(received[3:5], "big")
@@ -100,7 +100,7 @@ def read_reply(received: bytes) -> Reply | None:
 
 
 def hello(name: str, version: int, suites: Sequence[int]) -> bytes:
-    """A ClientHello up to that version of TLS (never 1.3, which needs an extension of its own) with these suites."""
+    """Return a ClientHello with these suites, up to that version of TLS: never 1.3, which needs an extension."""
     server_name = name.encode("idna")
     extensions = b"".join(
         struct.pack(">HH", number, len(content)) + content

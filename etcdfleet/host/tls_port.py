@@ -33,7 +33,7 @@ class Served:
 
 
 def look(address: str, port: int, *, name: str, trust_anchor: str) -> Served:
-    """Connects to a TLS port as a client without a certificate, and without TLS; reads what it serves.
+    """Connect to a TLS port as a client without a certificate, and without TLS; read what it serves.
 
     The chain is verified to ``trust_anchor`` (PEM, a root or an intermediate) and the name to ``name``. Never raises
     for what the other side does.
@@ -69,7 +69,7 @@ def look(address: str, port: int, *, name: str, trust_anchor: str) -> Served:
 
 
 def answers(address: str, port: int, seconds: float) -> bool:
-    """Whether something takes connections there within ``seconds``."""
+    """Return whether something takes connections there within ``seconds``."""
     try:
         socket.create_connection((address, port), seconds).close()
     except OSError:
@@ -92,12 +92,12 @@ class _Session:
         self._leaf: bytes | None = None
 
     def handshake(self) -> None:
-        """Raises what `ssl` raises, and OSError."""
+        """Do the handshake. Raises what `ssl` raises, and OSError."""
         self._until(self._tls.do_handshake)
         self._leaf = self._tls.getpeercert(binary_form=True)  # a refusal later makes ssl forget it
 
     def ask(self, request: bytes) -> str:
-        """The first line of the answer; empty when the server refuses (TLS 1.3 does so only now)."""
+        """Return the first line of the answer; empty when the server refuses (TLS 1.3 does so only now)."""
         try:
             self._until(lambda: self._tls.write(request))
             answer = self._until(lambda: self._tls.read(256))
@@ -108,7 +108,7 @@ class _Session:
         return _first_line(answer) if answer else ""
 
     def certificate(self) -> bytes | None:
-        """The leaf in DER form."""
+        """Return the leaf in DER form."""
         return self._leaf or leaf_in_the_clear(bytes(self._seen))
 
     def _until(self, act: Callable[[], T]) -> T:
@@ -134,7 +134,7 @@ class _Session:
 
 
 def leaf_in_the_clear(stream: bytes) -> bytes | None:
-    """The first certificate (DER) of a TLS 1.2 server's Certificate message, which is not encrypted; else ``None``.
+    """Return the first certificate (DER) of a TLS 1.2 server's unencrypted Certificate message; else ``None``.
 
     ``stream`` is all that the server sent (RFC 5246: records in 6.2.1, handshake messages in 7.4, certificates in
     7.4.2).
@@ -157,7 +157,7 @@ def leaf_in_the_clear(stream: bytes) -> bytes | None:
 
 
 def _plain(address: str, port: int, name: str) -> str:
-    """What a client without TLS is answered; empty when it is refused (closed, or told to use HTTPS)."""
+    """Return what a client without TLS is answered; empty when it is refused (closed, or told to use HTTPS)."""
     try:
         with socket.create_connection((address, port), TIMEOUT) as plain:
             plain.sendall(_REQUEST.format(name=name).encode())

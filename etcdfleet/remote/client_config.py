@@ -61,7 +61,7 @@ class ClientConfig:
 
 
 def client_config(name: str, *, port: int | None, user: str, file: Path | None) -> ClientConfig:
-    """What ssh would do for ``ssh -F FILE -p PORT -l USER NAME``; port 0 or None and no user leave it to the file.
+    """Return what ssh would do for ``ssh -F FILE -p PORT -l USER NAME``; without port or user, the file decides.
 
     ``file`` None means what ssh reads without ``-F``. Raises RemoteError, with the line, where ssh cannot read it.
     """
@@ -93,7 +93,7 @@ def client_config(name: str, *, port: int | None, user: str, file: Path | None) 
 
 
 def _own_home() -> str:
-    """The file for ``-F`` where HOME is not the user's own folder: ssh alone would not look at HOME."""
+    """Return the file for ``-F`` where HOME is not the user's own folder: ssh alone would not look at HOME."""
     home = os.environ.get("HOME", "")
     try:
         if not home or Path(home).resolve() == Path(pwd.getpwuid(os.getuid()).pw_dir).resolve():
@@ -105,7 +105,7 @@ def _own_home() -> str:
 
 
 def from_answer(alias: str, text: str, file: str = "") -> ClientConfig:
-    """The answer of ``ssh -G`` as data. Pure; paths keep their ``~``."""
+    """Return the answer of ``ssh -G`` as data. Pure; paths keep their ``~``."""
     found: dict[str, list[str]] = {}
     for line in text.splitlines():
         key, _, value = line.partition(" ")
@@ -150,7 +150,7 @@ def _paths(value: str) -> tuple[str, ...]:
 
 
 def at_home(path: str) -> Path:
-    """A path of the client's configuration; ``~`` is HOME, also in what ssh filled in from the user's entry."""
+    """Return a path of the client's configuration; ``~`` is HOME, also in what ssh filled in from the user's entry."""
     home = os.environ.get("HOME", "")
     try:
         own = pwd.getpwuid(os.getuid()).pw_dir

@@ -42,7 +42,7 @@ class RemoteFile:
 
 
 def batch_script(commands: Mapping[str, str], parallel: bool) -> str:
-    """A script that runs others and tells their exit codes and outputs apart."""
+    """Return a script that runs others and tells their exit codes and outputs apart."""
     # Outputs go to /run first (a tmpfs: works with a full disk), then out together, after all exit codes and lengths:
     # starting a process is what takes time on a small host, so there are three for all commands, not four for each.
     lines = [
@@ -62,7 +62,7 @@ def batch_script(commands: Mapping[str, str], parallel: bool) -> str:
 
 
 def parse_batch(data: bytes, names: Sequence[str], host: str) -> dict[str, CommandResult]:
-    """The answer of such a script. Raises RemoteError when something else was said in between."""
+    """Return the answer of such a script. Raises RemoteError when something else was said in between."""
     # A line of exit codes; a line for each output, its length first; one with their sum; and the outputs, end to end.
     results: dict[str, CommandResult] = {}
     if not names:
@@ -91,7 +91,7 @@ def parse_batch(data: bytes, names: Sequence[str], host: str) -> dict[str, Comma
 
 
 def place_script(files: Sequence[RemoteFile], before: str, after: str) -> str:
-    """A script that puts files in place: each is whole, or the previous one is there."""
+    """Return a script that puts files in place: each is whole, or the previous one is there."""
     lines = ["set -eu", "umask 077", "tmp=''", "trap '[ -z \"$tmp\" ] || rm -f $tmp' EXIT", before]
     renames = []
     for number, file in enumerate(files):
@@ -109,13 +109,13 @@ def place_script(files: Sequence[RemoteFile], before: str, after: str) -> str:
 
 
 def last_lines(text: str, count: int = 3) -> str:
-    """The last non-empty lines of an output, joined for a one-line message."""
+    """Return the last non-empty lines of an output, joined for a one-line message."""
     lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
     return " | ".join(lines[-count:])
 
 
 def hint(result: CommandResult, otherwise: str = "") -> str:
-    """The remedy for a script that failed, by what it said."""
+    """Return the remedy for a script that failed, by what it said."""
     text = result.stderr + result.stdout
     if "No space left" in text:
         hint = "free space on that file system of the host (df -h), then run again"

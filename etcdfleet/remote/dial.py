@@ -50,7 +50,7 @@ class Way:
 
 
 def dial(way: Way, host: str) -> paramiko.SSHClient:
-    """A logged-in client: the connection, the host's key, our key. Raises RemoteError."""
+    """Return a logged-in client: the connection, the host's key, our key. Raises RemoteError."""
     _refuse_unknown(way.config)
     with _THROUGH_BASTIONS if way.config.proxied else contextlib.nullcontext():
         return _dial(way, host)
@@ -121,7 +121,7 @@ def _reach(way: Way) -> socket.socket:
 
 
 def _refuse_unknown(config: ClientConfig) -> None:
-    """Refuses what ssh's configuration demands and is not done here: ignoring it would be less safe, or in vain."""
+    """Refuse what ssh's configuration demands and is not done here: ignoring it would be less safe, or in vain."""
     if config.proxy_fdpass and config.proxy_command:
         raise RemoteError(
             f"ProxyUseFdpass is not supported (the ProxyCommand is {config.proxy_command})",
@@ -177,7 +177,7 @@ def _transport(way: Way) -> Callable[..., paramiko.Transport]:
 
 
 def _tune(transport: paramiko.Transport) -> None:
-    """Sets the connection's socket up for short questions and for hosts that vanish.
+    """Set the connection's socket up for short questions and for hosts that vanish.
 
     Nagle's algorithm would hold each small packet back until the host has confirmed the one before, up to 40 ms. And
     when a host is gone, the kernel alone would try for a quarter of an hour; what makes it notice are the keepalives,

@@ -22,7 +22,7 @@ _TURNED_AWAY = {
 
 
 def explain(error: Exception, host: str, way: Way, proxy_said: str) -> RemoteError:
-    """What paramiko, ssh or the socket said, as a sentence and a remedy. ``proxy_said``: the bastion's last words."""
+    """Explain what paramiko, ssh or the socket said, with a remedy. ``proxy_said``: the bastion's last words."""
     from etcdfleet.remote.dial import HostKeyRefusedError
 
     causes = _causes(error)
@@ -59,7 +59,7 @@ def _causes(error: BaseException) -> list[BaseException]:
 
 
 def ssh_command(way: Way, *, check: str = "true") -> str:
-    """The same login by hand: same user, key and configuration; with others, ssh would answer another question."""
+    """Return the same login by hand: same user, key and configuration, since others may get a different answer."""
     config = way.config
     argv = ["ssh", *(("-F", config.file) if config.file else ()), "-p", str(config.port), "-l", config.user]
     argv += [*(part for path in way.login.first for part in ("-i", str(path))), config.alias, check]
@@ -182,7 +182,7 @@ def _no_banner(host: str, way: Way, where: str) -> RemoteError:
 
 
 def first_words(hostname: str, port: int) -> str:
-    """The first line that a port says; empty when it says none within two seconds."""
+    """Return the first line that a port says; empty when it says none within two seconds."""
     try:
         with socket.create_connection((hostname, port), timeout=2) as made:
             return made.recv(200).split(b"\n")[0].decode("utf-8", "replace").strip()

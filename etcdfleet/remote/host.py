@@ -63,7 +63,7 @@ class RemoteHost:
         self._stdin_prefix = b""
 
     def run(self, script: str, *, timeout: float | None = None, check: str = "", remedy: str = "") -> CommandResult:
-        """Runs a POSIX shell script as root and returns what it gave.
+        """Run a POSIX shell script as root and return what it gave.
 
         ``timeout`` in seconds bounds the whole command. With ``check`` (what the script is for, in words) an exit code
         other than 0 raises `RemoteError` with the last lines of its output, and with ``remedy`` unless they say
@@ -84,7 +84,7 @@ class RemoteHost:
     def batch(
         self, commands: Mapping[str, str], *, timeout: float | None = None, parallel: bool = False
     ) -> dict[str, CommandResult]:
-        """Runs several scripts in one round trip, each with its own exit code and outputs, in order or side by side."""
+        """Run several scripts in one round trip, each with its own exit code and outputs, in order or side by side."""
         names = list(commands)
         result = self._run_as_root((_PRELUDE + batch_script(commands, parallel)).encode(), timeout or self.timeout)
         if not result.ok:
@@ -109,7 +109,7 @@ class RemoteHost:
         timeout: float | None = None,
         what: str = "placing files",
     ) -> CommandResult:
-        """Puts files on the host in one round trip: a reader sees the old file or the new one, never half of it.
+        """Put files on the host in one round trip: a reader sees the old file or the new one, never half of it.
 
         Each content goes to a temporary name in the target's folder, gets owner and mode, is synced, and only when all
         are written are they renamed. ``before`` and ``after`` are shell lines run (as root, stopping at the first
@@ -119,7 +119,7 @@ class RemoteHost:
         return self.run(place_script(files, before, after), timeout=timeout, check=what)
 
     def hold(self, script: str, *, timeout: float = CONNECT_TIMEOUT) -> Held:
-        """Starts a script as root that goes on until its standard input ends; gives it with its first line of output.
+        """Start a script as root that goes on until its standard input ends; return it with its first line of output.
 
         ``timeout`` in seconds is for that line. Raises `RemoteError` when it does not come.
         """
@@ -144,7 +144,7 @@ class RemoteHost:
         return Held(channel, line.decode("utf-8", "replace").strip())
 
     def upload(self, local: Path, remote: str) -> None:
-        """Copies a large file by SFTP as the login user (small ones go by `place`). Raises `RemoteError`."""
+        """Copy a large file by SFTP as the login user (small ones go by `place`). Raises `RemoteError`."""
         self.round_trips += 1
         import paramiko
 
@@ -197,7 +197,7 @@ class RemoteHost:
         return self._exec(self._shell, prefix + data, timeout)
 
     def _session(self, timeout: float) -> paramiko.Channel:
-        """A channel for one command. Where the host allows no more of them in a connection, by one more connection."""
+        """Open a channel for one command: by one more connection where the host allows no more in this one."""
         import paramiko
 
         for client in self._clients:
@@ -293,14 +293,14 @@ class Held:
         return bool(over and transport and transport.is_active())
 
     def send(self, text: str) -> None:
-        """Gives it some input. Raises nothing: on a connection that broke, it has ended already."""
+        """Give it some input. Raises nothing: on a connection that broke, it has ended already."""
         try:
             self._channel.sendall(text.encode())
         except OSError:
             return
 
     def release(self) -> None:
-        """Lets it end, and waits a moment until it has. Raises nothing."""
+        """Let it end, and wait a moment until it has. Raises nothing."""
         try:
             self._channel.shutdown_write()
             self._channel.settimeout(5)
@@ -321,7 +321,7 @@ def _feed(channel: paramiko.Channel, data: bytes) -> None:
 
 
 def _drain(channel: paramiko.Channel, transport: paramiko.Transport, deadline: float) -> tuple[bytes, bytes]:
-    """Reads stdout and stderr together until the command has ended; either one alone could fill up and block."""
+    """Read stdout and stderr together until the command has ended; either one alone could fill up and block."""
     out, err = bytearray(), bytearray()
     pause = 0.001
     while True:

@@ -51,12 +51,12 @@ class KnownHosts:
     damaged: tuple[Damaged, ...] = ()
 
     def of(self, name: str) -> tuple[KnownKey, ...]:
-        """The lines for a host; ``name`` is ``host``, or ``[host]:port`` where the port is not 22."""
+        """Return the lines for a host; ``name`` is ``host``, or ``[host]:port`` where the port is not 22."""
         return tuple(key for key in self.keys if is_named(key.names, name))
 
 
 def notes_of(known: KnownHosts) -> tuple[str, ...]:
-    """What the user should know about these files, as one warning. Pure."""
+    """Return what the user should know about these files, as one warning. Pure."""
     if not known.damaged:
         return ()
     lines = some([f"{line.where} ({line.why})" for line in known.damaged])
@@ -82,7 +82,7 @@ class Judgement:
 
 
 def read_known_hosts(paths: Sequence[Path]) -> KnownHosts:
-    """What the files say; those that do not exist say nothing. Raises OSError for one that may not be read."""
+    """Return what the files say; those that do not exist say nothing. Raises OSError for one that may not be read."""
     keys: list[KnownKey] = []
     damaged: list[Damaged] = []
     for path in paths:
@@ -97,7 +97,7 @@ def read_known_hosts(paths: Sequence[Path]) -> KnownHosts:
 
 
 def parse_known_hosts(content: bytes, name: str) -> KnownHosts:
-    """The lines of one file called ``name``; any bytes will do. Pure."""
+    """Return the lines of one file called ``name``; any bytes will do. Pure."""
     keys: list[KnownKey] = []
     damaged: list[Damaged] = []
     for number, raw in enumerate(content.removeprefix(b"\xef\xbb\xbf").splitlines(), 1):
@@ -132,7 +132,7 @@ def _blob(kind: str, text: str) -> bytes | None:
 
 
 def is_named(names: Sequence[str], name: str) -> bool:
-    """Whether a line's names mean ``name``: wild cards, ``!`` for none of those, and hashed names."""
+    """Return whether a line's names mean ``name``: wild cards, ``!`` for none of those, and hashed names."""
     name, found = name.lower(), False
     for pattern in names:
         if pattern.startswith("|1|"):
@@ -159,14 +159,14 @@ def _hashed(pattern: str, name: str) -> bool:
 
 
 def names_of(hostname: str, port: int, alias: str = "") -> tuple[str, ...]:
-    """The names that a host is looked for by, the best one first: as ssh does it, also without its port."""
+    """Return the names that a host is looked for by, the best one first: as ssh does it, also without its port."""
     if alias:
         return (alias,)
     return (hostname,) if port == 22 else (f"[{hostname}]:{port}", hostname)
 
 
 def judge(known: KnownHosts, names: Sequence[str], kind: str, blob: bytes, *, now: float | None = None) -> Judgement:
-    """Whether the key that a host shows is its own. ``blob`` is the public key, or the certificate, as sent."""
+    """Return whether the key that a host shows is its own. ``blob`` is the public key, or the certificate, as sent."""
     best = [known.of(name) for name in names]
     lines = [line for found in best for line in found]
     if kind.endswith(_CERTIFIED):
@@ -242,7 +242,7 @@ def _judge_certificate(
 
 
 def preferred_kinds(lines: Sequence[KnownKey], offered: Sequence[str], possible: Sequence[str]) -> list[str]:
-    """The order in which host key algorithms are offered: those first that known_hosts can judge, as ssh does.
+    """Return the order in which host key algorithms are offered: those first that known_hosts can judge, as ssh does.
 
     ``offered`` is what the connection would offer, ``possible`` what it could.
     """
@@ -258,5 +258,5 @@ def preferred_kinds(lines: Sequence[KnownKey], offered: Sequence[str], possible:
 
 
 def fingerprint(blob: bytes) -> str:
-    """A key's fingerprint as OpenSSH shows it."""
+    """Return a key's fingerprint as OpenSSH shows it."""
     return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def connect(host: Host, configuration: Config) -> RemoteHost:
-    """The logged-in host behind a Nornir host; opened once, then reused by all tasks of the run.
+    """Return the logged-in host behind a Nornir host; opened once, then reused by all tasks of the run.
 
     Raises `RemoteError` with the exact remedy: unreachable, unknown or changed host key, login refused.
     """
@@ -48,7 +48,7 @@ def connect(host: Host, configuration: Config) -> RemoteHost:
 
 
 def let_go(host: Host) -> None:
-    """Closes a connection that does not answer, so that the next use of the host opens a new one."""
+    """Close a connection that does not answer, so that the next use of the host opens a new one."""
     plugin = host.connections.pop("netmiko", None)
     client = getattr(getattr(plugin, "connection", None), "remote_conn_pre", None)
     transport = client.get_transport() if client else None
@@ -163,13 +163,13 @@ def _way(
 
 
 def _named(configuration: Config) -> Path | None:
-    """The file that config.yaml or NORNIR_SSH_CONFIG_FILE names; None is what ssh reads by itself."""
+    """Return the file that config.yaml or NORNIR_SSH_CONFIG_FILE names; None is what ssh reads by itself."""
     named = Path(configuration.ssh.config_file).expanduser()
     return None if named == Path("~/.ssh/config").expanduser() else named.absolute()
 
 
 def _take(plugin: Any, client: paramiko.SSHClient, way: Way, host: str) -> Another | None:
-    """Gives netmiko the client, and opens the interactive shell only when netmiko is asked for it.
+    """Give netmiko the client, and open the interactive shell only when netmiko is asked for it.
 
     Returns what logs in once more, if that can be done.
 

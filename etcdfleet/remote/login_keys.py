@@ -40,7 +40,7 @@ class RefusedError(Exception):
 
 
 def load_key(path: Path, content: bytes, passphrases: Sequence[str] = ()) -> paramiko.PKey:
-    """The private key in ``content``: OpenSSH's own form, PEM, or PKCS#8. Raises KeyFileError."""
+    """Return the private key in ``content``: OpenSSH's own form, PEM, or PKCS#8. Raises KeyFileError."""
     from cryptography.exceptions import UnsupportedAlgorithm
 
     name = shlex.quote(str(path))
@@ -108,7 +108,7 @@ def _private(content: bytes, passphrase: bytes | None) -> paramiko.PKey:
 
 
 def public_half(content: bytes, beside: bytes = b"") -> bytes | None:
-    """The public key of a key file, as sent to hosts, where it can be had without a passphrase.
+    """Return the public key of a key file, as sent to hosts, where it can be had without a passphrase.
 
     It is in the file itself (OpenSSH's form has it in plain, PROTOCOL.key), or in the ``.pub`` file ``beside``.
     """
@@ -150,7 +150,7 @@ class Login:
     offered: list[str] = field(default_factory=list)
 
     def authenticate(self, transport: paramiko.Transport) -> object:
-        """Logs in; what is returned means nothing. Raises RefusedError, or what broke the connection."""
+        """Log in; what is returned means nothing. Raises RefusedError, or what broke the connection."""
         import paramiko
 
         self.causes, self.offered, said = [], [], ""
@@ -243,7 +243,7 @@ def _public_of(path: Path) -> bytes | None:
 
 
 def agent_keys(which: str) -> list[paramiko.AgentKey]:
-    """The keys of the ssh-agent. ``which`` is what IdentityAgent says: empty for SSH_AUTH_SOCK, ``none`` for none."""
+    """Return the ssh-agent's keys. ``which`` is IdentityAgent's value: empty for SSH_AUTH_SOCK, ``none`` for none."""
     import paramiko
     from paramiko.agent import AgentSSH
     from paramiko.pkey import PublicBlob

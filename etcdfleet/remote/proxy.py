@@ -32,7 +32,7 @@ class Program:
 
 
 def program(config: ClientConfig, patience: float) -> Program:
-    """What ssh would start for a host behind a bastion, or with a ProxyCommand. Pure but for SHELL."""
+    """Return what ssh would start for a host behind a bastion, or with a ProxyCommand. Pure but for SHELL."""
     if config.proxy_command:
         shell = os.environ.get("SHELL") or "/bin/sh"
         return Program(config.proxy_command.split()[0], (shell, "-c", "exec " + expand(config.proxy_command, config)))
@@ -44,7 +44,7 @@ def program(config: ClientConfig, patience: float) -> Program:
 
 
 def expand(command: str, config: ClientConfig) -> str:
-    """A ProxyCommand with its tokens replaced (ssh_config(5), TOKENS). Unknown ones stay as they are."""
+    """Return a ProxyCommand with its tokens replaced (ssh_config(5), TOKENS). Unknown ones stay as they are."""
     tokens = {
         "%": "%",
         "h": config.hostname,
@@ -104,13 +104,13 @@ class Proxy:
         self._process.wait()
 
     def said(self, seconds: float = 3.0) -> str:
-        """What it said, once it has ended (it is given some seconds for that)."""
+        """Return what it said, once it has ended (it is given some seconds for that)."""
         self._reader.join(seconds)
         words = [line for line in self._words if line and not line.startswith(_NOISE)]
         return " | ".join(words[-3:])
 
     def close(self) -> None:
-        """Ends it. Raises nothing."""
+        """End it. Raises nothing."""
         self.socket.close()
         if self._process.poll() is None:
             self._process.terminate()

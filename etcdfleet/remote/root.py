@@ -37,7 +37,7 @@ class Denied:
 
 
 def denied(stderr: str) -> Denied | None:
-    """What the first shell reports where it could not become root; None when it did not get that far. Pure."""
+    """Return what the first shell reports where it could not become root; None when it did not get that far. Pure."""
     _, found, rest = stderr.partition(f"\n{_NO_ROOT}")
     if not found:
         return None
@@ -93,12 +93,12 @@ _LOGIN = (
 
 
 def wants_password(found: Denied) -> bool:
-    """Whether sudo would be content with a password, as far as it says; other refusals stay refusals with one."""
+    """Return whether sudo would be content with a password, by what it says; other refusals stay refusals with one."""
     return bool(found.sudo) and not any(re.search(pattern, found.sudo) for pattern, _, _ in _SUDO)
 
 
 def no_root(found: Denied, where: str, *, password_given: bool) -> RemoteError:
-    """Why root cannot be had, in sudo's or doas' own words. Pure. ``password_given``: sudo has refused one."""
+    """Return why root cannot be had, in sudo's or doas' own words. Pure. ``password_given``: sudo has refused one."""
     if not found.sudo and not found.doas:
         return RemoteError(
             f"cannot become root: {found.user or 'this user'} is not root, and neither sudo nor doas is there",
@@ -139,7 +139,7 @@ def no_root(found: Denied, where: str, *, password_given: bool) -> RemoteError:
 
 
 def no_shell(said: str, where: str) -> RemoteError:
-    """The login's own shell ended before it could look for root: what it said, and what helps. Pure."""
+    """Return the error of a login shell that ended before it looked for root: what it said, and what helps. Pure."""
     hint = next((remedy for pattern, remedy in _LOGIN if re.search(pattern, said)), "")
     return RemoteError(
         f"cannot run commands as this user: {said or 'the login shell ended at once'}",
@@ -149,12 +149,12 @@ def no_shell(said: str, where: str) -> RemoteError:
 
 
 def marked(script: bytes) -> bytes:
-    """A script for the first shell, which says first how it became root."""
+    """Return a script for the first shell, which says first how it became root."""
     return _MARKER + script
 
 
 def how(stderr: str) -> tuple[str, str] | None:
-    """The command that gives a root shell from now on, and what else was said. None when it is not root. Pure."""
+    """Return the command that gives a root shell from now on, and what else was said; None when not root. Pure."""
     before, found, after = stderr.partition(f"\n{AS}")
     if not found:
         return None

@@ -49,7 +49,7 @@ class Answers:
         self._locks: dict[str, threading.Lock] = {}
 
     def once(self, name: str, ask: Callable[[], T]) -> T:
-        """What ``ask`` gave or raised when it was called under this name for the first time."""
+        """Return what ``ask`` gave or raised when it was called under this name for the first time."""
         with _lock:
             lock = self._locks.setdefault(name, threading.Lock())
         with lock:  # one host asks, the others wait for its answer, good or bad
@@ -91,66 +91,66 @@ class SourceOf(ABC, Generic[P]):
 
     @abstractmethod
     def check(self, settings: HostSettings, facts: HostFacts, roles: tuple[RoleName, ...]) -> tuple[str, ...]:
-        """Everything that will be asked is possible; gives warnings, raises `FleetError` for what is not."""
+        """Check that all that will be asked is possible; return warnings. Raises `FleetError` for what is not."""
 
     @abstractmethod
     def anchors(self, side: Side) -> str:
-        """What etcd is to trust on a side, as PEM. Raises `FleetError`."""
+        """Return what etcd is to trust on a side, as PEM. Raises `FleetError`."""
 
     @abstractmethod
     def issuers(self, side: Side) -> tuple[tuple[Certificate, ...], ...]:
-        """The CAs that may issue for a side today, each with those above it as far as known. Raises `FleetError`."""
+        """Return the CAs that may issue for a side today, each with the known ones above it. Raises `FleetError`."""
 
     @abstractmethod
     def way(self, settings: HostSettings, role: RoleName) -> tuple[Certificate, ...]:
-        """What a new leaf of a role is placed with: the CA that issues, its issuer and so on. Raises `FleetError`."""
+        """Return what goes with a new leaf of a role: the issuing CA, its issuer and so on. Raises `FleetError`."""
 
     @abstractmethod
     def root(self) -> str:
-        """The root CA above what clients are to know members by, as PEM. Raises `FleetError`."""
+        """Return the root CA above what clients are to know members by, as PEM. Raises `FleetError`."""
 
     @abstractmethod
     def crl(self, side: Side) -> str:
-        """The revocation list of the CA that issues for a side today, as PEM. Raises `FleetError`."""
+        """Return the revocation list of the CA that issues for a side today, as PEM. Raises `FleetError`."""
 
     @abstractmethod
     def want(self, settings: HostSettings, role: RoleName) -> Want:
-        """What the certificate of a role must be on a host. Raises `FleetError`."""
+        """Return what the certificate of a role must be on a host. Raises `FleetError`."""
 
     @abstractmethod
     def decide(self, settings: HostSettings, facts: HostFacts, want: Want) -> Keep | Renew:
-        """Whether the pair on the host can stay, by the host's own clock. Raises `FleetError`."""
+        """Return whether the pair on the host can stay, by the host's own clock. Raises `FleetError`."""
 
     @abstractmethod
     def obtain(self, settings: HostSettings, want: Want, request: str | None) -> Obtained:
-        """The certificate for ``want``; ``request`` is a CSR as PEM. What comes is not checked yet.
+        """Return the certificate for ``want``; ``request`` is a CSR as PEM. What comes is not checked yet.
 
         Raises `FleetError`.
         """
 
     def check_revocation(self, roles: tuple[RoleName, ...]) -> None:
-        """Raises `FleetError` when certificates of these roles may not be revoked, as far as that can be asked.
+        """Raise `FleetError` when certificates of these roles may not be revoked, as far as that can be asked.
 
         Only called where ``can_revoke`` is true, as is `revoke`.
         """
 
     def revoke(self, role: RoleName, leaf: Certificate) -> bool:
-        """Revokes a certificate; false when it is of another CA. Raises `FleetError`."""
+        """Revoke a certificate; false when it is of another CA. Raises `FleetError`."""
         raise NotImplementedError(self.title, role, leaf)
 
     def check_client_life(self, ttl: timedelta) -> None:
-        """Raises `UsageError` for a life that would not be given to a client's certificate.
+        """Raise `UsageError` for a life that would not be given to a client's certificate.
 
         Only called where ``makes_clients`` is true, as is `obtain_client`.
         """
 
     def obtain_client(self, name: str, ttl: timedelta, request: str) -> Obtained:
-        """The certificate of a client, for a request as PEM. What comes is not checked yet. Raises `FleetError`."""
+        """Return a client's certificate for a request as PEM. What comes is not checked yet. Raises `FleetError`."""
         raise NotImplementedError(self.title, name, ttl, request)
 
     @classmethod
     def issuing(cls, pki: P) -> Mapping[Side, Certificate]:
-        """The CAs that issue today, by side, asked without a secret and without waiting long.
+        """Return the CAs that issue today, by side, asked without a secret and without waiting long.
 
         Only called where ``tells_issuers`` is true. Raises `FleetError` or `ValueError` where that cannot be told.
         """
@@ -162,31 +162,31 @@ Source: TypeAlias = SourceOf[Any]
 
 
 def driver_of(source: str) -> type[Source]:
-    """The driver of a source. Raises `KeyError` for one that is not known."""
+    """Return the driver of a source. Raises `KeyError` for one that is not known."""
     driver: type[Source] = load(CERTIFICATE_SOURCES[source].driver)
     return driver
 
 
 def source_of(task: Task, settings: HostSettings) -> Source:
-    """The source of a host's certificates, shared by all hosts with the same settings. Raises `FleetError`."""
+    """Return the source of a host's certificates, shared by all hosts with the same settings. Raises `FleetError`."""
     pki = settings.pki
     return session_of(task.nornir.config).keep(pki.model_dump_json(), lambda: driver_of(pki.source)(pki, task))
 
 
 def needed_roles(settings: HostSettings) -> tuple[RoleName, ...]:
-    """The roles that a host needs certificates of: those of the sides that have TLS."""
+    """Return the roles that a host needs certificates of: those of the sides that have TLS."""
     roles: tuple[RoleName, ...] = ("peer",) if settings.cluster.peer_tls else ()
     return (*roles, "server", "client") if settings.cluster.client_tls else roles
 
 
 def needed_sides(settings: HostSettings) -> tuple[Side, ...]:
-    """The sides that have TLS."""
+    """Return the sides that have TLS."""
     sides: tuple[Side, ...] = ("peer",) if settings.cluster.peer_tls else ()
     return (*sides, "client") if settings.cluster.client_tls else sides
 
 
 def observed(facts: HostFacts, want: Want) -> Observed:
-    """What the host has for a role, for `etcdfleet.certs.decide`."""
+    """Return what the host has for a role, for `etcdfleet.certs.decide`."""
     pair = facts.pairs.get(want.role)
     return Observed(
         bundle=pair.pem if pair else None,
@@ -196,7 +196,7 @@ def observed(facts: HostFacts, want: Want) -> Observed:
 
 
 def check_fit(settings: HostSettings, want: Want, made: Obtained, facts: HostFacts, key: str = "") -> None:
-    """Raises `CertificateError` with everything that is wrong with placing what a source gave.
+    """Raise `CertificateError` with everything that is wrong with placing what a source gave.
 
     ``key`` is the fingerprint of a key that stays on the host.
     """

@@ -57,7 +57,7 @@ class FilesPki(PkiSettings):
         return self if self.folder is None else self.model_copy(update={"folder": str(resolve(self.folder))})
 
     def check(self, draft: Draft, notes: Notes, _: Mapping[str, str]) -> None:
-        """The folder is there."""
+        """Check that the folder is there."""
         if not draft.sound("pki.folder"):
             return
         if self.folder is None:
@@ -82,7 +82,7 @@ class FilesSource(SourceOf[FilesPki]):
         self.folder = Path(pki.folder or ".")
 
     def check(self, settings: HostSettings, facts: HostFacts, roles: tuple[RoleName, ...]) -> tuple[str, ...]:
-        """Everything that would be placed is there and fit, whether or not it lies on the host already."""
+        """Check that everything that would be placed is there and fit, whether or not it lies on the host already."""
         warnings: list[str] = []
         errors: list[CertificateError] = []
         for role in roles:
@@ -96,7 +96,7 @@ class FilesSource(SourceOf[FilesPki]):
         return tuple(dict.fromkeys(warnings))
 
     def anchors(self, side: Side) -> str:
-        """The certificates of the CA file of the side, and nothing else that may be in it."""
+        """Return the certificates of the CA file of the side, and nothing else that may be in it."""
         path = self.settings.anchor_file(side)
         return self._answers.once(str(path), lambda: self._anchors(path))
 
@@ -105,7 +105,7 @@ class FilesSource(SourceOf[FilesPki]):
         return tuple((anchor,) for anchor in parse_pem_bundle(self.anchors(side)))
 
     def way(self, settings: HostSettings, role: RoleName) -> tuple[Certificate, ...]:
-        """What stands above the certificate in its file, up to the trust anchor."""
+        """Return what stands above the certificate in its file, up to the trust anchor."""
         certificates = parse_pem_bundle(self.obtain(settings, self.want(settings, role), None).pem)
         anchors = parse_pem_bundle(self.anchors(side_of(role)))
         return (find_path(certificates, anchors, at=datetime.now(UTC)) or (*certificates, *anchors))[1:]
@@ -115,12 +115,12 @@ class FilesSource(SourceOf[FilesPki]):
         return self.anchors("client")
 
     def crl(self, side: Side) -> str:
-        """The list beside the CA's file: ``ca.crl``, or ``peer-ca.crl`` and ``client-ca.crl``."""
+        """Return the list beside the CA's file: ``ca.crl``, or ``peer-ca.crl`` and ``client-ca.crl``."""
         path = self.settings.anchor_file(side).with_suffix(".crl")
         return self._answers.once(str(path), lambda: parse_crl(self._text(path), where=str(path)).pem)
 
     def want(self, settings: HostSettings, role: RoleName) -> Want:
-        """What etcd needs; the file may have more names, and any common name."""
+        """Return what etcd needs. The file may have more names, and any common name."""
         needed = want_for(
             role,
             fqdn=settings.member.fqdn,
@@ -132,7 +132,7 @@ class FilesSource(SourceOf[FilesPki]):
         return replace(needed, made_elsewhere=True)
 
     def decide(self, settings: HostSettings, facts: HostFacts, want: Want) -> Keep | Renew:
-        """The pair on the host stays if it is the one of the files."""
+        """Keep the pair on the host if it is the one of the files."""
         seen = observed(facts, want)
         decision = decide(want, seen, renew_before=_NEVER)
         made = self.obtain(settings, want, None)
@@ -141,7 +141,7 @@ class FilesSource(SourceOf[FilesPki]):
         return decision
 
     def obtain(self, settings: HostSettings, want: Want, _: str | None) -> Obtained:
-        """The pair of the files."""
+        """Return the pair that lies in the files."""
         path = self._certificate(settings, want.role)
         pem, key = self._text(path), self._key(_key_file(path))
         try:
@@ -293,7 +293,7 @@ def _ends(
 
 
 def _of_all_members(settings: HostSettings) -> dict[str, Any]:
-    """What a certificate for all members must be valid for, so that a person has to correct it once."""
+    """Return what a certificate for all members must be valid for, so that a person has to correct it once."""
     service = settings.cluster.service_name
     names = (*(member.fqdn for member in settings.members), *([service] if service else []))
     return {"dns_names": names, "ip_addresses": (*(member.address for member in settings.members), LOOPBACK)}

@@ -59,37 +59,37 @@ class VaultSource(SourceOf[VaultPki]):
         return warnings
 
     def anchors(self, side: Side) -> str:
-        """The CA of the side alone; with a single CA, the root for both."""
+        """Return the CA of the side alone; with a single CA, the root for both."""
         if self.settings.trust == "single":
             return self.root()
         return self._ca(side)
 
     def root(self) -> str:
-        """The root CA, as PEM. Raises `VaultError` or `CertificateError`."""
+        """Return the root CA, as PEM. Raises `VaultError` or `CertificateError`."""
         return self._answers.once("root", self._root)
 
     def issuers(self, side: Side) -> tuple[tuple[Certificate, ...], ...]:
-        """The CA of the mount, which alone issues."""
+        """Return the CA of the mount, which alone issues."""
         return (self.issuer(side),)
 
     def issuer(self, side: Side) -> tuple[Certificate, ...]:
-        """The mount's CA, and its chain. Raises `FleetError`."""
+        """Return the mount's CA, and its chain. Raises `FleetError`."""
         mount = self.settings.mount_of(side)
         chain = self._answers.once(f"chain {mount}", lambda: self.vault.ca_chain(mount))
         found = [*parse_pem_bundle(self._ca(side)), *(c for pem in chain for c in parse_pem_bundle(pem))]
         return tuple(dict.fromkeys(found))
 
     def way(self, _: HostSettings, role: RoleName) -> tuple[Certificate, ...]:
-        """The way up from the mount's CA that `bundle` takes, where that CA has several certificates."""
+        """Return the way up from the mount's CA that `bundle` takes, where that CA has several certificates."""
         side = side_of(role)
         return way_of(self.issuer(side), self._wanted(side), at=datetime.now(UTC))
 
     def crl(self, side: Side) -> str:
-        """The list of the mount's CA. Asked each time: it may have been made anew in between."""
+        """Return the list of the mount's CA. Asked each time: it may have been made anew in between."""
         return self.vault.crl_pem(self.settings.mount_of(side))
 
     def want(self, settings: HostSettings, role: RoleName) -> Want:
-        """Names and addresses as etcd uses them, from the CA that issues today."""
+        """Return a certificate with names and addresses as etcd uses them, from the CA that issues today."""
         needed = want_for(
             role,
             fqdn=settings.member.fqdn,
@@ -108,7 +108,7 @@ class VaultSource(SourceOf[VaultPki]):
         return decide(want, observed(facts, want), renew_before=self.settings.renew_before)
 
     def obtain(self, settings: HostSettings, want: Want, request: str | None) -> Obtained:
-        """Signs the request, or has Vault make a key as well."""
+        """Have Vault sign the request, or make a key as well."""
         role, mount = self.settings.roles[want.role], self.settings.mount_for(want.role)
         where = f"{settings.name}: role {role.name} of {mount}"
         names = {
@@ -130,7 +130,7 @@ class VaultSource(SourceOf[VaultPki]):
         return Obtained(pem, issued.private_key.reveal(), issued.warnings, where)
 
     def check_revocation(self, roles: tuple[RoleName, ...]) -> None:
-        """The token may revoke at the mounts of these roles."""
+        """Check that the token may revoke at the mounts of these roles."""
         mounts = dict.fromkeys(self.settings.mount_for(role) for role in roles)
         try:
             missing = self.vault.check_access({f"{mount}/revoke": ("update",) for mount in mounts})
@@ -156,7 +156,7 @@ class VaultSource(SourceOf[VaultPki]):
         return True
 
     def check_client_life(self, ttl: timedelta) -> None:
-        """The role in Vault would cut a longer one short."""
+        """Refuse a life that the role in Vault would cut short."""
         mount, role = self.settings.mount_for("client"), self.settings.roles.client
         facts = self.vault.read_role(mount, role.name)  # None when the token may not read it
         limit = facts.max_ttl if facts else role.max_ttl
@@ -177,7 +177,7 @@ class VaultSource(SourceOf[VaultPki]):
 
     @classmethod
     def issuing(cls, pki: VaultPki) -> Mapping[Side, Certificate]:
-        """The CAs of the mounts, which Vault gives to anyone."""
+        """Return the CAs of the mounts, which Vault gives to anyone."""
         connection = replace(VaultConnection.from_env(address=pki.address, namespace=pki.namespace), auth=None)
         vault = Vault(connection, transport=Transport(connection, timeout=GLANCE_SECONDS, retries=0))
         mounts = {side: pki.mount_of(side) for side in SIDES}
@@ -186,7 +186,7 @@ class VaultSource(SourceOf[VaultPki]):
         return {side: parse_pem_bundle(texts[mount])[0] for side, mount in mounts.items()}
 
     def _wanted(self, side: Side) -> tuple[tuple[Certificate, ...], ...]:
-        """Where chains are to lead: to what etcd is to trust, and to the root, by which clients may know members."""
+        """Return where chains are to lead: what etcd is to trust, and the root by which clients may know members."""
         return tuple(parse_pem_bundle(text) for text in (self.anchors(side), self.root()))
 
     def _ca(self, side: Side) -> str:
@@ -259,12 +259,12 @@ class VaultSource(SourceOf[VaultPki]):
         return tuple(warning for warning in dict.fromkeys(warnings) if warning)
 
     def _role(self, role: RoleName) -> RoleFacts | None:
-        """The role as it is in Vault, None where the token may not read it."""
+        """Return the role as it is in Vault; None where the token may not read it."""
         name, mount = self.settings.roles[role].name, self.settings.mount_for(role)
         return self._answers.once(f"role {mount} {name}", lambda: self.vault.read_role(mount, name))
 
     def _check_names(self, settings: HostSettings, role: RoleName) -> None:
-        """The role signs for what this host's certificate is to be valid for."""
+        """Check that the role signs for what this host's certificate is to be valid for."""
         facts = self._role(role)
         if facts is None:
             return
@@ -322,7 +322,7 @@ class VaultSource(SourceOf[VaultPki]):
 
 
 def key_problem(facts: RoleFacts, wanted: KeyType) -> str:
-    """Why a role does not sign requests for keys of this type; empty when it does, as far as its settings say."""
+    """Return why a role does not sign requests for keys of this type; empty when it does, by its settings."""
     kind, _, size = wanted.partition("-")
     bits = int(size.lstrip("p"))
     if facts.key_type in ("", "any"):
@@ -337,7 +337,7 @@ def _usages(facts: RoleFacts) -> str:
 
 
 def vault_of(task: Task, settings: VaultPki) -> Vault:
-    """The Vault of these settings and the environment, one for all tasks of a run. Raises `VaultError`."""
+    """Return the Vault of these settings and the environment, one for all tasks of a run. Raises `VaultError`."""
     connection = VaultConnection.from_env(address=settings.address, namespace=settings.namespace)
     session = session_of(task.nornir.config)
 

@@ -95,38 +95,38 @@ class Service(Protocol):
     """Shell: exits 0 if etcd does not run and the init system will not try again by itself."""
 
     def read(self, result: CommandResult) -> ServiceState:
-        """The state that ``probe`` printed."""
+        """Return the state that ``probe`` printed."""
 
     def in_force(self, content: bytes) -> tuple[str, ...]:
-        """The lines of one of ``files`` that shape the process of etcd from its start to its end.
+        """Return the lines of one of ``files`` that shape the process of etcd from its start to its end.
 
         What remains (comments, order at boot, what is done before a start) takes effect without a restart.
         """
 
     def logs(self, lines: int) -> str:
-        """Shell: prints the last lines of etcd's log."""
+        """Return shell that prints the last lines of etcd's log."""
 
     def environment(self) -> Mapping[str, str]:
-        """Paths that the templates of this service need."""
+        """Return paths that the templates of this service need."""
 
     def stop_other(self, unit: str) -> str:
-        """What a person runs on a host to stop and disable an etcd that this project has not set up.
+        """Return what a person runs on a host to stop and disable an etcd that this project has not set up.
 
         ``unit`` is its unit of systemd, empty where it is none.
         """
 
 
 def programs(service_program: str) -> str:
-    """Shell, with the process id of etcd in ``$pid`` if it runs: prints what `ServiceState` knows of programs."""
+    """Return shell that prints what `ServiceState` knows of programs; ``$pid`` is etcd's process id if it runs."""
     return script("programs", functions={"service_program": service_program})
 
 
 def service_for(init: str) -> Service:
-    """The service of an init system's group. Raises `KeyError` for one that is not known."""
+    """Return the service of an init system's group. Raises `KeyError` for one that is not known."""
     service: Service = load(INIT_SYSTEMS[init].driver)()
     return service
 
 
 def other_inits(init: str) -> str:
-    """The names of all other init systems, as alternatives within a sentence."""
+    """Return the names of all other init systems, as alternatives within a sentence."""
     return " or ".join(name for name in INIT_SYSTEMS if name != init)

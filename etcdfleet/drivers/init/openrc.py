@@ -55,7 +55,7 @@ class OpenRC:
     gave_up = "! rc-service etcd status >/dev/null 2>&1"
 
     def read(self, result: CommandResult) -> ServiceState:
-        """The state out of ``rc-service status``, the runlevel and the process list."""
+        """Return the state out of ``rc-service status``, the runlevel and the process list."""
         said = dict(line.split("=", 1) for line in result.stdout.splitlines() if "=" in line)
         first = result.stdout.strip().splitlines()[0].strip() if result.stdout.strip() else ""
         pid = said.get("pid", "")
@@ -72,7 +72,7 @@ class OpenRC:
         )
 
     def in_force(self, content: bytes) -> tuple[str, ...]:
-        """Assignments: supervise-daemon gets them at the start. Functions are read again whenever OpenRC runs one."""
+        """Return the assignments, read when supervise-daemon starts; OpenRC reads functions whenever it runs one."""
         found, inside = [], False
         for line in content.decode("utf-8", "replace").splitlines():
             inside = (inside or line.endswith("() {")) and line != "}"
@@ -81,13 +81,13 @@ class OpenRC:
         return tuple(found)
 
     def logs(self, lines: int) -> str:
-        """The log file that supervise-daemon writes."""
+        """Return shell that prints the end of the log file that supervise-daemon writes."""
         return f"tail -n {lines} {_LOG}"
 
     def environment(self) -> Mapping[str, str]:
-        """Where the init script sends etcd's output."""
+        """Return where the init script sends etcd's output."""
         return {"log_file": _LOG}
 
     def stop_other(self, _: str) -> str:
-        """The service of Alpine's package."""
+        """Return how to stop and disable the service of Alpine's package."""
         return "rc-service etcd stop; rc-update del etcd"

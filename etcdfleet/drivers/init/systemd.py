@@ -48,7 +48,7 @@ class Systemd:
     gave_up = 'case "$(systemctl is-active etcd.service)" in inactive|failed) true ;; *) false ;; esac'
 
     def read(self, result: CommandResult) -> ServiceState:
-        """The state out of ``systemctl show``."""
+        """Return the state out of ``systemctl show``."""
         said = dict(line.split("=", 1) for line in result.stdout.splitlines() if "=" in line)
         pid = int(said.get("MainPID") or 0)
         active = said.get("ActiveState", "")
@@ -79,13 +79,13 @@ class Systemd:
         return tuple(found)
 
     def logs(self, lines: int) -> str:
-        """The journal of the unit."""
+        """Return shell that prints the journal of the unit."""
         return f"journalctl --no-pager -q -o cat -u etcd.service -n {lines}"
 
     def environment(self) -> Mapping[str, str]:
-        """Nothing that the unit's template needs to be told."""
+        """Return nothing: the unit's template needs no paths."""
         return {}
 
     def stop_other(self, unit: str) -> str:
-        """Its unit, where it has one."""
+        """Return how to stop and disable its unit, where it has one."""
         return f"systemctl disable --now {unit}" if unit else "stop and disable what starts it"

@@ -81,10 +81,10 @@ class Packages(ABC, Generic[S]):
 
     @abstractmethod
     def read(self, result: CommandResult) -> Installed:
-        """What the probe found."""
+        """Return what the probe found."""
 
     def reason(self, installed: Installed, _: str) -> str:
-        """Why something must be installed, in words; empty when all is as the settings want it. Raises `FleetError`.
+        """Return why something must be installed; empty when all is as the settings want it. Raises `FleetError`.
 
         The second argument is the architecture of the host's programs, by which archives differ.
         """
@@ -92,57 +92,57 @@ class Packages(ABC, Generic[S]):
 
     @abstractmethod
     def offer(self, target: Target) -> str:
-        """The version of etcd that `install` would bring (etcd's own), found without changing anything.
+        """Return the version of etcd that `install` would bring (etcd's own), found without changing anything.
 
         Empty if that cannot be told. Raises `FleetError`, with the words of `install`, when it would fail.
         """
 
     def prepare(self, target: Target) -> None:
-        """Brings to the host what `install` needs, as far as it can lie beside what is in use. Raises `FleetError`."""
+        """Bring to the host what `install` needs, as far as it can lie beside what is in use. Raises `FleetError`."""
 
     @abstractmethod
     def install(self, target: Target, before: str) -> None:
-        """Installs; ``before`` is shell to be run first on the host. Raises `RemoteError` or another `FleetError`.
+        """Install; ``before`` is shell to be run first on the host. Raises `RemoteError` or another `FleetError`.
 
         A running etcd goes on with its old program; whatever starts it next starts the new one.
         """
 
     def hold(self, target: Target, installed: Installed) -> None:
-        """Keeps upgrades of the system from replacing what is installed. Raises `RemoteError`.
+        """Keep upgrades of the system from replacing what is installed. Raises `RemoteError`.
 
         Only called where ``holds`` is true and `hold_change` says so, as is `release`.
         """
 
     def release(self, target: Target) -> None:
-        """Allows upgrades of the system again. Raises `RemoteError`."""
+        """Allow upgrades of the system again. Raises `RemoteError`."""
 
     @abstractmethod
     def add(self, target: Target, name: str) -> None:
-        """Installs another package, as the distribution has it. Raises `RemoteError`.
+        """Install another package, as the distribution has it. Raises `RemoteError`.
 
         Only called where ``adds`` is true.
         """
 
 
 def driver_of(method: str) -> type[Packages[Any]]:
-    """The driver of an install method. Raises `KeyError` for one that is not known."""
+    """Return the driver of an install method. Raises `KeyError` for one that is not known."""
     driver: type[Packages[Any]] = load(PACKAGE_MANAGERS[method].driver)
     return driver
 
 
 def packages_for(settings: HostSettings) -> Packages[Any]:
-    """The way to install that a host's settings choose."""
+    """Return the way to install that a host's settings choose."""
     return driver_of(settings.install.method)(settings.install, settings.name)
 
 
 def fits(method: str, init: str) -> bool:
-    """Whether an install method is for hosts with this init system."""
+    """Return whether an install method is for hosts with this init system."""
     inits = driver_of(method).inits
     return not inits or init in inits
 
 
 def architecture_probe(method: str) -> str:
-    """Shell: prints the architecture of the host's programs as a package manager names it, if there is one.
+    """Return shell that prints the architecture of the host's programs as a package manager names it, if there is one.
 
     That of the install method is asked first: programs of release archives run beside those of whichever there is.
     """
@@ -158,7 +158,7 @@ def upstream_version(package_version: str) -> str:
 
 
 def hold_change(wanted: str | None, installed: Installed) -> Literal["hold", "release", ""]:
-    """Whether packages must be held since the settings pin their version, or released since they no longer do.
+    """Return whether packages must be held since the settings pin their version, or released since they no longer do.
 
     What a person has held is left as it is.
     """
@@ -170,7 +170,7 @@ def hold_change(wanted: str | None, installed: Installed) -> Literal["hold", "re
 
 
 def pinned_reason(wanted: str | None, installed: Installed) -> str:
-    """Why a package manager must act: nothing there, or another version than the pinned one."""
+    """Return why a package manager must act: nothing there, or another version than the pinned one."""
     if installed.version is None:
         return "etcd or etcdctl is not installed"
     if wanted and wanted not in (installed.package, installed.version):

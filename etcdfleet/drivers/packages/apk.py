@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def apk_says(output: str) -> str:
-    """What apk complained about, once each: why a repository was not used stands far above what is lacking for it."""
+    """Return what apk complained about, once each. Why a repository was not used stands far above what is lacking."""
     lines = dict.fromkeys(line.strip() for line in output.splitlines())
     found = [
         line
@@ -60,7 +60,7 @@ class Apk(Packages[ApkInstall]):
     )
 
     def read(self, result: CommandResult) -> Installed:
-        """The package ``etcd``, and etcdctl from whichever package has it (its own since 2022)."""
+        """Return the version of ``etcd``; etcdctl must be there, from whichever package has it (its own since 2022)."""
         lines = result.stdout.split()
         versions = [m.group(1) for line in lines if (m := re.fullmatch(r"etcd-(\d.*)", line))]
         if versions and "etcdctl" in lines:
@@ -70,7 +70,7 @@ class Apk(Packages[ApkInstall]):
         return Installed(None)
 
     def offer(self, target: Target) -> str:
-        """As apk itself finds it out, from indexes that it reads for this once."""
+        """Return what apk itself finds, from indexes that it reads for this once."""
         text = self._add(target.remote, "", ["--simulate", "--no-cache"])
         found = re.search(r"^\(\d+/\d+\) \w+ etcd \((?:\S+ -> )?(\S+)\)", text, re.MULTILINE)
         return upstream_version(found.group(1)) if found else ""
@@ -83,7 +83,7 @@ class Apk(Packages[ApkInstall]):
         self._pin(target, f"mkdir -p {LIBRARY} && : > {HELD} && apk add --no-progress --wait 300 {pinned}")
 
     def release(self, target: Target) -> None:
-        """The same without a version."""
+        """Add the packages again, without a version."""
         self._pin(target, f"apk add --no-progress --wait 300 etcd && rm -f {HELD}")
 
     def _pin(self, target: Target, command: str) -> None:
@@ -98,7 +98,7 @@ class Apk(Packages[ApkInstall]):
             target.remote.run(f"mkdir -p {LIBRARY} && : > {HELD}", check="noting that the packages are held")
 
     def _add(self, remote: RemoteHost, before: str, more: list[str]) -> str:
-        """Gives what apk said. Raises `RemoteError`."""
+        """Add the packages, and return what apk said. Raises `RemoteError`."""
         options = ["--no-progress", "--wait", "300", *more]
         if self.settings.repository:
             # Without a refresh apk would use an index as old as the last one who asked for it.

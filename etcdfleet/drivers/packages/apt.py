@@ -56,7 +56,7 @@ class Apt(Packages[AptInstall]):
     )
 
     def read(self, result: CommandResult) -> Installed:
-        """Both packages must be installed (``ii``, or ``hi`` where they are held); the server's version counts."""
+        """Return the server's version. Both packages must be installed (``ii``, or ``hi`` where they are held)."""
         found, states = {}, set()
         lines = result.stdout.splitlines()
         for line in lines:
@@ -70,7 +70,7 @@ class Apt(Packages[AptInstall]):
         return Installed(upstream_version(package), package, held=states == {"hi"}, held_by_us="held by us" in lines)
 
     def offer(self, target: Target) -> str:
-        """As apt itself finds it out. Lists that are missing or too old are fetched into a folder of their own."""
+        """Return what apt itself finds. Lists that are missing or too old are fetched into a folder of their own."""
         names, remote = self._names(), target.remote
         result = remote.run(script("apt_simulate", *names, functions={"get": _GET}), timeout=INSTALL_TIMEOUT)
         if not result.ok:
@@ -81,7 +81,7 @@ class Apt(Packages[AptInstall]):
         return upstream_version(found.group(1)) if found else ""
 
     def prepare(self, target: Target) -> None:
-        """Downloads the packages."""
+        """Download the packages."""
         names, remote = self._names(), target.remote
         result = remote.run(script("apt_download", *names, functions={"get": _GET}), timeout=INSTALL_TIMEOUT)
         if not result.ok:

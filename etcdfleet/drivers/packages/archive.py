@@ -104,7 +104,7 @@ class Archive(Packages[ArchiveInstall]):
     retire = "true"  # a package's programs come later in every PATH, and may not be ours
 
     def read(self, result: CommandResult) -> Installed:
-        """What the note says, if the programs are still those that were placed (same size and time)."""
+        """Return what the note says, if the programs are still those that were placed (same size and time)."""
         first, _, rest = result.stdout.partition("\n")
         try:
             note = json.loads(first)
@@ -124,12 +124,12 @@ class Archive(Packages[ArchiveInstall]):
         return ""
 
     def offer(self, target: Target) -> str:
-        """What the inventory says, once the archive was seen to be there; it is not downloaded for that."""
+        """Return what the inventory says, once the archive was seen to be there; it is not downloaded for that."""
         must_be_there(self._source(target.architecture))
         return self.settings.version
 
     def prepare(self, target: Target) -> None:
-        """Puts both programs into the release's folder, and tries whether they run and are of the version wanted."""
+        """Put both programs into the release's folder, and check that they run and are of the version wanted."""
         remote, version, architecture = target.remote, self.settings.version, target.architecture
         source = self._source(architecture)
         programs = programs_of(source)
@@ -165,7 +165,7 @@ class Archive(Packages[ArchiveInstall]):
             raise self._not_fit(target, result)
 
     def install(self, target: Target, before: str) -> None:
-        """Lets the links lead to the release's folder; a link leads to the old program or to the new one."""
+        """Let the links lead to the release's folder; a link leads to the old program or to the new one."""
         self.prepare(target)
         source = self._source(target.architecture)
         folder = self._folder(source)
@@ -182,7 +182,7 @@ class Archive(Packages[ArchiveInstall]):
         target.remote.run(installing, timeout=INSTALL_TIMEOUT, check="installing the release archive")
 
     def add(self, target: Target, name: str) -> None:
-        """Nothing but etcd comes from an archive."""
+        """Refuse: nothing but etcd comes from an archive."""
         raise RemoteError(f"{name} is missing", where=target.remote.name, remedy=f"install {name} on the host")
 
     def _folder(self, source: ArchiveSource) -> str:
@@ -221,7 +221,7 @@ class Archive(Packages[ArchiveInstall]):
 
 
 def programs_of(source: ArchiveSource) -> dict[str, Path]:
-    """The programs of a release, unpacked in the controller's cache; fetched and checked first if they are not there.
+    """Return the unpacked programs of a release in the controller's cache; fetch and check them first if need be.
 
     Raises `FleetError` when the archive cannot be had, has another SHA-256, or lacks a program.
     """
@@ -234,7 +234,7 @@ def programs_of(source: ArchiveSource) -> dict[str, Path]:
 
 
 def must_be_there(source: ArchiveSource) -> None:
-    """Raises `FleetError` when `programs_of` would fail for lack of the archive. What only a download tells is left."""
+    """Raise `FleetError` when `programs_of` would fail for lack of the archive. What only a download tells is left."""
     if all((_cache(source) / name).is_file() for name in PROGRAMS):
         return
     if source.file:

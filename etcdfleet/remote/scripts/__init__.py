@@ -19,7 +19,7 @@ _NEEDED = re.compile(r'^: "\$\{\w+\?\}".*$', re.MULTILINE)
 def script(
     name: str, /, *arguments: str, functions: Mapping[str, str] | None = None, **values: str | int | float
 ) -> str:
-    """The script of this name with all that it needs in front, ready to run.
+    """Return the script of this name with all that it needs in front, ready to run.
 
     ``values`` become quoted assignments (True is ``yes``, False is empty), ``functions`` shell functions of these
     names, and ``arguments`` the positional parameters. Raises TypeError unless ``values`` are those that the file
@@ -35,13 +35,13 @@ def script(
 
 @cache
 def program(name: str) -> str:
-    """The text of a file that is no shell, such as a program for perl. It is the value of a script."""
+    """Return the text of a file that is no shell, such as a program for perl. It is the value of a script."""
     return (FOLDER / name).read_text(encoding="utf-8")
 
 
 @cache
 def _read(name: str) -> tuple[str, frozenset[str]]:
-    """The script without the comment at its head, which hosts do not need, and the names of its values."""
+    """Return the script without the comment at its head, which hosts do not need, and the names of its values."""
     lines = program(f"{name}.sh").splitlines(keepends=True)
     head = next(number for number, line in enumerate(lines) if line.strip() and not line.startswith("#"))
     body = "".join(lines[head:])
