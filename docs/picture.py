@@ -51,7 +51,7 @@ SESSION = {
 
 
 def command_of(run: str, lab: str) -> str:
-    """The command as it is typed."""
+    """Return the command as it is typed."""
     return shlex.join([*SESSION[run], "--config", f".lab/{lab}/config.yaml"])
 
 
@@ -84,14 +84,14 @@ def record(run: str, name: str, columns: int, rows: int) -> bytes:
 
 
 def frames(written: bytes) -> tuple[list[str], str]:
-    """What the live display showed, frame by frame, and what the run printed after it."""
+    """Return what the live display showed, frame by frame, and what the run printed after it."""
     text = CURSOR.sub("", written.decode("utf-8", "replace")).replace("\r\n", "\n")
     *drawn, end = REDRAW.split(text)
     return [frame.strip("\n") for frame in drawn if frame.strip()], end.strip("\n")
 
 
 def busiest(drawn: list[str]) -> str:
-    """The frame with most to see: hosts in as many different states as possible, most of them at work."""
+    """Return the frame with most to see: hosts in as many different states as possible, most of them at work."""
 
     def seen(numbered: tuple[int, str]) -> tuple[int, int, int]:
         number, frame = numbered
@@ -104,7 +104,9 @@ def busiest(drawn: list[str]) -> str:
 
 
 def draw(run: str, written: bytes, name: str, columns: int) -> str:
-    """The run as SVG: the command, the live display at work, and the end. Needs no network: fonts are the reader's."""
+    """Return the run as SVG: the command, the live display at work, and the end. Needs no network: fonts are the
+    reader's.
+    """
     drawn, end = frames(written)
     console = Console(
         record=True, width=columns, file=io.StringIO(), force_terminal=True, color_system="truecolor", highlight=False

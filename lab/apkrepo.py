@@ -101,7 +101,7 @@ class Package:
 
 
 def packages(version: str) -> tuple[Package, ...]:
-    """What the repository offers, for the package version ``version`` (such as 3.5.1-r0)."""
+    """Return what the repository offers, for the package version ``version`` (such as 3.5.1-r0)."""
     return (
         Package(
             "etcd",
@@ -126,12 +126,12 @@ def packages(version: str) -> tuple[Package, ...]:
 
 
 def base_url(lab: Lab) -> str:
-    """Where the lab's web server listens."""
+    """Return where the lab's web server listens."""
     return f"http://{lab.address}:{PORT}"
 
 
 def url(lab: Lab) -> str:
-    """The repository, as ``install.repository`` of an inventory names it."""
+    """Return the repository, as ``install.repository`` of an inventory names it."""
     return f"{base_url(lab)}/alpine"
 
 

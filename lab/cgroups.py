@@ -74,7 +74,7 @@ def enter(group_folders: Iterable[Path], argv: Sequence[str]) -> list[str]:
 
 
 def folders(group: str) -> Iterator[Path]:
-    """The folders of ``group`` that exist."""
+    """Yield the folders of ``group`` that exist."""
     for base in hierarchies():
         folder = base / group
         if folder.is_dir():

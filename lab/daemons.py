@@ -57,7 +57,7 @@ def stop(lab: Lab, name: str) -> None:
 
 
 def running(lab: Lab, name: str) -> bool:
-    """Whether the daemon started as ``name`` is alive: the same process, not one that got its number later."""
+    """Return whether the daemon started as ``name`` is alive: the same process, not one that got its number later."""
     return main_pid(lab, name) is not None
 
 
@@ -72,7 +72,7 @@ def main_pid(lab: Lab, name: str) -> int | None:
 
 
 def tail(lab: Lab, name: str, lines: int = 10) -> str:
-    """The last lines of the daemon's log, for error messages."""
+    """Return the last lines of the daemon's log, for error messages."""
     try:
         return "\n".join((lab.logs / f"{name}.log").read_text(errors="replace").splitlines()[-lines:])
     except OSError:
@@ -88,7 +88,7 @@ def _record(lab: Lab, name: str) -> Path:
 
 
 def _start_time(pid: int) -> str:
-    """When a process started (clock ticks since which boot), empty if it is gone: with its number, its identity."""
+    """Return when a process started (clock ticks since which boot), empty if it is gone: with its number, its identity."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

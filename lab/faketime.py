@@ -59,7 +59,8 @@ exec /bin/date -d "{date}" "$@"
 
 
 def parse_offset(text: str) -> int:
-    """Seconds in an offset such as ``-365d`` or ``+90m``: a sign, a number, and s, m, h, d or y (seconds without one).
+    """Return seconds in an offset such as ``-365d`` or ``+90m``: a sign, a number, and s, m, h, d or y (seconds without
+    one).
 
     Raises LabUsageError for anything else.
     """
@@ -103,7 +104,7 @@ def clear(lab: Lab, host: LabHost) -> None:
 
 
 def date_front(init: Init, offset: int) -> str:
-    """The shell script that stands before ``date``: ``offset`` in seconds."""
+    """Return the shell script that stands before ``date``: ``offset`` in seconds."""
     return _DATE_FRONT.format(mark=MARK, date=DATES[init].format(offset=offset))
 
 

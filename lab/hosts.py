@@ -226,7 +226,7 @@ def _lets_in(lab: Lab, host: LabHost) -> bool:
 
 
 def ssh_answers(host: LabHost) -> bool:
-    """Whether an SSH server greets at the host's address."""
+    """Return whether an SSH server greets at the host's address."""
     try:
         with socket.create_connection((host.address, 22), timeout=1) as connection:
             connection.settimeout(2)
@@ -236,7 +236,7 @@ def ssh_answers(host: LabHost) -> bool:
 
 
 def init_pid(lab: Lab, host: LabHost) -> int | None:
-    """The controller's number of the host's process 1, None if it does not run."""
+    """Return the controller's number of the host's process 1, None if it does not run."""
     found: list[tuple[int, int]] = []
     for pid in cgroups.processes(f"{lab.cgroup}/{daemon(host)}"):
         with contextlib.suppress(OSError):

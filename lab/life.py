@@ -63,7 +63,9 @@ def up(name: str, topology_file: Path | None, say: Say) -> Lab:
 
 
 def _planned(name: str, topology_file: Path | None, say: Say) -> Lab:
-    """The lab as it was brought up before, or a new one on a free subnet, noted at once so that `down` can find it."""
+    """Return the lab as it was brought up before, or a new one on a free subnet, noted at once so that `down` can find
+    it.
+    """
     existing = state.load(name)
     if existing is not None:
         if topology_file is not None:
@@ -193,7 +195,7 @@ class HostStatus:
 
 
 def status(lab: Lab) -> tuple[list[HostStatus], dict[str, bool]]:
-    """The state of every host, and of every other daemon ever started in the lab (alive or not)."""
+    """Return the state of every host, and of every other daemon ever started in the lab (alive or not)."""
     found = []
     for host in lab.hosts:
         count = len(cgroups.processes(f"{lab.cgroup}/{hosts.daemon(host)}"))

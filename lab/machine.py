@@ -85,7 +85,9 @@ def _write_notes(notes: dict[str, Any]) -> None:
 
 
 def used_subnets() -> list[IPv4Network]:
-    """Networks this machine has an address in or a route to, or that another lab was given. Call it under ``lock``."""
+    """Return networks this machine has an address in or a route to, or that another lab was given. Call it under
+    ``lock``.
+    """
     used = [IPv4Network(lab["subnet"]) for lab in _read_notes()["labs"].values()]
     for interface in json.loads(run(["ip", "-json", "-4", "address"]) or "[]"):
         addresses = interface.get("addr_info", [])
@@ -109,7 +111,7 @@ def register(lab: Lab) -> None:
 
 
 def registered(identity: str) -> bool:
-    """Whether a lab of that id was noted since the last boot. Call it under ``lock``."""
+    """Return whether a lab of that id was noted since the last boot. Call it under ``lock``."""
     return identity in _read_notes()["labs"]
 
 

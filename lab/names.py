@@ -19,7 +19,7 @@ ETC_HOSTS = Path("/etc/hosts")
 
 
 def records(lab: Lab) -> list[tuple[str, str]]:
-    """Every (address, name) of the lab; the service name of a cluster appears once per member."""
+    """Return every (address, name) of the lab; the service name of a cluster appears once per member."""
     found = [(lab.address, lab.vault_name)]
     for host in lab.hosts:
         found += [(host.address, host.fqdn), (host.address, host.name)]
@@ -107,7 +107,7 @@ def remove_from_controller(identity: str) -> None:
 
 
 def controller_knows(lab: Lab, name: str) -> bool:
-    """Whether ``name`` means this lab's address on the controller (another lab may have claimed it first)."""
+    """Return whether ``name`` means this lab's address on the controller (another lab may have claimed it first)."""
     wanted = {address for address, other in records(lab) if other == name}
     found = {line.split("#")[0].split()[0] for line in _lines_naming(ETC_HOSTS.read_text(), name)}
     return bool(found) and found <= wanted
@@ -118,12 +118,12 @@ def _lines_naming(text: str, name: str) -> list[str]:
 
 
 def claimed(text: str) -> set[str]:
-    """All names that a hosts file gives an address to."""
+    """Return all names that a hosts file gives an address to."""
     return {name for line in text.splitlines() for name in line.split("#")[0].split()[1:]}
 
 
 def block(identity: str, wanted: list[tuple[str, str]]) -> str:
-    """The marked lines for a hosts file."""
+    """Return the marked lines for a hosts file."""
     lines = [f"{address} {name}" for address, name in wanted]
     return "\n".join([_begin(identity), *lines, _end(identity)]) + "\n"
 

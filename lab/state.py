@@ -102,7 +102,7 @@ class Lab:
         return f"etcdfleet-{self.id}"
 
     def host(self, name: str) -> LabHost:
-        """The host of that name. Raises LabUsageError, naming those there are."""
+        """Return the host of that name. Raises LabUsageError, naming those there are."""
         for host in self.hosts:
             if host.name == name:
                 return host
@@ -110,11 +110,13 @@ class Lab:
         raise LabUsageError(f"no host named {name}", where=f"lab {self.name}", remedy=f"hosts of this lab: {known}")
 
     def host_dir(self, host: LabHost) -> Path:
-        """What the host's disk is made of: ``upper``, ``work``, the mounted ``root``, and ``data.img`` if limited."""
+        """Return what the host's disk is made of: ``upper``, ``work``, the mounted ``root``, and ``data.img`` if
+        limited.
+        """
         return self.dir / "hosts" / host.name
 
     def root(self, host: LabHost) -> Path:
-        """The host's root file system; mounted only while the host runs (or is being prepared)."""
+        """Return the host's root file system; mounted only while the host runs (or is being prepared)."""
         return self.host_dir(host) / "root"
 
     def netns(self, host: LabHost) -> str:
@@ -122,7 +124,7 @@ class Lab:
         return f"ef{self.id}-{host.name}"
 
     def veth(self, host: LabHost) -> str:
-        """The controller's end of its cable (at most 15 characters, the kernel's limit)."""
+        """Return the controller's end of its cable (at most 15 characters, the kernel's limit)."""
         return f"ef{self.id}-{host.index}"
 
     def save(self) -> None:
@@ -132,7 +134,7 @@ class Lab:
 
 
 def lab_id(folder: Path) -> str:
-    """The marker of the lab kept in ``folder``: six hex digits of its path."""
+    """Return the marker of the lab kept in ``folder``: six hex digits of its path."""
     return hashlib.sha256(str(folder).encode()).hexdigest()[:6]
 
 
@@ -153,7 +155,7 @@ def lab_dir(name: str) -> Path:
 
 
 def load(name: str) -> Lab | None:
-    """The lab of that name as last written, None if there is none. Raises LabError if its file cannot be read."""
+    """Return the lab of that name as last written, None if there is none. Raises LabError if its file cannot be read."""
     folder = lab_dir(name)
     path = folder / "lab.json"
     try:
@@ -178,7 +180,7 @@ def load(name: str) -> Lab | None:
 
 
 def require(name: str) -> Lab:
-    """The lab of that name. Raises LabUsageError if there is none."""
+    """Return the lab of that name. Raises LabUsageError if there is none."""
     lab = load(name)
     if lab is None:
         raise LabUsageError(

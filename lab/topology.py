@@ -120,7 +120,7 @@ class _UniqueKeys(yaml.SafeLoader):
 
 
 def parse(text: str, where: str) -> Topology:
-    """The topology in ``text``; ``where`` names it in errors. Raises LabUsageError with all mistakes in it."""
+    """Return the topology in ``text``; ``where`` names it in errors. Raises LabUsageError with all mistakes in it."""
     try:
         data = yaml.load(text, Loader=_UniqueKeys)  # noqa: S506 - a subclass of the safe loader
     except yaml.YAMLError as error:
@@ -143,7 +143,7 @@ def _say(place: tuple[int | str, ...], message: str) -> str:
 
 
 def read(path: Path) -> Topology:
-    """The topology in a file. Raises LabUsageError if it cannot be read or has mistakes."""
+    """Return the topology in a file. Raises LabUsageError if it cannot be read or has mistakes."""
     try:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
@@ -152,7 +152,9 @@ def read(path: Path) -> Topology:
 
 
 def lay_out(topology: Topology, name: str, folder: Path, subnet: IPv4Network) -> Lab:
-    """The lab that ``topology`` describes on ``subnet``: first address for the bridge, the next ones for the hosts."""
+    """Return the lab that ``topology`` describes on ``subnet``: first address for the bridge, the next ones for the
+    hosts.
+    """
     hosts = tuple(
         LabHost(
             name=host_name,
@@ -172,7 +174,7 @@ def lay_out(topology: Topology, name: str, folder: Path, subnet: IPv4Network) ->
 
 
 def free_subnet(hosts: int, used: list[IPv4Network]) -> IPv4Network:
-    """The first part of the documentation ranges that has room for ``hosts`` and overlaps nothing in ``used``.
+    """Return the first part of the documentation ranges that has room for ``hosts`` and overlaps nothing in ``used``.
 
     Raises LabUsageError if there is none.
     """

@@ -38,12 +38,12 @@ Status = Literal["stopped", "not initialised", "sealed", "unsealed"]
 
 
 def folder(lab: Lab) -> Path:
-    """Where everything of the server is kept."""
+    """Return where everything of the server is kept."""
     return lab.dir / "vault"
 
 
 def ca_file(lab: Lab) -> Path:
-    """The PEM file that proves the server to its clients: ``VAULT_CACERT``."""
+    """Return the PEM file that proves the server to its clients: ``VAULT_CACERT``."""
     return folder(lab) / "ca.pem"
 
 
@@ -53,7 +53,7 @@ def address(lab: Lab) -> str:
 
 
 def deploy_token_file(lab: Lab) -> Path:
-    """The token with the least rights a deploy needs (mode 0600)."""
+    """Return the token with the least rights a deploy needs (mode 0600)."""
     return folder(lab) / "deploy-token"
 
 
@@ -89,7 +89,7 @@ def down(lab: Lab) -> None:
 
 
 def status(lab: Lab) -> Status:
-    """How the server is. Raises nothing: a server that does not answer is stopped."""
+    """Return how the server is. Raises nothing: a server that does not answer is stopped."""
     if daemons.main_pid(lab, DAEMON) is None or not ca_file(lab).exists():
         return "stopped"
     try:
@@ -119,12 +119,12 @@ def unseal(lab: Lab) -> None:
 
 
 def client(lab: Lab) -> hvac.Client:
-    """A client with the root token, for setting up and for tests. Raises LabError before the first ``up``."""
+    """Return a client with the root token, for setting up and for tests. Raises LabError before the first ``up``."""
     return _connect(lab, _required_keys(lab)["root_token"])
 
 
 def deploy_token(lab: Lab) -> str:
-    """The token for runbooks. Raises LabError before ``setup_pki``."""
+    """Return the token for runbooks. Raises LabError before ``setup_pki``."""
     try:
         return deploy_token_file(lab).read_text().strip()
     except OSError as error:
@@ -134,7 +134,8 @@ def deploy_token(lab: Lab) -> str:
 
 
 def setup_pki(lab: Lab) -> None:
-    """Both PKI mounts, the roles of each cluster, and the deploy token; changes only what is missing or different.
+    """Make both PKI mounts, the roles of each cluster, and the deploy token; changes only what is missing or
+    different.
 
     Raises LabError when the server refuses.
     """
@@ -250,7 +251,7 @@ def _up(lab: Lab) -> str:
 
 
 def _ensure_certificate(lab: Lab) -> None:
-    """A listener certificate for this lab's name and address, by an authority made for it and forgotten again."""
+    """Have a listener certificate made for this lab's name and address, by an authority made for it and forgotten again."""
     place = folder(lab)
     files = [ca_file(lab), place / "listener.pem", place / "listener.key"]
     if all(file.exists() for file in files) and _covers(files[1], lab):

@@ -57,7 +57,7 @@ class _Parser(argparse.ArgumentParser):
     _given: Sequence[str] = ()
 
     def parse_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
-        """What argparse does, with a hint for what it does not know."""
+        """Return what argparse does, with a hint for what it does not know."""
         self._given = sys.argv[1:] if args is None else list(args)
         found, unknown = self.parse_known_args(args, namespace)
         if unknown:
@@ -95,7 +95,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def near_option(word: str, known: Sequence[str]) -> str:
-    """The option of ``known`` that was most likely meant by ``word``; empty when none comes near."""
+    """Return the option of ``known`` that was most likely meant by ``word``; empty when none comes near."""
     foreign = _FOREIGN.get(word, "")
     if foreign in known:
         return foreign
@@ -115,7 +115,7 @@ class _Help(argparse.RawDescriptionHelpFormatter):
 
 
 def parser_of(name: str, description: str, epilog: str) -> argparse.ArgumentParser:
-    """A parser without arguments for ``runbooks/<name>.py``, which refuses as all of them do."""
+    """Return a parser without arguments for ``runbooks/<name>.py``, which refuses as all of them do."""
     return _Parser(
         prog=f"runbooks/{name}.py",
         description=description,
@@ -131,7 +131,9 @@ def build_parser(
     examples: str = "",
     add_arguments: Callable[[argparse.ArgumentParser], None] | None = None,
 ) -> argparse.ArgumentParser:
-    """The parser of runbook ``name``; ``examples`` holds one command a line, ``add_arguments`` adds its own options."""
+    """Return the parser of runbook ``name``; ``examples`` holds one command a line, ``add_arguments`` adds its own
+    options.
+    """
     shown = f"examples:\n{_indented(examples)}\n\n" if examples.strip() else ""
     parser = parser_of(name, description, shown + COMMON_HELP)
     if add_arguments:
@@ -181,7 +183,7 @@ def build_parser(
 
 
 def add_lock_argument(parser: argparse.ArgumentParser) -> None:
-    """The argument of runbooks that let one run at a time work on a cluster."""
+    """Add the argument of runbooks that let one run at a time work on a cluster."""
     parser.add_argument(
         "--break-lock", action="store_true", help="end another run's hold on a cluster (be sure that it is dead)"
     )

@@ -33,7 +33,7 @@ class Names:
 
 
 def complete(parser: argparse.ArgumentParser) -> None:
-    """Answers the shell and ends the process. To be called where argcomplete's variables are in the environment."""
+    """Answer the shell and end the process. To be called where argcomplete's variables are in the environment."""
     import argcomplete
     from argcomplete.completers import DirectoriesCompleter, FilesCompleter, SuppressCompleter
 
@@ -56,7 +56,9 @@ def complete(parser: argparse.ArgumentParser) -> None:
 
 
 def read_names(config_file: Path) -> Names:
-    """The names in the inventory of ``config_file``; as many as can be read, and none of other inventory plug-ins."""
+    """Return the names in the inventory of ``config_file``; as many as can be read, and none of other inventory
+    plug-ins.
+    """
     from etcdfleet.settings.config import inventory_arguments
 
     if not config_file.expanduser().is_file():
@@ -109,7 +111,7 @@ def _run(parsed_args: argparse.Namespace, **_: object) -> Mapping[str, str]:
 
 
 def runs(folder: Path) -> list[str]:
-    """Names of the latest runs whose reports are kept in ``folder``, newest first."""
+    """Return names of the latest runs whose reports are kept in ``folder``, newest first."""
     return sorted(filter(_RUN.fullmatch, _entries(folder)), reverse=True)[:_RUNS_SHOWN]
 
 

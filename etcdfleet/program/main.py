@@ -81,7 +81,9 @@ def run_runbook(
 
 
 def _noted(name: str, code: int, options: Options) -> int:
-    """The exit code of a run that could not begin, after it was put where monitoring looks, if that was asked for."""
+    """Return the exit code of a run that could not begin, after it was put where monitoring looks, if that was asked
+    for.
+    """
     from etcdfleet.report.export.metrics import OPTION, write_refusal
 
     if path := options.extra.get(OPTION):

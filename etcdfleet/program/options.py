@@ -37,7 +37,7 @@ class Options:
     extra: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
     def as_json(self) -> dict[str, Any]:
-        """The choices that shape a run, for report.json."""
+        """Return the choices that shape a run, for report.json."""
         return {
             "config": str(self.config),
             "limit": list(self.limit),

@@ -123,7 +123,7 @@ class Program(Generic[Own]):
         return ended
 
     def _first(self, errors: Mapping[str, BaseException]) -> BaseException:
-        """The error to be raised: a stop that was asked for only if there is no other. All others are noted."""
+        """Return the error to be raised: a stop that was asked for only if there is no other. All others are noted."""
         from etcdfleet.report.record.recorder import RunInterruptedError
 
         found = {name: error for name, error in errors.items() if not isinstance(error, RunInterruptedError)}
@@ -176,7 +176,7 @@ class Program(Generic[Own]):
             return self.terminal.ask(question)
 
     def agreed(self, question: str) -> bool:
-        """As `confirm`; without a terminal the answer is no."""
+        """Ask as `confirm` does; without a terminal the answer is no."""
         try:
             return self.confirm(question)
         except UsageError:
@@ -280,12 +280,12 @@ class Run(Generic[Own]):
         return lambda host: host.name in names
 
     def pending(self, step: str) -> tuple[str, ...]:
-        """The good hosts on which a step of this name has neither run nor been left out."""
+        """Return the good hosts on which a step of this name has neither run nor been left out."""
         known = self._steps.get(step, {})
         return tuple(host for host in self.good if host not in known)
 
     def changed(self, *steps: str) -> frozenset[str]:
-        """The hosts on which one of these steps (none given: any) has changed something, or with --check would."""
+        """Return the hosts on which one of these steps (none given: any) has changed something, or with --check would."""
         names = steps or tuple(self._steps)
         return frozenset(host for name in names for host, changed in self._steps.get(name, {}).items() if changed)
 
@@ -319,7 +319,7 @@ class Run(Generic[Own]):
 
 
 def restart_due(outcomes: Mapping[str, Any]) -> frozenset[str]:
-    """The hosts on which a step has changed, or with --check would change, what etcd reads at its start."""
+    """Return the hosts on which a step has changed, or with --check would change, what etcd reads at its start."""
     return frozenset(host for host, found in outcomes.items() if isinstance(found, StepOutcome) and found.restart)
 
 

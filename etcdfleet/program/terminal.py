@@ -165,7 +165,7 @@ def ask_yes(question: str) -> bool:
 
 
 def console_on(stream: TextIO, redactor: Redactor, *, width: int | None = None) -> Console:
-    """A console that hides secrets; colours only on a terminal, and not when NO_COLOR is set."""
+    """Return a console that hides secrets; colours only on a terminal, and not when NO_COLOR is set."""
     return Console(
         file=cast(IO[str], RedactingStream(stream, redactor)),
         # Rich would take FORCE_COLOR for a terminal, and draw over lines in a file.
@@ -178,7 +178,7 @@ def console_on(stream: TextIO, redactor: Redactor, *, width: int | None = None) 
 
 
 def reading_width(console: Console) -> int:
-    """Columns that running text is wrapped at: the terminal's, but no line so long that the eye loses it."""
+    """Return columns that running text is wrapped at: the terminal's, but no line so long that the eye loses it."""
     return min(console.width, _WIDEST_TEXT) if console.is_terminal else _WIDEST_TEXT
 
 
@@ -230,7 +230,7 @@ def _event_stream(target: str, stack: contextlib.ExitStack) -> TextIO:
 
 
 def _short(path: Path) -> str:
-    """The path as a person here would type it."""
+    """Return the path as a person here would type it."""
     path = path.resolve()
     here = Path.cwd().resolve()
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)

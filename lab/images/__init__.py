@@ -19,12 +19,12 @@ from lab.state import PROJECT, Kind
 
 
 def cache_folder() -> Path:
-    """Where images are kept: ``$ETCDFLEET_LAB_CACHE``, or ``/var/cache/etcdfleet-lab``."""
+    """Return where images are kept: ``$ETCDFLEET_LAB_CACHE``, or ``/var/cache/etcdfleet-lab``."""
     return Path(os.environ.get("ETCDFLEET_LAB_CACHE") or "/var/cache/etcdfleet-lab").absolute()
 
 
 def ensure(kinds: Iterable[Kind], say: Callable[[str], None], group: str = "etcdfleet-images") -> dict[Kind, Path]:
-    """Folders of the images of ``kinds``; builds those that are missing, side by side. Raises LabError.
+    """Return folders of the images of ``kinds``; builds those that are missing, side by side. Raises LabError.
 
     ``group`` is the control group of the builders: a lab's, so that `down` ends them even if `up` was killed.
     """
@@ -53,7 +53,7 @@ def _ensure_one(kind: Kind, say: Callable[[str], None], parent: str) -> Path:
 
 
 def folder_of(kind: Kind) -> Path:
-    """Where the image of that kind is, or will be once built: named after everything its content depends on."""
+    """Return where the image of that kind is, or will be once built: named after everything its content depends on."""
     _, recipe = _builder(kind)
     return cache_folder() / f"{kind}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
 
@@ -80,7 +80,7 @@ def build(kind: Kind) -> None:
 
 
 def _builder(kind: Kind) -> tuple[Callable[[Path], None], str]:
-    """How to build an image of that kind, and everything its content depends on."""
+    """Return how to build an image of that kind, and everything its content depends on."""
     from lab.images import alpine, debian
 
     if kind == "alpine":

@@ -109,7 +109,7 @@ REPOSITORIES = """\
 
 
 def disk_image() -> Path:
-    """The Alpine disk image inside the installed PyPI package.
+    """Return the Alpine disk image inside the installed PyPI package.
 
     Raises LabError when the package or its image is missing.
     """
@@ -250,7 +250,7 @@ def _add_debian_programs(root: Path, work: Path) -> None:
 
 
 def libraries(listing: str) -> set[str]:
-    """Paths of the shared libraries in the output of the glibc loader's ``--list``.
+    """Return paths of the shared libraries in the output of the glibc loader's ``--list``.
 
     Raises LabError naming the libraries that were not found.
     """

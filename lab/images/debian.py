@@ -63,7 +63,9 @@ def native_architecture() -> str:
 
 @cache
 def sources(suite: str = SUITE) -> tuple[str, ...]:
-    """Lines for sources.list: this machine's Debian archives, for ``suite``. Raises LabError on a machine without."""
+    """Return lines for sources.list: this machine's Debian archives, for ``suite``. Raises LabError on a machine
+    without.
+    """
     release = dict(
         line.split("=", 1) for line in Path("/etc/os-release").read_text().splitlines() if re.match(r"\w+=", line)
     )
@@ -81,7 +83,8 @@ def sources(suite: str = SUITE) -> tuple[str, ...]:
 
 
 def debian_lines(targets: str, codename: str, wanted: str = SUITE) -> tuple[str, ...]:
-    """Lines of sources.list, for the suite ``wanted``, from apt's index targets on a Debian ``codename`` machine.
+    """Return lines of sources.list, for the suite ``wanted``, from apt's index targets on a Debian ``codename``
+    machine.
 
     Archives of others (vendors' repositories) and suites that are not the release's own are left out, security updates
     too: hosts live for minutes, and mirrors are often out of step there, which fails every `apt-get update`.
@@ -105,7 +108,9 @@ def debian_lines(targets: str, codename: str, wanted: str = SUITE) -> tuple[str,
 
 @cache
 def apt_options() -> tuple[str, ...]:
-    """How this machine's apt reaches its archives (proxy, checks, retries): settings for mmdebstrap and the hosts."""
+    """Return how this machine's apt reaches its archives (proxy, checks, retries): settings for mmdebstrap and the
+    hosts.
+    """
     wanted = r'Acquire::(Check-Valid-Until|Check-Date|Retries|ForceIPv4|https?::(Proxy|Timeout|Pipeline-Depth)) ".+";'
     found = [line for line in run(["apt-config", "dump"]).splitlines() if re.fullmatch(wanted, line)]
     own = ['Acquire::Languages "none";', 'Acquire::GzipIndexes "true";', 'APT::Install-Recommends "false";']

@@ -283,7 +283,7 @@ def _put_back(
 
 
 def _leave(site: Site, restart: bool, revoke: bool) -> None:
-    """Return what is left to do on a host whose new certificates are proven."""
+    """Do what is left to do on a host whose new certificates are proven."""
     site.remote.run(f"rm -f {UNPROVEN}", check="noting that the certificates are proven")
     if restart:
         site.remote.run(mark_restart_pending("new certificates"), check="noting the restart")

@@ -29,12 +29,12 @@ class EventView(View):
         self._write("run_started", **{key: fields[key] for key in keys})
 
     def step_started(self, host: HostRecord, step: StepRecord) -> None:
-        """A step began."""
+        """Tell that a step began."""
         offset = round(step.started_offset or 0.0, 3)
         self._write("step_started", host=host.name, cluster=host.cluster, step=step.name, started_offset=offset)
 
     def step_finished(self, host: HostRecord, step: StepRecord) -> None:
-        """A step ended; its fields are those of report.json."""
+        """Tell that a step ended; its fields are those of report.json."""
         fields = document(step)
         name = fields.pop("name")
         self._write("step_finished", host=host.name, cluster=host.cluster, step=name, **fields)
@@ -48,7 +48,7 @@ class EventView(View):
         self._write("run_finished", **{key: fields[key] for key in keys}, totals=totals, facts=facts)
 
     def refused(self, runbook: str, problems: Sequence[Problem | FleetError]) -> None:
-        """Nothing was run, because of how it was asked for, or because of the settings."""
+        """Tell that nothing was run, because of how it was asked for, or because of the settings."""
         said = [{"where": problem.where, "what": problem.what, "remedy": problem.remedy} for problem in problems]
         self._write("run_refused", runbook=runbook, exit_code=int(model.ExitCode.USAGE), problems=said)
 

@@ -63,7 +63,7 @@ class Expiries:
 
 
 def expiries(record: RunRecord) -> Expiries:
-    """All certificates that the run has seen, those of a host that end within a day of each other in one row."""
+    """Return all certificates that the run has seen, those of a host that end within a day of each other in one row."""
     looked = record.finished or record.started
     rows = [row for host in record.hosts.values() for row in _of_host(host, looked)]
     rows.sort(key=lambda row: row.days)

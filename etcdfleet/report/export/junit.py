@@ -14,7 +14,7 @@ _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def junit(document: Mapping[str, Any]) -> str:
-    """The XML of a report.json, redacted as it is.
+    """Return the XML of a report.json, redacted as it is.
 
     A failure that is a fault of the program is an ``error``, any other a ``failure``. What stopped the run to protect a
     cluster is a failed case of that cluster, a failure of the run itself a suite of its own.
@@ -71,7 +71,7 @@ def _protections(suite: ET.Element, record: RunRecord, cluster: str) -> None:
 
 
 def _run_itself(root: ET.Element, record: RunRecord) -> None:
-    """What belongs to no cluster of the run: its own failure, an interruption, a protection of something else."""
+    """Add what belongs to no cluster of the run: its own failure, an interruption, a protection of something else."""
     others = [found for found in record.protections if found.cluster not in record.clusters]
     if not (record.error or others or record.interrupted):
         return

@@ -31,7 +31,7 @@ OPTION = "textfile"
 
 
 def metrics(record: RunRecord) -> str:
-    """The metrics of a run that has ended."""
+    """Return the metrics of a run that has ended."""
     failed = [
         _line(
             "etcdfleet_host_failed",
@@ -45,8 +45,9 @@ def metrics(record: RunRecord) -> str:
 
 
 def metrics_of_refusal(runbook: str, code: int, before: str) -> str:
-    """The metrics of a run that could not begin: its exit code and when; and what ``before``, the file of the last run,
-    says of hosts and their certificates, which are as they were."""
+    """Return the metrics of a run that could not begin: its exit code and when; and what ``before``, the file of the
+    last run, says of hosts and their certificates, which are as they were.
+    """
     kept = {name: [line for line in before.splitlines() if line.startswith(f"{name}{{")] for name in _HELP}
     return _text(kept | _of_run(runbook, code, None, 0))
 
@@ -69,7 +70,7 @@ def _text(found: Mapping[str, Sequence[str]]) -> str:
 
 
 def write_metrics(path: Path, record: RunRecord) -> None:
-    """Writes the metrics of a run that has ended; a reader sees the old file or the new one.
+    """Write the metrics of a run that has ended; a reader sees the old file or the new one.
 
     Raises UsageError when the file cannot be written.
     """
@@ -77,7 +78,7 @@ def write_metrics(path: Path, record: RunRecord) -> None:
 
 
 def write_refusal(path: Path, runbook: str, code: int) -> None:
-    """Writes the metrics of a run that could not begin. Raises UsageError as `write_metrics`."""
+    """Write the metrics of a run that could not begin. Raises UsageError as `write_metrics`."""
     try:
         before = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
@@ -97,7 +98,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def write_at_end(configuration: Config, record: RunRecord, path: Path, complain: Callable[[str], None]) -> None:
-    """Has the metrics of a run written when it has ended. ``complain`` is told if that fails; the result stays."""
+    """Have the metrics of a run written when it has ended. ``complain`` is told if that fails; the result stays."""
 
     def write() -> None:
         try:

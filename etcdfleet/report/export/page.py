@@ -120,11 +120,11 @@ class Page:
         return tuple((f"--{name.replace('_', '-')}", words.value_text(value)) for name, value in given.items())
 
     def id_of(self, host: HostRecord, step: str = "") -> str:
-        """The anchor of a host, or of one of its steps."""
+        """Return the anchor of a host, or of one of its steps."""
         return self._ids[host.name] + (f"-{self.numbers[step]}" if step else "")
 
     def word(self, step: StepRecord | None) -> str:
-        """A step's status in words."""
+        """Return a step's status in words."""
         if step is None:
             return "not part of it"
         if step.status is None and self.state == "killed":
@@ -134,7 +134,7 @@ class Page:
         return words.status_word(step.status, check=self.record.check)
 
     def facts(self, host: HostRecord) -> tuple[tuple[str, str], ...]:
-        """What was read on a host, the well-known first."""
+        """Return what was read on a host, the well-known first."""
         known = [
             (label, words.fact_text(key, host.facts[key])) for key, label in _KNOWN_FACTS.items() if key in host.facts
         ]
@@ -146,11 +146,11 @@ class Page:
         return (*known, *others)
 
     def checks(self, host: HostRecord) -> tuple[SeenCheck, ...]:
-        """What was verified on a host, what is not well first."""
+        """Return what was verified on a host, what is not well first."""
         return tuple(sorted(checks_of(host.facts), key=lambda check: STATUSES.index(check.status)))
 
     def said(self, host: HostRecord) -> tuple[str, ...]:
-        """What was decided about each certificate, and what was advised."""
+        """Return what was decided about each certificate, and what was advised."""
         lists = [host.facts.get(key) for key in ("decisions", "advice")]
         return tuple(str(one) for found in lists if isinstance(found, list) for one in found)
 
@@ -159,7 +159,7 @@ class Page:
         return str(host.facts.get("version") or ""), words.expiry_text(host.facts)[0]
 
     def _findings(self) -> Iterator[tuple[str, str, Failure | Protection, str]]:
-        """Why the run stopped, and what failed: kind, place, what is said of it, and where the evidence is."""
+        """Yield why the run stopped, and what failed: kind, place, what is said of it, and where the evidence is."""
         for found in self.record.protections:
             yield "stopped to protect", found.cluster, found, ""
         if self.record.error and not any(found.what == self.record.error.what for found in self.record.protections):
@@ -169,7 +169,7 @@ class Page:
 
 
 def render(document: Mapping[str, Any], state: str | None = None) -> str:
-    """The page of a report.json, redacted as it is. ``state`` says what is known beyond it (`RunSummary.state`)."""
+    """Return the page of a report.json, redacted as it is. ``state`` says what is known beyond it (`RunSummary.state`)."""
     page = Page(record_of(document), state)
     css = _text("report.css")
     digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
@@ -182,12 +182,14 @@ def render(document: Mapping[str, Any], state: str | None = None) -> str:
 
 
 def diff_lines(text: str) -> tuple[tuple[str, str], ...]:
-    """A unified diff as (add, del, file, hunk or same; the line). Its lines say by their first sign what they are."""
+    """Return a unified diff as (add, del, file, hunk or same; the line). Its lines say by their first sign what they
+    are.
+    """
     return tuple((_kind(line), line) for line in text.splitlines())
 
 
 def diff_size(text: str) -> str:
-    """How much a diff changes: ``2 files, +10 −3``."""
+    """Return how much a diff changes: ``2 files, +10 −3``."""
     kinds = [_kind(line) for line in text.splitlines()]
     files = sum(line.startswith("+++ ") for line in text.splitlines())
     return f"{counted(files, 'file')}, +{kinds.count('add')} −{kinds.count('del')}"

@@ -46,14 +46,14 @@ class Lane:
 
 
 def lanes(record: RunRecord, numbers: dict[str, int]) -> dict[str, Lane]:
-    """A lane for each host on which something was done. ``numbers`` has the number of each step by its name."""
+    """Return a lane for each host on which something was done. ``numbers`` has the number of each step by its name."""
     whole = length(record)
     found = {host.name: _lane(host, whole, numbers) for host in record.hosts.values()}
     return {name: lane for name, lane in found.items() if lane.bars}
 
 
 def length(record: RunRecord) -> float:
-    """Seconds that the scale is long: the run, or what its steps amount to if that is more."""
+    """Return seconds that the scale is long: the run, or what its steps amount to if that is more."""
     ends = [
         step.started_offset + (step.seconds or 0.0)
         for host in record.hosts.values()
@@ -70,7 +70,7 @@ def ticks(whole: float) -> tuple[Tick, ...]:
 
 
 def round_marks(whole: float, steps: Sequence[float], most: int) -> tuple[float, list[float]]:
-    """The first of the steps by which a scale of this length has no more than ``most`` marks, and these marks."""
+    """Return the first of the steps by which a scale of this length has no more than ``most`` marks, and these marks."""
     every = next((step for step in steps if whole / step <= most), steps[-1])
     return every, [number * every for number in range(int(whole / every) + 1)]
 
@@ -97,7 +97,7 @@ def _lane(host: HostRecord, whole: float, numbers: dict[str, int]) -> Lane:
 
 
 def covered(spans: Iterable[tuple[float, float]]) -> float:
-    """How much of the scale the spans cover, each part counted once."""
+    """Return how much of the scale the spans cover, each part counted once."""
     total, reached = 0.0, 0.0
     for begin, end in sorted(spans):
         total += max(end - max(begin, reached), 0.0)

@@ -26,13 +26,15 @@ class Codec(NamedTuple):
 
 
 def document(value: DataclassInstance, keys: Iterable[str] = (), **derived: Any) -> dict[str, Any]:
-    """The fields of a dataclass as JSON; or exactly these ``keys``, of which some are ``derived`` from the fields."""
+    """Return the fields of a dataclass as JSON; or exactly these ``keys``, of which some are ``derived`` from the
+    fields.
+    """
     codecs = _codecs(type(value))
     return {key: derived[key] if key in derived else codecs[key].write(getattr(value, key)) for key in keys or codecs}
 
 
 def read(kind: type[D], found: object, **known: Any) -> D:
-    """The dataclass whose `document` was ``found``, apart from the fields that are ``known``. Raises nothing.
+    """Return the dataclass whose `document` was ``found``, apart from the fields that are ``known``. Raises nothing.
 
     A field that is absent or malformed has its default, or else is empty.
     """
@@ -47,7 +49,7 @@ def read(kind: type[D], found: object, **known: Any) -> D:
 
 
 def read_value(kind: type[V], found: object, default: V) -> V:
-    """One value of this type, or the default. Raises nothing."""
+    """Return one value of this type, or the default. Raises nothing."""
     hashable: object = kind
     try:
         value: V = _codec(hashable).read(found)
@@ -69,7 +71,7 @@ def _codecs(kind: type[DataclassInstance]) -> dict[str, Codec]:
 
 @cache
 def _required(kind: type[DataclassInstance]) -> dict[str, Callable[[], Any]]:
-    """What makes an empty value, of each field that has no default."""
+    """Return what makes an empty value, of each field that has no default."""
     hints = get_type_hints(kind)
     required = [field.name for field in fields(kind) if field.default is field.default_factory is MISSING]
     return {name: get_origin(hints[name]) or hints[name] for name in required}

@@ -91,7 +91,7 @@ class RedactingFormatter(logging.Formatter):
         return utc_text(datetime.fromtimestamp(record.created, UTC))
 
     def format(self, record: logging.LogRecord) -> str:
-        """The whole text, redacted as one: a key does not become harmless by being in a traceback."""
+        """Return the whole text, redacted as one: a key does not become harmless by being in a traceback."""
         return plain(self._redactor.text(super().format(record)))
 
 

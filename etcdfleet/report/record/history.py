@@ -62,7 +62,9 @@ class UnreadableError(Exception):
 
 
 def runs(report_dir: Path) -> Iterator[RunSummary]:
-    """The runs kept in a folder, newest first; a report is read when its turn comes. None where there is no folder."""
+    """Yield the runs kept in a folder, newest first; a report is read when its turn comes. None where there is no
+    folder.
+    """
     return (summary_of(folder) for folder in folders(report_dir))
 
 
@@ -85,7 +87,7 @@ def last_runs(report_dir: Path, hosts: Collection[str], *, ignoring: Collection[
 
 
 def folders(report_dir: Path) -> list[Path]:
-    """The folders that are a run's by their name, newest first. Links are not followed."""
+    """Return the folders that are a run's by their name, newest first. Links are not followed."""
     try:
         with os.scandir(report_dir) as entries:
             names = [one.name for one in entries if _parts(one.name)[2] and one.is_dir(follow_symlinks=False)]
@@ -95,7 +97,7 @@ def folders(report_dir: Path) -> list[Path]:
 
 
 def summary_of(folder: Path) -> RunSummary:
-    """What one folder tells. Raises nothing: a report that cannot be read is a finding."""
+    """Return what one folder tells. Raises nothing: a report that cannot be read is a finding."""
     started, _, runbook = _parts(folder.name)
     try:
         return _summary(folder, load(folder), started, runbook)
@@ -105,7 +107,7 @@ def summary_of(folder: Path) -> RunSummary:
 
 
 def load(folder: Path) -> dict[str, Any]:
-    """The document of a run, of a schema that is known here. Raises UnreadableError."""
+    """Return the document of a run, of a schema that is known here. Raises UnreadableError."""
     try:
         document = json.loads((folder / REPORT).read_bytes())
     except FileNotFoundError:
@@ -123,7 +125,7 @@ def load(folder: Path) -> dict[str, Any]:
 
 
 def is_held(folder: Path) -> bool:
-    """Whether the run that writes here is still at work: it holds a lock on its folder for as long as it lives."""
+    """Return whether the run that writes here is still at work: it holds a lock on its folder for as long as it lives."""
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     except OSError:

@@ -133,11 +133,11 @@ class HostRecord:
         return next((step for step in self.steps.values() if step.status is Status.FAILED), None)
 
     def totals(self) -> dict[str, int]:
-        """How many steps ended in which status; each finished step is counted once."""
+        """Return how many steps ended in which status; each finished step is counted once."""
         return {status.value: sum(step.status is status for step in self.steps.values()) for status in Status}
 
     def as_json(self) -> dict[str, Any]:
-        """This host as in report.json."""
+        """Return this host as in report.json."""
         return document(
             self,
             ("cluster", "address", "steps", "totals", "facts"),
@@ -217,7 +217,7 @@ class RunRecord:
         return RunStatus.__members__.get(self.exit_code.name, RunStatus.FAILED)
 
     def as_json(self) -> dict[str, Any]:
-        """The whole record in the form of docs/report.schema.json (not yet redacted)."""
+        """Return the whole record in the form of docs/report.schema.json (not yet redacted)."""
         return document(
             self,
             _DOCUMENT,
@@ -230,7 +230,8 @@ class RunRecord:
 
 
 def record_of(found: Mapping[str, Any]) -> RunRecord:
-    """The record of a document (`history.load`). What it lacks, or has in another form, is left out: raises nothing.
+    """Return the record of a document (`history.load`). What it lacks, or has in another form, is left out: raises
+    nothing.
 
     Of a whole document, ``record_of(document).as_json()`` is the same again.
     """
@@ -252,7 +253,7 @@ def _host(name: str, found: object) -> HostRecord:
 
 
 def utc_now() -> datetime:
-    """The current time, in UTC."""
+    """Return the current time, in UTC."""
     return datetime.now(UTC)
 
 
@@ -271,7 +272,7 @@ def failure_of(error: BaseException) -> Failure:
 
 
 def merged(earlier: StepRecord, later: StepRecord) -> StepRecord:
-    """One record of a step that ran twice on a host: the worse status, both changes, the sum of the seconds."""
+    """Return one record of a step that ran twice on a host: the worse status, both changes, the sum of the seconds."""
     order = (Status.SKIPPED, Status.OK, Status.CHANGED, Status.FAILED)
     worst = max((earlier, later), key=lambda step: order.index(step.status) if step.status else -1)
     return StepRecord(
@@ -288,5 +289,5 @@ def merged(earlier: StepRecord, later: StepRecord) -> StepRecord:
 
 
 def unique(texts: Sequence[str]) -> tuple[str, ...]:
-    """The texts in their order, each once."""
+    """Return the texts in their order, each once."""
     return tuple(dict.fromkeys(texts))

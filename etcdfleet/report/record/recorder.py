@@ -41,7 +41,7 @@ class RunInterruptedError(Exception):
 
 
 def _harmless(hook: Callable[P, None]) -> Callable[P, None]:
-    """An exception of a processor would abort the run for every host: log it instead."""
+    """Log an exception in place of raising it: from a processor it would abort the run for every host."""
 
     @functools.wraps(hook)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -237,7 +237,7 @@ class RunRecorder:
             return self.record
 
     def as_json(self) -> dict[str, Any]:
-        """The record in the form of report.json, redacted once more with all that is known to be secret by now."""
+        """Return the record in the form of report.json, redacted once more with all that is known to be secret by now."""
         with self._lock:
             if not self.record.finished:
                 self.record.seconds = self._offset()
@@ -382,7 +382,7 @@ def _flat(result: Result | MultiResult) -> Iterator[Result]:
 
 
 def _cause(result: MultiResult) -> BaseException | None:
-    """The deepest cause of the first failure, the task's own before those of subtasks that it had caught.
+    """Return the deepest cause of the first failure, the task's own before those of subtasks that it had caught.
 
     None if a task only said that it failed.
     """

@@ -69,7 +69,7 @@ class Redactor:
         return _TOKEN.sub(HIDDEN, text)
 
     def tree(self, value: Any) -> Any:
-        """The same for every text in nested mappings and lists; other values become what JSON can hold."""
+        """Return the same for every text in nested mappings and lists; other values become what JSON can hold."""
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, Mapping):

@@ -18,7 +18,7 @@ _SHOWN = 5
 
 
 def run_filter(*, runbook: str = "", host: str = "", failed: bool = False) -> Filter:
-    """Whether a run is one of ``runbook``, with ``host`` in it, and with ``failed`` one that did not go well."""
+    """Return whether a run is one of ``runbook``, with ``host`` in it, and with ``failed`` one that did not go well."""
 
     def wanted(run: RunSummary) -> bool:
         return (
@@ -31,7 +31,7 @@ def run_filter(*, runbook: str = "", host: str = "", failed: bool = False) -> Fi
 
 
 def chosen(report_dir: Path, word: str, wanted: Filter = lambda _: True) -> RunSummary:
-    """The run that ``word`` means; ``latest`` among those that are ``wanted``. Raises UsageError with near ones."""
+    """Return the run that ``word`` means; ``latest`` among those that are ``wanted``. Raises UsageError with near ones."""
     if matched := _LATEST.fullmatch(word):
         back = int(matched[1] or 0)
         found = next(islice(filter(wanted, history.runs(report_dir)), back, None), None)

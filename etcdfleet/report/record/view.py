@@ -9,16 +9,16 @@ class View:
     """Base of every view; each method may be left out. What is said to a view is redacted already."""
 
     def run_started(self, record: RunRecord) -> None:
-        """The first step is about to begin."""
+        """Learn that the first step is about to begin."""
 
     def step_started(self, host: HostRecord, step: StepRecord) -> None:
-        """A step begins on a host."""
+        """Learn that a step begins on a host."""
 
     def activity(self, host: str, text: str) -> None:
-        """What a host does within its step; empty: nothing in particular."""
+        """Learn what a host does within its step; empty: nothing in particular."""
 
     def step_finished(self, host: HostRecord, step: StepRecord) -> None:
-        """A step ended on a host, or was skipped."""
+        """Learn that a step ended on a host, or was skipped."""
 
     def run_finished(self, record: RunRecord) -> None:
-        """The run is over."""
+        """Learn that the run is over."""

@@ -15,7 +15,7 @@ _MARKS = {"ok": "ok", "warning": "warning", "failed": "FAILED", "skipped": "-"}
 
 
 def lines(clusters: Mapping[str, Sequence[HostRecord]], *, verbose: bool = False, width: int = WIDTH) -> list[str]:
-    """The whole list, for people; with ``verbose`` each check of each host with its evidence."""
+    """Return the whole list, for people; with ``verbose`` each check of each host with its evidence."""
     found: list[str] = []
     for cluster, hosts in clusters.items():
         found += ["", cluster]
@@ -34,12 +34,12 @@ def lines(clusters: Mapping[str, Sequence[HostRecord]], *, verbose: bool = False
 
 
 def failed_lines(clusters: Mapping[str, Sequence[HostRecord]], width: int = WIDTH) -> list[str]:
-    """What is wrong alone."""
+    """Return what is wrong alone."""
     return [line for hosts in clusters.values() for line in _failed(hosts, width)]
 
 
 def advice_lines(clusters: Mapping[str, Sequence[HostRecord]], width: int = WIDTH) -> list[str]:
-    """What the preflight advises, host by host."""
+    """Return what the preflight advises, host by host."""
     found: list[str] = []
     for cluster, hosts in clusters.items():
         advised = [(host.name, host.facts["advice"]) for host in hosts if isinstance(host.facts.get("advice"), list)]
@@ -50,13 +50,13 @@ def advice_lines(clusters: Mapping[str, Sequence[HostRecord]], width: int = WIDT
 
 
 def count_text(statuses: Sequence[str]) -> str:
-    """How many checks there are, and how they stand: ``3 checks: 2 passed, 1 not asked``."""
+    """Return how many checks there are, and how they stand: ``3 checks: 2 passed, 1 not asked``."""
     words = [f"{count} {word}" for status, word in _WORDS if (count := statuses.count(status))]
     return f"{len(statuses)} checks: {', '.join(words)}"
 
 
 def _failed(hosts: Sequence[HostRecord], width: int) -> Iterator[str]:
-    """What failed, in the order of the checks; what several hosts say alike is said once."""
+    """Yield what failed, in the order of the checks; what several hosts say alike is said once."""
     said = together(
         (host.name, host.names, check.check, (check.evidence, check.cause, check.remedy))
         for host in hosts

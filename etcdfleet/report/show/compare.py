@@ -37,7 +37,7 @@ class Difference:
 
 
 def differences(before: RunRecord, after: RunRecord) -> tuple[Difference, ...]:
-    """All that differs, the runs first, then host by host in inventory order."""
+    """Return all that differs, the runs first, then host by host in inventory order."""
     return tuple(pair for pair in _pairs(before, after) if pair.before != pair.after)
 
 

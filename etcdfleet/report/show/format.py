@@ -52,14 +52,14 @@ def marks_for(encoding: str) -> Marks:
 
 
 def status_word(status: Status | None, *, check: bool) -> str:
-    """The status for people; with ``--check`` a change is one that would be."""
+    """Return the status for people; with ``--check`` a change is one that would be."""
     if status is None:
         return "running"
     return "would change" if check and status is Status.CHANGED else status.value
 
 
 def member_text(facts: Mapping[str, Any]) -> str:
-    """The member's id in hexadecimal."""
+    """Return the member's id in hexadecimal."""
     member = facts.get("member_id", "")
     return f"{member:x}" if isinstance(member, int) and not isinstance(member, bool) else str(member or "")
 
@@ -77,7 +77,7 @@ def expiry_text(facts: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def fact_text(key: str, value: object) -> str:
-    """A fact for people."""
+    """Return a fact for people."""
     if key == "db_size_bytes" and isinstance(value, int):
         return size_text(value)
     if key == "leader":
@@ -87,7 +87,7 @@ def fact_text(key: str, value: object) -> str:
 
 
 def value_text(value: object) -> str:
-    """A value of a fact or an option for people; what is nested as JSON."""
+    """Return a value of a fact or an option for people; what is nested as JSON."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list) and all(isinstance(item, str | int | float) for item in value):
@@ -96,7 +96,7 @@ def value_text(value: object) -> str:
 
 
 def told(problem: Explained, width: int, labels: Sequence[str] = ("what", "where", "remedy")) -> Iterator[Text]:
-    """The lines that say what is wrong, where, and what to do."""
+    """Yield the lines that say what is wrong, where, and what to do."""
     for label in labels:
         if text := getattr(problem, label):
             yield Text.assemble((f"  {label:<7} ", "bold"), wrapped(plain(text), width, 10))

@@ -28,7 +28,9 @@ Row = Mapping[str, Text]
 
 
 def lines(overviews: Sequence[ClusterOverview], marks: Marks, width: int, now: datetime) -> list[Text]:
-    """All clusters, each line at most ``width`` columns as far as its words allow; ``now`` is for the age of runs."""
+    """Return all clusters, each line at most ``width`` columns as far as its words allow; ``now`` is for the age of
+    runs.
+    """
     rows = [[_row(view, cluster, marks, now) for view in cluster.views] for cluster in overviews]
     tables, gap = _layout(overviews, [row for found in rows for row in found], width)
     found: list[Text] = []
@@ -51,7 +53,7 @@ def findings(overviews: Sequence[ClusterOverview], width: int) -> list[Text]:
 
 
 def closing_line(overviews: Sequence[ClusterOverview], seconds: str) -> Text:
-    """The whole in one line."""
+    """Return the whole in one line."""
     wrong = [cluster.name for cluster in overviews if cluster.needs_attention]
     if wrong:
         need = "needs" if len(wrong) == 1 else "need"
@@ -141,7 +143,7 @@ def _first_end(cluster: ClusterOverview) -> str:
 
 
 def _row(view: MemberView, cluster: ClusterOverview, marks: Marks, now: datetime) -> Row:
-    """What is known of a host; the cells of what is not are empty."""
+    """Return what is known of a host; the cells of what is not are empty."""
     row = {title: Text() for title in _COLUMNS}
     row[_HOST] = Text(f"  {view.host}")
     state = state_of(view)

@@ -188,7 +188,7 @@ class LiveView(View):
         yield from self.draw(options.max_width, max(console.size.height, 4))
 
     def draw(self, width: int, height: int) -> list[Text]:
-        """The lines of the display, no longer than ``width`` columns and no more than ``height``."""
+        """Return the lines of the display, no longer than ``width`` columns and no more than ``height``."""
         now, width = self._clock(), min(width, _WIDEST)
         every = tuple(self._lines.values())
         shown = every

@@ -13,7 +13,7 @@ HEADING = ("host", "role", "ends (UTC)", "left", "what")
 
 
 def due_lines(clusters: Mapping[str, Sequence[MemberPair]], width: int) -> list[str]:
-    """The lines of the table, no wider than ``width`` columns where words allow it.
+    """Return the lines of the table, no wider than ``width`` columns where words allow it.
 
     What is left of a life is counted by the host's own clock, as the decision was.
     """

@@ -23,7 +23,7 @@ _NAMES = 3  # hosts named in a cell
 
 
 def print_list(console: Console, runs: Sequence[RunSummary], now: datetime) -> None:
-    """A row for each run; where they do not fit, two lines for each."""
+    """Print a row for each run; where they do not fit, two lines for each."""
     listed = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for title in ("run", "began", "took", "result", "hosts", "changed", "failed"):
         listed.add_column(
@@ -55,7 +55,7 @@ def print_run(
     changes: bool = False,
     diffs: bool = False,
 ) -> None:
-    """One run, as at its end, or of it only what is about ``host``; ``changes`` and ``diffs`` of its steps too."""
+    """Print one run, as at its end, or of it only what is about ``host``; ``changes`` and ``diffs`` of its steps too."""
     whole = record
     if host:
         record = replace(whole, hosts={host: whole.hosts[host]})
@@ -86,7 +86,7 @@ def print_run(
 
 
 def print_differences(console: Console, runs: tuple[RunSummary, RunSummary], found: Sequence[Difference]) -> None:
-    """What differs, host by host."""
+    """Print what differs, host by host."""
     for sign, run in zip("-+", runs, strict=True):
         console.print(Text(f"{sign} {run.id}  {run.state}, {seconds_text(run.seconds)}", "bold"), soft_wrap=True)
     if not found:

@@ -24,7 +24,7 @@ Rows = Mapping[str, Mapping[str, Text]]
 
 
 def print_table(console: Console, record: RunRecord, marks: Marks) -> None:
-    """Steps and facts per host, in the widest layout that fits: one table, two, two with tall cells, or a list."""
+    """Print steps and facts per host, in the widest layout that fits: one table, two, two with tall cells, or a list."""
     skipped = skipped_everywhere(record)
     if record.exit_code is not ExitCode.OK and skipped:  # where all went well, they say nothing
         console.print(Text(f"not done on any host: {', '.join(skipped)}", "dim"), soft_wrap=True)
@@ -57,7 +57,7 @@ def print_table(console: Console, record: RunRecord, marks: Marks) -> None:
 
 
 def print_totals(console: Console, record: RunRecord) -> None:
-    """One line per host that a program can search: ``etcd-az-1 ok=6 changed=0 failed=0 skipped=0``."""
+    """Print one line per host that a program can search: ``etcd-az-1 ok=6 changed=0 failed=0 skipped=0``."""
     for host in record.hosts.values():
         text = Text(host.name)
         for status, count in host.totals().items():
@@ -66,7 +66,7 @@ def print_totals(console: Console, record: RunRecord) -> None:
 
 
 def print_findings(console: Console, record: RunRecord, *, width: int) -> None:
-    """Warnings, then every failure as a block, then what the run stopped for."""
+    """Print warnings, then every failure as a block, then what the run stopped for."""
     for place, text in warnings_of(record):
         console.print(Text.assemble(("warning  ", "yellow"), wrapped(f"{place}: {text}", width, 9)), soft_wrap=True)
     for hosts, step, failure in alike_failures(record):
@@ -78,7 +78,7 @@ def print_findings(console: Console, record: RunRecord, *, width: int) -> None:
 
 
 def alike_failures(record: RunRecord) -> list[tuple[tuple[str, ...], str, Failure]]:
-    """The failures with their hosts and step. What went wrong in the same words on several hosts is one of them."""
+    """Return the failures with their hosts and step. What went wrong in the same words on several hosts is one of them."""
     errors = {
         (host.name, step.name): step.error
         for host in record.hosts.values()
@@ -98,7 +98,7 @@ def alike_failures(record: RunRecord) -> list[tuple[tuple[str, ...], str, Failur
 
 
 def warnings_of(record: RunRecord) -> list[tuple[str, str]]:
-    """The warnings as (places, text), those that are alike joined."""
+    """Return the warnings as (places, text), those that are alike joined."""
     said = together(
         (notice.place, host.names if (host := record.hosts.get(notice.place)) else (), "", (notice.text,))
         for notice in record.warnings
@@ -107,7 +107,7 @@ def warnings_of(record: RunRecord) -> list[tuple[str, str]]:
 
 
 def closing_line(record: RunRecord, state: str = "") -> Text:
-    """The run in one line. ``state`` says of a run without an end whether it was ``killed``."""
+    """Return the run in one line. ``state`` says of a run without an end whether it was ``killed``."""
     count, took, code = counted(len(record.hosts), record.noun), seconds_text(record.seconds), record.exit_code
     if record.finished is None:
         if state == "killed":
@@ -135,7 +135,7 @@ def _print_failure(console: Console, title: Sequence[str], failure: Failure | Pr
 
 
 def skipped_everywhere(record: RunRecord) -> dict[str, str]:
-    """The steps that were done on no host, whose column would say nothing, with why; the first host's reason."""
+    """Return the steps that were done on no host, whose column would say nothing, with why; the first host's reason."""
     found = {}
     for name in dict.fromkeys(step.name for step in record.steps):
         steps = [step for host in record.hosts.values() if (step := host.steps.get(name))]
@@ -157,7 +157,7 @@ def _step_cell(step: StepRecord | None, check: bool, between: str) -> Text:
 
 
 def _facts(record: RunRecord, marks: Marks) -> Rows:
-    """What was read on the hosts, as far as it was read on any."""
+    """Return what was read on the hosts, as far as it was read on any."""
 
     def cells(facts: Mapping[str, Any]) -> dict[str, Text]:
         size = facts.get("db_size_bytes")
