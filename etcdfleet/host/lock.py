@@ -8,7 +8,6 @@ gives signs of life. When the controller ends, is killed or loses its power, the
 from __future__ import annotations
 
 import base64
-import getpass
 import json
 import os
 import socket
@@ -16,6 +15,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 from etcdfleet.host.paths import LOCK_COUNT, RUN_FOLDER
+from etcdfleet.remote.client_config import local_user
 from etcdfleet.remote.scripts import script
 
 FILE = f"{RUN_FOLDER}/lock"
@@ -41,7 +41,7 @@ class LockInfo:
     def of_this_run(cls, runbook: str) -> LockInfo:
         """For a lock that this process is about to take."""
         since = datetime.now(UTC).isoformat(timespec="seconds")
-        return cls(_user(), runbook, socket.gethostname(), os.getpid(), since)
+        return cls(local_user(str(os.getuid())), runbook, socket.gethostname(), os.getpid(), since)
 
     def __str__(self) -> str:
         return f"{self.who} on {self.controller} ({self.runbook}, process {self.pid}), since {self.since}"
@@ -49,14 +49,7 @@ class LockInfo:
 
 def started_by() -> str:
     """Return who runs this process, and on which machine: ``user@machine``."""
-    return f"{_user()}@{socket.gethostname()}"
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return str(os.getuid())
+    return f"{local_user(str(os.getuid()))}@{socket.gethostname()}"
 
 
 def hold_script(info: LockInfo, *, break_lock: bool = False) -> str:

@@ -189,7 +189,7 @@ def _by_paramiko(name: str, port: int | None, user: str, file: Path) -> ClientCo
         alias=name,
         hostname=one("hostname") or name,
         port=port or int(one("port") or 22),
-        user=user or one("user") or _local_user(),
+        user=user or one("user") or local_user("root"),
         file=str(file) if file.is_file() else "",
         proxy_jump="" if entry.get("proxycommand") else one("proxyjump"),
         proxy_command=one("proxycommand"),
@@ -206,11 +206,12 @@ def _by_paramiko(name: str, port: int | None, user: str, file: Path) -> ClientCo
     )
 
 
-def _local_user() -> str:
+def local_user(unknown: str) -> str:
+    """Return who runs this process; ``unknown`` where the user has no entry, and USER is not set."""
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # no entry for this user, and no USER
-        return "root"
+    except (KeyError, OSError):
+        return unknown
 
 
 def _parsed(file: Path, name: str) -> Mapping[str, object]:

@@ -6,8 +6,8 @@ of a pair of sockets, and its words are kept for the message.
 
 from __future__ import annotations
 
-import getpass
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from etcdfleet.errors import RemoteError
-from etcdfleet.remote.client_config import ClientConfig
+from etcdfleet.remote.client_config import ClientConfig, local_user
 
 _NOISE = ("Connection closed by UNKNOWN port", "stdio forwarding failed", "Pseudo-terminal will not")
 
@@ -53,27 +53,13 @@ def expand(command: str, config: ClientConfig) -> str:
         "r": config.user,
         "k": config.host_key_alias or config.alias,
         "d": str(Path("~").expanduser()),
-        "u": _user(),
+        "u": local_user(""),
         "i": str(os.getuid()),
         "l": socket.gethostname(),
         "L": socket.gethostname().partition(".")[0],
         "j": config.proxy_jump,
     }
-    out, rest = "", command
-    while rest:
-        before, found, rest = rest.partition("%")
-        out += before
-        if found:
-            out += tokens.get(rest[:1], "%" + rest[:1])
-            rest = rest[1:]
-    return out
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return ""
+    return re.sub("%(.?)", lambda token: tokens.get(token[1], token[0]), command, flags=re.DOTALL)
 
 
 class Proxy:
