@@ -183,16 +183,11 @@ class RemoteHost:
         password = os.environ.get(root.SUDO_PASSWORD_ENV, "")
         if not password or not root.wants_password(refused):
             raise root.no_root(refused, self.name, password_given=False)
-        return self._first_run_with_password(data, timeout, password, refused)
-
-    def _first_run_with_password(
-        self, data: bytes, timeout: float, password: str, refused: root.Denied
-    ) -> CommandResult:
         prefix = password.encode() + b"\n"
         tried = self._exec(root.PASSWORD_CHECK, prefix, timeout)
         if not tried.ok:
-            said = replace(refused, sudo=last_lines(tried.stderr) or "nothing")
-            raise root.no_root(said, self.name, password_given=True)
+            refused = replace(refused, sudo=last_lines(tried.stderr) or "nothing")
+            raise root.no_root(refused, self.name, password_given=True)
         self._shell, self._stdin_prefix = root.PASSWORD_SHELL, prefix
         return self._exec(self._shell, prefix + data, timeout)
 
@@ -325,22 +320,18 @@ def _drain(channel: paramiko.Channel, transport: paramiko.Transport, deadline: f
     out, err = bytearray(), bytearray()
     pause = 0.001
     while True:
-        got = False
+        # Asked before the outputs are read: nothing comes after the end.
+        over = channel.closed or (channel.exit_status_ready() and channel.eof_received)
+        had = len(out) + len(err)
         while channel.recv_ready():
             out += channel.recv(65536)
-            got = True
         while channel.recv_stderr_ready():
             err += channel.recv_stderr(65536)
-            got = True
-        if got:
+        if over:
+            return bytes(out), bytes(err)
+        if len(out) + len(err) > had:
             pause = 0.001
             continue
-        if channel.closed or (channel.exit_status_ready() and channel.eof_received):
-            while channel.recv_ready():
-                out += channel.recv(65536)
-            while channel.recv_stderr_ready():
-                err += channel.recv_stderr(65536)
-            return bytes(out), bytes(err)
         if not transport.is_active():
             raise EOFError("the connection broke")
         if time.monotonic() > deadline:
