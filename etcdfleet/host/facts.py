@@ -195,15 +195,11 @@ def probe(settings: HostSettings, files: Sequence[str]) -> dict[str, str]:
         "elsewhere": script("data_elsewhere", data_dir=settings.member.data_dir, config=CONFIG),
         "user": "id -u etcd",
         "openssl": "command -v openssl",
-        "resolve": _resolve((*(m.fqdn for m in settings.members), *_service_name(settings))),
+        "resolve": _resolve((*(m.fqdn for m in settings.members), settings.cluster.service_name)),
         "keys": f"sha256sum {keys} 2>/dev/null; stat -L -c '%n|%a %U' {keys} 2>/dev/null; true",
         # Content, mode and owner of all files there are; what is missing is missing in the archive, too.
         "files": f"tar -chf - -C / {names} 2>/dev/null | base64",
     }
-
-
-def _service_name(settings: HostSettings) -> tuple[str, ...]:
-    return (settings.cluster.service_name,) if settings.cluster.service_name else ()
 
 
 def _note(paths: HostPaths, role: RoleName) -> str:
@@ -221,8 +217,9 @@ def _data(data_dir: str) -> str:
     )
 
 
-def _resolve(names: Sequence[str]) -> str:
-    return script("resolve_names", *dict.fromkeys(names), seconds=RESOLVE_SECONDS, unanswered=NO_DNS)
+def _resolve(names: Sequence[str | None]) -> str:
+    wanted = dict.fromkeys(filter(None, names))
+    return script("resolve_names", *wanted, seconds=RESOLVE_SECONDS, unanswered=NO_DNS)
 
 
 def read(settings: HostSettings, results: Mapping[str, CommandResult], asked: float, answered: float) -> HostFacts:
@@ -231,10 +228,10 @@ def read(settings: HostSettings, results: Mapping[str, CommandResult], asked: fl
     Raises `ValueError` if the host answers in a way that no supported system does.
     """
     files = _read_files(results["files"].stdout)
-    os_release = _os_release(files[_OS_RELEASE].content.decode("utf-8", "replace"))
+    os_release = _os_release(_text(files[_OS_RELEASE]))
     machine = results["machine"].stdout.split() or [""]
     clock = datetime.fromtimestamp(int(results["clock"].text), tz=UTC)
-    marker, pending = files.get(ESTABLISHED), files.get(RESTART_PENDING)
+    marker = files.get(ESTABLISHED)
     return HostFacts(
         distribution=os_release.get("ID", ""),
         like=tuple(os_release.get("ID_LIKE", "").split()),
@@ -252,15 +249,15 @@ def read(settings: HostSettings, results: Mapping[str, CommandResult], asked: fl
         others=read_others(results["others"].stdout),
         data_elsewhere=results["elsewhere"].stdout.strip(),
         # An unreadable marker is still a marker: it says that something was there.
-        established=(_json(marker.content.decode("utf-8", "replace")) or {}) if marker else None,
-        restart_pending=_reasons(pending.content.decode("utf-8", "replace")) if pending else "",
+        established=(_json(_text(marker)) or {}) if marker else None,
+        restart_pending=_reasons(_text(files.get(RESTART_PENDING))),
         lock_count=_text(files.get(LOCK_COUNT)) or "0",
         has_user=results["user"].ok,
         anchors={path: files[path] for path in ANCHORS if path in files},
         has_openssl=results["openssl"].ok,
         pairs=_pairs(settings, files, results["keys"].stdout),
         files=files,
-        unproven=tuple(mark.content.decode("utf-8", "replace").split()) if (mark := files.get(UNPROVEN)) else (),
+        unproven=tuple(_text(files.get(UNPROVEN)).split()),
     )
 
 
