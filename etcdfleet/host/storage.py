@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -116,16 +117,10 @@ def _within(path: str, folder: str) -> bool:
 def unit_of(mount_point: str) -> str:
     """Return the name of systemd's unit for a mount point, as systemd-escape(1) with ``--path`` writes it."""
     path = mount_point.strip(_ROOT)
-    kept = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:_.")
-    escaped = [
-        "-"
-        if byte == ord(_ROOT)
-        else chr(byte)
-        if chr(byte) in kept and not (byte == ord(".") and at == 0)
-        else f"\\x{byte:02x}"
-        for at, byte in enumerate(path.encode())
-    ]
-    return f"{''.join(escaped) or '-'}.mount"
+    escaped = re.sub(
+        r"[^A-Za-z0-9:_./]|^\.", lambda found: "".join(f"\\x{byte:02x}" for byte in found[0].encode()), path
+    )
+    return f"{escaped.replace(_ROOT, '-') or '-'}.mount"
 
 
 def _mount(words: Sequence[str]) -> Mount:

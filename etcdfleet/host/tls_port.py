@@ -167,11 +167,8 @@ def _plain(address: str, port: int, name: str) -> str:
     except OSError:
         return ""
     # Go's TLS server answers such a client with 400 and closes; anything else was an answer to the question.
-    return (
-        ""
-        if not answer or b" 400 " in answer.split(b"\r\n")[0] or not answer.startswith(b"HTTP/")
-        else (_first_line(answer))
-    )
+    first = _first_line(answer)
+    return first if first.startswith("HTTP/") and " 400 " not in first else ""
 
 
 def _first_line(answer: bytes) -> str:

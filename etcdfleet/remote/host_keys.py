@@ -185,8 +185,7 @@ def judge(known: KnownHosts, names: Sequence[str], kind: str, blob: bytes, *, no
     if others:
         kinds = ", ".join(sorted({line.kind for line in others}))
         return Judgement(Verdict.UNKNOWN, f"{others[0].where} has a key of another kind for it: {kinds}, not {kind}")
-    if any(line.marker == AUTHORITY for line in lines):
-        authority = next(line for line in lines if line.marker == AUTHORITY)
+    if authority := next((line for line in lines if line.marker == AUTHORITY), None):
         return Judgement(Verdict.UNKNOWN, f"it shows no certificate of the authority in {authority.where}")
     return Judgement(Verdict.UNKNOWN)
 

@@ -179,7 +179,7 @@ def _take(plugin: Any, client: paramiko.SSHClient, way: Way, host: str) -> Anoth
     connection = plugin.connection
     connection.remote_conn_pre = client
     connection.channel = LateShell(connection, connection.cleanup)
-    connection.cleanup = _nothing  # on closing, it would write "exit" to a shell that was never there
+    connection.cleanup = lambda *_, **__: None  # on closing, it would write "exit" to a shell that was never there
     if way.socket_given is not None:
         return None
     more: list[paramiko.SSHClient] = []
@@ -215,7 +215,3 @@ class LateShell:
         connection.channel = SSHChannel(conn=connection.remote_conn, encoding=connection.encoding)
         connection.cleanup = self._cleanup
         return getattr(connection.channel, name)
-
-
-def _nothing(*_: object, **__: object) -> None:
-    pass
