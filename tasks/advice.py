@@ -25,9 +25,7 @@ def advise(task: Task, disk: bool = False) -> Result:
     """
     site = site_of(task)
     live = site.observe().facts.data.ids is not None
-    syncs = site.sync_latencies
-    if disk and live and not task.is_dry_run():
-        syncs = sync_latencies(site)
+    syncs = sync_latencies(site) if disk and live and not task.is_dry_run() else site.sync_latencies
     settings = site.settings
     others = {m.name: m.address for m in settings.members if m.name != settings.member.name}
     said = site.remote.batch(_questions(settings.member.data_dir, others), timeout=60)

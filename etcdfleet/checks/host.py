@@ -180,13 +180,10 @@ def clock_findings(problems: Sequence[Trouble], warnings: Sequence[Trouble], off
     ``problems`` and ``warnings`` are those of the preflight; ``said`` what the host printed: ``container``, or
     ``synchronized``, ``daemon NAME``, or nothing.
     """
-    check = "clock"
-    found = [
-        failed(check, trouble.what, "nothing keeps it right, or it never was", trouble.remedy) for trouble in problems
-    ]
-    found += [warned(check, trouble.what, "nothing keeps it right", trouble.remedy) for trouble in warnings]
+    found = [failed("clock", one.what, "nothing keeps it right, or it never was", one.remedy) for one in problems]
+    found += [warned("clock", one.what, "nothing keeps it right", one.remedy) for one in warnings]
     if not found:
-        found.append(Finding(check, True, f"within {abs(offset):.1f} s of the controller's"))
+        found.append(Finding("clock", True, f"within {abs(offset):.1f} s of the controller's"))
     check, words = "clock is kept right", said.split()
     if "container" in words:
         found.append(skipped(check, "the host is a container: its clock is that of the machine below"))

@@ -40,17 +40,10 @@ def read_state(site: Site, wanted: WantedAuth, passwords: Mapping[str, str]) -> 
     """Return roles, users and whether authentication is on. Raise `VerificationError` if etcd does not say."""
     settings = site.settings
     enabled = call(settings, "-w json user list", user=NOBODY, password="x")  # noqa: S106  any will do
-    first = site.remote.batch(
-        {
-            "enabled": enabled,
-            "roles": call(settings, "-w json role list"),
-            "users": call(settings, "-w json user list"),
-        },
-        parallel=True,
-        timeout=3 * timeouts.ETCDCTL_PATIENT,
-    )
-    roles = read_names("roles", *_parts(_obeyed(settings, first["roles"])))
-    users = read_names("users", *_parts(_obeyed(settings, first["users"])))
+    lists = {kind: call(settings, f"-w json {kind} list") for kind in ("role", "user")}
+    first = ask(site, {"enabled": enabled, **lists})
+    roles = read_names("roles", *_parts(_obeyed(settings, first["role"])))
+    users = read_names("users", *_parts(_obeyed(settings, first["user"])))
     is_on = read_enabled(first["enabled"].rc, first["enabled"].stderr)
     tried = [name for name in users if is_on and name in wanted.passwords and name in passwords]
     questions = {f"role {name}": call(settings, f"-w json role get -- {shlex.quote(name)}") for name in roles}
