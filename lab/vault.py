@@ -134,7 +134,7 @@ def deploy_token(lab: Lab) -> str:
 
 
 def setup_pki(lab: Lab) -> None:
-    """Make both PKI mounts, the roles of each cluster, and the deploy token; changes only what is missing or
+    """Make both PKI mounts, the roles of each cluster, and the deploy token; change only what is missing or
     different.
 
     Raises LabError when the server refuses.
@@ -251,7 +251,7 @@ def _up(lab: Lab) -> str:
 
 
 def _ensure_certificate(lab: Lab) -> None:
-    """Have a listener certificate made for this lab's name and address, by an authority made for it and forgotten again."""
+    """Make a listener certificate for this lab's name and address, by an authority that is forgotten again."""
     place = folder(lab)
     files = [ca_file(lab), place / "listener.pem", place / "listener.key"]
     if all(file.exists() for file in files) and _covers(files[1], lab):
