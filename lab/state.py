@@ -155,7 +155,7 @@ def lab_dir(name: str) -> Path:
 
 
 def load(name: str) -> Lab | None:
-    """Return the lab of that name as last written, None if there is none. Raises LabError if its file cannot be read."""
+    """Return the lab of that name as last written, None if there is none. Raise LabError if its file is unreadable."""
     folder = lab_dir(name)
     path = folder / "lab.json"
     try:

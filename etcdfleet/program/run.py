@@ -285,7 +285,7 @@ class Run(Generic[Own]):
         return tuple(host for host in self.good if host not in known)
 
     def changed(self, *steps: str) -> frozenset[str]:
-        """Return the hosts on which one of these steps (none given: any) has changed something, or with --check would."""
+        """Return the hosts on which one of these steps (none given: any) changed something, or with --check would."""
         names = steps or tuple(self._steps)
         return frozenset(host for name in names for host, changed in self._steps.get(name, {}).items() if changed)
 

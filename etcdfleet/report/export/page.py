@@ -169,7 +169,7 @@ class Page:
 
 
 def render(document: Mapping[str, Any], state: str | None = None) -> str:
-    """Return the page of a report.json, redacted as it is. ``state`` says what is known beyond it (`RunSummary.state`)."""
+    """Return the page of a report.json, ``state`` is what is known beyond it (`RunSummary.state`)."""
     page = Page(record_of(document), state)
     css = _text("report.css")
     digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()

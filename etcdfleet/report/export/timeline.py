@@ -70,7 +70,7 @@ def ticks(whole: float) -> tuple[Tick, ...]:
 
 
 def round_marks(whole: float, steps: Sequence[float], most: int) -> tuple[float, list[float]]:
-    """Return the first of the steps by which a scale of this length has no more than ``most`` marks, and these marks."""
+    """Return the first step by which a scale of this length has no more than ``most`` marks, and these marks."""
     every = next((step for step in steps if whole / step <= most), steps[-1])
     return every, [number * every for number in range(int(whole / every) + 1)]
 

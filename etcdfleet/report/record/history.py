@@ -125,7 +125,7 @@ def load(folder: Path) -> dict[str, Any]:
 
 
 def is_held(folder: Path) -> bool:
-    """Return whether the run that writes here is still at work: it holds a lock on its folder for as long as it lives."""
+    """Return whether the run that writes here is still at work: it holds a lock on its folder while it lives."""
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     except OSError:

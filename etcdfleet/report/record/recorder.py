@@ -237,7 +237,7 @@ class RunRecorder:
             return self.record
 
     def as_json(self) -> dict[str, Any]:
-        """Return the record in the form of report.json, redacted once more with all that is known to be secret by now."""
+        """Return the record in the form of report.json, redacted once more with all that is now known to be secret."""
         with self._lock:
             if not self.record.finished:
                 self.record.seconds = self._offset()

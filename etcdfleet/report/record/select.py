@@ -31,7 +31,7 @@ def run_filter(*, runbook: str = "", host: str = "", failed: bool = False) -> Fi
 
 
 def chosen(report_dir: Path, word: str, wanted: Filter = lambda _: True) -> RunSummary:
-    """Return the run that ``word`` means; ``latest`` among those that are ``wanted``. Raises UsageError with near ones."""
+    """Return the run that ``word`` means; ``latest`` among those ``wanted``. Raises UsageError with near ones."""
     if matched := _LATEST.fullmatch(word):
         back = int(matched[1] or 0)
         found = next(islice(filter(wanted, history.runs(report_dir)), back, None), None)

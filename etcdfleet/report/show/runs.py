@@ -55,7 +55,7 @@ def print_run(
     changes: bool = False,
     diffs: bool = False,
 ) -> None:
-    """Print one run, as at its end, or of it only what is about ``host``; ``changes`` and ``diffs`` of its steps too."""
+    """Print a run, as at its end, or only what is about ``host``; ``changes`` and ``diffs`` of its steps too."""
     whole = record
     if host:
         record = replace(whole, hosts={host: whole.hosts[host]})

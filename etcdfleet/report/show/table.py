@@ -24,7 +24,7 @@ Rows = Mapping[str, Mapping[str, Text]]
 
 
 def print_table(console: Console, record: RunRecord, marks: Marks) -> None:
-    """Print steps and facts per host, in the widest layout that fits: one table, two, two with tall cells, or a list."""
+    """Print steps and facts per host, in the widest layout that fits: a table, two, two with tall cells, or a list."""
     skipped = skipped_everywhere(record)
     if record.exit_code is not ExitCode.OK and skipped:  # where all went well, they say nothing
         console.print(Text(f"not done on any host: {', '.join(skipped)}", "dim"), soft_wrap=True)
@@ -78,7 +78,7 @@ def print_findings(console: Console, record: RunRecord, *, width: int) -> None:
 
 
 def alike_failures(record: RunRecord) -> list[tuple[tuple[str, ...], str, Failure]]:
-    """Return the failures with their hosts and step. What went wrong in the same words on several hosts is one of them."""
+    """Return the failures with their hosts and step. What several hosts say in the same words is one of them."""
     errors = {
         (host.name, step.name): step.error
         for host in record.hosts.values()
