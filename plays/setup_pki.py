@@ -33,7 +33,7 @@ STEPS = (mounts, roles, policy, approle, authorities)
 
 
 def setup_pki(program: Program[PkiOptions]) -> None:
-    """The steps, cluster by cluster. Raises `UsageError` for what was asked for and cannot be, `VaultError`."""
+    """Set Vault up, cluster by cluster. Raises `UsageError` for what was asked for and cannot be, `VaultError`."""
     own = program.own
     wrap = wrap_seconds(own.wrap)
     if wrap and not own.secret_id:
@@ -63,7 +63,7 @@ def setup_pki(program: Program[PkiOptions]) -> None:
 
 
 def _agreed(program: Program[PkiOptions], found: Sequence[str]) -> tuple[frozenset[str] | None, bool]:
-    """Which differences may be changed, None for all; and whether they are left for want of a terminal."""
+    """Return which differences may be changed, None for all; and whether they are left for want of a terminal."""
     if program.options.check or program.options.yes:
         return None, False
     if not found:
@@ -78,7 +78,7 @@ def _agreed(program: Program[PkiOptions], found: Sequence[str]) -> tuple[frozens
 
 
 def _vaults_of(program: Program[PkiOptions]) -> Mapping[str, VaultAdmin]:
-    """The Vault of each cluster of the inventory that has its certificates from one.
+    """Return the Vault of each cluster of the inventory that has its certificates from one.
 
     Those that chosen clusters have are asked about with a token from the environment, or from the terminal: it lives in
     this process alone. Raises `VaultError` when it is not known where Vault is.
@@ -126,14 +126,13 @@ def _refuse_conflicts(setup: Setup) -> None:
 
 
 def _differing(results: AggregatedResult) -> list[str]:
-    """All that `checks` has found to differ, in sentences."""
+    """Return all that `checks` has found to differ, in sentences."""
     outcomes = [result[0].result for result in results.values() if not result.failed]
     return list(dict.fromkeys(text for each in outcomes if isinstance(each, Checked) for text in each.differs))
 
 
 def _refuse_left(left: Sequence[str]) -> NoReturn:
-    """Raise `VaultError` for what differs, and was left for want of a terminal: this is not what the inventory
-    says, so the run does not end well."""
+    """Raise `VaultError` for what differs and was left for want of a terminal, so that the run does not end well."""
     count = counted(len(left), "thing in Vault is", "things in Vault are")
     raise VaultError(
         f"{count} not as the inventory says, and left alone: there is no terminal to ask at",
@@ -143,7 +142,7 @@ def _refuse_left(left: Sequence[str]) -> NoReturn:
 
 
 def _who_gets_credentials(program: Program[PkiOptions], setup: Setup, path: Path) -> str:
-    """The cluster in whose row the credentials are reported.
+    """Return the cluster in whose row the credentials are reported.
 
     Raises `UsageError` when the chosen clusters have more than one AppRole, or there is another file of that name.
     """

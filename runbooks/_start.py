@@ -19,12 +19,12 @@ COMPLETION_NEEDS = ("argcomplete", "yaml")
 
 
 def missing(needed: tuple[str, ...]) -> list[str]:
-    """Names of packages that this interpreter lacks."""
+    """Return the names of packages that this interpreter lacks."""
     return [name for name in needed if importlib.util.find_spec(name) is None]
 
 
 def there(python: Path) -> bool:
-    """Whether this interpreter can be run; leaves with exit code 2 when there is one that is closed to this user."""
+    """Return whether there is such an interpreter; leave with exit code 2 when it is closed to this user."""
     try:
         python.stat()
     except FileNotFoundError:
@@ -63,7 +63,7 @@ def start() -> None:
 
 
 def quiet_interrupt(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-    """Ctrl-C before the runbook itself has begun: nothing has happened, and there is nothing to say."""
+    """Say nothing of Ctrl-C before the runbook itself has begun: nothing has happened."""
     if not issubclass(kind, KeyboardInterrupt):
         sys.__excepthook__(kind, error, traceback)
 

@@ -31,7 +31,7 @@ EXAMPLES = """\
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """This runbook's own arguments."""
+    """Add this runbook's own arguments."""
     parser.add_argument("name", metavar="NAME", help="the user in etcd; the certificate's common name")
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="folder for the files (default: clients/CLUSTER/NAME below the project)"

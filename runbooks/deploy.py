@@ -38,7 +38,7 @@ EXAMPLES = """\
 
 
 def deploy(program: Program[LockOptions]) -> None:
-    """Each cluster by itself, through all steps."""
+    """Take each cluster through all steps by itself."""
     from plays.deploy import deploy as play
 
     program.play(play)

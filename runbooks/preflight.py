@@ -31,14 +31,14 @@ member of a cluster after the other. etcd is slower meanwhile. Measure?"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """This runbook's own arguments."""
+    """Add this runbook's own arguments."""
     parser.add_argument(
         "--disk", action="store_true", help="measure synced writes on running members, too (a few seconds; asks first)"
     )
 
 
 def preflight(program: Program[PreflightOptions]) -> None:
-    """The preflight of all hosts, then advice for those that passed."""
+    """Run the preflight of all hosts, then advise for those that passed."""
     from etcdfleet.program.terminal import reading_width
     from etcdfleet.report.show.checklist import advice_lines
     from plays.preflight import check, give_advice

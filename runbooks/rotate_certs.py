@@ -45,7 +45,7 @@ EXAMPLES = """\
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """This runbook's own arguments."""
+    """Add this runbook's own arguments."""
     add_lock_argument(parser)
     parser.add_argument("--force", action="store_true", help="replace those that are good, too")
     parser.add_argument(
@@ -86,7 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def rotate_certs(program: Program[RotateOptions]) -> None:
-    """Each cluster by itself, through all steps; with --check, what is due everywhere as one table."""
+    """Take each cluster through all steps by itself; with --check, show what is due everywhere as one table."""
     from etcdfleet.report.export.metrics import write_at_end
     from etcdfleet.report.show.rotation_table import due_lines
     from plays.rotate import Members, rotate

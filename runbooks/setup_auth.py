@@ -28,13 +28,13 @@ EXAMPLES = """\
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """This runbook's own arguments."""
+    """Add this runbook's own arguments."""
     add_lock_argument(parser)
     parser.add_argument("--prune", action="store_true", help="remove users and roles that the inventory does not know")
 
 
 def setup_auth(program: Program[AuthOptions]) -> None:
-    """Each cluster by itself; one member makes the changes. Raises UsageError when there is nothing to set up."""
+    """Take each cluster by itself; one member makes the changes. Raises UsageError when there is nothing to set up."""
     from etcdfleet.errors import UsageError
     from plays import access
 

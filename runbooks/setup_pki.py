@@ -38,7 +38,7 @@ EXAMPLES = """\
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """This runbook's own arguments."""
+    """Add this runbook's own arguments."""
     parser.add_argument("--create-root", action="store_true", help="make a root CA in Vault if there is none")
     parser.add_argument(
         "--csr-dir",
@@ -67,14 +67,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def setup_pki(program: Program[PkiOptions]) -> None:
-    """The steps, cluster by cluster: clusters share mounts and the AppRole."""
+    """Carry out the steps, cluster by cluster: clusters share mounts and the AppRole."""
     from plays.setup_pki import setup_pki as set_up
 
     set_up(program)
 
 
 def unwrap(path: Path) -> int:
-    """Only that: no inventory is read, and no report is written."""
+    """Unwrap the secret id and do no more: read no inventory, and write no report."""
     from etcdfleet.errors import FleetError
     from tasks.vault import credentials
 

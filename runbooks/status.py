@@ -30,7 +30,7 @@ EXAMPLES = """\
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """This runbook's own arguments."""
+    """Add this runbook's own arguments."""
     parser.add_argument(
         "--watch",
         nargs="?",

@@ -29,12 +29,12 @@ EXAMPLES = """\
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """This runbook's own arguments."""
+    """Add this runbook's own arguments."""
     parser.add_argument("--no-write", action="store_true", help="leave out the key that is written, read and deleted")
 
 
 def verify(program: Program[VerifyOptions]) -> None:
-    """One step on all hosts, then the list of checks."""
+    """Take one step on all hosts, then list the checks."""
     from etcdfleet.program.terminal import reading_width
     from etcdfleet.report.show.checklist import failed_lines, lines
     from plays.verify import verify as play

@@ -23,7 +23,7 @@ CA_ENDED = (
 def authority_problems(
     chain: Sequence[Certificate], roots: Sequence[Certificate], *, key: str, until: datetime, now: datetime
 ) -> tuple[str, ...]:
-    """What is wrong with ``chain`` (the CA's certificate first) as a CA below one of ``roots``; empty if nothing is.
+    """Return why ``chain`` (the CA's certificate first) is not fit as a CA below one of ``roots``; empty if it is.
 
     ``key`` is the fingerprint of the public key that it must be for (empty: not looked at), ``until`` when the last
     certificate ends that it is to issue today.
@@ -46,7 +46,7 @@ def authority_problems(
 
 
 def ends_soon(own: Certificate, mount: str, now: datetime) -> str:
-    """A warning, if the CA of ``mount`` has little left; empty if not. Every renewal ends with it or is refused."""
+    """Return a warning if the CA of ``mount`` ends soon: every renewal ends with it or is refused. Empty if not."""
     if own.not_after - now >= timedelta(days=CA_DAYS):
         return ""
     return (

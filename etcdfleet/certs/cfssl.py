@@ -15,13 +15,13 @@ _WORDS: dict[Usage, str] = {"server": "server auth", "client": "client auth"}
 
 
 def usages_line(want: Want) -> str:
-    """The line of a profile in ``ca-config.json`` that makes certificates for this."""
+    """Return the line of a profile in ``ca-config.json`` that makes certificates for this."""
     usages = [words for usage, words in _WORDS.items() if usage in want.usages]
     return '"usages": ' + json.dumps(["signing", "key encipherment", *usages])
 
 
 def gencert(want: Want, stem: str, ca: str) -> str:
-    """The command that makes ``stem.pem`` from ``stem.json``, beside the CA's file ``ca``."""
+    """Return the command that makes ``stem.pem`` from ``stem.json``, beside the CA's file ``ca``."""
     ca_key = ca.replace(".pem", "-key.pem")
     return (
         f"cfssl gencert -ca={ca} -ca-key={ca_key} -config=ca-config.json -profile={want.role} {stem}.json | "
@@ -30,7 +30,7 @@ def gencert(want: Want, stem: str, ca: str) -> str:
 
 
 def remedy(want: Want, pem: str, key: str, *, stem: str, ca: str) -> str:
-    """What to correct about this certificate, if it is not fit for ``want``.
+    """Return what to correct about this certificate, if it is not fit for ``want``.
 
     ``stem`` is the name of its file without ``.pem``, ``ca`` that of the trust anchor, ``key`` the private key (in no
     message). Raises `CertificateError` when a certificate or the trust anchor cannot be read.

@@ -27,7 +27,7 @@ Anchors = Sequence[Certificate]
 
 
 def bundle(leaf: str, chain: Iterable[str], *, wanted: Sequence[Anchors] = (), at: datetime | None = None) -> str:
-    """The text of a ``.pem`` file for etcd: the leaf, then its intermediates, each once, with ``\n`` line ends.
+    """Return the text of a ``.pem`` file for etcd: the leaf, then its intermediates, each once, with ``\n`` line ends.
 
     ``chain`` is Vault's ``ca_chain`` (each item may hold several certificates), in any order. Self-signed roots are
     left out: the other side must have them already. Intermediates are put into issuing order; those that are not part
@@ -45,7 +45,7 @@ def bundle(leaf: str, chain: Iterable[str], *, wanted: Sequence[Anchors] = (), a
 def best_way(
     starts: Iterable[Certificate], others: Iterable[Certificate], wanted: Sequence[Anchors], *, at: datetime
 ) -> tuple[Certificate, ...]:
-    """The way from a CA up to below its root that is placed with its leaves; ``starts`` are the CA's certificates.
+    """Return the way from a CA (its certificates: ``starts``) up to below its root that is placed with its leaves.
 
     ``wanted`` are sets of trust anchors, the most important first: of all ways, the one that leads to more of them, and
     of equals the first in the order of ``starts`` and ``others`` (Vault's order, or a person's). Only one is placed:
@@ -58,13 +58,13 @@ def best_way(
 
 
 def way_of(issuer: Sequence[Certificate], wanted: Sequence[Anchors], *, at: datetime) -> tuple[Certificate, ...]:
-    """What `bundle` would place below a leaf of the CA ``issuer[0]``; ``issuer`` has all that is known above it."""
+    """Return what `bundle` would place below a leaf of the CA ``issuer[0]``, given all that is known above it."""
     starts = [certificate for certificate in issuer if same_ca(certificate, issuer[0])]
     return best_way(starts, issuer, wanted, at=at)
 
 
 def accepts(way: Sequence[Certificate], anchors: Anchors, *, at: datetime) -> bool:
-    """Whether ``anchors`` vouch for a leaf that is shown with ``way``: its issuer, that one's issuer and so on.
+    """Return whether ``anchors`` vouch for a leaf that is shown with ``way``: its issuer, that one's issuer and so on.
 
     An anchor with the issuer's name and key does, whatever certificate of that CA it is.
     """
@@ -79,7 +79,7 @@ def accepts(way: Sequence[Certificate], anchors: Anchors, *, at: datetime) -> bo
 
 
 def ways(start: Certificate, others: Iterable[Certificate]) -> tuple[tuple[Certificate, ...], ...]:
-    """Each way up from ``start``: it, its issuer among ``others``, that one's and so on, without self-signed roots.
+    """Return each way up from ``start`` over issuers among ``others``, without self-signed roots.
 
     Several where a CA has several certificates. No way passes one CA twice (Go's and OpenSSL's do not, either).
     """
@@ -96,7 +96,7 @@ def ways(start: Certificate, others: Iterable[Certificate]) -> tuple[tuple[Certi
 
 
 def same_ca(one: Certificate, other: Certificate) -> bool:
-    """Whether both are of one CA: one name and one key, so that what it issues can be verified with either."""
+    """Return whether both are of one CA: one name and one key, so that what it issues can be verified with either."""
     return one.public_key == other.public_key and one.x509.subject == other.x509.subject
 
 
@@ -106,7 +106,7 @@ def _may_issue(authority: Certificate, at: datetime) -> bool:
 
 
 def same_certificates(one: str | None, other: str | None) -> bool:
-    """Whether two PEM texts hold the same set of certificates (order, comments and line ends do not matter)."""
+    """Return whether two PEM texts hold the same set of certificates (order, comments and line ends do not matter)."""
     try:
         sets = [frozenset(c.fingerprint for c in parse_pem_bundle(text)) for text in (one, other) if text is not None]
     except CertificateError:
@@ -116,12 +116,12 @@ def same_certificates(one: str | None, other: str | None) -> bool:
 
 @lru_cache(maxsize=4096)  # a signature is verified for some tenths of a millisecond, and asked about again and again
 def issued(certificate: Certificate, *, by: Certificate) -> bool:
-    """Whether ``by`` signed ``certificate``: the names fit and the signature verifies with its key."""
+    """Return whether ``by`` signed ``certificate``: the names fit and the signature verifies with its key."""
     return signature_problem(certificate, by) is None
 
 
 def signature_problem(certificate: Certificate, issuer: Certificate) -> str | None:
-    """Why ``issuer`` is not the one that signed ``certificate``; None when it is."""
+    """Return why ``issuer`` is not the one that signed ``certificate``; None when it is."""
     if certificate.x509.issuer != issuer.x509.subject:
         return f"its issuer is {certificate.issuer!r}, not {issuer.subject!r}"
     try:
@@ -134,7 +134,7 @@ def signature_problem(certificate: Certificate, issuer: Certificate) -> str | No
 
 
 def order_problems(certificates: Sequence[Certificate]) -> list[str]:
-    """What is wrong with the composition of a bundle: a root in it, doubles, the wrong order, strangers."""
+    """Return what is wrong with the composition of a bundle: a root in it, doubles, the wrong order, strangers."""
     problems = [
         f"the root {c.title!r} is in the bundle; only the leaf and its intermediates belong there"
         for c in certificates[1:]
@@ -161,7 +161,7 @@ def chain_problems(
     at: datetime,
     usages: Iterable[Usage] = (),
 ) -> tuple[str, ...]:
-    """Why the leaf ``certificates[0]`` does not build, over the other ones, to any of ``anchors`` at the moment ``at``.
+    """Return why the leaf ``certificates[0]`` does not build over the others to any of ``anchors``, ``at`` that moment.
 
     An anchor need not be self-signed (etcd takes an intermediate as one). Checked for each issuer: signature, CA flag,
     keyCertSign, path length, name constraints, validity, its own extended key usages against ``usages``, and no SHA-1.
@@ -191,7 +191,7 @@ def find_path(
     at: datetime,
     usages: frozenset[Usage] = frozenset(),
 ) -> tuple[Certificate, ...] | None:
-    """The leaf, the intermediates used and the anchor; None when the signatures lead to none of ``anchors``.
+    """Return the leaf, the intermediates used and the anchor; None when the signatures lead to none of ``anchors``.
 
     Where several paths lead there (a CA with several certificates, several anchors with one key), it is the one with
     the fewest faults at the moment ``at``, of these the one that holds longest, then the shortest: as Go does, which
@@ -271,7 +271,7 @@ def _address_inside(address: str, tree: str) -> bool:
 
 
 def eku_text(certificate: Certificate) -> str:
-    """The extended key usages in words, for messages."""
+    """Return the extended key usages in words, for messages."""
     if certificate.any_usage:
         return "any usage"
     named = {ExtendedKeyUsageOID.SERVER_AUTH: "ServerAuth", ExtendedKeyUsageOID.CLIENT_AUTH: "ClientAuth"}

@@ -17,7 +17,7 @@ _FINGERPRINT = re.compile(r"[0-9a-fA-F]{64}")
 def check_bundle(
     want: Want, bundle: str, key: str | bytes, *, now: datetime, clock_of_host: datetime
 ) -> tuple[str, ...]:
-    """Everything that is wrong with placing ``bundle`` and its key for ``want``; empty when it may be placed.
+    """Return everything that is wrong with placing ``bundle`` and its key for ``want``; empty when it may be placed.
 
     ``key`` is the private key, a public key or a CSR as PEM, or the SHA-256 (hex) of the public key's SPKI DER form; it
     appears in no message. ``now`` is this machine's time, ``clock_of_host`` the host's, both aware (ValueError if not).

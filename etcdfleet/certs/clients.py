@@ -14,7 +14,7 @@ from etcdfleet.certs.trust import MemberTrust
 def cut_off(
     members: Iterable[tuple[MemberTrust, Sequence[Certificate]]], *, at: datetime
 ) -> tuple[tuple[Certificate, ...], tuple[Certificate, ...]]:
-    """The CAs of which one alone is enough for a client today, and will not be; and those that it must know then.
+    """Return the CAs that alone are enough for a client today, and will not be; and those that it must know then.
 
     Each live member comes with what its new server certificate is placed with. What clients have in their files is not
     known; that members trust a CA for clients, and that what they show leads to it, makes it likely: etcdctl and
@@ -63,7 +63,7 @@ def client_anchors(
     *,
     at: datetime,
 ) -> ClientAnchors:
-    """What a client is to trust: ``anchors``, and what is above them up to a root, and the same for what members show.
+    """Return what a client is to trust: ``anchors`` and what is above them up to a root, and what members still show.
 
     ``issuer`` is the CA that issues, with all that is known above it; ``anchors`` are the wanted ones. A root is needed
     by all that use OpenSSL as it comes (Python, node, Ruby, PostgreSQL's tools): without one of its own, a certificate

@@ -40,7 +40,7 @@ class Crl:
 
 
 def parse_crl(text: str, *, where: str = "") -> Crl:
-    """The one list in a PEM text. Raises `CertificateError` when there is none, several, or it cannot be read."""
+    """Return the one list in a PEM text. Raises `CertificateError` for none, several, and one that cannot be read."""
     blocks = pem_blocks(text, "X509 CRL")
     if len(blocks) != 1:
         raise CertificateError(
@@ -67,7 +67,7 @@ def parse_crl(text: str, *, where: str = "") -> Crl:
 
 
 def readable_crl(text: str | None) -> Crl | None:
-    """The list in a text; None when there is none that can be read."""
+    """Return the list in a text; None when there is none that can be read."""
     try:
         return parse_crl(text) if text else None
     except CertificateError:
@@ -75,7 +75,7 @@ def readable_crl(text: str | None) -> Crl | None:
 
 
 def signed_by(crl: Crl, issuers: Sequence[Certificate]) -> bool:
-    """Whether one of the CAs signed the list."""
+    """Return whether one of the CAs signed the list."""
     for issuer in issuers:
         try:
             if issuer.subject == crl.issuer and crl.x509.is_signature_valid(issuer.x509.public_key()):  # type: ignore[arg-type]
@@ -95,7 +95,7 @@ class CrlPlan:
 
 
 def plan_crl(there: str | None, wanted: Crl, trusted: Sequence[Certificate], *, now: datetime) -> CrlPlan:
-    """Whether ``wanted`` takes the place of what is ``there``, on a host whose etcd trusts these CAs.
+    """Return whether ``wanted`` takes the place of what is ``there``, on a host whose etcd trusts these CAs.
 
     One file holds one list. While a previous CA is still trusted, its list stays if it names any certificate: with the
     list of the new CA, those certificates would be let in again. An older list never replaces a newer one.
@@ -129,7 +129,7 @@ def plan_crl(there: str | None, wanted: Crl, trusted: Sequence[Certificate], *, 
 
 
 def _same_signer(one: Crl, other: Crl, trusted: Sequence[Certificate]) -> bool:
-    """Whether one CA signed both. Two CAs may have one name, as with another key after a renewal."""
+    """Return whether one CA signed both. Two CAs may have one name, as with another key after a renewal."""
     first = [ca.fingerprint for ca in trusted if signed_by(one, [ca])]
     second = [ca.fingerprint for ca in trusted if signed_by(other, [ca])]
     return not first or not second or first == second

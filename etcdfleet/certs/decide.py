@@ -58,7 +58,7 @@ class Renew:
 def decide(
     want: Want, observed: Observed, *, renew_before: RenewBefore, now_host: datetime | None = None
 ) -> Keep | Renew:
-    """Whether the certificate that a host has can stay; every reason against it is named.
+    """Return whether the certificate that a host has can stay; every reason against it is named.
 
     ``now_host`` is the host's clock (aware), ``observed.clock`` unless given. What ``check_bundle`` lets pass is kept
     here, so that a second run changes nothing, unless its life is already within the threshold. Raises ValueError for a

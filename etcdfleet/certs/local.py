@@ -22,19 +22,19 @@ _KINDS: Mapping[str, Callable[[], PrivateKey]] = {
 
 
 def make_key(key_type: str) -> PrivateKey:
-    """A new private key; ``key_type`` is as in the settings (``rsa-2048``, ``ec-p256``). KeyError for another."""
+    """Return a new private key of a type of the settings (``rsa-2048``, ``ec-p256``). KeyError for another."""
     return _KINDS[key_type]()
 
 
 def key_pem(key: PrivateKey) -> str:
-    """The key as text, not encrypted (PKCS #8)."""
+    """Return the key as text, not encrypted (PKCS #8)."""
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     ).decode()
 
 
 def request_for(key: PrivateKey, common_name: str) -> str:
-    """A request (CSR, PEM) for a certificate with this common name and no other names."""
+    """Return a request (CSR, PEM) for a certificate with this common name and no other names."""
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
     request = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
     return request.public_bytes(serialization.Encoding.PEM).decode()

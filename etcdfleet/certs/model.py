@@ -74,7 +74,7 @@ class Certificate:
         return self.common_name or self.subject or self.serial
 
     def facts(self) -> dict[str, object]:
-        """Plain JSON values for a report. Nothing in a certificate is secret."""
+        """Return plain JSON values for a report. Nothing in a certificate is secret."""
         return {
             "common_name": self.common_name,
             "serial": self.serial,
@@ -107,7 +107,7 @@ def parse_pem_bundle(pem: str | bytes) -> tuple[Certificate, ...]:
 
 
 def pem_blocks(pem: str | bytes, label: str) -> tuple[str, ...]:
-    """The blocks of ``pem`` with that label, with ``\\n`` line ends and a final one."""
+    """Return the blocks of ``pem`` with that label, with ``\\n`` line ends and a final one."""
     text = pem.decode("utf-8", "replace") if isinstance(pem, bytes) else pem
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     return tuple(
@@ -118,13 +118,13 @@ def pem_blocks(pem: str | bytes, label: str) -> tuple[str, ...]:
 
 
 def holds_private_key(pem: str | bytes) -> bool:
-    """Whether any private key block is in ``pem``, whatever its kind."""
+    """Return whether any private key block is in ``pem``, whatever its kind."""
     text = pem.decode("utf-8", "replace") if isinstance(pem, bytes) else pem
     return re.search(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----", text) is not None
 
 
 def public_key_fingerprint(key_pem: str | bytes) -> str:
-    """SHA-256 (lower-case hex) of the public key's SPKI DER form, from a private key, public key, CSR or certificate.
+    """Return the SHA-256 (lower-case hex) of the SPKI DER form of the public key in a key, CSR or certificate (PEM).
 
     It equals ``openssl pkey -in KEY -pubout -outform DER | sha256sum`` on a host, so a key never has to leave it.
     Raises CertificateError, which never quotes the input, when there is no readable key.
@@ -145,7 +145,7 @@ def public_key_fingerprint(key_pem: str | bytes) -> str:
 
 
 def spki_sha256(key: object) -> str:
-    """SHA-256 (lower-case hex) of a public key object's SPKI DER form."""
+    """Return the SHA-256 (lower-case hex) of a public key object's SPKI DER form."""
     der: bytes = key.public_bytes(  # type: ignore[attr-defined]
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     )
@@ -153,22 +153,22 @@ def spki_sha256(key: object) -> str:
 
 
 def serial_text(number: int) -> str:
-    """A serial number the way Vault writes it: lower-case hex bytes joined by colons."""
+    """Return a serial number the way Vault writes it: lower-case hex bytes joined by colons."""
     return number.to_bytes(max(1, (number.bit_length() + 7) // 8), "big").hex(":")
 
 
 def normal_names(names: Iterable[str]) -> tuple[str, ...]:
-    """DNS names in lower case, without a final dot, each once, in their order."""
+    """Return DNS names in lower case, without a final dot, each once, in their order."""
     return tuple(dict.fromkeys(name.strip().lower().rstrip(".") for name in names))
 
 
 def normal_addresses(addresses: Iterable[str]) -> tuple[str, ...]:
-    """IP addresses in their canonical writing, each once, in their order. Raises ValueError for anything else."""
+    """Return IP addresses in canonical form, each once, in their order. Raises ValueError for anything else."""
     return tuple(dict.fromkeys(str(ipaddress.ip_address(address.strip())) for address in addresses))
 
 
 def aware(moment: datetime, name: str) -> datetime:
-    """``moment`` itself. Raises ValueError when it is naive: comparing it would silently mean local time."""
+    """Return ``moment``. Raises ValueError when it is naive: comparing it would silently mean local time."""
     if moment.tzinfo is None or moment.utcoffset() is None:
         raise ValueError(f"{name} must be a datetime with a time zone")
     return moment

@@ -16,7 +16,7 @@ CURVES: Mapping[str, str] = {"ec-p256": "secp256r1", "ec-p384": "secp384r1"}
 
 
 def request_problems(want: Want, csr: str, key_type: str) -> tuple[str, ...]:
-    """How a CSR (PEM) differs from what ``want`` asks for; empty when it may be signed.
+    """Return how a CSR (PEM) differs from what ``want`` asks for; empty when it may be signed.
 
     The program that asks for the certificate decides its names: Vault takes them from the CSR, so a host could have
     itself certified under any other name. ``key_type`` is as in the settings (``rsa-2048``, ``ec-p256``).

@@ -101,7 +101,7 @@ RotationPlan: TypeAlias = NothingDue | OneByOne | AllAtOnce | Refusal
 
 
 def apply_options(decision: Keep | Renew, *, forced: bool, chosen: bool) -> Keep | Renew:
-    """The decision with what the user asked for on top: a new one although it is good, or not this role at all."""
+    """Apply what the user asked for: a new certificate although it is good, or not this role at all."""
     if not chosen and isinstance(decision, Renew) and decision.certificate is not None:
         return Keep(decision.certificate, decision.certificate.not_after)
     if forced and chosen and isinstance(decision, Keep):
@@ -112,8 +112,7 @@ def apply_options(decision: Keep | Renew, *, forced: bool, chosen: bool) -> Keep
 def never_proven(
     decisions: Mapping[RoleName, Keep | Renew], unproven: Collection[str], *, healthy: bool
 ) -> dict[RoleName, Keep | Renew]:
-    """The decisions with what an interrupted run left behind: a pair that is not proven is not kept on a member
-    that is not healthy. On one that is, the pair stays, and is proven by this run."""
+    """Return the decisions; a pair that was left unproven stays on a healthy member only, where this run proves it."""
     return {
         role: Renew((NEVER_PROVEN,), decision.certificate, unusable=True)
         if isinstance(decision, Keep) and role in unproven and not healthy
@@ -125,7 +124,7 @@ def never_proven(
 def plan_rotation(
     members: Sequence[MemberPair], *, size: int, absent: Sequence[str] = (), allow_degraded: bool = False
 ) -> RotationPlan:
-    """How to go about the certificates that are due in a cluster of ``size`` members.
+    """Return how to go about the certificates that are due in a cluster of ``size`` members.
 
     ``absent`` are members that were not looked at. In a healthy cluster one member is done after the other. Where a
     certificate has expired or is of no use, no gate could be passed: these members, and those that they make sick, get
@@ -171,7 +170,7 @@ def plan_rotation(
 
 
 def describe(role: RoleName, decision: Keep | Renew) -> str:
-    """What will be done with a certificate, why and when, for people."""
+    """Return what will be done with a certificate, why and when, for people."""
     if isinstance(decision, Keep):
         return f"{role}: good until {utc(decision.certificate.not_after)}, due from {utc(decision.renew_at)}"
     end = f" (until {utc(decision.certificate.not_after)})" if decision.certificate else ""

@@ -37,14 +37,14 @@ class MemberTrust:
 
 
 def leads_to(certificates: Sequence[Certificate], anchors: Sequence[Certificate], *, at: datetime) -> bool:
-    """Whether the first of ``certificates`` is one of ``anchors``, or builds to one over the others."""
+    """Return whether the first of ``certificates`` is one of ``anchors``, or builds to one over the others."""
     return certificates[0] in anchors or find_path(certificates, anchors, at=at) is not None
 
 
 def must_trust_first(
     members: Iterable[MemberTrust], way: Sequence[Certificate], *, at: datetime
 ) -> tuple[MemberTrust, ...]:
-    """The live members that may refuse a leaf placed with ``way``, as they run now.
+    """Return the live members that may refuse a leaf placed with ``way``, as they run now.
 
     ``way`` is the certificate of the CA that is to issue, that of its issuer and so on (`chain.best_way`): of a CA with
     several certificates, who trusts the one's issuer may refuse the other. A member that is due for a restart may trust
@@ -59,7 +59,7 @@ def must_trust_first(
 
 
 def shown_by_all(members: Iterable[MemberTrust], way: Sequence[Certificate]) -> bool:
-    """Whether every leaf that these members show is of the CA that is to issue, and lies there with just this ``way``.
+    """Return whether every leaf that these members show is of the CA that is to issue, placed with just this ``way``.
 
     Where it is not so, something is new to the whole cluster: its other members must trust it, too.
     """
@@ -71,7 +71,7 @@ def shown_by_all(members: Iterable[MemberTrust], way: Sequence[Certificate]) -> 
 def still_shown(
     members: Iterable[MemberTrust], anchors: Sequence[Certificate], *, at: datetime
 ) -> tuple[MemberTrust, ...]:
-    """The live members with a leaf that would be refused if only ``anchors`` were trusted."""
+    """Return the live members with a leaf that would be refused if only ``anchors`` were trusted."""
     return tuple(
         member
         for member in members
@@ -80,7 +80,7 @@ def still_shown(
 
 
 def besides(member: MemberTrust, *, at: datetime) -> tuple[Certificate, ...]:
-    """The CAs that a member trusts and to which nothing that it shows leads: one is being changed, or was left."""
+    """Return the CAs that a member trusts, and to which nothing that it shows leads: a change of CA begun or left."""
     return tuple(
         anchor
         for anchor in member.trusted
@@ -89,7 +89,7 @@ def besides(member: MemberTrust, *, at: datetime) -> tuple[Certificate, ...]:
 
 
 def merge_pem(one: str | None, other: str) -> str:
-    """The PEM text of all anchors of two files, ``other``'s first, each once. An unreadable first file counts for none.
+    """Return the PEM text of all anchors of two files, ``other``'s first, each once; none for an unreadable ``one``.
 
     Raises CertificateError when ``other`` cannot be read.
     """
@@ -98,7 +98,7 @@ def merge_pem(one: str | None, other: str) -> str:
 
 
 def parse_or_empty(pem: str | None) -> tuple[Certificate, ...]:
-    """The certificates of a PEM text, none when there is no text or it cannot be read."""
+    """Return the certificates of a PEM text, none when there is no text or it cannot be read."""
     try:
         return parse_pem_bundle(pem) if pem and pem.strip() else ()
     except CertificateError:

@@ -70,7 +70,7 @@ def want_for(
     common_name: str | None = None,
     issuing_ca: str | None = None,
 ) -> Want:
-    """The names that etcd uses for each role, as a Want.
+    """Return what a role's certificate on a host must be, with the names that etcd uses for that role.
 
     peer: the FQDN, and the member's address, because etcd compares a peer's remote address with the IP addresses of
     its certificate. server: the FQDN, the cluster's service name, the member's address, and 127.0.0.1, where etcd
@@ -89,12 +89,12 @@ def want_for(
 
 
 def has_common_name(fqdn: str) -> bool:
-    """Whether certificates for this name have it as their common name, too."""
+    """Return whether certificates for this name have it as their common name, too."""
     return len(fqdn) <= LONGEST_COMMON_NAME
 
 
 def name_problems(want: Want, leaf: Certificate) -> list[str]:
-    """How the names and addresses of ``leaf`` differ from what is wanted."""
+    """Return how the names and addresses of ``leaf`` differ from what is wanted."""
     problems = []
     if leaf.common_name != want.common_name and not want.made_elsewhere:
         wanted = repr(want.common_name) if want.common_name else "none"
@@ -112,7 +112,7 @@ def name_problems(want: Want, leaf: Certificate) -> list[str]:
 
 
 def missing_names(want: Want, leaf: Certificate) -> tuple[str, ...]:
-    """The names and addresses that ``leaf`` is not valid for and should be."""
+    """Return the names and addresses that ``leaf`` is not valid for and should be."""
     valid = frozenset(leaf.dns_names)
     missing = [
         name
@@ -123,7 +123,7 @@ def missing_names(want: Want, leaf: Certificate) -> tuple[str, ...]:
 
 
 def usage_problems(want: Want, leaf: Certificate) -> list[str]:
-    """How what ``leaf`` may be used for differs from what is wanted."""
+    """Return how what ``leaf`` may be used for differs from what is wanted."""
     problems = []
     if missing := want.usages - leaf.usages:
         problems.append(
@@ -146,7 +146,7 @@ def usage_problems(want: Want, leaf: Certificate) -> list[str]:
 
 
 def issuer_problem(want: Want, leaf: Certificate) -> str | None:
-    """Why ``leaf`` is not from the CA that signs today; None when it is or when that does not matter."""
+    """Return why ``leaf`` is not from the CA that signs today; None when it is or when that does not matter."""
     if want.issuing_ca is None:
         return None
     current = parse_pem_bundle(want.issuing_ca)
@@ -156,12 +156,12 @@ def issuer_problem(want: Want, leaf: Certificate) -> str | None:
 
 
 def key_problems(want: Want, leaf: Certificate) -> list[str]:
-    """How the key of ``leaf`` differs from what is wanted."""
+    """Return how the key of ``leaf`` differs from what is wanted."""
     if not want.key_kind or leaf.key_kind == want.key_kind:
         return []
     return [f"its key is {leaf.key_kind} instead of {want.key_kind}"]
 
 
 def utc(moment: datetime) -> str:
-    """A moment for messages, in UTC and to the second."""
+    """Return a moment for messages, in UTC and to the second."""
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"

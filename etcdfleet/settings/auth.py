@@ -19,7 +19,7 @@ OPEN = b"\0"
 
 
 def prefix_end(prefix: bytes) -> bytes:
-    """The key after all keys with this prefix, as etcd's clients compute it."""
+    """Return the key after all keys with this prefix, as etcd's clients compute it."""
     kept = prefix.rstrip(b"\xff")
     return kept[:-1] + bytes([kept[-1] + 1]) if kept else OPEN
 

@@ -26,8 +26,8 @@ class InstallSettings(Section):
     version: str | None = None
 
     def resolved(self, _: Callable[[str], Path]) -> Self:
-        """The same with paths of the controller made absolute by the given function."""
+        """Return the same with paths of the controller made absolute by the given function."""
         return self
 
     def check(self, draft: Draft, notes: Notes) -> None:
-        """Notes what is wrong with it beside the host's other settings, or in files of the controller."""
+        """Note what is wrong with it beside the host's other settings, or in files of the controller."""

@@ -30,7 +30,7 @@ def check_all(
     warnings: list[Problem],
     environ: Mapping[str, str],
 ) -> None:
-    """Runs every check over all hosts; adds to ``mistakes`` and ``warnings``."""
+    """Run every check over all hosts; add to ``mistakes`` and ``warnings``."""
     notes = Notes(sources, mistakes, warnings)
     for draft in drafts:
         for check in (_data_dir, _timing, _ports, _tls, _cipher_suites, _install, _quota):
@@ -49,7 +49,7 @@ def check_all(
 
 
 def clusters_of(drafts: Iterable[Draft]) -> dict[str, list[Draft]]:
-    """The drafts of each cluster group."""
+    """Return the drafts of each cluster group."""
     found: dict[str, list[Draft]] = {}
     for draft in drafts:
         if draft.cluster_group:

@@ -16,7 +16,7 @@ RESERVED = "etcdfleet-"
 
 
 def check_auth(draft: Draft, notes: Notes) -> None:
-    """Runs every check of one host's section ``auth``."""
+    """Run every check of one host's section ``auth``."""
     auth, cluster = draft.auth, draft.cluster
     if not draft.sound("auth"):
         return

@@ -18,7 +18,7 @@ _ROLE_JOBS: Mapping[RoleName, str] = {
 
 
 def check_pki(draft: Draft, notes: Notes, environ: Mapping[str, str]) -> None:
-    """Runs every check of one host's section ``pki``."""
+    """Run every check of one host's section ``pki``."""
     for check in (_roles, _gateway, _revoke):
         check(draft, notes)
     draft.pki.check(draft, notes, environ)

@@ -24,21 +24,21 @@ class Choice(Generic[S]):
     default: str = ""
 
     def chosen(self, section: Mapping[str, Any]) -> str:
-        """The driver that a section names; empty for none, and for what is no driver."""
+        """Return the driver that a section names; empty for none, and for what is no driver."""
         name = section.get(self.key, self.default)
         return name if isinstance(name, str) and name in self.rows else ""
 
     def model(self, name: str) -> type[S]:
-        """The model of the section with this driver. Raises `KeyError` for one that is not known."""
+        """Return the model of the section with this driver. Raises `KeyError` for one that is not known."""
         model: type[S] = load(self.rows[name].settings)
         return model
 
     def owners(self, key: str) -> tuple[str, ...]:
-        """The drivers whose section has ``key``."""
+        """Return the drivers whose section has ``key``."""
         return tuple(name for name in self.rows if key in self.model(name).model_fields)
 
     def name_of(self, model: type[Section]) -> str:
-        """The driver that has this model."""
+        """Return the driver that has this model."""
         return next(name for name in self.rows if self.model(name) is model)
 
 

@@ -47,10 +47,10 @@ NEEDED = ("TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", "TLS_ECDHE_RSA_WITH_AES_128
 
 
 def fits(suite: str, key: str) -> bool:
-    """Whether a server with that kind of key (``rsa-2048``, ``ec-p256``, …) can use the suite."""
+    """Return whether a server with that kind of key (``rsa-2048``, ``ec-p256``, …) can use the suite."""
     return ("_ECDSA_" in suite) == key.startswith("ec")
 
 
 def without_fit(suites: Sequence[str], key: str) -> bool:
-    """Whether a server with that kind of key can use none of the suites: no client could connect by TLS 1.2."""
+    """Return whether a server with that kind of key can use none of the suites: no client could connect by TLS 1.2."""
     return not any(fits(suite, key) for suite in suites)

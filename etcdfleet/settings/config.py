@@ -30,7 +30,7 @@ FOLDER_KEY = "config_folder"
 
 
 def read_config(path: Path) -> tuple[dict[str, Any], list[Problem]]:
-    """The content of ``config.yaml`` and warnings about it.
+    """Return the content of ``config.yaml`` and warnings about it.
 
     Raises UsageError when there is no such file, SettingsError with every mistake in it.
     """
@@ -110,7 +110,7 @@ def _check_config_keys(path: Path, node: MappingNode, mistakes: list[Problem]) -
 
 
 def _environment_options(section: str) -> dict[str, Any]:
-    """``NORNIR_<section>_OPTIONS``, a mapping in Python's syntax as in Nornir itself."""
+    """Return ``NORNIR_<section>_OPTIONS``, a mapping in Python's syntax as in Nornir itself."""
     variable = f"NORNIR_{section.upper()}_OPTIONS"
     text = os.environ.get(variable)
     if not text:
@@ -125,7 +125,7 @@ def _environment_options(section: str) -> dict[str, Any]:
 
 
 def inventory_arguments(config: Mapping[str, Any], config_file: Path) -> tuple[dict[str, Any], InventoryFiles]:
-    """What Nornir is told about the inventory, with absolute paths; and the files of a SimpleInventory.
+    """Return what Nornir is told about the inventory, with absolute paths; and the files of a SimpleInventory.
 
     Paths of ``config.yaml`` are relative to its folder, those of the environment to the current one. Group and defaults
     files that are not named may be absent.
@@ -161,7 +161,7 @@ def inventory_arguments(config: Mapping[str, Any], config_file: Path) -> tuple[d
 
 
 def runner_arguments(config: Mapping[str, Any], forks: int | None) -> dict[str, Any]:
-    """What Nornir is told about the runner; ``forks`` is the number of hosts at once, and wins over the file."""
+    """Return what Nornir is told about the runner; ``forks`` is the number of hosts at once, and wins over the file."""
     given = {key: value for key, value in (config.get("runner") or {}).items() if value is not None}
     plugin = given.get("plugin") or os.environ.get("NORNIR_RUNNER_PLUGIN") or "threaded"
     options = dict(given["options"]) if "options" in given else _environment_options("runner")
@@ -179,7 +179,7 @@ def runner_arguments(config: Mapping[str, Any], forks: int | None) -> dict[str, 
 
 
 def ssh_arguments(config: Mapping[str, Any], config_file: Path) -> dict[str, Any]:
-    """What Nornir is told about OpenSSH's configuration file. Raises SettingsError when a named one is not there."""
+    """Return what Nornir is told about OpenSSH's configuration. Raises SettingsError when a named file is not there."""
     given = (config.get("ssh") or {}).get("config_file")
     named, key, where = given, "ssh.config_file", shown(config_file)
     if not given:

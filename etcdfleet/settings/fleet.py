@@ -70,7 +70,7 @@ def load_fleet(
     sources: Sources | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Fleet:
-    """The settings of every host of ``inventory``. Reads nothing but the inventory and the files named.
+    """Return the settings of every host of ``inventory``. Reads nothing but the inventory and the files named.
 
     ``files`` are those that the inventory was loaded from: with them, mistakes are reported with file and line, without
     them by host and group. ``sources`` is what reading them found, when the caller did that already. ``environ`` is
@@ -103,7 +103,7 @@ def load_fleet(
 
 
 def layers_of(host: Host) -> list[Layer]:
-    """The layers of a host's data, nearest first, in Nornir's own order of groups."""
+    """Return the layers of a host's data, nearest first, in Nornir's own order of groups."""
     layers = [Layer(Origin("host", host.name), _data(host))]
     layers += [Layer(Origin("group", group.name), _data(group)) for group in host.extended_groups()]
     layers.append(Layer(Origin("defaults"), _data(host.defaults)))
@@ -183,7 +183,7 @@ def _and(names: Iterable[str]) -> str:
 
 
 def _cluster_group(host: Host, origin: Origin, sources: Sources, mistakes: list[Problem]) -> str:
-    """The host's cluster: the one group with ``cluster`` in its data that is no parent of another such group."""
+    """Return the host's cluster: the one group with ``cluster`` in its data that is no parent of another such group."""
     candidates = [group for group in host.extended_groups() if "cluster" in (group.data or {})]
     found = [group for group in candidates if not any(other.has_parent_group(group) for other in candidates)]
     if len(found) == 1:
@@ -232,7 +232,7 @@ class _SectionReader:
             return self._unusable(section, stand_in)
 
     def read_chosen(self, section: str, choice: Choice[_S], stand_in: _S, where: str = "") -> _S:
-        """Reads a section into the model of the driver that it names; ``where`` a missing name is best written."""
+        """Read a section into the model of the driver that it names; ``where`` a missing name is best written."""
         given = self.merged.data.get(section, {})
         if not isinstance(given, Mapping):
             return self.read(section, type(stand_in), stand_in)
@@ -255,7 +255,7 @@ class _SectionReader:
         return stand_in
 
     def _unfit(self, section: str, given: Mapping[str, Any]) -> list[tuple[KeyPath, str, str]]:
-        """Notes and returns the texts that cannot be meant as they are."""
+        """Note and return the texts that cannot be meant as they are."""
         found = list(faults_in(section, given))
         for fault in found:
             self._note(*fault)
@@ -269,7 +269,7 @@ class _SectionReader:
 
 
 def _without(values: Mapping[str, Any], bad: set[KeyPath], path: KeyPath) -> dict[str, Any]:
-    """``values`` without what is wrong in them."""
+    """Return ``values`` without what is wrong in them."""
     kept = {}
     for key, value in values.items():
         here = (*path, str(key))
@@ -287,7 +287,7 @@ def _elements(inventory: Inventory) -> Iterable[tuple[Origin, Any]]:
 
 
 def _attribute_mistakes(inventory: Inventory, sources: Sources) -> Iterable[tuple[tuple[Origin, str], Problem]]:
-    """Nornir's own keys, which it takes as they are; with each the element and the key."""
+    """Yield the mistakes in Nornir's own keys, which it takes as they are; with each the element and the key."""
     for origin, element in _elements(inventory):
         own = element.dict()  # what is written there; the attributes themselves would have the parents' values, too
         for key in ATTRIBUTES:
@@ -300,7 +300,7 @@ def _attribute_mistakes(inventory: Inventory, sources: Sources) -> Iterable[tupl
 
 
 def _unknown_data_keys(inventory: Inventory, sources: Sources) -> Iterable[Problem]:
-    """Keys of the user's own are welcome beside the sections, unless they look like a misspelt section."""
+    """Yield keys that look like a misspelt section; others of the user's own are welcome beside the sections."""
     for origin, element in _elements(inventory):
         for key in _data(element):
             guess = did_you_mean(str(key), SECTIONS, cutoff=0.75)
@@ -326,7 +326,7 @@ def _is_parent(group: Group, inventory: Inventory) -> bool:
 
 
 def _finished(drafts: list[Draft]) -> dict[str, HostSettings]:
-    """Drafts without mistakes as settings."""
+    """Return drafts without mistakes as settings."""
     members = {group: tuple(draft.member for draft in among) for group, among in clusters_of(drafts).items()}
     names = {each.name for each in fields(HostSettings)} - {"members"}
     return {

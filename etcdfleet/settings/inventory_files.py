@@ -59,11 +59,11 @@ class InventoryFiles:
     encoding: str = "utf-8"
 
     def of(self, origin: Origin) -> Path | None:
-        """The file that holds ``origin``."""
+        """Return the file that holds ``origin``."""
         return {"host": self.hosts, "group": self.groups, "defaults": self.defaults}[origin.kind]
 
     def resolve(self, path: str) -> Path:
-        """``path`` of the settings as an absolute path, ``~`` expanded."""
+        """Return ``path`` of the settings as an absolute path, ``~`` expanded."""
         return ((self.base or Path.cwd()) / Path(path).expanduser()).absolute()
 
 
@@ -82,7 +82,7 @@ class Sources:
     """Whether a whole file cannot be read."""
 
     def where(self, origin: Origin, path: KeyPath = ()) -> str:
-        """File and line of ``path`` at ``origin``, or of its nearest parent that is there; empty without files."""
+        """Return file and line of ``path`` at ``origin``, or of the nearest parent there; empty without files."""
         file = self.files.of(origin)
         if file is None:
             return ""
@@ -93,13 +93,13 @@ class Sources:
         return shown(file)
 
     def problem(self, origin: Origin, key: str, what: str, remedy: str, *, path: KeyPath = ()) -> None:
-        """Notes a mistake and that it spoils ``origin``."""
+        """Note a mistake and that it spoils ``origin``."""
         self.problems.append(Problem(self.where(origin, path), str(origin), key, what, remedy))
         self.broken.add(origin)
 
 
 def read_sources(files: InventoryFiles) -> Sources:
-    """Reads the files, as far as there are any, and checks their shape. Raises nothing: mistakes are in the result."""
+    """Read the files, as far as there are any, and check their shape. Raises nothing: mistakes are in the result."""
     sources = Sources(files)
     group_names: set[str] = set()
     parents: dict[str, tuple[str, ...]] = {}
@@ -169,7 +169,7 @@ def _element(
     allowed: tuple[str, ...],
     group_names: set[str] | None = None,
 ) -> tuple[str, ...]:
-    """Checks one host, group or the defaults; returns its groups."""
+    """Check one host, group or the defaults; return its groups."""
     sources.lines[origin, ()] = line
     if is_null(node):
         what = "has no value"
@@ -209,7 +209,7 @@ def _element(
 
 
 def _loadable(sources: Sources, origin: Origin, node: Node, line: int) -> bool:
-    """Whether Nornir can load all of one host, group or the defaults; notes what it cannot."""
+    """Return whether Nornir can load all of one host, group or the defaults; note what it cannot."""
     found = list(unfit(node, line))
     for one in found:
         key = ".".join(one.path[1:] if one.path[:1] == ("data",) and len(one.path) > 1 else one.path)

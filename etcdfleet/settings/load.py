@@ -23,7 +23,7 @@ from etcdfleet.settings.yamlfile import shown, values
 
 
 def open_nornir(config_file: Path, *, forks: int | None = None, dry_run: bool = False) -> tuple[Nornir, Fleet]:
-    """Nornir and the typed settings of ``config_file``, without connecting to anything.
+    """Return Nornir and the typed settings of ``config_file``, without connecting to anything.
 
     Relative paths in the file are relative to its folder. ``NORNIR_…`` variables count where the file is silent, with
     paths relative to the current folder. Nornir's own logging stays off. ``forks`` is the number of hosts worked on at
@@ -59,12 +59,12 @@ def open_nornir(config_file: Path, *, forks: int | None = None, dry_run: bool = 
 
 
 def bind(host: Host, settings: HostSettings) -> None:
-    """Makes ``settings`` those that `settings_of` finds."""
+    """Make ``settings`` those that `settings_of` finds."""
     host.data[BOUND_KEY] = settings
 
 
 def settings_of(host: Host) -> HostSettings:
-    """The settings that ``open_nornir`` bound to ``host``; raises FleetError when it bound none."""
+    """Return the settings that ``open_nornir`` bound to ``host``; raises FleetError when it bound none."""
     found = host.data.get(BOUND_KEY)
     if not isinstance(found, HostSettings):
         raise FleetError(
@@ -97,7 +97,7 @@ def _environment() -> str:
 
 
 def _lenient_inventory(sources: Sources) -> Inventory:
-    """What of a SimpleInventory's files is sound, as an inventory that is never used for anything but more checks."""
+    """Return what of a SimpleInventory's files is sound, as an inventory that is used for more checks only."""
 
     def sound(kind: str) -> dict[str, dict[str, Any]]:
         return {

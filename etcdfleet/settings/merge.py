@@ -39,7 +39,7 @@ class Merged:
     host: Origin
 
     def origin(self, path: KeyPath) -> Origin:
-        """Where ``path`` was written; for a key that was not written, its nearest parent, in the end the host."""
+        """Return where ``path`` was written, or for a key that was not, its nearest parent; in the end the host."""
         for length in range(len(path), 0, -1):
             found = self.origins.get(path[:length])
             if found is not None:
@@ -47,12 +47,12 @@ class Merged:
         return self.host
 
     def written(self, path: KeyPath) -> bool:
-        """Whether some layer wrote this very key."""
+        """Return whether some layer wrote this very key."""
         return path in self.origins
 
 
 def merge(layers: Iterable[Layer], host: Origin) -> Merged:
-    """Merges ``layers``, given nearest first. Mappings merge key by key; lists and scalars are replaced as a whole.
+    """Merge ``layers``, given nearest first. Mappings merge key by key; lists and scalars are replaced as a whole.
 
     A section without a value (``cluster:``) counts as an empty one. What only makes sense together is replaced
     together: the trust anchor, an archive's source, and the install section when a nearer layer chooses another method.
@@ -93,7 +93,7 @@ def _lay_over(
 
 
 def _of_the_former(section: str, above: Mapping[str, Any], below: Mapping[str, Any]) -> list[str]:
-    """The keys of the driver that a further layer chose, where a nearer one chooses another that does not have them."""
+    """Return the keys of the driver chosen further away that the driver chosen nearer does not have."""
     choice = CHOICES.get(section)
     if choice is None or choice.key not in above:
         return []

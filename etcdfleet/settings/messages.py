@@ -28,7 +28,7 @@ _TYPES = {
 
 
 def explain(error: ValidationError, model: type[Section], section: str) -> Iterable[tuple[KeyPath, str, str]]:
-    """Key path (section first), what is wrong and the remedy, for each mistake in ``error``."""
+    """Yield key path (section first), what is wrong and the remedy, for each mistake in ``error``."""
     for detail in error.errors(include_url=False):
         # The place of an item in a list says nothing to a reader: the key of the list does.
         path = (section, *(part for part in detail["loc"] if isinstance(part, str)))
@@ -69,7 +69,7 @@ def _limit(limit: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    """A value short enough for a message; containers by kind only."""
+    """Return a value short enough for a message; containers by kind only."""
     if isinstance(value, Mapping):
         return "a mapping"
     if isinstance(value, list | tuple):
@@ -106,7 +106,7 @@ def _unknown(model: type[Section], path: KeyPath) -> tuple[str, str]:
 
 
 def meant(model: type[Section], path: KeyPath) -> Iterable[KeyPath]:
-    """For an unknown key, the path of the known one that was probably meant."""
+    """Yield for an unknown key the path of the known one that was probably meant."""
     allowed = tuple(fields_at(model, path[1:-1]))
     if path[-1] not in allowed:
         for match in difflib.get_close_matches(path[-1], allowed, n=1):
@@ -114,7 +114,7 @@ def meant(model: type[Section], path: KeyPath) -> Iterable[KeyPath]:
 
 
 def fields_at(model: type[Section], path: KeyPath) -> Iterable[str]:
-    """The names of the keys of ``model``, or of what is below ``path`` in it."""
+    """Return the names of the keys of ``model``, or of what is below ``path`` in it."""
     current: type[Section] | None = model
     for part in path:
         if current is None:

@@ -96,17 +96,17 @@ class PreflightSettings(Section):
 
 
 def host_port(host: str, port: int) -> str:
-    """A place to connect to, as URLs and people write it: ``[fd00::1]:2379``."""
+    """Return a place to connect to, as URLs and people write it: ``[fd00::1]:2379``."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def peer_url(member: MemberSettings, cluster: ClusterSettings) -> str:
-    """The URL by which the other members reach ``member``, by its FQDN."""
+    """Return the URL by which the other members reach ``member``, by its FQDN."""
     return f"{'https' if cluster.peer_tls else 'http'}://{host_port(member.fqdn, cluster.peer_port)}"
 
 
 def client_url(member: MemberSettings, cluster: ClusterSettings) -> str:
-    """The URL by which clients reach ``member``, by its FQDN."""
+    """Return the URL by which clients reach ``member``, by its FQDN."""
     return f"{'https' if cluster.client_tls else 'http'}://{host_port(member.fqdn, cluster.client_port)}"
 
 

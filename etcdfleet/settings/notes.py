@@ -19,19 +19,19 @@ class Notes:
         self._warnings = warnings
 
     def mistake(self, draft: Draft, key: str, what: str, remedy: str) -> None:
-        """Notes a mistake at ``key`` (dotted) of a host."""
+        """Note a mistake at ``key`` (dotted) of a host."""
         self._mistakes.append(self._problem(draft, key, what, remedy))
 
     def warning(self, draft: Draft, key: str, what: str, remedy: str) -> None:
-        """Notes a warning at ``key`` (dotted) of a host."""
+        """Note a warning at ``key`` (dotted) of a host."""
         self._warnings.append(self._problem(draft, key, what, remedy))
 
     def plain_warning(self, place: str, key: str, what: str, remedy: str) -> None:
-        """Notes a warning about something outside the inventory."""
+        """Note a warning about something outside the inventory."""
         self._warnings.append(Problem("", place, key, what, remedy))
 
     def place(self, draft: Draft, key: str) -> str:
-        """``host a, inventory/hosts.yaml:12`` for use within a sentence."""
+        """Return ``host a, inventory/hosts.yaml:12`` for use within a sentence."""
         path = key_path(key)
         origin = draft.merged.origin(path)
         where = self._sources.where(origin, path)
@@ -44,12 +44,12 @@ class Notes:
 
 
 def key_path(key: str) -> KeyPath:
-    """A dotted key as a path."""
+    """Return a dotted key as a path."""
     return tuple(key.split("."))
 
 
 def must_exist(draft: Draft, key: str, file: str, notes: Notes) -> None:
-    """Notes a mistake when there is no such file on this machine."""
+    """Note a mistake when there is no such file on this machine."""
     if not Path(file).is_file():
         remedy = "correct the path: a relative one starts at the folder of config.yaml"
         notes.mistake(draft, key, f"there is no file {file} on this machine", remedy)

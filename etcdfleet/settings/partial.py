@@ -23,6 +23,6 @@ class Draft(HostSettings):
     bad: set[KeyPath]
 
     def sound(self, *keys: str) -> bool:
-        """Whether no mistake was found at, above or below any of these dotted keys."""
+        """Return whether no mistake was found at, above or below any of these dotted keys."""
         paths = [tuple(key.split(".")) for key in keys]
         return not any(one[: len(other)] == other[: len(one)] for one in self.bad for other in paths)

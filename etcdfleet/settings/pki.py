@@ -97,20 +97,20 @@ class PkiSettings(Section):
         return None
 
     def anchor_file(self, _: Side) -> Path | None:
-        """The file of this machine with the CAs that are to be trusted on a side; None where there is none."""
+        """Return the file of this machine with the CAs that are to be trusted on a side; None where there is none."""
         return None
 
     def for_cluster(self, _: str) -> Self:
-        """With the defaults that come from the cluster's name."""
+        """Return the same with the defaults that come from the cluster's name."""
         return self
 
     def resolved(self, _: Callable[[str], Path]) -> Self:
-        """The same with paths of the controller made absolute by the given function."""
+        """Return the same with paths of the controller made absolute by the given function."""
         return self
 
     def check(self, draft: Draft, notes: Notes, environ: Mapping[str, str]) -> None:
-        """Notes what is wrong with it beside other settings, in files of the controller, or in ``environ``."""
+        """Note what is wrong with it beside other settings, in files of the controller, or in ``environ``."""
 
     def allowing(self, role: RoleName, usages: str) -> str:
-        """What a person does so that certificates of a role allow ``usages``, as the end of a remedy."""
+        """Return what a person does so that certificates of a role allow ``usages``, as the end of a remedy."""
         return f"make the {role} certificate with a profile that allows {usages}"

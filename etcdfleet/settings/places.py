@@ -22,12 +22,12 @@ _UNFIT = (
 
 
 def unfit(path: str, init: str) -> str:
-    """Why the data of a member must not lie at ``path``, as a clause; empty where nothing is known against it."""
+    """Return why the data of a member must not lie at ``path``, as a clause; empty if nothing is known against it."""
     return _within(path, _UNFIT) or hidden(path, init)
 
 
 def hidden(path: str, init: str) -> str:
-    """The same, as far as it is the service of the init system that does not see ``path``."""
+    """Return the same, as far as it is the service of the init system that does not see ``path``."""
     return _within(path, service_for(init).hides) if init else ""
 
 

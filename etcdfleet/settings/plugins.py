@@ -26,7 +26,7 @@ class LateConnection:
         self._entry = entry
 
     def __call__(self) -> Any:
-        """A new connection."""
+        """Return a new connection."""
         return self._entry.load()()
 
     def __eq__(self, other: object) -> bool:
@@ -38,7 +38,7 @@ class LateConnection:
 
 
 def init_nornir(arguments: Mapping[str, Any], *, dry_run: bool) -> Nornir:
-    """A Nornir object; ``arguments`` are those of its configuration. Raises what ``InitNornir`` raises."""
+    """Return a Nornir object; ``arguments`` are those of its configuration. Raises what ``InitNornir`` raises."""
     for entry in entry_points(group=GROUP):
         if entry.name not in ConnectionPluginRegister.available:
             ConnectionPluginRegister.register(entry.name, LateConnection(entry))  # type: ignore[arg-type]

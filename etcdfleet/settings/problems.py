@@ -51,13 +51,13 @@ class SettingsError(UsageError):
 
 
 def did_you_mean(word: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
-    """`` (did you mean x?)``, or nothing when no known word is close."""
+    """Return `` (did you mean x?)``, or nothing when no known word is close."""
     matches = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=cutoff)
     return f" (did you mean {matches[0]}?)" if matches else ""
 
 
 def in_file_order(problems: Iterable[Problem]) -> tuple[Problem, ...]:
-    """Each problem once, by file and line, so that a person can correct a file from top to bottom."""
+    """Return each problem once, by file and line, so that a person can correct a file from top to bottom."""
 
     def key(problem: Problem) -> tuple[str, int]:
         file, _, line = problem.file.rpartition(":")

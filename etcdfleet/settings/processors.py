@@ -67,7 +67,7 @@ class Guarded:
 
 
 def load_processors(user_defined: Mapping[str, Any], config_file: Path) -> list[Guarded]:
-    """The processors that ``user_defined.processors`` of ``config_file`` names, made and guarded.
+    """Return the processors that ``user_defined.processors`` of ``config_file`` names, made and guarded.
 
     Modules are looked for as Python does, and beside ``config_file``. Raises SettingsError with every mistake.
     """

@@ -18,7 +18,7 @@ _FREE = (("auth", "roles"),)
 
 
 def text_fault(text: str) -> Fault | None:
-    """Why ``text`` cannot be a name, an address or a word. The text itself is not repeated: it may be a secret."""
+    """Return why ``text`` cannot be a name, an address or a word, without repeating it: it may be a secret."""
     if holds_template(text):
         return TEMPLATE, TEMPLATE_REMEDY
     if text != text.strip():
@@ -31,7 +31,7 @@ def text_fault(text: str) -> Fault | None:
 
 
 def faults_in(section: str, given: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str, str]]:
-    """Key path, what and remedy for each text of a section that cannot be meant as it is."""
+    """Yield key path, what and remedy for each text of a section that cannot be meant as it is."""
     yield from _faults((section,), given)
 
 
@@ -49,7 +49,7 @@ def _faults(path: KeyPath, value: Any) -> Iterator[tuple[KeyPath, str, str]]:
 
 
 def attribute_faults(key: str, value: Any) -> Iterator[Fault]:
-    """What is wrong with one of Nornir's own keys of a host, a group or the defaults."""
+    """Yield what is wrong with one of Nornir's own keys of a host, a group or the defaults."""
     if value is None:
         return
     if key == "port":
@@ -71,7 +71,7 @@ def attribute_faults(key: str, value: Any) -> Iterator[Fault]:
 
 
 def option_faults(value: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, str, str]]:
-    """Key path, what and remedy for what is wrong below ``connection_options``."""
+    """Yield key path, what and remedy for what is wrong below ``connection_options``."""
     if isinstance(value, Mapping):
         for key, each in value.items():
             here = (*path, str(key))
@@ -87,7 +87,7 @@ def option_faults(value: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, str
 
 
 def hostname_fault(text: str) -> Fault | None:
-    """Why SSH cannot go to ``text``: a name, an address, or an alias of ``~/.ssh/config``."""
+    """Return why SSH cannot go to ``text``: a name, an address, or an alias of ``~/.ssh/config``."""
     remedy = "write a name or an address alone"
     if not text:
         return "is empty", f"{remedy}, or remove the line to have the host's name"
@@ -105,7 +105,7 @@ def hostname_fault(text: str) -> Fault | None:
 
 
 def address_fault(text: str) -> Fault | None:
-    """What is wrong with a text that is meant as an IP address, as far as that can be told; None for names too."""
+    """Return what is wrong with a text that is meant as an IP address, as far as can be told; None for names too."""
     inner = text.strip("[]")
     if inner != text and is_address(inner):
         return f"{text!r} has square brackets, which belong in URLs", f'write it without: "{inner}"'
@@ -125,7 +125,7 @@ def address_fault(text: str) -> Fault | None:
 
 
 def is_address(text: str) -> bool:
-    """Whether ``text`` is an IPv4 or IPv6 address."""
+    """Return whether ``text`` is an IPv4 or IPv6 address."""
     try:
         ipaddress.ip_address(text)
     except ValueError:

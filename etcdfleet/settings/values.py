@@ -21,17 +21,17 @@ from etcdfleet.text import go_duration, parse_duration, parse_size
 
 
 def refuse(what: str, remedy: str) -> NoReturn:
-    """Reports a wrong value from inside a validator; both texts reach the user unchanged."""
+    """Report a wrong value from inside a validator; both texts reach the user unchanged."""
     raise PydanticCustomError("etcdfleet", "{what}", {"what": what, "remedy": remedy})
 
 
 def _text(value: object) -> str | None:
-    """What is meant as text, without quotes around digits, too."""
+    """Return what is meant as text, without quotes around digits, too."""
     return str(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else None
 
 
 def check_duration(value: object) -> object:
-    """A duration as text, or a timedelta."""
+    """Return a duration that was given as text or as a timedelta."""
     if isinstance(value, timedelta):
         return value
     text = _text(value)
@@ -46,7 +46,7 @@ def check_duration(value: object) -> object:
 
 
 def check_size(value: object) -> object:
-    """A size in bytes, or as text with a unit."""
+    """Return a size in bytes that was given as a number or as text with a unit."""
     if not isinstance(value, int | str) or isinstance(value, bool):
         return refuse("is not a size", "write bytes as a whole number, or a size such as 512MiB or 1GiB")
     try:
@@ -56,7 +56,7 @@ def check_size(value: object) -> object:
 
 
 def check_renew_before(value: object) -> object:
-    """A fraction of the life or a duration."""
+    """Return a fraction of the life or a duration."""
     if isinstance(value, RenewBefore):
         return value
     remedy = 'write a fraction of the life, such as "1/3", or a time before the end, such as 720h'
@@ -70,7 +70,7 @@ def check_renew_before(value: object) -> object:
 
 
 def list_to_tuple(value: object) -> object:
-    """A list of the inventory as the tuple that a frozen model holds."""
+    """Return a list of the inventory as the tuple that a frozen model holds."""
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -81,7 +81,7 @@ _FQDN = re.compile(rf"{_LABEL}(?:\.{_LABEL})+", re.IGNORECASE)
 
 
 def check_fqdn(text: str) -> str:
-    """A full DNS name, in lower case, without a final dot."""
+    """Return a full DNS name, in lower case, without a final dot."""
     if is_address(text):
         refuse(
             f"{text} is an address, not a DNS name", "write the name that resolves to it, such as etcd-1.example.home"
@@ -99,7 +99,7 @@ def check_fqdn(text: str) -> str:
 
 
 def check_address(value: object) -> object:
-    """An IP address that etcd can listen on and others can reach."""
+    """Return an IP address that etcd can listen on and others can reach."""
     if isinstance(value, list) and len(value) == 1 and is_address(str(value[0])):
         refuse("square brackets make a list of it", f'write it without: "{value[0]}"')
     if not isinstance(value, str):
@@ -120,7 +120,7 @@ def check_address(value: object) -> object:
 
 
 def check_member_name(text: str) -> str:
-    """A name that etcd's initial-cluster can hold."""
+    """Return a name that etcd's initial-cluster can hold."""
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}", text):
         bad = "".join(sorted({c for c in text if not re.match(r"[A-Za-z0-9_.-]", c)}))
         why = f"it contains {bad!r}" if bad else "it is empty, too long, or starts with a dot or hyphen"
@@ -132,7 +132,7 @@ def check_member_name(text: str) -> str:
 
 
 def check_data_dir(text: str) -> str:
-    """A folder that may be given to etcd alone."""
+    """Return a folder that may be given to etcd alone."""
     if not re.fullmatch(r"(/[A-Za-z0-9_][A-Za-z0-9_.-]*)+/?", text):
         refuse(
             f"{text!r} is not a plain absolute path",
@@ -144,14 +144,14 @@ def check_data_dir(text: str) -> str:
 
 
 def check_token(text: str) -> str:
-    """An initial-cluster token."""
+    """Return an initial-cluster token."""
     if not re.fullmatch(r"[A-Za-z0-9_.:-]{1,128}", text):
         refuse("is empty or holds characters other than letters, digits and . _ : -", "use a word such as k8s-home")
     return text
 
 
 def check_vault_address(text: str) -> str:
-    """The address of a Vault, without path and credentials."""
+    """Return the address of a Vault, without path and credentials."""
     if "@" in text:
         refuse("holds credentials", "write the address alone; the token comes from VAULT_TOKEN or a token file")
     if not re.fullmatch(r"https?://[A-Za-z0-9_.:\[\]-]+/?", text):
@@ -160,7 +160,7 @@ def check_vault_address(text: str) -> str:
 
 
 def check_mount(text: str) -> str:
-    """The path of a secrets engine, without slashes at its ends."""
+    """Return the path of a secrets engine, without slashes at its ends."""
     text = text.strip("/")
     if not re.fullmatch(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*", text):
         refuse(f"{text!r} is not a mount of Vault", "write the path alone, such as pki_intermediate_ca")
@@ -168,14 +168,14 @@ def check_mount(text: str) -> str:
 
 
 def check_role_name(text: str) -> str:
-    """The name of a role, without its path."""
+    """Return the name of a role, without its path."""
     if not re.fullmatch(r"\w(?:[\w.-]*\w)?", text, re.ASCII):
         refuse(f"{text!r} is not a name of a Vault role", "write the role's name alone, without its path")
     return text
 
 
 def check_common_name(text: str) -> str:
-    """The common name of a client certificate, which is a user's name to etcd."""
+    """Return the common name of a client certificate, which is a user's name to etcd."""
     if not re.fullmatch(r"[A-Za-z0-9_](?:[A-Za-z0-9_.@-]{0,62}[A-Za-z0-9_])?", text):
         refuse(
             f"{text!r} cannot be the common name of a certificate and the name of a user",
@@ -185,7 +185,7 @@ def check_common_name(text: str) -> str:
 
 
 def check_variable(text: str) -> str:
-    """The name of an environment variable."""
+    """Return the name of an environment variable."""
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", text):
         refuse(
             "is not the name of an environment variable (a password itself does not belong in the inventory)",
@@ -195,7 +195,7 @@ def check_variable(text: str) -> str:
 
 
 def check_networks(value: object) -> object:
-    """A list of networks, as text in CIDR notation."""
+    """Return a list of networks, as text in CIDR notation."""
     if not isinstance(value, list | tuple):
         return value
     for item in value:
@@ -207,21 +207,21 @@ def check_networks(value: object) -> object:
 
 
 def check_package_version(text: str) -> str:
-    """The version of a package, fit for a command line."""
+    """Return the version of a package, fit for a command line."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.+:~_-]*", text):
         refuse(f"{text!r} is not the version of a package", "write it as the package manager shows it, or leave it out")
     return text
 
 
 def check_release_version(text: str) -> str:
-    """Three numbers, as etcd names its releases."""
+    """Return three numbers, as etcd names its releases."""
     if not re.fullmatch(r"\d+\.\d+\.\d+(-[A-Za-z0-9.]+)?", text):
         refuse(f"{text!r} is not a release of etcd", "write three numbers without a v, such as 3.5.1")
     return text
 
 
 def check_sha256(text: str) -> str:
-    """64 hexadecimal digits, in lower case."""
+    """Return 64 hexadecimal digits, in lower case."""
     if not re.fullmatch(r"[0-9a-fA-F]{64}", text):
         refuse(
             "is not a SHA-256: it must be 64 hexadecimal digits",
@@ -231,7 +231,7 @@ def check_sha256(text: str) -> str:
 
 
 def check_url(text: str) -> str:
-    """An http or https address without credentials."""
+    """Return an http or https address without credentials."""
     if re.match(r"https?://[^/]*@", text):
         refuse(
             "holds credentials, which would reach command lines and logs", "use an address without user and password"
@@ -242,7 +242,7 @@ def check_url(text: str) -> str:
 
 
 def check_repository(text: str) -> str:
-    """An http or https address, or a path on the host."""
+    """Return an http or https address, or a path on the host."""
     if text.startswith("/"):
         if not re.fullmatch(r"(/[A-Za-z0-9_.@+-]+)+/?", text):
             refuse(f"{text!r} is not a plain path", "write an https address, or the path of a repository on the host")
@@ -251,7 +251,7 @@ def check_repository(text: str) -> str:
 
 
 def check_cipher_suites(value: object) -> object:
-    """A list of TLS 1.2's cipher suites by Go's names, in the order of preference."""
+    """Return a list of TLS 1.2's cipher suites by Go's names, in the order of preference."""
     if not isinstance(value, list | tuple) or not all(isinstance(name, str) for name in value):
         return list_to_tuple(value)
     names = tuple(ALIASES.get(name, name) for name in value)

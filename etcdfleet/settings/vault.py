@@ -115,41 +115,41 @@ class VaultPki(PkiSettings):
         return self.key_type
 
     def anchor_file(self, _: Side) -> Path | None:
-        """The root's, where it is the one CA and not taken from a mount."""
+        """Return the root's file, where it is the one CA and not taken from a mount."""
         if self.trust == "single" and self.trust_anchor.file:
             return Path(self.trust_anchor.file).expanduser()
         return None
 
     def mount_of(self, side: Side) -> str:
-        """The PKI mount that issues for a side."""
+        """Return the PKI mount that issues for a side."""
         if self.trust == "single":
             return self.mount
         return (self.mounts.peer if side == "peer" else self.mounts.client) or f"pki_etcd_{side}"
 
     def mount_for(self, role: RoleName) -> str:
-        """The PKI mount that issues for a role."""
+        """Return the PKI mount that issues for a role."""
         return self.mount_of(side_of(role))
 
     def for_cluster(self, name: str) -> Self:
-        """With the mounts that were not named named after the cluster, so that no cluster trusts another's."""
+        """Return the same, unnamed mounts named after the cluster, so that no cluster trusts another's."""
         mounts = SideMounts(
             peer=self.mounts.peer or f"pki_etcd_{name}_peer", client=self.mounts.client or f"pki_etcd_{name}_client"
         )
         return self.model_copy(update={"mounts": mounts})
 
     def resolved(self, resolve: Callable[[str], Path]) -> Self:
-        """With the path of the root CA made absolute."""
+        """Return the same with the path of the root CA made absolute."""
         if self.trust_anchor.file is None:
             return self
         anchor = self.trust_anchor.model_copy(update={"file": str(resolve(self.trust_anchor.file))})
         return self.model_copy(update={"trust_anchor": anchor})
 
     def allowing(self, role: RoleName, usages: str) -> str:
-        """By its role in Vault."""
+        """Say that setup_pki.py changes its role in Vault."""
         return f"run python runbooks/setup_pki.py, which has the role {self.roles[role].name} in Vault allow {usages}"
 
     def check(self, draft: Draft, notes: Notes, environ: Mapping[str, str]) -> None:
-        """The file of the root CA, the mounts of both sides, what would be set up, and where Vault is."""
+        """Check the file of the root CA, the mounts of both sides, what would be set up, and where Vault is."""
         if self.trust_anchor.file is not None and draft.sound("pki.trust_anchor"):
             must_exist(draft, "pki.trust_anchor.file", self.trust_anchor.file, notes)
         self._check_trust(draft, notes)
@@ -204,12 +204,12 @@ class VaultPki(PkiSettings):
 
 
 def uses_vault(settings: HostSettings) -> bool:
-    """Whether a host has its certificates from Vault."""
+    """Return whether a host has its certificates from Vault."""
     return isinstance(settings.pki, VaultPki)
 
 
 def vault_pki(settings: HostSettings) -> VaultPki:
-    """The settings of Vault, of a host that `uses_vault`. Raises `TypeError` for another one."""
+    """Return the settings of Vault, of a host that `uses_vault`. Raises `TypeError` for another one."""
     if not isinstance(settings.pki, VaultPki):
         raise TypeError(f"{settings.name} has its certificates from {settings.pki.source}, not from Vault")
     return settings.pki

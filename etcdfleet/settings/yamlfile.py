@@ -48,7 +48,7 @@ class Unfit:
 
 
 def shown(path: Path) -> str:
-    """``path`` as a person at this folder would write it."""
+    """Return ``path`` as a person at this folder would write it."""
     try:
         return str(path.relative_to(Path.cwd()))
     except ValueError:
@@ -56,12 +56,12 @@ def shown(path: Path) -> str:
 
 
 def holds_template(text: str) -> bool:
-    """Whether Jinja was meant, as Ansible has it, to fill something in."""
+    """Return whether Jinja was meant, as Ansible has it, to fill something in."""
     return bool(_JINJA.search(text))
 
 
 def compose(path: Path, encoding: str = "utf-8") -> Node | None:
-    """The node tree of a YAML file, None for an empty one; `SyntaxProblemError` when it is unreadable or no YAML."""
+    """Return the node tree of a YAML file, None for an empty one. Raises `SyntaxProblemError` if it cannot be read."""
     try:
         text = path.read_text(encoding=encoding)
     except FileNotFoundError as error:
@@ -85,19 +85,19 @@ def compose(path: Path, encoding: str = "utf-8") -> Node | None:
 
 
 def values(node: Node | None) -> Any:
-    """What Nornir would make of a sound node; of a key that is there twice, the last."""
+    """Return what Nornir would make of a sound node; of a key that is there twice, the last."""
     reader = YAML(typ="safe")
     reader.allow_duplicate_keys = True
     return None if node is None else reader.constructor.construct_document(node)
 
 
 def line_of(node: Node) -> int:
-    """The line where a node begins, from 1."""
+    """Return the line where a node begins, from 1."""
     return int(node.start_mark.line) + 1
 
 
 def pairs(node: MappingNode) -> dict[str, tuple[int, Node]]:
-    """Keys of a mapping with line and value, ``<<`` resolved; of a key that is there twice, the last."""
+    """Return keys of a mapping with line and value, ``<<`` resolved; of a key that is there twice, the last."""
     found: dict[str, tuple[int, Node]] = {}
     inherited: dict[str, tuple[int, Node]] = {}
     for key, value in node.value:
@@ -111,22 +111,22 @@ def pairs(node: MappingNode) -> dict[str, tuple[int, Node]]:
 
 
 def is_null(node: Node) -> bool:
-    """Whether a value is missing (``key:``) or null."""
+    """Return whether a value is missing (``key:``) or null."""
     return bool(node.tag == f"{_TAG}null")
 
 
 def is_text(node: Node) -> bool:
-    """Whether a value is text, quoted or plain."""
+    """Return whether a value is text, quoted or plain."""
     return bool(node.tag == f"{_TAG}str")
 
 
 def is_merge(node: Node) -> bool:
-    """Whether a key is ``<<``."""
+    """Return whether a key is ``<<``."""
     return bool(node.tag == _MERGE)
 
 
 def unfit(node: Node, line: int, path: tuple[str, ...] = ()) -> Iterator[Unfit]:
-    """What in and below ``node``, the value of the key at ``line``, cannot be loaded."""
+    """Yield what in and below ``node``, the value of the key at ``line``, cannot be loaded."""
     yield from _unfit(node, line, path, set(), ())
 
 

@@ -24,28 +24,28 @@ class VaultAdmin(Vault):
         self.warnings: list[str] = []
 
     def mounts(self) -> dict[str, Mapping[str, Any]]:
-        """The secrets engines by path (without the final slash): ``type`` and ``config``."""
+        """Return the secrets engines by path (without the final slash): ``type`` and ``config``."""
         return self._by_path(self._ask("get", "sys/mounts", needs=("read",)))
 
     def auth_mounts(self) -> dict[str, Mapping[str, Any]]:
-        """The ways to log in by path, without the final slash."""
+        """Return the ways to log in by path, without the final slash."""
         return self._by_path(self._ask("get", "sys/auth", needs=("read",)))
 
     def enable_pki(self, mount: str, longest: int) -> None:
-        """A new PKI mount that issues for at most ``longest`` seconds."""
+        """Make a PKI mount that issues for at most ``longest`` seconds."""
         self._write(f"sys/mounts/{quoted(mount)}", {"type": "pki", "config": {"max_lease_ttl": f"{longest}s"}})
 
     def longest(self, mount: str) -> int:
-        """For how many seconds a mount issues at most, Vault's own limit counted in."""
+        """Return for how many seconds a mount issues at most, Vault's own limit counted in."""
         answer = self.read(f"sys/mounts/{quoted(mount)}/tune") or {}
         return int(duration(answer.get("max_lease_ttl")).total_seconds())
 
     def tune(self, mount: str, longest: int) -> None:
-        """Lets a mount issue for up to ``longest`` seconds."""
+        """Let a mount issue for up to ``longest`` seconds."""
         self._write(f"sys/mounts/{quoted(mount)}/tune", {"max_lease_ttl": f"{longest}s"})
 
     def unwritable(self, paths: Iterable[str]) -> tuple[str, ...]:
-        """Those of ``paths`` that the token may not write to, as far as Vault says."""
+        """Return those of ``paths`` that the token may not write to, as far as Vault says."""
         asked = list(dict.fromkeys(paths))
         try:
             missing = self.check_access(dict.fromkeys(asked, ("update",)))
@@ -55,38 +55,38 @@ class VaultAdmin(Vault):
         return tuple(also)
 
     def has_issuer(self, mount: str) -> bool:
-        """Whether a mount has a CA."""
+        """Return whether a mount has a CA."""
         return bool(self._list(f"{quoted(mount)}/issuers"))
 
     def keys(self, mount: str) -> tuple[str, ...]:
-        """The ids of the private keys in a mount."""
+        """Return the ids of the private keys in a mount."""
         return self._list(f"{quoted(mount)}/keys")
 
     def request_ca(self, mount: str, name: str, kind: str, bits: int, key: str = "") -> str:
-        """A CSR (PEM) for a CA in a mount: for a new key that stays there, or for the one with the id ``key``."""
+        """Return a CSR (PEM) for a CA in a mount; for the key with the id ``key``, or a new one that stays there."""
         wanted: dict[str, Any] = {"common_name": name, "format": "pem"}
         wanted |= {"key_ref": key} if key else {"key_type": kind, "key_bits": bits}
         path = f"{quoted(mount)}/intermediate/generate/{'existing' if key else 'internal'}"
         return str(self._write(path, wanted)["csr"])
 
     def sign_ca(self, root: str, csr: str, name: str, ttl: int) -> str:
-        """A CA certificate, with the chain above it (PEM), signed by the CA of the mount ``root``."""
+        """Return a CA certificate, with the chain above it (PEM), signed by the CA of the mount ``root``."""
         body = {"csr": csr, "common_name": name, "ttl": f"{ttl}s", "max_path_length": 0, "format": "pem"}
         signed = self._write(f"{quoted(root)}/root/sign-intermediate", body)
         chain = [signed["certificate"], *(signed.get("ca_chain") or [signed["issuing_ca"]])]
         return "".join(f"{pem.strip()}\n" for pem in dict.fromkeys(pem.strip() for pem in chain))
 
     def set_signed(self, mount: str, chain: str) -> None:
-        """Gives a mount its CA certificate, with those above it."""
+        """Give a mount its CA certificate, with those above it."""
         self._write(f"{quoted(mount)}/intermediate/set-signed", {"certificate": chain})
 
     def make_root(self, mount: str, name: str, kind: str, bits: int, ttl: int) -> None:
-        """A root CA whose key stays in the mount."""
+        """Make a root CA whose key stays in the mount."""
         body = {"common_name": name, "key_type": kind, "key_bits": bits, "ttl": f"{ttl}s"}
         self._write(f"{quoted(mount)}/root/generate/internal", body)
 
     def read(self, path: str) -> Mapping[str, Any] | None:
-        """What is at a path, None for nothing."""
+        """Return what is at a path, None for nothing."""
         self._log_in()
         try:
             answer = self._transport.request("get", path)
@@ -98,21 +98,21 @@ class VaultAdmin(Vault):
         return data if isinstance(data, Mapping) else None
 
     def write(self, path: str, data: Mapping[str, Any]) -> None:
-        """Sets what is at a path."""
+        """Set what is at a path."""
         self._write(path, data)
 
     def enable_approle(self, mount: str) -> None:
-        """Makes the AppRole way to log in."""
+        """Make the AppRole way to log in."""
         self._write(f"sys/auth/{quoted(mount)}", {"type": "approle"})
 
     def new_secret_id(self, mount: str, name: str, wrap: int = 0) -> Secret:
-        """A new secret id of an AppRole, or with ``wrap`` seconds a token that unwraps it once within that time."""
+        """Make a secret id of an AppRole; with ``wrap`` seconds, a token that unwraps it once within that time."""
         path = f"auth/{quoted(mount)}/role/{quoted(name)}/secret-id"
         answer = self._ask("post", path, {}, needs=("update",), wrap_ttl=wrap)
         return Secret(answer["wrap_info"]["token"] if wrap else answer["data"]["secret_id"])
 
     def unwrap(self) -> Secret:
-        """The secret id behind the wrapping token that this connection has; works once."""
+        """Return the secret id behind the wrapping token that this connection has; works once."""
         answer = self._ask("post", "sys/wrapping/unwrap", {}, needs=("update",))
         return Secret(answer["data"]["secret_id"])
 
@@ -141,7 +141,7 @@ class VaultAdmin(Vault):
 
 
 def check_pki(mounts: Mapping[str, Mapping[str, Any]], mount: str) -> bool:
-    """Whether there is such a PKI mount. Raises VaultError when there is a mount of another kind."""
+    """Return whether there is such a PKI mount. Raises VaultError when there is a mount of another kind."""
     found = mounts.get(mount)
     if found is not None and found.get("type") != "pki":
         raise VaultError(

@@ -69,7 +69,7 @@ class RoleFacts:
 
     @classmethod
     def from_answer(cls, mount: str, name: str, data: Mapping[str, Any]) -> RoleFacts:
-        """From the ``data`` of ``GET <mount>/roles/<name>``, whichever version of Vault wrote it."""
+        """Read the ``data`` of ``GET <mount>/roles/<name>``, whichever version of Vault wrote it."""
         return cls(
             mount=mount,
             name=name,
@@ -114,7 +114,7 @@ class Issued:
 
     @classmethod
     def from_answer(cls, answer: Mapping[str, Any]) -> Issued:
-        """From the answer to ``issue`` or ``sign``. Raises KeyError when it is not one."""
+        """Read the answer to ``issue`` or ``sign``. Raises KeyError when it is not one."""
         data = answer["data"]
         issuing = str(data.get("issuing_ca") or "").strip()
         key = data.get("private_key")
@@ -130,7 +130,7 @@ class Issued:
 
 
 def duration(value: object) -> timedelta:
-    """Vault's durations: seconds as a number or text, or Go's writing (``43800h``, ``1h0m0s``); else ValueError."""
+    """Return a duration of Vault's: seconds as number or text, or Go's ``43800h`` and ``1h0m0s``; else ValueError."""
     if value in (None, "", "n/a"):
         return timedelta(0)
     text = str(value).strip()
@@ -143,7 +143,7 @@ def duration(value: object) -> timedelta:
 
 
 def words(value: object) -> tuple[str, ...]:
-    """A list of Vault's, which older versions write as one text with commas."""
+    """Return a list of Vault's, which older versions write as one text with commas."""
     items = value.split(",") if isinstance(value, str) else value if isinstance(value, list | tuple) else ()
     return tuple(str(item).strip() for item in items if str(item).strip())
 

@@ -47,11 +47,11 @@ class Vault:
         self.close()
 
     def close(self) -> None:
-        """Closes connections and revokes the token of an AppRole login. Raises nothing."""
+        """Close connections and revoke the token of an AppRole login. Raises nothing."""
         self._transport.close()
 
     def status(self) -> Status:
-        """The state of the server that answers, sealed or not, without logging in."""
+        """Return the state of the server that answers, sealed or not, without logging in."""
         data = self._get("sys/health", _ANY_STATE, root=True)
         if not isinstance(data, Mapping) or "sealed" not in data:
             raise VaultError(
@@ -69,14 +69,14 @@ class Vault:
         )
 
     def check_ready(self) -> Status:
-        """``status``, and VaultError when the server is sealed or not initialised."""
+        """Return the status. Raises VaultError when the server is sealed or not initialised."""
         status = self.status()
         if problem := meaning.unready(status, self.connection):
             raise problem
         return status
 
     def token_info(self) -> TokenInfo:
-        """What Vault knows of our token. VaultError when it is wrong or expired, or there is none."""
+        """Return what Vault knows of our token. VaultError when it is wrong or expired, or there is none."""
         answer = self._ask("get", "auth/token/lookup-self", needs=("read",))
         data = answer["data"]
         # A lookup's own data holds the token itself ("id"), so nothing but the named fields is taken from it.
@@ -92,7 +92,7 @@ class Vault:
         )
 
     def check_access(self, requests: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, ...]]:
-        """Which capabilities of ``requests`` (path to capabilities, such as ``pki/issue/x`` to ``update``) are missing.
+        """Return which of the wanted capabilities (by path, such as ``pki/issue/x`` to ``update``) are missing.
 
         Empty when the token may do all of it. Whether a path exists is not looked at. ``policy_for`` of the answer is
         what a policy lacks.
@@ -111,7 +111,7 @@ class Vault:
         return missing
 
     def read_role(self, mount: str, role: str) -> RoleFacts | None:
-        """The role as it is set in Vault, or None when the token may not read it. VaultError when there is none."""
+        """Return the role as Vault has it, None when the token may not read it. VaultError when there is none."""
         path = f"{quoted(mount)}/roles/{quoted(role)}"
         self._log_in()
         try:
@@ -129,7 +129,7 @@ class Vault:
         raise self._meaning(failure, path, ("read",))
 
     def list_roles(self, mount: str) -> tuple[str, ...] | None:
-        """The names of the roles of a mount, or None when they cannot be listed."""
+        """Return the names of the roles of a mount, or None when they cannot be listed."""
         try:
             answer = self._transport.request("list", f"{quoted(mount)}/roles")
         except (Refused, Broken, VaultError):
@@ -146,7 +146,7 @@ class Vault:
         ip_sans: Iterable[str] = (),
         ttl: timedelta | None = None,
     ) -> Issued:
-        """A new key and certificate, made by Vault; without a common name where that is empty.
+        """Have Vault make a key and a certificate; without a common name where that is empty.
 
         A TTL beyond the role's limit is cut down with a warning.
         """
@@ -164,7 +164,7 @@ class Vault:
         ip_sans: Iterable[str] = (),
         ttl: timedelta | None = None,
     ) -> Issued:
-        """A certificate for the key behind ``csr`` (PEM); ``private_key`` of the result is None.
+        """Have Vault make a certificate for the key behind ``csr`` (PEM); ``private_key`` of the result is None.
 
         A role with ``use_csr_sans`` (the default) takes the names of the CSR and not these: put them into both.
         """
@@ -174,15 +174,15 @@ class Vault:
         return replace(signed, warnings=tuple(w for w in signed.warnings if _GIVEN_TWICE not in w))
 
     def ca_pem(self, mount: str) -> str:
-        """The certificate (PEM) of the CA that the mount issues with. Needs no token."""
+        """Return the certificate (PEM) of the CA that the mount issues with. Needs no token."""
         return self._pem(f"{quoted(mount)}/ca/pem")[0]
 
     def ca_chain(self, mount: str) -> tuple[str, ...]:
-        """The mount's CA certificate and those above it, one PEM each, as far as Vault knows them. Needs no token."""
+        """Return the mount's CA certificate and those above it that Vault knows, one PEM each. Needs no token."""
         return self._pem(f"{quoted(mount)}/ca_chain")
 
     def crl_pem(self, mount: str) -> str:
-        """The revocation list of the mount's CA. Needs no token."""
+        """Return the revocation list of the mount's CA. Needs no token."""
         path = f"{quoted(mount)}/crl/pem"
         answer = self._get(path)
         blocks = pem_blocks("" if isinstance(answer, Mapping) else str(answer.text), "X509 CRL")
@@ -195,7 +195,7 @@ class Vault:
         return blocks[0]
 
     def revoke(self, mount: str, serial: str) -> datetime:
-        """Revokes a certificate of the mount by its serial number; when that was done. Again is no error."""
+        """Revoke a certificate of the mount by its serial number; return when that was done. Again is no error."""
         answer = self._ask("post", f"{quoted(mount)}/revoke", {"serial_number": serial}, needs=("update",))
         data = answer.get("data") or {}
         return datetime.fromtimestamp(int(data.get("revocation_time") or 0), UTC)
@@ -227,7 +227,7 @@ class Vault:
         return blocks
 
     def _get(self, path: str, query: Mapping[str, str] | None = None, *, root: bool = False) -> Any:
-        """A request that takes no token."""
+        """Send a request that takes no token."""
         try:
             return self._transport.request("get", path, query=query, login=False, root=root)
         except Refused as refusal:
@@ -248,7 +248,7 @@ class Vault:
         special: Callable[[Refused], VaultError | None] = lambda _: None,
         wrap_ttl: int = 0,
     ) -> Any:
-        """A request with our token. ``special`` may know better what a refusal of this path means."""
+        """Send a request with our token. ``special`` may know better what a refusal of this path means."""
         self._log_in()
         try:
             return self._transport.request(method, path, body=body, wrap_ttl=wrap_ttl)
@@ -287,7 +287,7 @@ class Vault:
         return meaning.refused(refusal, path, needs, self.connection)
 
     def _token_is_good(self, refusal: Refused) -> bool:
-        """Whether a 403 is about the path only.
+        """Return whether a 403 is about the path only.
 
         Vault says the same of a wrong token. A token's policies let it look itself up unless that was taken away;
         then only the form of the refusal is left: an unknown token is refused before any policy is evaluated.
@@ -314,7 +314,7 @@ class Vault:
 
 
 def quoted(name: str) -> str:
-    """A mount or a name as part of a path."""
+    """Return a mount or a name as part of a path."""
     return quote(name.strip("/"), safe="/")
 
 

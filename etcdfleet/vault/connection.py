@@ -29,7 +29,7 @@ _VARIABLES = ("ADDR", "TOKEN", "NAMESPACE", "CACERT", "CAPATH", "CLIENT_CERT", "
 
 
 def bao_hint(environ: Mapping[str, str]) -> str:
-    """Which variables of OpenBao's own command line are set and count for nothing here; empty if none are.
+    """Return which variables of OpenBao's own command line are set and count for nothing here; empty if none are.
 
     `bao` reads ``BAO_ADDR`` and so on first, and ``VAULT_ADDR`` as well; this project reads the latter alone.
     """
@@ -50,7 +50,7 @@ class Secret:
         self._text = text
 
     def reveal(self) -> str:
-        """The text itself. To be called only where it is handed to its destination."""
+        """Return the text itself. To be called only where it is handed to its destination."""
         return self._text
 
     def __repr__(self) -> str:
@@ -121,7 +121,7 @@ class VaultConnection:
         environ: Mapping[str, str] | None = None,
         home: Path | None = None,
     ) -> VaultConnection:
-        """From the settings ``pki.address`` and ``pki.namespace`` and the environment, which wins.
+        """Read the settings ``pki.address`` and ``pki.namespace`` and the environment, which wins.
 
         Read are VAULT_ADDR, VAULT_NAMESPACE, VAULT_TOKEN, VAULT_TOKEN_FILE, VAULT_ROLE_ID with VAULT_SECRET_ID (and
         VAULT_APPROLE_MOUNT), VAULT_CACERT, VAULT_CAPATH, VAULT_CLIENT_CERT with VAULT_CLIENT_KEY, and

@@ -59,7 +59,7 @@ class Difference:
 
 
 def mounts(members: Members, vault_address: str = "", namespace: str | None = None) -> tuple[WantedMount, ...]:
-    """The mounts that issue for a cluster. ``vault_address`` is the base of AIA and CRL addresses unless one is set."""
+    """Return a cluster's mounts that issue. ``vault_address`` is the base of AIA and CRL addresses if none is set."""
     first, pki = members[0], vault_pki(members[0])
     found = []
     for path in dict.fromkeys(pki.mount_of(side) for side in SIDES):
@@ -80,7 +80,7 @@ def _ca_name(cluster: str, side: str) -> str:
 
 
 def urls(pki: VaultPki, mount: str, vault_address: str, namespace: str | None = None) -> dict[str, list[str]]:
-    """Where certificates say that their issuer and its revocation list can be had."""
+    """Return where certificates say that their issuer and its revocation list can be had."""
     base = (pki.setup.urls or vault_address).rstrip("/")
     place = f"{base}/v1/{namespace}/{mount}" if namespace else f"{base}/v1/{mount}"
     return {
@@ -90,7 +90,7 @@ def urls(pki: VaultPki, mount: str, vault_address: str, namespace: str | None = 
 
 
 def roles(members: Members, sharing: Iterable[Members] = ()) -> tuple[WantedRole, ...]:
-    """The roles of a cluster. ``sharing`` are the other clusters of the inventory: one may name the same role."""
+    """Return the roles of a cluster. ``sharing`` are the inventory's other clusters: one may name the same role."""
     pki = vault_pki(members[0])
     found = []
     for role in ROLE_NAMES:
@@ -105,7 +105,7 @@ def roles(members: Members, sharing: Iterable[Members] = ()) -> tuple[WantedRole
 
 
 def role_parameters(pki: VaultPki, role: RoleName, domains: Sequence[str]) -> dict[str, Any]:
-    """The parameters of a role that issues for ``domains`` (a pure client may have any name)."""
+    """Return the parameters of a role that issues for ``domains`` (a pure client may have any name)."""
     settings = pki.roles[role]
     any_name = role == "client"
     kind, _, size = pki.key_type.partition("-")
@@ -133,7 +133,7 @@ def role_parameters(pki: VaultPki, role: RoleName, domains: Sequence[str]) -> di
 
 
 def conflicts(clusters: Sequence[Members]) -> tuple[str, ...]:
-    """Where clusters of one Vault want different things of a mount, role or AppRole that they share."""
+    """Return where clusters of one Vault want different things of a mount, role or AppRole that they share."""
     said: dict[str, None] = {}
     first: dict[str, tuple[str, Mapping[str, Any]]] = {}
     for members in clusters:
@@ -156,12 +156,12 @@ def _shared(members: Members, clusters: Sequence[Members]) -> Iterable[tuple[str
 
 
 def policy_name(members: Members) -> str:
-    """The policy of a cluster."""
+    """Return the name of a cluster's policy."""
     return f"{vault_pki(members[0]).setup.approle.name}-{members[0].cluster.name}"
 
 
 def policy(members: Members) -> str:
-    """What deploy may do for a cluster, and nothing else: certificates of its roles, and reading these and the CAs.
+    """Return what deploy may do for a cluster: have certificates of its roles, read roles and CAs, and nothing else.
 
     The last three are for the token itself: what it may do, how long it lives, and its end.
     """
@@ -187,7 +187,7 @@ def policy(members: Members) -> str:
 
 
 def approle_parameters(settings: AppRoleSettings, policies: Iterable[str]) -> dict[str, Any]:
-    """The parameters of the AppRole that has these policies and no others, not even Vault's default one."""
+    """Return the parameters of the AppRole that has these policies and no others, not even Vault's default one."""
     return {
         "token_policies": sorted(policies),
         "token_no_default_policy": True,
@@ -203,7 +203,7 @@ def approle_parameters(settings: AppRoleSettings, policies: Iterable[str]) -> di
 
 
 def differences(wanted: Mapping[str, Any], there: Mapping[str, Any]) -> tuple[Difference, ...]:
-    """The wanted parameters that differ; whichever way Vault writes durations and lists."""
+    """Return the wanted parameters that differ; whichever way Vault writes durations and lists."""
     return tuple(
         Difference(key, there.get(key), value)
         for key, value in wanted.items()
@@ -214,7 +214,7 @@ def differences(wanted: Mapping[str, Any], there: Mapping[str, Any]) -> tuple[Di
 
 
 def as_diff(title: str, found: Sequence[Difference]) -> str:
-    """The differences as the lines of a diff."""
+    """Return the differences as the lines of a diff."""
     lines = [f"--- {title} (Vault)", f"+++ {title} (wanted)"]
     for one in found:
         lines += [f"-{one.key} = {_shown(one.key, one.there)}"] if one.there is not None else []

@@ -12,7 +12,7 @@ from etcdfleet.vault.transport import CONNECT_SECONDS, READ_SECONDS, RETRIES, Br
 
 
 def policy_for(needs: Mapping[str, Iterable[str]]) -> str:
-    """The lines of a Vault policy that grant ``needs`` (path to capabilities)."""
+    """Return the lines of a Vault policy that grant ``needs`` (path to capabilities)."""
     return "\n".join(_rule(path, capabilities) for path, capabilities in needs.items())
 
 
@@ -22,7 +22,7 @@ def _rule(path: str, capabilities: Iterable[str]) -> str:
 
 
 def broken(failure: Broken, connection: VaultConnection) -> VaultError:
-    """There was no answer."""
+    """Explain that there was no answer."""
     proxy = proxy_for(connection.address)
     trusted = "VAULT_CACERT names " + str(connection.verify) if isinstance(connection.verify, str) else "it is not set"
     what, remedy = {
@@ -65,7 +65,7 @@ def broken(failure: Broken, connection: VaultConnection) -> VaultError:
 
 
 def unready(status: Status, connection: VaultConnection) -> VaultError | None:
-    """Why this server cannot serve in its present state; None when it can."""
+    """Return why this server cannot serve in its present state; None when it can."""
     where = connection.address
     if not status.initialised:
         return VaultError(
@@ -81,7 +81,7 @@ def unready(status: Status, connection: VaultConnection) -> VaultError | None:
 
 
 def refused(refusal: Refused, path: str, needs: Iterable[str], connection: VaultConnection) -> VaultError:
-    """Vault said no to a request for ``path`` that takes the capabilities ``needs``. 403 is for ``forbidden``."""
+    """Explain a refusal of ``path``, which takes the capabilities ``needs``. 403 is for ``forbidden``."""
     said, where = refusal.words, f"{connection.address}, {path}"
     lower = said.lower()
     if "http request to an https server" in lower:
@@ -124,7 +124,7 @@ def refused(refusal: Refused, path: str, needs: Iterable[str], connection: Vault
 
 
 def no_ca(where: str) -> VaultError:
-    """The mount exists, but has no CA."""
+    """Explain that the mount exists, but has no CA."""
     return VaultError(
         "the PKI mount has no CA certificate yet",
         where=where,
@@ -144,7 +144,7 @@ _ROLE_SAYS_NO = {
 
 
 def login_refused(refusal: Refused, auth: AppRoleAuth, connection: VaultConnection) -> VaultError:
-    """The AppRole login failed."""
+    """Explain that the AppRole login failed."""
     where = f"{connection.address}, auth/{auth.mount}/login"
     if refusal.status == 400:
         return VaultError(
@@ -165,7 +165,7 @@ def login_refused(refusal: Refused, auth: AppRoleAuth, connection: VaultConnecti
 
 
 def bad_token(source: str, connection: VaultConnection) -> VaultError:
-    """Vault knows nothing of the token."""
+    """Explain that Vault knows nothing of the token."""
     return VaultError(
         f"Vault does not accept the token from {source}: it is wrong, expired or revoked, or belongs to another Vault",
         where=connection.address,
@@ -174,7 +174,7 @@ def bad_token(source: str, connection: VaultConnection) -> VaultError:
 
 
 def forbidden(path: str, needs: Iterable[str], source: str, connection: VaultConnection) -> VaultError:
-    """The token is good, but not for ``path``."""
+    """Explain that the token is good, but not for ``path``."""
     wanted = tuple(needs)
     named = " and ".join(f'"{need}"' for need in wanted)
     return VaultError(

@@ -13,14 +13,14 @@ from etcdfleet.vault.answers import RoleFacts
 
 
 def names_refused(facts: RoleFacts, names: Iterable[str]) -> tuple[str, ...]:
-    """Those of ``names`` that the role does not sign for, in their order."""
+    """Return those of ``names`` that the role does not sign for, in their order."""
     if facts.allow_any_name or any("{{" in domain for domain in facts.allowed_domains):
         return ()
     return tuple(name for name in dict.fromkeys(names) if not _allowed(facts, name.lower()))
 
 
 def name_problem(facts: RoleFacts, names: Sequence[str], addresses: Sequence[str]) -> str:
-    """Why the role would not sign for these names and addresses; empty if it would, as far as its settings say.
+    """Return why the role would not sign for these names and addresses; empty if it would, as far as its settings say.
 
     An empty name stands for a certificate without a common name.
     """

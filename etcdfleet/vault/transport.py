@@ -99,7 +99,7 @@ class Transport:
         root: bool = False,
         wrap_ttl: int = 0,
     ) -> Any:
-        """The JSON answer (a dict) or, for anything else, hvac's Response. ``root`` ignores the namespace.
+        """Return the JSON answer (a dict) or, for anything else, hvac's Response. ``root`` ignores the namespace.
 
         With ``wrap_ttl`` seconds the answer is a token that gives it once within that time (response wrapping).
 
@@ -122,7 +122,7 @@ class Transport:
         raise AssertionError("unreachable")
 
     def token(self) -> Secret:
-        """The token to use, after logging in where that is needed. Raises VaultError when there is no way to."""
+        """Return the token to use, after logging in where that is needed. Raises VaultError when there is no way to."""
         auth = self.connection.auth
         if auth is None:
             raise VaultError(
@@ -147,7 +147,7 @@ class Transport:
             return self._login[0]
 
     def close(self) -> None:
-        """Gives back what is held: connections, and the token that a login made (a user's own token stays)."""
+        """Give back what is held: connections, and the token that a login made (a user's own token stays)."""
         if self._login is not None:
             self._once("post", "auth/token/revoke-self", None, None, self._login[0], root=False)
             self._login = None
@@ -226,7 +226,7 @@ class Transport:
 
 
 def _is_vaults(answer: Any) -> bool:
-    """Whether an answer without success is in Vault's form: JSON. That of a proxy is a page."""
+    """Return whether an answer without success is in Vault's form: JSON. That of a proxy is a page."""
     try:
         return isinstance(answer.json(), Mapping)
     except ValueError:

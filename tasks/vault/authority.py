@@ -31,7 +31,7 @@ Mounts = Mapping[str, Mapping[str, Any]]
 
 
 def authorities(task: Task, setup: Setup) -> Result:
-    """A CA below the root for each mount that issues for a cluster and has none.
+    """Make a CA below the root for each mount that issues for a cluster and has none.
 
     Raises `VaultError`, and `CertificateError` for a CA that waits for the signature of a root kept offline, or got one
     that is not fit.
@@ -62,12 +62,12 @@ def authorities(task: Task, setup: Setup) -> Result:
 
 
 def needs_authority(work: Work, mount: WantedMount, there: Mounts) -> bool:
-    """Whether a mount has no CA yet."""
+    """Return whether a mount has no CA yet."""
     return mount.path not in there or not work.admin.has_issuer(mount.path)
 
 
 def check_authorities(work: Work, there: Mounts) -> None:
-    """The root CA is there or may be made, and the CAs that are there lead to it; warns of those that end too soon.
+    """Check the root CA (there, or may be made) and the CAs below it; warn of those that end too soon.
 
     Raises `VaultError` and `CertificateError`.
     """
@@ -102,7 +102,7 @@ def check_authorities(work: Work, there: Mounts) -> None:
 
 
 def _roots(work: Work, there: Mounts) -> tuple[Certificate, ...] | None:
-    """The root CA; None when Vault has none yet. Raises `VaultError`, `CertificateError`."""
+    """Return the root CA; None when Vault has none yet. Raises `VaultError`, `CertificateError`."""
     anchor = work.pki.trust_anchor
     if anchor.file is not None:
         return _read(Path(anchor.file))
@@ -113,7 +113,7 @@ def _roots(work: Work, there: Mounts) -> tuple[Certificate, ...] | None:
 
 
 def _make_root(work: Work, there: Mounts) -> tuple[Certificate, ...]:
-    """The root CA, made when Vault has none (`check_authorities` has seen that it may be). None in a dry run."""
+    """Return the root CA, made when Vault has none (`check_authorities` has seen that it may be); none in a dry run."""
     roots = _roots(work, there)
     mount = work.pki.trust_anchor.mount
     if roots is not None or mount is None:
@@ -209,7 +209,7 @@ def _ask_for_signature(work: Work, mount: WantedMount, key: str) -> None:
 
 
 def _key_of(work: Work, mount: WantedMount) -> str:
-    """A key that lies in a mount without a CA: of a run that did not come to its end, or that waits. Else empty."""
+    """Return a key in a mount without a CA, of a run that was cut short or waits; empty if there is none."""
     return next(iter(sorted(work.admin.keys(mount.path))), "")
 
 

@@ -20,7 +20,7 @@ WRAPPED = "VAULT_WRAPPED_SECRET_ID"
 
 
 def wrap_seconds(text: str | None) -> int:
-    """``--wrap`` in seconds, 0 for none. Raises `UsageError`."""
+    """Return ``--wrap`` in seconds, 0 for none. Raises `UsageError`."""
     if text is None:
         return 0
     try:
@@ -33,7 +33,7 @@ def wrap_seconds(text: str | None) -> int:
 
 
 def credentials(task: Task, setup: Setup, path: Path, wrap: int) -> Result:
-    """A new secret id of the AppRole, in a file for its owner only.
+    """Make a secret id of the AppRole, in a file for its owner only.
 
     With ``wrap`` seconds the file holds a token instead that gives the secret id once within that time, to `unwrap`.
     Raises `UsageError` when the file cannot be written, `VaultError`.

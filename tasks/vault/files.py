@@ -22,16 +22,16 @@ class CsrFiles:
     signed: Path
 
     def request(self, mount: str) -> Path:
-        """The CSR of a mount's CA."""
+        """Return where the CSR of a mount's CA is."""
         return self.requests / f"{mount.replace('/', '_')}.csr"
 
     def signed_certificate(self, mount: str) -> Path:
-        """The certificate that the root made of it."""
+        """Return where the certificate that the root made of it is."""
         return self.signed / f"{mount.replace('/', '_')}.pem"
 
 
 def public_text(path: Path) -> str:
-    """The fingerprint of the key that a CSR file is for; empty when there is none, or it cannot be read."""
+    """Return the fingerprint of the key that a CSR file is for; empty when there is none, or it cannot be read."""
     try:
         return public_key_fingerprint(path.read_text())
     except (OSError, UnicodeDecodeError, CertificateError):
@@ -64,7 +64,7 @@ def write_credentials(path: Path, variables: Mapping[str, str]) -> None:
 
 
 def read_credentials(path: Path) -> dict[str, str]:
-    """The variables that a file of `write_credentials` sets. Raises UsageError for another file."""
+    """Return the variables that a file of `write_credentials` sets. Raises UsageError for another file."""
     try:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:

@@ -55,22 +55,22 @@ def checks(task: Task, setup: Setup) -> Result:
 
 
 def mounts(task: Task, setup: Setup) -> Result:
-    """The mounts that issue for a cluster, their limits, and the addresses that they put into certificates."""
+    """Make the mounts that issue for a cluster, raise their limits, and set the addresses that certificates name."""
     return _step(task, setup, _mounts, "no mount differs")
 
 
 def roles(task: Task, setup: Setup) -> Result:
-    """The three roles of a cluster."""
+    """Make the three roles of a cluster."""
     return _step(task, setup, _roles, "no role differs")
 
 
 def policy(task: Task, setup: Setup) -> Result:
-    """The policy that lets a deploy have certificates of these roles, and nothing else."""
+    """Make the policy that lets a deploy have certificates of these roles, and nothing else."""
     return _step(task, setup, _policy, "the policy does not differ")
 
 
 def approle(task: Task, setup: Setup) -> Result:
-    """The AppRole with the policies of all clusters of this Vault, those that are not chosen included."""
+    """Make the AppRole with the policies of all clusters of this Vault, those that are not chosen included."""
     return _step(task, setup, _approle, "the AppRole does not differ")
 
 
@@ -135,7 +135,7 @@ def _limit(work: Work, mount: str, needed: int) -> None:
 
 
 def _urls(work: Work, mount: str, urls: Mapping[str, Any], *, exists: bool) -> None:
-    """The addresses that go into certificates: before the first of them is made."""
+    """Set the addresses that go into certificates, before the first of them is made."""
     path = f"{mount}/config/urls"
     found = (work.admin.read(path) if exists else None) or {}
     if not any(found.get(key) for key in urls):

@@ -36,7 +36,7 @@ class Setup:
     planned: set[str] = field(default_factory=set)
 
     def sharing(self, cluster: str) -> list[Members]:
-        """The clusters of the inventory that have the same Vault, this one included."""
+        """Return the clusters of the inventory that have the same Vault, this one included."""
         own = self.vaults[cluster]
         return [self.fleet[name] for name, vault in self.vaults.items() if vault is own]
 
@@ -101,7 +101,7 @@ class Work:
         return not self.dry_run
 
     def result(self, task: Task, summary: str) -> Result:
-        """The result of the step."""
+        """Return the result of the step."""
         heard = [
             f"Vault says: {text}" for text in self.admin.warnings if not any(words in text for words in _ON_PURPOSE)
         ]
@@ -116,7 +116,7 @@ class Work:
 
 
 def no_need(members: Members) -> str:
-    """Why a cluster needs nothing of Vault; empty if it does."""
+    """Return why a cluster needs nothing of Vault; empty if it does."""
     if not uses_vault(members[0]):
         return f"its certificates come from {members[0].pki.source}"
     cluster = members[0].cluster
@@ -124,5 +124,5 @@ def no_need(members: Members) -> str:
 
 
 def longest_life(pki: VaultPki) -> float:
-    """The longest life that is asked for certificates, in seconds."""
+    """Return the longest life that is asked for certificates, in seconds."""
     return max(pki.roles[role].ttl.total_seconds() for role in ROLE_NAMES)
