@@ -1,6 +1,7 @@
-"""Python's search for garbage, left out of a run that is short: one look throws little away.
+"""Python's search for garbage, which a run that is short can do without: it throws little away.
 
-Measured over 22 turns with and without, no host reachable: status.py takes 590 ms of processor time instead of 790.
+Measured with and without, in turns: without the last search, a deploy of six hosts that changes nothing takes 1.04 s of
+processor time instead of 1.14; without any, status.py, of hosts that cannot be reached, takes 0.59 s instead of 0.79.
 """
 
 from __future__ import annotations
@@ -9,10 +10,14 @@ import atexit
 import gc
 
 
-def rest() -> None:
-    """Search for no garbage until the end, nor, as the interpreter would, at the end itself."""
-    gc.disable()
+def leave_out_the_last() -> None:
+    """Have the interpreter end without a search: the memory of a process that ends is free anyway."""
     atexit.register(gc.freeze)
+
+
+def rest() -> None:
+    """Search for no garbage until the end."""
+    gc.disable()
 
 
 def resume() -> None:

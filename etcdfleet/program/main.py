@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 from etcdfleet.errors import FleetError, UsageError
 from etcdfleet.files import write_whole
+from etcdfleet.program import collector
 from etcdfleet.program.arguments import build_parser, parse_options
 from etcdfleet.program.options import Options
 from etcdfleet.program.run import Program, Run
@@ -64,6 +65,7 @@ def run_runbook(
     for what is wrong with the run as a whole; failures of hosts are recorded, not raised. Imports of tasks belong in
     ``body``, so that ``--help`` stays quick.
     """
+    collector.leave_out_the_last()
     options = parse_options(build_parser(name, description, examples, add_arguments), argv)
     REDACTOR.add_environment()
     try:
