@@ -35,7 +35,7 @@ _POLL = 0.1
 
 def read_members(run: Run[StatusOptions], issuing: Issuing, *, tolerant: bool = False) -> Views:
     """Read the hosts of a cluster and what their members say; what may be wrong at one look is read again."""
-    reads = run.step("look", read_host, also_failed=True, list_on=run.hosts[:1], tolerant=tolerant, issuing=issuing)
+    reads = run.step("read", read_host, also_failed=True, list_on=run.hosts[:1], tolerant=tolerant, issuing=issuing)
     seen: Views = {host: read.view for host, read in reads.items()}
     if not any(view.members for view in seen.values()):
         # The one that was asked for the list of members gave none.

@@ -13,7 +13,7 @@ from etcdfleet.program import collector
 from etcdfleet.program.main import Program, run_runbook
 from plays.options import StatusOptions
 
-STEPS = [("look", "Look"), ("judge", "Judge")]
+STEPS = [("read", "Look"), ("judge", "Judge")]
 
 DESCRIPTION = """\
 Shows each member's service, version, term and index, database size, latency, certificates, clock, configuration drift

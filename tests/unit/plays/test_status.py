@@ -43,7 +43,7 @@ def staged(monkeypatch: pytest.MonkeyPatch, reads: Reads) -> tuple[Program[Any],
     monkeypatch.setattr(status, "read_host", read_host)
     monkeypatch.setattr(status, "list_members", list_members)
     monkeypatch.setattr("time.sleep", lambda _: None)
-    program = program_of(StatusOptions(), fleet=FLEET, member=lambda host: SimpleNamespace(name=host), steps=("look",))
+    program = program_of(StatusOptions(), fleet=FLEET, member=lambda host: SimpleNamespace(name=host), steps=("read",))
     return program, counts, asked
 
 
