@@ -104,9 +104,7 @@ def busiest(drawn: list[str]) -> str:
 
 
 def draw(run: str, written: bytes, name: str, columns: int) -> str:
-    """Return the run as SVG: the command, the live display at work, and the end. Needs no network: fonts are the
-    reader's.
-    """
+    """Return the run as SVG: command, live display at work, and end. Needs no network: fonts are the reader's."""
     drawn, end = frames(written)
     console = Console(
         record=True, width=columns, file=io.StringIO(), force_terminal=True, color_system="truecolor", highlight=False

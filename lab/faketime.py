@@ -59,8 +59,7 @@ exec /bin/date -d "{date}" "$@"
 
 
 def parse_offset(text: str) -> int:
-    """Return seconds in an offset such as ``-365d`` or ``+90m``: a sign, a number, and s, m, h, d or y (seconds without
-    one).
+    """Return the seconds in an offset such as ``-365d`` or ``+90m``: sign, number, and s, m, h, d or y (none: s).
 
     Raises LabUsageError for anything else.
     """

@@ -63,9 +63,7 @@ def up(name: str, topology_file: Path | None, say: Say) -> Lab:
 
 
 def _planned(name: str, topology_file: Path | None, say: Say) -> Lab:
-    """Return the lab as it was brought up before, or a new one on a free subnet, noted at once so that `down` can find
-    it.
-    """
+    """Return the lab as it was brought up before, or a new one on a free subnet, noted at once for `down` to find."""
     existing = state.load(name)
     if existing is not None:
         if topology_file is not None:

@@ -85,9 +85,7 @@ def _write_notes(notes: dict[str, Any]) -> None:
 
 
 def used_subnets() -> list[IPv4Network]:
-    """Return networks this machine has an address in or a route to, or that another lab was given. Call it under
-    ``lock``.
-    """
+    """Return the networks that this machine has an address in or a route to, or another lab. Call it under ``lock``."""
     used = [IPv4Network(lab["subnet"]) for lab in _read_notes()["labs"].values()]
     for interface in json.loads(run(["ip", "-json", "-4", "address"]) or "[]"):
         addresses = interface.get("addr_info", [])

@@ -71,7 +71,7 @@ def connect(lab: Lab, host: LabHost) -> None:
 
 
 def mac(lab: Lab, number: int) -> str:
-    """Return a hardware address that a host keeps over restarts, as real ones do (neighbours remember it)."""
+    """Return a hardware address that a host keeps over restarts: neighbours remember it for minutes."""
     return ":".join(["02", "ef", lab.id[:2], lab.id[2:4], lab.id[4:], f"{number:02x}"])
 
 

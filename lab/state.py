@@ -110,9 +110,7 @@ class Lab:
         raise LabUsageError(f"no host named {name}", where=f"lab {self.name}", remedy=f"hosts of this lab: {known}")
 
     def host_dir(self, host: LabHost) -> Path:
-        """Return what the host's disk is made of: ``upper``, ``work``, the mounted ``root``, and ``data.img`` if
-        limited.
-        """
+        """Return the parts of its disk: ``upper``, ``work``, the mounted ``root``, and ``data.img`` if limited."""
         return self.dir / "hosts" / host.name
 
     def root(self, host: LabHost) -> Path:

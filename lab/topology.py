@@ -152,9 +152,7 @@ def read(path: Path) -> Topology:
 
 
 def lay_out(topology: Topology, name: str, folder: Path, subnet: IPv4Network) -> Lab:
-    """Return the lab that ``topology`` describes on ``subnet``: first address for the bridge, the next ones for the
-    hosts.
-    """
+    """Return the lab of ``topology`` on ``subnet``: first address for the bridge, the next ones for the hosts."""
     hosts = tuple(
         LabHost(
             name=host_name,

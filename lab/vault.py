@@ -53,7 +53,7 @@ def address(lab: Lab) -> str:
 
 
 def deploy_token_file(lab: Lab) -> Path:
-    """Return the token with the least rights a deploy needs (mode 0600)."""
+    """Return where the token with the least rights a deploy needs is kept (mode 0600)."""
     return folder(lab) / "deploy-token"
 
 
@@ -89,7 +89,7 @@ def down(lab: Lab) -> None:
 
 
 def status(lab: Lab) -> Status:
-    """Return how the server is. Raises nothing: a server that does not answer is stopped."""
+    """Return the state of the server. Raises nothing: a server that does not answer is stopped."""
     if daemons.main_pid(lab, DAEMON) is None or not ca_file(lab).exists():
         return "stopped"
     try:
@@ -134,8 +134,7 @@ def deploy_token(lab: Lab) -> str:
 
 
 def setup_pki(lab: Lab) -> None:
-    """Make both PKI mounts, the roles of each cluster, and the deploy token; change only what is missing or
-    different.
+    """Make both PKI mounts, each cluster's roles, and the deploy token; change only what is missing or different.
 
     Raises LabError when the server refuses.
     """

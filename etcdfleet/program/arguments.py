@@ -57,7 +57,7 @@ class _Parser(argparse.ArgumentParser):
     _given: Sequence[str] = ()
 
     def parse_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
-        """Return what argparse does, with a hint for what it does not know."""
+        """Refuse as argparse does, with a hint for what it does not know."""
         self._given = sys.argv[1:] if args is None else list(args)
         found, unknown = self.parse_known_args(args, namespace)
         if unknown:
@@ -131,9 +131,7 @@ def build_parser(
     examples: str = "",
     add_arguments: Callable[[argparse.ArgumentParser], None] | None = None,
 ) -> argparse.ArgumentParser:
-    """Return the parser of runbook ``name``; ``examples`` holds one command a line, ``add_arguments`` adds its own
-    options.
-    """
+    """Return the parser of runbook ``name``; ``examples``: a command a line; ``add_arguments`` adds its own options."""
     shown = f"examples:\n{_indented(examples)}\n\n" if examples.strip() else ""
     parser = parser_of(name, description, shown + COMMON_HELP)
     if add_arguments:

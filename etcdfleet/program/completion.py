@@ -56,9 +56,7 @@ def complete(parser: argparse.ArgumentParser) -> None:
 
 
 def read_names(config_file: Path) -> Names:
-    """Return the names in the inventory of ``config_file``; as many as can be read, and none of other inventory
-    plug-ins.
-    """
+    """Return the names in the inventory of ``config_file``, as far as readable; none of other inventory plug-ins."""
     from etcdfleet.settings.config import inventory_arguments
 
     if not config_file.expanduser().is_file():
@@ -111,7 +109,7 @@ def _run(parsed_args: argparse.Namespace, **_: object) -> Mapping[str, str]:
 
 
 def runs(folder: Path) -> list[str]:
-    """Return names of the latest runs whose reports are kept in ``folder``, newest first."""
+    """Return the names of the latest runs whose reports are kept in ``folder``, newest first."""
     return sorted(filter(_RUN.fullmatch, _entries(folder)), reverse=True)[:_RUNS_SHOWN]
 
 

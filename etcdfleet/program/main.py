@@ -83,9 +83,7 @@ def run_runbook(
 
 
 def _noted(name: str, code: int, options: Options) -> int:
-    """Return the exit code of a run that could not begin, after it was put where monitoring looks, if that was asked
-    for.
-    """
+    """Write down that a run could not begin, where monitoring looks if that was asked for; return its exit code."""
     from etcdfleet.report.export.metrics import OPTION, write_refusal
 
     if path := options.extra.get(OPTION):

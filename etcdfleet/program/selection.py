@@ -19,7 +19,7 @@ class HostLabels:
 
 
 def select(hosts: Mapping[str, HostLabels], limit: Sequence[str] = (), clusters: Sequence[str] = ()) -> tuple[str, ...]:
-    """Return names of the chosen hosts, in inventory order.
+    """Return the names of the chosen hosts, in inventory order.
 
     ``limit`` holds names or globs of hosts, groups or clusters; ``!`` in front leaves out; only exclusions mean "all
     but these". ``clusters`` narrows further. Raises UsageError when anything asked for does not exist (a misspelt

@@ -178,7 +178,7 @@ def console_on(stream: TextIO, redactor: Redactor, *, width: int | None = None) 
 
 
 def reading_width(console: Console) -> int:
-    """Return columns that running text is wrapped at: the terminal's, but no line so long that the eye loses it."""
+    """Return the column at which running text is wrapped: the terminal's, but no line so long that the eye loses it."""
     return min(console.width, _WIDEST_TEXT) if console.is_terminal else _WIDEST_TEXT
 
 

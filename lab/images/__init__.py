@@ -24,7 +24,7 @@ def cache_folder() -> Path:
 
 
 def ensure(kinds: Iterable[Kind], say: Callable[[str], None], group: str = "etcdfleet-images") -> dict[Kind, Path]:
-    """Return folders of the images of ``kinds``; builds those that are missing, side by side. Raises LabError.
+    """Return the folders of the images of ``kinds``; build those that are missing, side by side. Raises LabError.
 
     ``group`` is the control group of the builders: a lab's, so that `down` ends them even if `up` was killed.
     """

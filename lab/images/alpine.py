@@ -250,7 +250,7 @@ def _add_debian_programs(root: Path, work: Path) -> None:
 
 
 def libraries(listing: str) -> set[str]:
-    """Return paths of the shared libraries in the output of the glibc loader's ``--list``.
+    """Return the paths of the shared libraries in the output of the glibc loader's ``--list``.
 
     Raises LabError naming the libraries that were not found.
     """

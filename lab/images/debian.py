@@ -63,9 +63,7 @@ def native_architecture() -> str:
 
 @cache
 def sources(suite: str = SUITE) -> tuple[str, ...]:
-    """Return lines for sources.list: this machine's Debian archives, for ``suite``. Raises LabError on a machine
-    without.
-    """
+    """Return lines for sources.list: this machine's Debian archives, for ``suite``. Raises LabError without any."""
     release = dict(
         line.split("=", 1) for line in Path("/etc/os-release").read_text().splitlines() if re.match(r"\w+=", line)
     )
@@ -83,8 +81,7 @@ def sources(suite: str = SUITE) -> tuple[str, ...]:
 
 
 def debian_lines(targets: str, codename: str, wanted: str = SUITE) -> tuple[str, ...]:
-    """Return lines of sources.list, for the suite ``wanted``, from apt's index targets on a Debian ``codename``
-    machine.
+    """Return lines of sources.list for the suite ``wanted``, from apt's index targets on Debian ``codename``.
 
     Archives of others (vendors' repositories) and suites that are not the release's own are left out, security updates
     too: hosts live for minutes, and mirrors are often out of step there, which fails every `apt-get update`.
@@ -108,9 +105,7 @@ def debian_lines(targets: str, codename: str, wanted: str = SUITE) -> tuple[str,
 
 @cache
 def apt_options() -> tuple[str, ...]:
-    """Return how this machine's apt reaches its archives (proxy, checks, retries): settings for mmdebstrap and the
-    hosts.
-    """
+    """Return how apt here reaches its archives (proxy, checks, retries): settings for mmdebstrap and the hosts."""
     wanted = r'Acquire::(Check-Valid-Until|Check-Date|Retries|ForceIPv4|https?::(Proxy|Timeout|Pipeline-Depth)) ".+";'
     found = [line for line in run(["apt-config", "dump"]).splitlines() if re.fullmatch(wanted, line)]
     own = ['Acquire::Languages "none";', 'Acquire::GzipIndexes "true";', 'APT::Install-Recommends "false";']

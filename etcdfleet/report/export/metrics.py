@@ -45,8 +45,9 @@ def metrics(record: RunRecord) -> str:
 
 
 def metrics_of_refusal(runbook: str, code: int, before: str) -> str:
-    """Return the metrics of a run that could not begin: its exit code and when; and what ``before``, the file of the
-    last run, says of hosts and their certificates, which are as they were.
+    """Return the metrics of a run that could not begin: its exit code and when.
+
+    Hosts and their certificates are as they were, as ``before``, the file of the last run, says.
     """
     kept = {name: [line for line in before.splitlines() if line.startswith(f"{name}{{")] for name in _HELP}
     return _text(kept | _of_run(runbook, code, None, 0))

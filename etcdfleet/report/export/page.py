@@ -169,7 +169,7 @@ class Page:
 
 
 def render(document: Mapping[str, Any], state: str | None = None) -> str:
-    """Return the page of a report.json, ``state`` is what is known beyond it (`RunSummary.state`)."""
+    """Return the page of a report.json, redacted as it is. ``state`` says what is known beyond (`RunSummary.state`)."""
     page = Page(record_of(document), state)
     css = _text("report.css")
     digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
@@ -182,9 +182,7 @@ def render(document: Mapping[str, Any], state: str | None = None) -> str:
 
 
 def diff_lines(text: str) -> tuple[tuple[str, str], ...]:
-    """Return a unified diff as (add, del, file, hunk or same; the line). Its lines say by their first sign what they
-    are.
-    """
+    """Return a unified diff as (add, del, file, hunk or same; the line): the first sign of a line says which."""
     return tuple((_kind(line), line) for line in text.splitlines())
 
 

@@ -53,7 +53,7 @@ def lanes(record: RunRecord, numbers: dict[str, int]) -> dict[str, Lane]:
 
 
 def length(record: RunRecord) -> float:
-    """Return seconds that the scale is long: the run, or what its steps amount to if that is more."""
+    """Return the length of the scale in seconds: the run, or what its steps amount to if that is more."""
     ends = [
         step.started_offset + (step.seconds or 0.0)
         for host in record.hosts.values()

@@ -26,9 +26,7 @@ class Codec(NamedTuple):
 
 
 def document(value: DataclassInstance, keys: Iterable[str] = (), **derived: Any) -> dict[str, Any]:
-    """Return the fields of a dataclass as JSON; or exactly these ``keys``, of which some are ``derived`` from the
-    fields.
-    """
+    """Return the fields of a dataclass as JSON; or exactly these ``keys``, some ``derived`` from the fields."""
     codecs = _codecs(type(value))
     return {key: derived[key] if key in derived else codecs[key].write(getattr(value, key)) for key in keys or codecs}
 
@@ -49,7 +47,7 @@ def read(kind: type[D], found: object, **known: Any) -> D:
 
 
 def read_value(kind: type[V], found: object, default: V) -> V:
-    """Return one value of this type, or the default. Raises nothing."""
+    """Return the value as this type, or the default. Raises nothing."""
     hashable: object = kind
     try:
         value: V = _codec(hashable).read(found)

@@ -62,9 +62,7 @@ class UnreadableError(Exception):
 
 
 def runs(report_dir: Path) -> Iterator[RunSummary]:
-    """Yield the runs kept in a folder, newest first; a report is read when its turn comes. None where there is no
-    folder.
-    """
+    """Yield the runs kept in a folder, newest first, each read when its turn comes; none where there is no folder."""
     return (summary_of(folder) for folder in folders(report_dir))
 
 

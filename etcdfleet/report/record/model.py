@@ -230,8 +230,7 @@ class RunRecord:
 
 
 def record_of(found: Mapping[str, Any]) -> RunRecord:
-    """Return the record of a document (`history.load`). What it lacks, or has in another form, is left out: raises
-    nothing.
+    """Return the record of a document (`history.load`). Raises nothing: what it lacks or has malformed is left out.
 
     Of a whole document, ``record_of(document).as_json()`` is the same again.
     """

@@ -28,9 +28,7 @@ Row = Mapping[str, Text]
 
 
 def lines(overviews: Sequence[ClusterOverview], marks: Marks, width: int, now: datetime) -> list[Text]:
-    """Return all clusters, each line at most ``width`` columns as far as its words allow; ``now`` is for the age of
-    runs.
-    """
+    """Return all clusters in lines of ``width`` columns, as far as words allow; ``now`` is for the age of runs."""
     rows = [[_row(view, cluster, marks, now) for view in cluster.views] for cluster in overviews]
     tables, gap = _layout(overviews, [row for found in rows for row in found], width)
     found: list[Text] = []
