@@ -100,10 +100,7 @@ def _parser(description: str, examples: str) -> argparse.ArgumentParser:
     codes = (
         "exit codes:\n  0    done, however the runs ended that are shown\n  1    some old runs could not be removed\n"
     )
-    lines = "\n".join(f"  {line.strip()}" for line in examples.strip().splitlines())
-    parser = parser_of(
-        "report", description, f"examples:\n{lines}\n\n{codes}  2    wrong use, or there is no such run\n"
-    )
+    parser = parser_of("report", description, examples, f"{codes}  2    wrong use, or there is no such run\n")
     parser.add_argument(
         "run",
         nargs="?",
@@ -268,12 +265,7 @@ def _document(run: RunSummary) -> dict[str, Any]:
 
 
 def _summary(run: RunSummary) -> dict[str, Any]:
-    return document(
-        run,
-        _SUMMARY,
-        folder=str(run.folder),
-        error=run.error or run.problem,
-    )
+    return document(run, _SUMMARY, folder=str(run.folder), error=run.error or run.problem)
 
 
 def _write_json(target: str, value: object) -> None:

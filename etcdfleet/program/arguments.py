@@ -114,15 +114,15 @@ class _Help(argparse.RawDescriptionHelpFormatter):
         return textwrap.indent("\n\n".join(filled), indent) + "\n"
 
 
-def parser_of(name: str, description: str, epilog: str) -> argparse.ArgumentParser:
-    """Return a parser without arguments for ``runbooks/<name>.py``, which refuses as all of them do."""
-    return _Parser(
-        prog=f"runbooks/{name}.py",
-        description=description,
-        epilog=epilog,
-        formatter_class=_Help,
-        allow_abbrev=False,
-    )
+def parser_of(name: str, description: str, examples: str, epilog: str) -> argparse.ArgumentParser:
+    """Return a parser without arguments for ``runbooks/<name>.py``, which refuses as all of them do.
+
+    ``examples`` holds one command a line; the help shows them before ``epilog``.
+    """
+    lines = "\n".join(f"  {line.strip()}" for line in examples.strip().splitlines())
+    epilog = f"examples:\n{lines}\n\n{epilog}" if lines else epilog
+    prog = f"runbooks/{name}.py"
+    return _Parser(prog=prog, description=description, epilog=epilog, formatter_class=_Help, allow_abbrev=False)
 
 
 def build_parser(
@@ -131,9 +131,8 @@ def build_parser(
     examples: str = "",
     add_arguments: Callable[[argparse.ArgumentParser], None] | None = None,
 ) -> argparse.ArgumentParser:
-    """Return the parser of runbook ``name``; ``examples``: a command a line; ``add_arguments`` adds its own options."""
-    shown = f"examples:\n{_indented(examples)}\n\n" if examples.strip() else ""
-    parser = parser_of(name, description, shown + COMMON_HELP)
+    """Return the parser of runbook ``name``, with the arguments of all; ``add_arguments`` adds its own."""
+    parser = parser_of(name, description, examples, COMMON_HELP)
     if add_arguments:
         add_arguments(parser)
     which = parser.add_argument_group("which hosts")
@@ -231,7 +230,3 @@ def _seconds(text: str) -> float:
     if not 0 < seconds < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
     return seconds
-
-
-def _indented(text: str) -> str:
-    return "\n".join(f"  {line.strip()}" for line in text.strip().splitlines())
