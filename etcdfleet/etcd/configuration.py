@@ -39,7 +39,12 @@ def quota_in(content: bytes | None) -> int | None:
 
 @lru_cache(maxsize=256)  # asked for several times of each host, and read for some milliseconds each time
 def anchors_in(content: bytes) -> Mapping[Side, str]:
-    """Return the files of trust anchors (``trusted-ca-file``) that a configuration file names, by side."""
+    """Return the files of trust anchors (``trusted-ca-file``) that a configuration file names, by side.
+
+    Raise `UnicodeDecodeError` for what is not text: taken for a file without anchors, a live member would be taken for
+    one that no other depends on.
+    """
+    content.decode()
     found = _parsed(content) or {}
     sections = {side: found.get(f"{side}-transport-security") for side in SIDES}
     files = {side: section.get("trusted-ca-file") for side, section in sections.items() if isinstance(section, dict)}

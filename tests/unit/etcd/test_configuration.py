@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from etcdfleet.etcd.configuration import needs_restart, state_in
+from etcdfleet.etcd.configuration import anchors_in, needs_restart, state_in
 
 FILE = b"""# a comment
 name: a
@@ -45,3 +45,11 @@ def test_only_what_a_running_etcd_would_read_asks_for_a_restart(old: bytes, new:
 )
 def test_the_state_in_a_file(content: bytes | None, state: str | None) -> None:
     assert state_in(content) == state
+
+
+def test_a_file_that_is_not_text_is_not_taken_for_one_without_anchors() -> None:
+    named = b"client-transport-security: {trusted-ca-file: /etc/etcd/certs/clientCA.pem}\n"
+    assert anchors_in(named) == {"client": "/etc/etcd/certs/clientCA.pem"}
+    assert anchors_in(b"name: a\n") == {}
+    with pytest.raises(UnicodeDecodeError):
+        anchors_in(named + b"# \xff\xfe\n")
