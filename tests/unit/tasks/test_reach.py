@@ -1,4 +1,4 @@
-"""Members try each other's ports before the first etcd starts: who listens, which ports are reached, and what is said of it."""
+"""Members try each other's ports before the first etcd starts: which ports are reached, and what is said of it."""
 
 from __future__ import annotations
 
