@@ -18,7 +18,7 @@ from etcdfleet.errors import FleetError, ProtectionError, VerificationError
 from etcdfleet.etcd.alarms import takes_part_script
 from etcdfleet.etcd.answers import MemberList
 from etcdfleet.etcd.cluster import Cluster
-from etcdfleet.etcd.configuration import ClusterState, state_in
+from etcdfleet.etcd.configuration import ClusterState, anchors_in, state_in
 from etcdfleet.etcd.etcdctl import etcdctl, local_endpoint
 from etcdfleet.etcd.gates import caught_up, may_restart, move_leader_to
 from etcdfleet.etcd.ids import hex_id
@@ -71,9 +71,11 @@ def start_member(task: Task, plan: Plan | None = None, programs: bool = False) -
     seen = site.observe()
     if plan is not None and seen.facts.data.ids is None:
         _place_state(task, site, "new" if isinstance(plan, Bootstrap) else "existing")
+    mended = _place_readable(task, site)
     running = seen.service.running
     _run_and_wait(site, site.service.restart if running else site.service.start)
     changes = [swapped] if swapped else []
+    changes += [f"{CONFIG} is placed anew"] if mended else []
     changes.append("etcd is restarted" if running else what)
     if isinstance(plan, Rolling) and plan.joining:
         return done(task, f"started, healthy; {', '.join(plan.joining)} can join now", changes)
@@ -102,6 +104,8 @@ def restart_member(task: Task, programs: bool = False) -> Result:
     if programs and (swapped := swap_program(task, site)):
         changes.append(swapped)
         answers, cluster = _gate(task, site)  # that may have taken minutes
+    if _place_readable(task, site):
+        changes.append(f"{CONFIG} is placed anew")
     if moved := _hand_over(site, answers, cluster):
         changes.append(moved)
     changes.append("etcd is restarted")
@@ -252,6 +256,20 @@ def _place_state(task: Task, site: Site, state: ClusterState) -> None:
     """Bring ``initial-cluster-state`` to what the plan of this moment says; an earlier one may have said another."""
     if files := _other_state(task, site, state):
         site.place(files, what=f"placing the configuration with initial-cluster-state {state}")
+
+
+def _place_readable(task: Task, site: Site) -> bool:
+    """Place the configuration where etcd could not be started with the one on the host; say whether that was so.
+
+    A change of CA restarts members before their configuration is converged.
+    """
+    seen = site.observe()
+    there = seen.facts.files.get(CONFIG)
+    if anchors_in(there.content if there else None) is not None:
+        return False
+    files = [file for file in desired_files(task, site, seen) if file.path == CONFIG]
+    site.place(files, what="placing a configuration that etcd can read")
+    return True
 
 
 def _other_state(task: Task, site: Site, state: ClusterState) -> list[RemoteFile]:

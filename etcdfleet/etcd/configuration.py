@@ -38,17 +38,24 @@ def quota_in(content: bytes | None) -> int | None:
 
 
 @lru_cache(maxsize=256)  # asked for several times of each host, and read for some milliseconds each time
-def anchors_in(content: bytes) -> Mapping[Side, str]:
+def anchors_in(content: bytes | None) -> Mapping[Side, str] | None:
     """Return the files of trust anchors (``trusted-ca-file``) that a configuration file names, by side.
 
-    Raise `UnicodeDecodeError` for what is not text: taken for a file without anchors, a live member would be taken for
-    one that no other depends on.
+    None where nothing can be told, since no etcd starts with such a file (or there is none): one that runs was started
+    with another. Taken for a file without anchors, a live member would be one that no other depends on.
     """
-    content.decode()
-    found = _parsed(content) or {}
-    sections = {side: found.get(f"{side}-transport-security") for side in SIDES}
-    files = {side: section.get("trusted-ca-file") for side, section in sections.items() if isinstance(section, dict)}
-    return {side: file for side, file in files.items() if isinstance(file, str)}
+    settings = _parsed(content)
+    if settings is None:
+        return None
+    files: dict[Side, str] = {}
+    for side in SIDES:
+        section = settings.get(f"{side}-transport-security") or {}
+        file = (section.get("trusted-ca-file") or "") if isinstance(section, dict) else None
+        if not isinstance(file, str):
+            return None
+        if file:
+            files[side] = file
+    return files
 
 
 def needs_restart(there: bytes, wanted: bytes) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from etcdfleet.certs import (
@@ -16,9 +16,9 @@ from etcdfleet.certs import (
 )
 from etcdfleet.drivers.certificates import Source, needed_sides
 from etcdfleet.etcd.configuration import anchors_in
-from etcdfleet.host.paths import ANCHORS, CONFIG, HostPaths, mark_restart_pending
+from etcdfleet.host.paths import ANCHORS, CONFIG, ROOT_ANCHOR, SIDE_ANCHORS, HostPaths, mark_restart_pending
 from etcdfleet.remote import RemoteFile
-from etcdfleet.roles import ROLE_NAMES, Side, side_of
+from etcdfleet.roles import ROLE_NAMES, SIDES, Side, side_of
 from etcdfleet.settings.models import HostSettings
 from tasks.observe import Observed, Site
 
@@ -37,15 +37,34 @@ class AnchorChange:
 
 
 def named_anchors(seen: Observed) -> dict[Side, str]:
-    """Return the files of trust anchors that etcd's configuration on the host names, by side."""
-    file = seen.facts.files.get(CONFIG)
-    return dict(anchors_in(file.content)) if file else {}
+    """Return the files of trust anchors that etcd's configuration on the host names, by side.
+
+    Where the configuration tells nothing, those that etcd may have been started with: what lies on the host.
+    """
+    named = _named(seen)
+    if named is not None:
+        return dict(named)
+    return {side: paths[0] for side in SIDES if (paths := _possible(seen, side))}
 
 
 def trusted_text(seen: Observed, side: Side) -> str | None:
-    """Return what the file that etcd reads on a side holds; None when there is none."""
-    file = seen.facts.anchors.get(named_anchors(seen).get(side, ""))
-    return file.content.decode("utf-8", "replace") if file else None
+    """Return what the file that etcd reads on a side holds; None when there is none.
+
+    Where the configuration tells nothing, what all files hold that etcd may have been started with.
+    """
+    named, there = _named(seen), seen.facts.anchors
+    paths = _possible(seen, side) if named is None else [named.get(side, "")]
+    texts = [there[path].content.decode("utf-8", "replace") for path in paths if path in there]
+    return "\n".join(texts) if texts else None
+
+
+def _named(seen: Observed) -> Mapping[Side, str] | None:
+    file = seen.facts.files.get(CONFIG)
+    return anchors_in(file.content if file else None)
+
+
+def _possible(seen: Observed, side: Side) -> list[str]:
+    return [path for path in (SIDE_ANCHORS[side], ROOT_ANCHOR) if path in seen.facts.anchors]
 
 
 def is_live(seen: Observed, side: Side) -> bool:
@@ -60,7 +79,7 @@ def member_trust(site: Site, seen: Observed, side: Side) -> MemberTrust:
     return MemberTrust(
         site.settings.name,
         live=is_live(seen, side),
-        restart_due=bool(seen.facts.restart_pending) and seen.service.running,
+        restart_due=seen.service.running and (bool(seen.facts.restart_pending) or _named(seen) is None),
         trusted=parse_or_empty(trusted_text(seen, side)),
         leaves=tuple(leaf for leaf in found.values() if leaf),
         shown=found.get("server", ()),

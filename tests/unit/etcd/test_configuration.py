@@ -47,9 +47,30 @@ def test_the_state_in_a_file(content: bytes | None, state: str | None) -> None:
     assert state_in(content) == state
 
 
-def test_a_file_that_is_not_text_is_not_taken_for_one_without_anchors() -> None:
-    named = b"client-transport-security: {trusted-ca-file: /etc/etcd/certs/clientCA.pem}\n"
-    assert anchors_in(named) == {"client": "/etc/etcd/certs/clientCA.pem"}
-    assert anchors_in(b"name: a\n") == {}
-    with pytest.raises(UnicodeDecodeError):
-        anchors_in(named + b"# \xff\xfe\n")
+NAMED = b"client-transport-security: {trusted-ca-file: /etc/etcd/certs/clientCA.pem}\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "files"),
+    [
+        (NAMED, {"client": "/etc/etcd/certs/clientCA.pem"}),
+        (b"name: a\n", {}),
+        (b"peer-transport-security:\nclient-transport-security: {trusted-ca-file: }\n", {}),
+        (b"peer-transport-security: {auto-tls: true}\n" + NAMED, {"client": "/etc/etcd/certs/clientCA.pem"}),
+        # No etcd starts with these.
+        (None, None),
+        (b"", None),
+        (b"# nothing but a comment\n", None),
+        (b"\0" * 512, None),
+        (NAMED + b"# \xff\xfe\n", None),
+        (b"- name: a\n", None),
+        (b"a: [\n", None),
+        (NAMED + b"peer-transport-security: text\n", None),
+        (NAMED + b"peer-transport-security: [a]\n", None),
+        (NAMED + b"peer-transport-security: {trusted-ca-file: 7}\n", None),
+    ],
+)
+def test_a_file_that_no_etcd_starts_with_is_not_taken_for_one_without_anchors(
+    content: bytes | None, files: dict[str, str] | None
+) -> None:
+    assert anchors_in(content) == files

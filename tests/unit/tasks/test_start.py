@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import pytest
@@ -12,8 +12,9 @@ from etcdfleet.checks.log import last_words
 from etcdfleet.drivers.init import Service
 from etcdfleet.errors import ProtectionError, VerificationError
 from etcdfleet.etcd.start_model import Bootstrap, Join, Rolling
-from etcdfleet.host.paths import ESTABLISHED
-from etcdfleet.remote import CommandResult
+from etcdfleet.host.facts import FileFacts
+from etcdfleet.host.paths import CONFIG, ESTABLISHED
+from etcdfleet.remote import CommandResult, RemoteFile
 from tasks import programs, start
 from tasks.observe import Observed, Site
 from tasks.start import _run_and_wait, keep_running, restart_member, start_member
@@ -30,9 +31,9 @@ from tests.unit.support.stand_ins import (
     error_of,
     healths,
     member_list,
-    seen,
     statuses,
 )
+from tests.unit.support.stand_ins import seen as observed
 
 FATAL = '{"level":"fatal","ts":"2026-11-25T21:36:08.975Z","msg":"failed","error":"mkdir /x: permission denied"'
 STACK = ',"stacktrace":"go.etcd.io/etcd/server/v3/\\n\\t\\"quoted\\" /tmp/x.go:358"}'
@@ -117,14 +118,25 @@ NOTED: Any = {"cluster_id": "9"}
 JOIN, BOOTSTRAP = Join(("az-1",)), Bootstrap(("az-1", "az-2", "az-3"))
 
 
+def seen(*args: Any, **facts: Any) -> Observed:
+    """What was observed of a good host that has its configuration."""
+    return configured(observed(*args, **facts))
+
+
 def on(
-    *observed: Observed, packages: Packages | None = None, first: dict[str, Any] | None = None, **answers: Any
+    *states: Observed, packages: Packages | None = None, first: dict[str, Any] | None = None, **answers: Any
 ) -> tuple[Scripted, Place]:
     """The host az-1; ``answers`` by the names of `AGREE`, with _ for a blank. ``first`` counts before them."""
     said = {text: answers.get(text.replace(" ", "_"), usual) for text, usual in AGREE.items()}
     # First, since the wait for a start asks for the health as well.
     host = Scripted({**(first or {}), "/proc/uptime": answers.get("wait", ""), **said})
-    return host, Place(host, *observed, packages=packages)
+    return host, Place(host, *(states or (seen(),)), packages=packages)
+
+
+def configured(observed: Observed, content: bytes | None = b"initial-cluster-state: existing\n") -> Observed:
+    """The same host with this configuration (None: with none)."""
+    files = {} if content is None else {CONFIG: FileFacts(content, 0o644, "root", "root")}
+    return replace(observed, facts=replace(observed.facts, files=files))
 
 
 @pytest.fixture(autouse=True)
@@ -232,6 +244,30 @@ def test_a_member_that_does_not_answer_may_be_restarted_where_the_others_do() ->
     result = carry_out(restart_member, site)
     assert not result.failed, result.exception
     assert host.was_sent(RESTART)
+
+
+UNREADABLE = [None, b"", b"a: [", b"\0" * 512]
+
+
+@pytest.mark.parametrize("task", [start_member, restart_member])
+@pytest.mark.parametrize("content", UNREADABLE)
+def test_etcd_is_not_started_with_a_configuration_that_it_cannot_read(
+    task: Any, content: bytes | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(start, "desired_files", lambda *_: [RemoteFile(CONFIG, b"name: az-1\n")])
+    state = seen(RUNNING if task is restart_member else STOPPED, established=NOTED)
+    host, site = on(configured(state, content), state)
+    result = carry_out(task, site)
+    assert not result.failed, result.exception
+    assert host.placed == {CONFIG: b"name: az-1\n"}
+    assert f"{CONFIG} is placed anew" in result.result.changes
+
+
+@pytest.mark.parametrize("content", UNREADABLE)
+def test_nothing_is_placed_where_the_others_cannot_do_without_a_member(content: bytes | None) -> None:
+    host, site = on(configured(seen(RUNNING, established=NOTED), content), endpoint_health=healths(1, 2, 3, sick=[3]))
+    assert isinstance(carry_out(restart_member, site).exception, ProtectionError)
+    assert host.placed == {}
 
 
 @pytest.mark.parametrize(("leader", "moves"), [(1, True), (2, False)])

@@ -123,8 +123,21 @@ def test_files_that_nobody_names_are_stale() -> None:
     assert anchors.stale_anchors(site("single"), left) == [PEER_FILE, CLIENT_FILE]
 
 
-@pytest.mark.parametrize("content", ["", "- a list", "a: [", "peer-transport-security: text"])
-def test_a_configuration_that_names_nothing(content: str) -> None:
-    facts = FakeFacts({CONFIG: file(content)})
-    state = ServiceState(running=True, enabled=True)
-    assert anchors.named_anchors(Observed(cast(Any, facts), state, cast(Any, None), init_fits=True)) == {}
+@pytest.mark.parametrize("content", [None, "", "- a list", "a: [", "peer-transport-security: text"])
+def test_a_live_member_whose_configuration_tells_nothing_goes_on_trusting_all_that_lies_there(
+    content: str | None,
+) -> None:
+    config = {} if content is None else {CONFIG: file(content)}
+
+    def with_it(now: Observed) -> Observed:
+        return replace(now, facts=cast(Any, replace(cast(Any, now.facts), files=config)))
+
+    lost = with_it(SINGLE_NOW)
+    assert anchors.named_anchors(lost) == ONE
+    assert changes(lost) == {PEER_FILE: PEERS.pem + ROOT.pem, CLIENT_FILE: CLIENTS.pem + ROOT.pem}
+    member = anchors.member_trust(site(), lost, "peer")
+    assert (member.live, member.restart_due) == (True, True), "what it was started with is not known"
+    both = with_it(seen(BOTH, {PEER_FILE: PEERS.pem, CLIENT_FILE: CLIENTS.pem, ROOT_ANCHOR: ROOT.pem}))
+    assert anchors.named_anchors(both) == BOTH
+    assert changes(both)[PEER_FILE] == PEERS.pem + ROOT.pem, "it may trust either file"
+    assert not anchors.is_live(with_it(FRESH), "peer"), "nothing was ever there"
