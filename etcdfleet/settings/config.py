@@ -13,7 +13,7 @@ from ruamel.yaml.nodes import MappingNode, Node
 from etcdfleet.errors import UsageError
 from etcdfleet.settings.inventory_files import InventoryFiles
 from etcdfleet.settings.problems import Problem, SettingsError, did_you_mean, in_file_order
-from etcdfleet.settings.yamlfile import SyntaxProblemError, compose, is_null, pairs, shown, unfit, values
+from etcdfleet.settings.yamlfile import compose, is_null, pairs, shown, unfit, values
 
 _CONFIG_KEYS: Mapping[str, tuple[str, ...] | None] = {
     "inventory": ("plugin", "options", "transform_function", "transform_function_options"),
@@ -44,18 +44,14 @@ def read_config(path: Path) -> tuple[dict[str, Any], list[Problem]]:
             where=shown(path),
             remedy="name one with --config FILE; the project's config.yaml is a commented example",
         )
-    try:
-        node = compose(path)
-    except SyntaxProblemError as error:
-        raise SettingsError([error.problem]) from error
-    mistakes: list[Problem] = []
+    node = compose(path)
     warnings: list[Problem] = []
     if node is None or is_null(node):
         return {}, warnings
     if not isinstance(node, MappingNode):
         what = "holds a list or a single value where a mapping is needed"
         raise SettingsError([Problem(shown(path), "", "", what, f"sections are {', '.join(_CONFIG_KEYS)}")])
-    mistakes += [
+    mistakes = [
         Problem(f"{shown(path)}:{one.line}", "", ".".join(one.path), one.what, one.remedy) for one in unfit(node, 1)
     ]
     if mistakes:

@@ -173,7 +173,7 @@ def _init_of(host: Host, origin: Origin, sources: Sources, mistakes: list[Proble
         what = f"is in {none} of the groups {_and(INIT_SYSTEMS)}, which say how services are managed on it"
         homes = ", ".join(f"{name} for {row.hosts}" for name, row in INIT_SYSTEMS.items())
         remedy = f"add one of them to its groups: {homes}"
-    mistakes.append(Problem(sources.where(origin), str(origin), "groups", what, remedy))
+    mistakes.append(sources.problem(origin, "groups", what, remedy))
     return ""
 
 
@@ -194,7 +194,7 @@ def _cluster_group(host: Host, origin: Origin, sources: Sources, mistakes: list[
     else:
         what = "is in no cluster: none of its groups has a section cluster"
         remedy = "make a group with data: {cluster: {token: k8s-home}}, and add it to the host's groups"
-    mistakes.append(Problem(sources.where(origin), str(origin), "groups", what, remedy))
+    mistakes.append(sources.problem(origin, "groups", what, remedy))
     return ""
 
 
@@ -263,9 +263,7 @@ class _SectionReader:
         return found
 
     def _note(self, path: KeyPath, what: str, remedy: str) -> None:
-        origin = self.merged.origin(path)
-        where = self.sources.where(origin, path)
-        self.mistakes.append(Problem(where, str(origin), ".".join(path), what, remedy))
+        self.mistakes.append(self.sources.problem(self.merged.origin(path), ".".join(path), what, remedy, path))
 
 
 def _without(values: Mapping[str, Any], bad: set[KeyPath], path: KeyPath) -> dict[str, Any]:
@@ -292,11 +290,10 @@ def _attribute_mistakes(inventory: Inventory, sources: Sources) -> Iterable[tupl
         own = element.dict()  # what is written there; the attributes themselves would have the parents' values, too
         for key in ATTRIBUTES:
             for what, remedy in attribute_faults(key, own.get(key)):
-                where = sources.where(origin, (ATTRIBUTE, key))
-                yield (origin, key), Problem(where, str(origin), key, what, remedy)
+                yield (origin, key), sources.problem(origin, key, what, remedy, (ATTRIBUTE, key))
         for path, what, remedy in option_faults(own["connection_options"]):
-            where, key = sources.where(origin, (ATTRIBUTE, CONNECTION, *path)), ".".join((CONNECTION, *path))
-            yield (origin, key), Problem(where, str(origin), key, what, remedy)
+            key = ".".join((CONNECTION, *path))
+            yield (origin, key), sources.problem(origin, key, what, remedy, (ATTRIBUTE, CONNECTION, *path))
 
 
 def _unknown_data_keys(inventory: Inventory, sources: Sources) -> Iterable[Problem]:
@@ -306,19 +303,15 @@ def _unknown_data_keys(inventory: Inventory, sources: Sources) -> Iterable[Probl
             guess = did_you_mean(str(key), SECTIONS, cutoff=0.75)
             if key not in SECTIONS and guess:
                 remedy = f"sections are {', '.join(SECTIONS)}; give a value of your own a name that is not so close"
-                where = sources.where(origin, (str(key),))
-                yield Problem(where, str(origin), str(key), f"unknown section {key}{guess}", remedy)
+                yield sources.problem(origin, str(key), f"unknown section {key}{guess}", remedy, (str(key),))
 
 
 def _clusters_without_hosts(inventory: Inventory, sources: Sources) -> Iterable[Problem]:
     used: set[str] = {group.name for host in inventory.hosts.values() for group in host.extended_groups()}
     for name, group in inventory.groups.items():
         if "cluster" in (group.data or {}) and name not in used and not _is_parent(group, inventory):
-            origin = Origin("group", name)
             what = f"no host is in this group, so cluster {name} has no members"
-            yield Problem(
-                sources.where(origin), str(origin), "", what, "add it to the groups of its hosts, or remove it"
-            )
+            yield sources.problem(Origin("group", name), "", what, "add it to the groups of its hosts, or remove it")
 
 
 def _is_parent(group: Group, inventory: Inventory) -> bool:

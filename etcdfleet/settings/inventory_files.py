@@ -9,10 +9,9 @@ from pathlib import Path
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from etcdfleet.settings.merge import KeyPath, Origin
-from etcdfleet.settings.problems import Problem, did_you_mean
+from etcdfleet.settings.problems import Problem, SettingsError, did_you_mean
 from etcdfleet.settings.texts import text_fault
 from etcdfleet.settings.yamlfile import (
-    SyntaxProblemError,
     compose,
     is_merge,
     is_null,
@@ -92,10 +91,19 @@ class Sources:
                 return f"{shown(file)}:{line}"
         return shown(file)
 
-    def problem(self, origin: Origin, key: str, what: str, remedy: str, *, path: KeyPath = ()) -> None:
-        """Note a mistake and that it spoils ``origin``."""
-        self.problems.append(Problem(self.where(origin, path), str(origin), key, what, remedy))
-        self.broken.add(origin)
+    def problem(self, origin: Origin, key: str, what: str, remedy: str, path: KeyPath = ()) -> Problem:
+        """Return a mistake or warning about ``key`` at ``origin``, with the place of ``path`` there."""
+        return Problem(self.where(origin, path), str(origin), key, what, remedy)
+
+    def note(
+        self, origin: Origin, key: str, what: str, remedy: str, line: int | None = None, *, spoils: bool = True
+    ) -> None:
+        """Note a mistake, at ``line`` or where ``origin`` begins, and that it spoils ``origin``, if it does."""
+        file = self.files.of(origin)
+        where = f"{shown(file)}:{line}" if line and file else self.where(origin)
+        self.problems.append(Problem(where, str(origin), key, what, remedy))
+        if spoils:
+            self.broken.add(origin)
 
 
 def read_sources(files: InventoryFiles) -> Sources:
@@ -126,8 +134,8 @@ def read_sources(files: InventoryFiles) -> Sources:
 def _root(sources: Sources, path: Path) -> MappingNode | None:
     try:
         node = compose(path, sources.files.encoding)
-    except SyntaxProblemError as error:
-        sources.problems.append(error.problem)
+    except SettingsError as error:
+        sources.problems += error.problems
         sources.unreadable = True
         return None
     if node is None or is_null(node):
@@ -176,10 +184,10 @@ def _element(
         remedy = "write its hostname, groups and data below it, or remove the line"
         if origin.kind != "host":
             remedy = f"write its data below it, or {origin.name or 'data'}: {{}} when there is none"
-        sources.problem(origin, "", what, remedy)
+        sources.note(origin, "", what, remedy)
         return ()
     if not isinstance(node, MappingNode):
-        sources.problem(origin, "", "is not a mapping", f"write keys below it: {', '.join(allowed)}")
+        sources.note(origin, "", "is not a mapping", f"write keys below it: {', '.join(allowed)}")
         return ()
     sources.elements[origin] = node
     if not _loadable(sources, origin, node, line):
@@ -190,10 +198,7 @@ def _element(
         if key not in allowed:
             _unknown_key(sources, origin, key, key_line, allowed)
         elif is_null(value) and key in ("groups", "data", CONNECTION):
-            where = f"{_file(sources, origin)}:{key_line}"
-            remedy = f"write something below it, or remove the line {key}:"
-            sources.problems.append(Problem(where, str(origin), key, "has no value", remedy))
-            sources.broken.add(origin)
+            sources.note(origin, key, "has no value", f"write something below it, or remove the line {key}:", key_line)
         elif key == "groups":
             groups = _groups(sources, origin, value, key_line, group_names or set())
         elif key == "data":
@@ -213,36 +218,25 @@ def _loadable(sources: Sources, origin: Origin, node: Node, line: int) -> bool:
     found = list(unfit(node, line))
     for one in found:
         key = ".".join(one.path[1:] if one.path[:1] == ("data",) and len(one.path) > 1 else one.path)
-        sources.problems.append(Problem(f"{_file(sources, origin)}:{one.line}", str(origin), key, one.what, one.remedy))
-    if found:
-        sources.broken.add(origin)
+        sources.note(origin, key, one.what, one.remedy, one.line)
     return not found
 
 
-def _file(sources: Sources, origin: Origin) -> str:
-    file = sources.files.of(origin)
-    return shown(file) if file else ""
-
-
 def _wrong_shape(sources: Sources, origin: Origin, key: str, line: int, what: str) -> None:
-    where = f"{_file(sources, origin)}:{line}"
-    sources.problems.append(Problem(where, str(origin), key, what, "see the examples in docs/settings.md"))
-    sources.broken.add(origin)
+    sources.note(origin, key, what, "see the examples in docs/settings.md", line)
 
 
 def _unknown_key(sources: Sources, origin: Origin, key: str, line: int, allowed: tuple[str, ...]) -> None:
-    where = f"{_file(sources, origin)}:{line}"
     if key in SECTIONS:
         what = f"section {key} stands beside data: instead of below it, where it is not read"
         remedy = f"indent it below data: of {origin}"
-        sources.broken.add(origin)
     elif key in _ANSIBLE:
         what = f"{key} is a word of Ansible's inventory; Nornir would ignore it silently"
         remedy = _ANSIBLE[key]
     else:
         what = f"unknown key {key}{did_you_mean(key, allowed)}; Nornir would ignore it silently"
         remedy = f"allowed here: {', '.join(allowed)}; settings and your own values belong below data:"
-    sources.problems.append(Problem(where, str(origin), key, what, remedy))
+    sources.note(origin, key, what, remedy, line, spoils=key in SECTIONS)
 
 
 def _index(sources: Sources, origin: Origin, node: MappingNode, path: KeyPath) -> None:
@@ -262,12 +256,10 @@ def _groups(sources: Sources, origin: Origin, value: Node, line: int, group_name
         name = str(group.value)
         if name in group_names or sources.unreadable:
             continue
-        where = f"{_file(sources, origin)}:{line_of(group)}"
         what = f"there is no group {name}{did_you_mean(name, group_names)}"
         file = shown(sources.files.groups) if sources.files.groups else "a groups file named in config.yaml"
         remedy = f"add it to {file}, or use one of: {', '.join(sorted(group_names)) or 'none is there'}"
-        sources.problems.append(Problem(where, str(origin), "groups", what, remedy))
-        sources.broken.add(origin)
+        sources.note(origin, "groups", what, remedy, line_of(group))
     return names
 
 
@@ -282,10 +274,9 @@ def _connection_options(sources: Sources, origin: Origin, value: Node, line: int
             continue
         for option, (option_line, _) in pairs(options).items():
             if option not in OPTION_KEYS:
-                where = f"{_file(sources, origin)}:{option_line}"
                 what = f"unknown key {option}{did_you_mean(option, OPTION_KEYS)}; Nornir would ignore it silently"
                 remedy = f"allowed here: {', '.join(OPTION_KEYS)}; options of {name} itself belong below extras:"
-                sources.problems.append(Problem(where, str(origin), f"{key}.{option}", what, remedy))
+                sources.note(origin, f"{key}.{option}", what, remedy, option_line, spoils=False)
 
 
 def _closure(names: tuple[str, ...], parents: Mapping[str, tuple[str, ...]]) -> set[str]:
@@ -303,4 +294,4 @@ def _check_cycles(sources: Sources, parents: Mapping[str, tuple[str, ...]]) -> N
     for name, groups in parents.items():
         if name in _closure(groups, parents):
             what = "is its own parent, directly or through other groups"
-            sources.problem(Origin("group", name), "groups", what, "remove one of the groups from the circle")
+            sources.note(Origin("group", name), "groups", what, "remove one of the groups from the circle")

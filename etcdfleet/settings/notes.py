@@ -39,8 +39,7 @@ class Notes:
 
     def _problem(self, draft: Draft, key: str, what: str, remedy: str) -> Problem:
         path = key_path(key)
-        origin = draft.merged.origin(path)
-        return Problem(self._sources.where(origin, path), str(origin), key, what, remedy)
+        return self._sources.problem(draft.merged.origin(path), key, what, remedy, path)
 
 
 def key_path(key: str) -> KeyPath:

@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from etcdfleet.settings.problems import Problem
+from etcdfleet.settings.problems import Problem, SettingsError
 
 _TAG = "tag:yaml.org,2002:"
 _MERGE = f"{_TAG}merge"
@@ -27,14 +27,6 @@ TEMPLATE_REMEDY = (
     "write the value itself; one that several hosts share belongs in their group, and one for all in defaults.yaml"
 )
 _JINJA = re.compile(r"\{\{|\{%")
-
-
-class SyntaxProblemError(Exception):
-    """A file that cannot be read at all; ``problem`` says why."""
-
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(str(problem))
-        self.problem = problem
 
 
 @dataclass(frozen=True)
@@ -61,26 +53,26 @@ def holds_template(text: str) -> bool:
 
 
 def compose(path: Path, encoding: str = "utf-8") -> Node | None:
-    """Return the node tree of a YAML file, None for an empty one. Raises `SyntaxProblemError` if it cannot be read."""
+    """Return the node tree of a YAML file, None for an empty one. Raises `SettingsError` if it cannot be read."""
     try:
         text = path.read_text(encoding=encoding)
     except FileNotFoundError as error:
         remedy = "create it, or correct its path in config.yaml; Nornir would go on without it"
-        raise SyntaxProblemError(Problem(shown(path), "", "", "there is no such file", remedy)) from error
-    except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or f"is not {encoding.upper()} text"
-        problem = Problem(shown(path), "", "", f"cannot be read: {reason}", "check the path and its rights")
-        if isinstance(error, UnicodeError):
-            problem = Problem(shown(path), "", "", f"cannot be read: {reason}", f"save it as {encoding.upper()}")
-        raise SyntaxProblemError(problem) from error
+        raise SettingsError([Problem(shown(path), "", "", "there is no such file", remedy)]) from error
+    except OSError as error:
+        what = f"cannot be read: {error.strerror}"
+        raise SettingsError([Problem(shown(path), "", "", what, "check the path and its rights")]) from error
+    except UnicodeError as error:
+        what = f"cannot be read: is not {encoding.upper()} text"
+        raise SettingsError([Problem(shown(path), "", "", what, f"save it as {encoding.upper()}")]) from error
     try:
         node: Node | None = YAML(typ="safe").compose(text)
     except MarkedYAMLError as error:
-        raise SyntaxProblemError(_syntax(path, text, error)) from error
+        raise SettingsError([_syntax(path, text, error)]) from error
     except (YAMLError, AssertionError, ValueError) as error:
         # An unprintable character, or a %YAML line with a version that the library does not know.
         what = f"is not valid YAML: {_first_line(error)}"
-        raise SyntaxProblemError(Problem(shown(path), "", "", what, "remove what it names")) from error
+        raise SettingsError([Problem(shown(path), "", "", what, "remove what it names")]) from error
     return node
 
 
