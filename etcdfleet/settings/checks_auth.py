@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
 
 from etcdfleet.settings.auth import ROOT, AuthSettings, AuthUser, Permission
 from etcdfleet.settings.notes import Notes
@@ -89,7 +89,7 @@ def _user(draft: Draft, auth: AuthSettings, name: str, user: AuthUser, notes: No
             known = ", ".join((*auth.roles, ROOT))
             what = f"user {name} has role {role}, which is not among auth.roles{guess}"
             notes.mistake(draft, f"{key}.roles", what, f"add the role, or use one of: {known}")
-    for role in _twice(user.roles):
+    for role in (role for role, count in Counter(user.roles).items() if count > 1):
         what = f"user {name} has role {role} more than once"
         notes.mistake(draft, f"{key}.roles", what, "keep one of them")
 
@@ -114,10 +114,3 @@ def _keys(permission: Permission) -> str:
     if permission.range is not None:
         return f"range {permission.range[0]} to {permission.range[1]}"
     return f"key {permission.key}" if permission.key is not None else f"prefix {permission.prefix!r}"
-
-
-def _twice(texts: Iterable[str]) -> list[str]:
-    seen: dict[str, int] = {}
-    for text in texts:
-        seen[text] = seen.get(text, 0) + 1
-    return [text for text, count in seen.items() if count > 1]

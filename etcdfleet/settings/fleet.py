@@ -21,7 +21,6 @@ from etcdfleet.settings.inventory_files import (
     SECTIONS,
     InventoryFiles,
     Sources,
-    read_sources,
 )
 from etcdfleet.settings.merge import KeyPath, Layer, Merged, Origin, merge
 from etcdfleet.settings.messages import explain, meant
@@ -38,7 +37,7 @@ from etcdfleet.settings.problems import Problem, SettingsError, did_you_mean, in
 from etcdfleet.settings.texts import attribute_faults, faults_in, option_faults, text_fault
 
 if TYPE_CHECKING:
-    from nornir.core.inventory import Group, Host, Inventory
+    from nornir.core.inventory import Host, Inventory
 
 BOUND_KEY = "_etcdfleet"
 _MEMBER = MemberSettings(name="unreadable", fqdn="unreadable.invalid", address="192.0.2.1")
@@ -65,21 +64,14 @@ class Fleet:
 
 def load_fleet(
     inventory: Inventory,
-    files: InventoryFiles | None = None,
-    *,
     sources: Sources | None = None,
-    environ: Mapping[str, str] | None = None,
 ) -> Fleet:
-    """Return the settings of every host of ``inventory``. Reads nothing but the inventory and the files named.
+    """Return the settings of every host of ``inventory``. ``VAULT_ADDR`` of the environment counts.
 
-    ``files`` are those that the inventory was loaded from: with them, mistakes are reported with file and line, without
-    them by host and group. ``sources`` is what reading them found, when the caller did that already. ``environ`` is
-    looked at for ``VAULT_ADDR`` (default: the process's).
-
-    Raises SettingsError with every mistake at once.
+    ``sources`` is what reading the inventory's files found: with it, mistakes are reported with file and line, without
+    it by host and group. Raises SettingsError with every mistake at once.
     """
-    if sources is None:
-        sources = read_sources(files or InventoryFiles())
+    sources = sources or Sources(InventoryFiles())
     mistakes = list(sources.problems)
     warnings: list[Problem] = []
     mistakes.extend(_unknown_data_keys(inventory, sources))
@@ -95,19 +87,11 @@ def load_fleet(
         what = "the inventory holds no hosts, so there is nothing to do"
         remedy = "add hosts: inventory/hosts.yaml of this project has examples"
         mistakes.append(Problem(sources.where(Origin("host")), "", "", what, remedy))
-    check_all(drafts, sources, mistakes, warnings, os.environ if environ is None else environ)
+    check_all(drafts, sources, mistakes, warnings, os.environ)
     warnings.extend(_clusters_without_hosts(inventory, sources))
     if mistakes:
         raise SettingsError(in_file_order(mistakes))
     return Fleet(_finished(drafts), in_file_order(warnings))
-
-
-def layers_of(host: Host) -> list[Layer]:
-    """Return the layers of a host's data, nearest first, in Nornir's own order of groups."""
-    layers = [Layer(Origin("host", host.name), _data(host))]
-    layers += [Layer(Origin("group", group.name), _data(group)) for group in host.extended_groups()]
-    layers.append(Layer(Origin("defaults"), _data(host.defaults)))
-    return layers
 
 
 def _data(element: Any) -> dict[str, Any]:
@@ -116,7 +100,9 @@ def _data(element: Any) -> dict[str, Any]:
 
 def _draft(host: Host, sources: Sources, mistakes: list[Problem]) -> Draft:
     origin = Origin("host", host.name)
-    merged = merge(layers_of(host), origin)
+    groups = [Layer(Origin("group", group.name), _data(group)) for group in host.extended_groups()]
+    layers = [Layer(origin, _data(host)), *groups, Layer(Origin("defaults"), _data(host.defaults))]
+    merged = merge(layers, origin)
     init = _init_of(host, origin, sources, mistakes)
     group = _cluster_group(host, origin, sources, mistakes)
     reader = _SectionReader(merged, sources, mistakes)
@@ -309,13 +295,10 @@ def _unknown_data_keys(inventory: Inventory, sources: Sources) -> Iterable[Probl
 def _clusters_without_hosts(inventory: Inventory, sources: Sources) -> Iterable[Problem]:
     used: set[str] = {group.name for host in inventory.hosts.values() for group in host.extended_groups()}
     for name, group in inventory.groups.items():
-        if "cluster" in (group.data or {}) and name not in used and not _is_parent(group, inventory):
+        is_parent = any(other.has_parent_group(group) for other in inventory.groups.values())
+        if "cluster" in (group.data or {}) and name not in used and not is_parent:
             what = f"no host is in this group, so cluster {name} has no members"
             yield sources.problem(Origin("group", name), "", what, "add it to the groups of its hosts, or remove it")
-
-
-def _is_parent(group: Group, inventory: Inventory) -> bool:
-    return any(other.has_parent_group(group) for other in inventory.groups.values())
 
 
 def _finished(drafts: list[Draft]) -> dict[str, HostSettings]:

@@ -116,17 +116,15 @@ def read_sources(files: InventoryFiles) -> Sources:
         if node is not None:
             _element(sources, Origin("defaults"), node, 1, _BASE_KEYS)
     if files.groups is not None:
-        node = _root(sources, files.groups)
-        group_names = set(pairs(node)) if node is not None else set()
-        for name, (line, value) in _named(sources, files.groups, node, "group"):
-            element = Origin("group", name)
-            parents[name] = _element(sources, element, value, line, _ELEMENT_KEYS, group_names)
+        groups = _named(sources, files.groups, "group")
+        group_names = set(groups)
+        for name, (line, value) in groups.items():
+            parents[name] = _element(sources, Origin("group", name), value, line, _ELEMENT_KEYS, group_names)
     _check_cycles(sources, parents)
     if files.hosts is not None:
-        node = _root(sources, files.hosts)
-        for name, (line, value) in _named(sources, files.hosts, node, "host"):
-            groups = _element(sources, Origin("host", name), value, line, _ELEMENT_KEYS, group_names)
-            if any(Origin("group", group) in sources.broken for group in _closure(groups, parents)):
+        for name, (line, value) in _named(sources, files.hosts, "host").items():
+            named = _element(sources, Origin("host", name), value, line, _ELEMENT_KEYS, group_names)
+            if any(Origin("group", group) in sources.broken for group in _closure(named, parents)):
                 sources.broken.add(Origin("host", name))
     return sources
 
@@ -148,7 +146,8 @@ def _root(sources: Sources, path: Path) -> MappingNode | None:
     return node
 
 
-def _named(sources: Sources, path: Path, node: MappingNode | None, kind: str) -> list[tuple[str, tuple[int, Node]]]:
+def _named(sources: Sources, path: Path, kind: str) -> dict[str, tuple[int, Node]]:
+    node = _root(sources, path)
     names: set[str] = set()
     for key, value in node.value if node is not None else ():
         where, name = f"{shown(path)}:{line_of(key)}", str(key.value) if isinstance(key, ScalarNode) else ""
@@ -166,7 +165,7 @@ def _named(sources: Sources, path: Path, node: MappingNode | None, kind: str) ->
             names.add(name)
             continue
         sources.unreadable = True
-    return list(pairs(node).items()) if node is not None else []
+    return pairs(node) if node is not None else {}
 
 
 def _element(

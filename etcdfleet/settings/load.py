@@ -48,11 +48,11 @@ def open_nornir(config_file: Path, *, forks: int | None = None, dry_run: bool = 
         raise SettingsError(in_file_order(sources.problems))
     if sources.problems:
         # Nornir would stop at the first of these, or overlook it: what is sound is looked through for other mistakes.
-        load_fleet(_lenient_inventory(sources), files, sources=sources)
+        load_fleet(_lenient_inventory(sources), sources)
         raise SettingsError(in_file_order(sources.problems))
     nornir = _init_nornir(arguments, dry_run, config_file)
     processors = load_processors(arguments["user_defined"], config_file)
-    fleet = load_fleet(nornir.inventory, files, sources=sources)
+    fleet = load_fleet(nornir.inventory, sources)
     for name, host in nornir.inventory.hosts.items():
         bind(host, fleet.hosts[name])
     return nornir.with_processors([*processors]), Fleet(fleet.hosts, (*warnings, *fleet.warnings))
@@ -118,8 +118,8 @@ def _lenient_inventory(sources: Sources) -> Inventory:
     group_content, host_content = sound("group"), sound("host")
     groups = Groups({name: Group(name, defaults=defaults, **attributes(each)) for name, each in group_content.items()})
     hosts = Hosts({name: Host(name, defaults=defaults, **attributes(each)) for name, each in host_content.items()})
-    elements: list[tuple[Host, Mapping[str, Any]]] = [(groups[name], each) for name, each in group_content.items()]
-    elements += [(hosts[name], each) for name, each in host_content.items()]
-    for element, each in elements:
-        element.groups = ParentGroups([groups[name] for name in each.get("groups") or () if name in groups])
+    for made, content in ((groups, group_content), (hosts, host_content)):
+        for element in made.values():
+            named = content[element.name].get("groups") or ()
+            element.groups = ParentGroups([groups[name] for name in named if name in groups])
     return Inventory(hosts=hosts, groups=groups, defaults=defaults)

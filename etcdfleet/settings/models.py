@@ -100,14 +100,18 @@ def host_port(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def _url(host: str, port: int, *, tls: bool) -> str:
+    return f"{'https' if tls else 'http'}://{host_port(host, port)}"
+
+
 def peer_url(member: MemberSettings, cluster: ClusterSettings) -> str:
     """Return the URL by which the other members reach ``member``, by its FQDN."""
-    return f"{'https' if cluster.peer_tls else 'http'}://{host_port(member.fqdn, cluster.peer_port)}"
+    return _url(member.fqdn, cluster.peer_port, tls=cluster.peer_tls)
 
 
 def client_url(member: MemberSettings, cluster: ClusterSettings) -> str:
     """Return the URL by which clients reach ``member``, by its FQDN."""
-    return f"{'https' if cluster.client_tls else 'http'}://{host_port(member.fqdn, cluster.client_port)}"
+    return _url(member.fqdn, cluster.client_port, tls=cluster.client_tls)
 
 
 @dataclass(frozen=True)
@@ -142,17 +146,13 @@ class HostSettings:
     @property
     def listen_peer_urls(self) -> tuple[str, ...]:
         """Where etcd listens for members: by address, as etcd demands."""
-        scheme = "https" if self.cluster.peer_tls else "http"
-        return (f"{scheme}://{host_port(self.member.address, self.cluster.peer_port)}",)
+        return (_url(self.member.address, self.cluster.peer_port, tls=self.cluster.peer_tls),)
 
     @property
     def listen_client_urls(self) -> tuple[str, ...]:
         """Where etcd listens for clients: by its own address, and on the loop-back for etcdctl on the host."""
-        scheme = "https" if self.cluster.client_tls else "http"
-        return tuple(
-            f"{scheme}://{host_port(address, self.cluster.client_port)}"
-            for address in (self.member.address, "127.0.0.1")
-        )
+        port, tls = self.cluster.client_port, self.cluster.client_tls
+        return tuple(_url(address, port, tls=tls) for address in (self.member.address, "127.0.0.1"))
 
     @property
     def initial_cluster(self) -> str:
