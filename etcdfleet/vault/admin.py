@@ -11,9 +11,9 @@ from typing import Any
 
 from etcdfleet.errors import VaultError
 from etcdfleet.vault.answers import duration, words
-from etcdfleet.vault.client import Vault, quoted
+from etcdfleet.vault.client import CAPABILITIES, Vault, quoted
 from etcdfleet.vault.connection import Secret, VaultConnection
-from etcdfleet.vault.transport import Refused, Transport
+from etcdfleet.vault.transport import Method, Refused, Transport
 
 
 class VaultAdmin(Vault):
@@ -25,11 +25,11 @@ class VaultAdmin(Vault):
 
     def mounts(self) -> dict[str, Mapping[str, Any]]:
         """Return the secrets engines by path (without the final slash): ``type`` and ``config``."""
-        return self._by_path(self._ask("get", "sys/mounts", needs=("read",)))
+        return self._by_path(self._ask("get", "sys/mounts"))
 
     def auth_mounts(self) -> dict[str, Mapping[str, Any]]:
         """Return the ways to log in by path, without the final slash."""
-        return self._by_path(self._ask("get", "sys/auth", needs=("read",)))
+        return self._by_path(self._ask("get", "sys/auth"))
 
     def enable_pki(self, mount: str, longest: int) -> None:
         """Make a PKI mount that issues for at most ``longest`` seconds."""
@@ -87,15 +87,7 @@ class VaultAdmin(Vault):
 
     def read(self, path: str) -> Mapping[str, Any] | None:
         """Return what is at a path, None for nothing."""
-        self._log_in()
-        try:
-            answer = self._transport.request("get", path)
-        except Refused as refusal:
-            if refusal.status == 404 and not refusal.errors:
-                return None
-            raise self._meaning(refusal, path, ("read",)) from None
-        data = answer.get("data") if isinstance(answer, Mapping) else None
-        return data if isinstance(data, Mapping) else None
+        return self._found("get", path)
 
     def write(self, path: str, data: Mapping[str, Any]) -> None:
         """Set what is at a path."""
@@ -108,36 +100,40 @@ class VaultAdmin(Vault):
     def new_secret_id(self, mount: str, name: str, wrap: int = 0) -> Secret:
         """Make a secret id of an AppRole; with ``wrap`` seconds, a token that unwraps it once within that time."""
         path = f"auth/{quoted(mount)}/role/{quoted(name)}/secret-id"
-        answer = self._ask("post", path, {}, needs=("update",), wrap_ttl=wrap)
+        answer = self._ask("post", path, {}, wrap_ttl=wrap)
         return Secret(answer["wrap_info"]["token"] if wrap else answer["data"]["secret_id"])
 
     def unwrap(self) -> Secret:
         """Return the secret id behind the wrapping token that this connection has; works once."""
-        answer = self._ask("post", "sys/wrapping/unwrap", {}, needs=("update",))
+        answer = self._ask("post", "sys/wrapping/unwrap", {})
         return Secret(answer["data"]["secret_id"])
 
     def _write(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
-        answer = self._ask("post", path, body, needs=("update",))
-        if not isinstance(answer, Mapping):
-            return {}
-        self.warnings += [f"{path}: {warning}" for warning in answer.get("warnings") or ()]
-        data = answer.get("data")
-        return data if isinstance(data, Mapping) else {}
+        answer = self._ask("post", path, body)
+        if isinstance(answer, Mapping):
+            self.warnings += [f"{path}: {warning}" for warning in answer.get("warnings") or ()]
+        return _data(answer) or {}
 
     def _list(self, path: str) -> tuple[str, ...]:
-        self._log_in()
-        try:
-            answer = self._transport.request("list", path)
-        except Refused as refusal:
-            if refusal.status == 404 and not refusal.errors:
-                return ()
-            raise self._meaning(refusal, path, ("list",)) from None
-        return words(answer["data"]["keys"]) if isinstance(answer, Mapping) else ()
+        return words((self._found("list", path) or {}).get("keys"))
+
+    def _found(self, method: Method, path: str) -> Mapping[str, Any] | None:
+        answer = self._said(method, path)
+        if not isinstance(answer, Refused):
+            return _data(answer)
+        if answer.nothing_there:
+            return None
+        raise self._meaning(answer, path, CAPABILITIES[method])
 
     @staticmethod
     def _by_path(answer: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
         data = answer.get("data") or answer
         return {path.rstrip("/"): entry for path, entry in data.items() if isinstance(entry, Mapping)}
+
+
+def _data(answer: Any) -> Mapping[str, Any] | None:
+    data = answer.get("data") if isinstance(answer, Mapping) else None
+    return data if isinstance(data, Mapping) else None
 
 
 def check_pki(mounts: Mapping[str, Mapping[str, Any]], mount: str) -> bool:

@@ -32,11 +32,9 @@ class TokenInfo:
     """
 
     ttl: timedelta | None
-    renewable: bool
     policies: tuple[str, ...]
     uses_left: int | None
     source: str
-    display_name: str = ""
 
     @property
     def is_root(self) -> bool:
@@ -51,7 +49,6 @@ class RoleFacts:
     mount: str
     name: str
     usages: frozenset[Usage]
-    key_usage: tuple[str, ...]
     key_type: str
     key_bits: int
     ttl: timedelta | None
@@ -63,9 +60,7 @@ class RoleFacts:
     allow_glob_domains: bool
     allow_localhost: bool
     allow_ip_sans: bool
-    enforce_hostnames: bool
     require_cn: bool
-    no_store: bool
 
     @classmethod
     def from_answer(cls, mount: str, name: str, data: Mapping[str, Any]) -> RoleFacts:
@@ -74,7 +69,6 @@ class RoleFacts:
             mount=mount,
             name=name,
             usages=_usages(data),
-            key_usage=words(data.get("key_usage")),
             key_type=str(data.get("key_type") or ""),
             key_bits=int(data.get("key_bits") or 0),
             ttl=duration(data.get("ttl")) or None,
@@ -89,9 +83,7 @@ class RoleFacts:
                     "allow_glob_domains",
                     "allow_localhost",
                     "allow_ip_sans",
-                    "enforce_hostnames",
                     "require_cn",
-                    "no_store",
                 )
             },
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
 from etcdfleet.certs.model import pem_blocks
@@ -19,15 +19,10 @@ from etcdfleet.vault.transport import Broken, Method, Refused, Transport
 __all__ = ["Vault", "policy_for"]
 
 _GIVEN_TWICE = 'was provided but the role is set with "use_csr_'
-# Any state is an answer here, not an error.
-_ANY_STATE = {
-    "standbycode": "200",
-    "sealedcode": "200",
-    "uninitcode": "200",
-    "performancestandbycode": "200",
-    "drsecondarycode": "200",
-    "removedcode": "200",
-}
+CAPABILITIES: Mapping[Method, str] = {"get": "read", "post": "update", "list": "list"}
+"""What a policy must allow for a request."""
+_STATES = ("standby", "sealed", "uninit", "performancestandby", "drsecondary", "removed")
+T = TypeVar("T")
 
 
 class Vault:
@@ -52,7 +47,8 @@ class Vault:
 
     def status(self) -> Status:
         """Return the state of the server that answers, sealed or not, without logging in."""
-        data = self._get("sys/health", _ANY_STATE, root=True)
+        # Any state is an answer here, not an error.
+        data = self._get("sys/health", {f"{state}code": "200" for state in _STATES}, root=True)
         if not isinstance(data, Mapping) or "sealed" not in data:
             raise VaultError(
                 "what answers there is not Vault",
@@ -77,18 +73,16 @@ class Vault:
 
     def token_info(self) -> TokenInfo:
         """Return what Vault knows of our token. VaultError when it is wrong or expired, or there is none."""
-        answer = self._ask("get", "auth/token/lookup-self", needs=("read",))
+        answer = self._ask("get", "auth/token/lookup-self")
         data = answer["data"]
         # A lookup's own data holds the token itself ("id"), so nothing but the named fields is taken from it.
         never = data.get("expire_time") is None and not int(data.get("ttl") or 0)
         uses = int(data.get("num_uses") or 0)
         return TokenInfo(
             ttl=None if never else timedelta(seconds=int(data.get("ttl") or 0)),
-            renewable=bool(data.get("renewable")),
             policies=(*words(data.get("policies")), *words(data.get("identity_policies"))),
             uses_left=uses or None,
             source=self._source,
-            display_name=str(data.get("display_name") or ""),
         )
 
     def check_access(self, requests: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, ...]]:
@@ -100,33 +94,26 @@ class Vault:
         wanted = {path: tuple(capabilities) for path, capabilities in requests.items()}
         if not wanted:
             return {}
-        answer = self._ask("post", "sys/capabilities-self", {"paths": list(wanted)}, needs=("update",))
+        answer = self._ask("post", "sys/capabilities-self", {"paths": list(wanted)})
         data = answer.get("data") or answer
         missing = {}
         for path, capabilities in wanted.items():
-            has = set(words(data.get(path)))
-            lacks = () if "root" in has else tuple(c for c in capabilities if c not in has)
-            if lacks:
+            has = words(data.get(path))
+            if "root" not in has and (lacks := tuple(c for c in capabilities if c not in has)):
                 missing[path] = lacks
         return missing
 
     def read_role(self, mount: str, role: str) -> RoleFacts | None:
         """Return the role as Vault has it, None when the token may not read it. VaultError when there is none."""
         path = f"{quoted(mount)}/roles/{quoted(role)}"
-        self._log_in()
-        try:
-            answer = self._transport.request("get", path)
-        except Refused as refusal:
-            failure = refusal
-        except Broken as broken:
-            raise meaning.broken(broken, self.connection) from None
-        else:
+        answer = self._said("get", path)
+        if not isinstance(answer, Refused):
             return RoleFacts.from_answer(mount, role, answer["data"])
-        if failure.status == 403 and self._token_is_good(failure):
+        if answer.status == 403 and self._token_is_good(answer):
             return None
-        if failure.status == 404 and not failure.errors:
+        if answer.nothing_there:
             raise self._unknown_role(mount, role)
-        raise self._meaning(failure, path, ("read",))
+        raise self._meaning(answer, path, "read")
 
     def list_roles(self, mount: str) -> tuple[str, ...] | None:
         """Return the names of the roles of a mount, or None when they cannot be listed."""
@@ -145,33 +132,30 @@ class Vault:
         alt_names: Iterable[str] = (),
         ip_sans: Iterable[str] = (),
         ttl: timedelta | None = None,
+        csr: str | None = None,
     ) -> Issued:
-        """Have Vault make a key and a certificate; without a common name where that is empty.
+        """Have Vault make a certificate: for the key behind ``csr`` (PEM), or for a new one that it makes.
 
-        A TTL beyond the role's limit is cut down with a warning.
+        Without a common name where that is empty. A TTL beyond the role's limit is cut down with a warning. A role with
+        ``use_csr_sans`` (the default) takes the names of the CSR and not these: put them into both.
         """
-        body = _request(common_name, alt_names, ip_sans, ttl)
-        return self._certificate(mount, role, "issue", body)
-
-    def sign(
-        self,
-        mount: str,
-        role: str,
-        *,
-        csr: str,
-        common_name: str,
-        alt_names: Iterable[str] = (),
-        ip_sans: Iterable[str] = (),
-        ttl: timedelta | None = None,
-    ) -> Issued:
-        """Have Vault make a certificate for the key behind ``csr`` (PEM); ``private_key`` of the result is None.
-
-        A role with ``use_csr_sans`` (the default) takes the names of the CSR and not these: put them into both.
-        """
-        body = {"csr": csr, **_request(common_name, alt_names, ip_sans, ttl)}
-        signed = self._certificate(mount, role, "sign", body)
+        path = f"{quoted(mount)}/{'issue' if csr is None else 'sign'}/{quoted(role)}"
+        life = "" if ttl is None else f"{int(ttl.total_seconds())}s"
+        names = {"common_name": common_name, "alt_names": ",".join(alt_names), "ip_sans": ",".join(ip_sans)}
+        asked = {"format": "pem", "csr": csr, **names, "ttl": life}
+        body = {key: value for key, value in asked.items() if value}
+        answer = self._said("post", path, body)
+        if isinstance(answer, Refused):
+            unknown = "unknown role" in answer.words.lower()
+            raise self._unknown_role(mount, role) if unknown else self._meaning(answer, path, "update")
+        try:
+            made = Issued.from_answer(answer)
+        except (KeyError, TypeError, ValueError):
+            made = None
+        if made is None:  # Outside the handler, so that the answer, with its key, does not hang on the error.
+            raise VaultError("Vault's answer is not a certificate", where=f"{self.connection.address}, {path}")
         # That names were given twice is on purpose, whichever the role takes.
-        return replace(signed, warnings=tuple(w for w in signed.warnings if _GIVEN_TWICE not in w))
+        return replace(made, warnings=tuple(w for w in made.warnings if _GIVEN_TWICE not in w))
 
     def ca_pem(self, mount: str) -> str:
         """Return the certificate (PEM) of the CA that the mount issues with. Needs no token."""
@@ -196,27 +180,13 @@ class Vault:
 
     def revoke(self, mount: str, serial: str) -> datetime:
         """Revoke a certificate of the mount by its serial number; return when that was done. Again is no error."""
-        answer = self._ask("post", f"{quoted(mount)}/revoke", {"serial_number": serial}, needs=("update",))
+        answer = self._ask("post", f"{quoted(mount)}/revoke", {"serial_number": serial})
         data = answer.get("data") or {}
         return datetime.fromtimestamp(int(data.get("revocation_time") or 0), UTC)
 
     @property
     def _source(self) -> str:
         return self.connection.auth.source if self.connection.auth else "nowhere"
-
-    def _certificate(self, mount: str, role: str, verb: str, body: dict[str, Any]) -> Issued:
-        path = f"{quoted(mount)}/{verb}/{quoted(role)}"
-
-        def special(refusal: Refused) -> VaultError | None:
-            return self._unknown_role(mount, role) if "unknown role" in refusal.words.lower() else None
-
-        answer = self._ask("post", path, body, needs=("update",), special=special)
-        try:
-            return Issued.from_answer(answer)
-        except (KeyError, TypeError, ValueError):
-            pass
-        # Outside the handler, so that the answer, with its key, does not hang on the error.
-        raise VaultError("Vault's answer is not a certificate", where=f"{self.connection.address}, {path}")
 
     def _pem(self, path: str) -> tuple[str, ...]:
         answer = self._get(path)
@@ -228,51 +198,39 @@ class Vault:
 
     def _get(self, path: str, query: Mapping[str, str] | None = None, *, root: bool = False) -> Any:
         """Send a request that takes no token."""
+        answer = self._heard(lambda: self._transport.request("get", path, query=query, login=False, root=root))
+        if not isinstance(answer, Refused):
+            return answer
+        if answer.status == 403:  # Vault's answer where it does not tell whether there is such a mount
+            answer = Refused(404, ("no handler for route, or it may not be known",))
+        raise self._meaning(answer, path)
+
+    def _ask(self, method: Method, path: str, body: Mapping[str, Any] | None = None, wrap_ttl: int = 0) -> Any:
+        """Send a request with our token."""
+        answer = self._said(method, path, body, wrap_ttl)
+        if isinstance(answer, Refused):
+            raise self._meaning(answer, path, CAPABILITIES[method])
+        return answer
+
+    def _said(self, method: Method, path: str, body: Mapping[str, Any] | None = None, wrap_ttl: int = 0) -> Any:
+        """Return the answer to a request with our token, or the refusal."""
+        auth, login = self.connection.auth, self._heard(self._transport.token)
+        if not isinstance(login, Refused):
+            return self._heard(lambda: self._transport.request(method, path, body=body, wrap_ttl=wrap_ttl))
+        if not isinstance(auth, AppRoleAuth) or login.status >= 500 or login.passing:
+            raise self._meaning(login, "auth")
+        raise meaning.login_refused(login, auth, self.connection)
+
+    def _heard(self, request: Callable[[], T]) -> T | Refused:
+        """Return the answer to a request, or the refusal. Raises VaultError when there was neither."""
         try:
-            return self._transport.request("get", path, query=query, login=False, root=root)
+            return request()
         except Refused as refusal:
-            failure = refusal
+            return refusal
         except Broken as broken:
             raise meaning.broken(broken, self.connection) from None
-        if failure.status == 403:  # Vault's answer where it does not tell whether there is such a mount
-            failure = Refused(404, ("no handler for route, or it may not be known",))
-        raise self._meaning(failure, path, ())
 
-    def _ask(
-        self,
-        method: Method,
-        path: str,
-        body: Mapping[str, Any] | None = None,
-        *,
-        needs: tuple[str, ...],
-        special: Callable[[Refused], VaultError | None] = lambda _: None,
-        wrap_ttl: int = 0,
-    ) -> Any:
-        """Send a request with our token. ``special`` may know better what a refusal of this path means."""
-        self._log_in()
-        try:
-            return self._transport.request(method, path, body=body, wrap_ttl=wrap_ttl)
-        except Refused as refusal:
-            failure = refusal
-        except Broken as broken:
-            raise meaning.broken(broken, self.connection) from None
-        raise special(failure) or self._meaning(failure, path, needs)
-
-    def _log_in(self) -> None:
-        auth = self.connection.auth
-        try:
-            self._transport.token()
-        except Refused as refusal:
-            failure = refusal
-        except Broken as broken:
-            raise meaning.broken(broken, self.connection) from None
-        else:
-            return
-        if not isinstance(auth, AppRoleAuth) or failure.status >= 500 or failure.passing:
-            raise self._meaning(failure, "auth", ())
-        raise meaning.login_refused(failure, auth, self.connection)
-
-    def _meaning(self, refusal: Refused, path: str, needs: tuple[str, ...]) -> VaultError:
+    def _meaning(self, refusal: Refused, path: str, need: str = "") -> VaultError:
         if refusal.status >= 500 and path != "sys/health":
             try:
                 problem = meaning.unready(self.status(), self.connection)
@@ -282,9 +240,9 @@ class Vault:
                 return problem
         if refusal.status == 403:
             if self._token_is_good(refusal):
-                return meaning.forbidden(path, needs, self._source, self.connection)
+                return meaning.forbidden(path, need, self._source, self.connection)
             return meaning.bad_token(self._source, self.connection)
-        return meaning.refused(refusal, path, needs, self.connection)
+        return meaning.refused(refusal, path, need, self.connection)
 
     def _token_is_good(self, refusal: Refused) -> bool:
         """Return whether a 403 is about the path only.
@@ -316,19 +274,3 @@ class Vault:
 def quoted(name: str) -> str:
     """Return a mount or a name as part of a path."""
     return quote(name.strip("/"), safe="/")
-
-
-def _request(
-    common_name: str, alt_names: Iterable[str], ip_sans: Iterable[str], ttl: timedelta | None
-) -> dict[str, Any]:
-    # A new dict for every request: a shared one could carry one host's names into another's certificate.
-    body: dict[str, Any] = {"format": "pem"}
-    if common_name:
-        body["common_name"] = common_name
-    if names := ",".join(alt_names):
-        body["alt_names"] = names
-    if addresses := ",".join(ip_sans):
-        body["ip_sans"] = addresses
-    if ttl is not None:
-        body["ttl"] = f"{int(ttl.total_seconds())}s"
-    return body

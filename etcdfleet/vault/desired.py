@@ -19,6 +19,7 @@ from etcdfleet.settings.pki import KeyType
 from etcdfleet.settings.vault import AppRoleSettings, VaultPki, uses_vault, vault_pki
 from etcdfleet.text import go_duration
 from etcdfleet.vault.answers import duration, words
+from etcdfleet.vault.errors import policy_for
 
 Members = Sequence[HostSettings]
 _USAGES = {"server": "ServerAuth", "client": "ClientAuth"}
@@ -176,14 +177,13 @@ def policy(members: Members) -> str:
         if pki.revoke:
             # By serial number, so any certificate of the mount: a right that is only given where it is asked for.
             rules[f"{mount}/revoke"] = "update"
-    mount_paths = [*(pki.mount_of(side) for side in SIDES), pki.trust_anchor.mount]
-    for issuer in dict.fromkeys(mount_paths):
+    for issuer in (*(pki.mount_of(side) for side in SIDES), pki.trust_anchor.mount):
         if issuer:
             rules |= {f"{issuer}/{path}": "read" for path in ("ca/pem", "ca_chain", "cert/ca", "cert/ca_chain")}
     rules["sys/capabilities-self"] = "update"
     rules["auth/token/lookup-self"] = "read"
     rules["auth/token/revoke-self"] = "update"
-    return "".join(f'path "{path}" {{ capabilities = ["{right}"] }}\n' for path, right in rules.items())
+    return policy_for({path: (right,) for path, right in rules.items()}) + "\n"
 
 
 def approle_parameters(settings: AppRoleSettings, policies: Iterable[str]) -> dict[str, Any]:

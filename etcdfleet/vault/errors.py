@@ -13,12 +13,8 @@ from etcdfleet.vault.transport import CONNECT_SECONDS, READ_SECONDS, RETRIES, Br
 
 def policy_for(needs: Mapping[str, Iterable[str]]) -> str:
     """Return the lines of a Vault policy that grant ``needs`` (path to capabilities)."""
-    return "\n".join(_rule(path, capabilities) for path, capabilities in needs.items())
-
-
-def _rule(path: str, capabilities: Iterable[str]) -> str:
-    quoted = ", ".join(f'"{capability}"' for capability in sorted(set(capabilities)))
-    return f'path "{path}" {{ capabilities = [{quoted}] }}'
+    rules = {path: ", ".join(f'"{each}"' for each in sorted(set(wanted))) for path, wanted in needs.items()}
+    return "\n".join(f'path "{path}" {{ capabilities = [{rule}] }}' for path, rule in rules.items())
 
 
 def broken(failure: Broken, connection: VaultConnection) -> VaultError:
@@ -66,61 +62,43 @@ def broken(failure: Broken, connection: VaultConnection) -> VaultError:
 
 def unready(status: Status, connection: VaultConnection) -> VaultError | None:
     """Return why this server cannot serve in its present state; None when it can."""
-    where = connection.address
     if not status.initialised:
-        return VaultError(
-            "Vault is not initialised", where=where, remedy="run `vault operator init` (`bao operator init`)"
-        )
-    if status.sealed:
-        return VaultError(
-            "Vault is sealed",
-            where=where,
-            remedy="unseal it: `vault operator unseal` (`bao operator unseal`), then again",
-        )
-    return None
+        what, remedy = "Vault is not initialised", "run `vault operator init` (`bao operator init`)"
+    elif status.sealed:
+        what, remedy = "Vault is sealed", "unseal it: `vault operator unseal` (`bao operator unseal`), then again"
+    else:
+        return None
+    return VaultError(what, where=connection.address, remedy=remedy)
 
 
-def refused(refusal: Refused, path: str, needs: Iterable[str], connection: VaultConnection) -> VaultError:
-    """Explain a refusal of ``path``, which takes the capabilities ``needs``. 403 is for ``forbidden``."""
+def refused(refusal: Refused, path: str, need: str, connection: VaultConnection) -> VaultError:
+    """Explain a refusal of ``path``, which takes the capability ``need``. 403 is for ``forbidden``."""
     said, where = refusal.words, f"{connection.address}, {path}"
     lower = said.lower()
-    if "http request to an https server" in lower:
-        return VaultError(
-            "Vault speaks TLS on this port", where=connection.address, remedy="begin its address with https://"
-        )
-    if "no handler for route" in lower or "unsupported path" in lower:
-        return VaultError(
-            f"Vault has no PKI mount that serves this path ({said})",
-            where=where,
-            remedy="correct pki.mounts, pki.mount or pki.trust_anchor.mount in the inventory (see `vault secrets "
-            "list`); python runbooks/setup_pki.py makes the mounts that are missing",
-        )
-    if "namespace not found" in lower:
-        return VaultError(
-            f"Vault has no namespace {connection.namespace!r}",
-            where=where,
-            remedy="correct VAULT_NAMESPACE or pki.namespace",
-        )
     if "no default issuer" in lower or "could not fetch the ca certificate" in lower:
         return no_ca(where)
-    if "active cluster node not found" in lower or refusal.status in (472, 473):
-        return VaultError(
-            "this Vault server is a standby, and its cluster has no leader at present",
-            where=where,
-            remedy="check the other Vault servers (down or sealed?), then run again",
+    if "http request to an https server" in lower:
+        where, what, remedy = connection.address, "Vault speaks TLS on this port", "begin its address with https://"
+    elif "no handler for route" in lower or "unsupported path" in lower:
+        what = f"Vault has no PKI mount that serves this path ({said})"
+        remedy = (
+            "correct pki.mounts, pki.mount or pki.trust_anchor.mount in the inventory (see `vault secrets list`); "
+            "python runbooks/setup_pki.py makes the mounts that are missing"
         )
-    if refusal.status == 429:
-        return VaultError(
-            f"Vault limits the rate of requests: {said}", where=where, remedy="wait, or use fewer --forks"
-        )
-    for words, remedy in _ROLE_SAYS_NO.items():
-        if words in lower:
-            return VaultError(f"the role refuses what was asked for: {said}", where=where, remedy=f"{remedy}; {SET_UP}")
-    if refusal.status >= 500:
-        return VaultError(f"Vault failed: {said}", where=where, remedy="see Vault's own log")
-    return VaultError(
-        f"Vault refused: {said}", where=where, remedy=f"the request needs {', '.join(needs) or 'no rights'}"
-    )
+    elif "namespace not found" in lower:
+        what, remedy = f"Vault has no namespace {connection.namespace!r}", "correct VAULT_NAMESPACE or pki.namespace"
+    elif "active cluster node not found" in lower or refusal.status in (472, 473):
+        what = "this Vault server is a standby, and its cluster has no leader at present"
+        remedy = "check the other Vault servers (down or sealed?), then run again"
+    elif refusal.status == 429:
+        what, remedy = f"Vault limits the rate of requests: {said}", "wait, or use fewer --forks"
+    elif correction := next((correction for words, correction in _ROLE_SAYS_NO.items() if words in lower), ""):
+        what, remedy = f"the role refuses what was asked for: {said}", f"{correction}; {SET_UP}"
+    elif refusal.status >= 500:
+        what, remedy = f"Vault failed: {said}", "see Vault's own log"
+    else:
+        what, remedy = f"Vault refused: {said}", f"the request needs {need or 'no rights'}"
+    return VaultError(what, where=where, remedy=remedy)
 
 
 def no_ca(where: str) -> VaultError:
@@ -173,14 +151,12 @@ def bad_token(source: str, connection: VaultConnection) -> VaultError:
     )
 
 
-def forbidden(path: str, needs: Iterable[str], source: str, connection: VaultConnection) -> VaultError:
+def forbidden(path: str, need: str, source: str, connection: VaultConnection) -> VaultError:
     """Explain that the token is good, but not for ``path``."""
-    wanted = tuple(needs)
-    named = " and ".join(f'"{need}"' for need in wanted)
     return VaultError(
-        f"the token from {source} may not use this path; it needs the capability {named}",
+        f'the token from {source} may not use this path; it needs the capability "{need}"',
         where=f"{connection.address}, {path}",
-        remedy=f"add to a policy of the token: {policy_for({path: wanted})} (and see that the path is right: "
+        remedy=f"add to a policy of the token: {policy_for({path: (need,)})} (and see that the path is right: "
         "pki.mount and pki.roles.<role>.name); python runbooks/setup_pki.py makes policy and AppRole as the inventory "
         "has them",
     )

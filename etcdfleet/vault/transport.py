@@ -43,6 +43,11 @@ class Refused(Exception):  # noqa: N818  (not an error until its meaning is know
         return "; ".join(" ".join(error.split()) for error in self.errors) or f"status {self.status}"
 
     @property
+    def nothing_there(self) -> bool:
+        """Whether it says that there is nothing at the path."""
+        return self.status == 404 and not self.errors
+
+    @property
     def sealed(self) -> bool:
         """Whether it says that it is sealed."""
         return self.status == 503 and "sealed" in self.words.lower()

@@ -111,23 +111,22 @@ class VaultSource(SourceOf[VaultPki]):
         """Have Vault sign the request, or make a key as well."""
         role, mount = self.settings.roles[want.role], self.settings.mount_for(want.role)
         where = f"{settings.name}: role {role.name} of {mount}"
-        names = {
-            "common_name": want.common_name,
-            "alt_names": want.alt_names,
-            "ip_sans": want.ip_addresses,
-            "ttl": role.ttl,
-        }
-        if request is not None:
-            signed = self.vault.sign(mount, role.name, csr=request, **names)  # type: ignore[arg-type]
-            pem = bundle(signed.certificate, signed.chain, wanted=self._wanted(side_of(want.role)))
-            return Obtained(pem, None, signed.warnings, where)
-        issued = self.vault.issue(mount, role.name, **names)  # type: ignore[arg-type]
-        if issued.private_key is None:
+        issued = self.vault.issue(
+            mount,
+            role.name,
+            common_name=want.common_name,
+            alt_names=want.alt_names,
+            ip_sans=want.ip_addresses,
+            ttl=role.ttl,
+            csr=request,
+        )
+        key = issued.private_key.reveal() if issued.private_key and request is None else None
+        if request is None and key is None:
             raise CertificateError(
                 "Vault gave no private key", where=settings.name, remedy=f"check the role {role.name}"
             )
         pem = bundle(issued.certificate, issued.chain, wanted=self._wanted(side_of(want.role)))
-        return Obtained(pem, issued.private_key.reveal(), issued.warnings, where)
+        return Obtained(pem, key, issued.warnings, where)
 
     def check_revocation(self, roles: tuple[RoleName, ...]) -> None:
         """Check that the token may revoke at the mounts of these roles."""
@@ -170,7 +169,7 @@ class VaultSource(SourceOf[VaultPki]):
     def obtain_client(self, name: str, ttl: timedelta, request: str) -> Obtained:
         """Signed by the clients' role."""
         mount, role = self.settings.mount_for("client"), self.settings.roles.client
-        signed = self.vault.sign(mount, role.name, csr=request, common_name=name, ttl=ttl)
+        signed = self.vault.issue(mount, role.name, csr=request, common_name=name, ttl=ttl)
         pem = bundle(signed.certificate, signed.chain, wanted=[parse_pem_bundle(self.anchors("client"))])
         remedy = "correct the role in Vault (python runbooks/setup_pki.py does), or ask for less with --ttl"
         return Obtained(pem, None, signed.warnings, f"role {role.name} of {mount}", remedy)

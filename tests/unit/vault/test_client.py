@@ -22,6 +22,7 @@ from etcdfleet.errors import VaultError
 from etcdfleet.renewal import RenewBefore
 from etcdfleet.roles import RoleName, Usage
 from etcdfleet.vault import AppRoleAuth, RoleFacts, Secret, TokenAuth, Vault, VaultConnection, policy_for
+from etcdfleet.vault.admin import VaultAdmin
 from etcdfleet.vault.names import name_problem
 from etcdfleet.vault.transport import CONNECT_SECONDS, READ_SECONDS, Transport
 from tests.unit.support import vault_server
@@ -165,7 +166,7 @@ def test_sign_leaves_the_key_where_it_is(vault: Vault) -> None:
         .public_bytes(serialization.Encoding.PEM)
         .decode()
     )
-    issued = vault.sign(MOUNT, PEER, csr=csr, common_name=FQDN, ttl=timedelta(hours=1))
+    issued = vault.issue(MOUNT, PEER, csr=csr, common_name=FQDN, ttl=timedelta(hours=1))
     assert issued.private_key is None
     assert certs.public_key_fingerprint(issued.certificate) == certs.public_key_fingerprint(csr)
 
@@ -520,6 +521,15 @@ def test_what_does_not_pass_ends_with_words(script: list[Any], what: str, reques
         with pytest.raises(VaultError, match=what):
             vault.token_info()
         assert len(badly.seen) == requests
+
+
+def test_a_broken_connection_has_words_for_an_administrator_too() -> None:
+    with vault_server.misbehaving("drop") as badly:
+        connection = at(badly.address).connection
+        admin = VaultAdmin(connection, transport=Transport(connection, pause=0.01, timeout=(2, 2)))
+        for ask in (lambda: admin.read("sys/policies/acl/x"), lambda: admin.keys("pki"), admin.mounts):
+            with pytest.raises(VaultError, match="dropped the connection, 4 times in a row"):
+                ask()
 
 
 def test_what_is_not_vault_at_all() -> None:
