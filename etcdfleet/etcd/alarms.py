@@ -32,12 +32,12 @@ _ONLY_FULL = re.compile(ONLY_FULL)
 
 def raised(statuses: Iterable[EndpointStatus]) -> dict[str, tuple[int, ...]]:
     """Return the ids of the members that raised an alarm, by its kind. Every member knows of all alarms."""
-    found: dict[str, dict[int, None]] = {}
+    by_kind: dict[str, dict[int, None]] = {}
     for status in statuses:
         for error in status.errors:
             for number, kind in _RAISED.findall(error):
-                found.setdefault(kind, {})[int(number)] = None
-    return {kind: tuple(ids) for kind, ids in found.items()}
+                by_kind.setdefault(kind, {})[int(number)] = None
+    return {kind: tuple(ids) for kind, ids in by_kind.items()}
 
 
 def is_alarm(error: str) -> bool:

@@ -245,13 +245,13 @@ _LOGGED_CAUSE = re.compile(r'\\"(transport: [^"\\]*(?:\\{1,3}"[^"\\]*)*)\\"')
 
 def unanswered(stderr: str) -> Mapping[str, str]:
     """Return endpoint -> why, for the endpoints that ``endpoint status`` or ``endpoint hashkv`` got no answer from."""
-    found: dict[str, str] = {}
+    reasons: dict[str, str] = {}
     at = 0
     for failed in _FAILED.finditer(stderr):
         causes = _LOGGED_CAUSE.findall(stderr[at : failed.start()])
-        found[failed[1]] = causes[-1].replace("\\", "") if causes else failed[2]
+        reasons[failed[1]] = causes[-1].replace("\\", "") if causes else failed[2]
         at = failed.end()
-    return found
+    return reasons
 
 
 def _json(stdout: str, stderr: str, command: str) -> Any:
@@ -276,9 +276,9 @@ def _list(stdout: str, stderr: str, command: str) -> list[dict[str, Any]]:
 
 def _unreadable(command: str, stdout: str, stderr: str) -> VerificationError:
     lines = [line for line in stderr.splitlines() if line.strip() and not line.startswith("{")] or stdout.splitlines()
-    said = lines[-1].strip()[:300] if lines else "nothing"
+    words = lines[-1].strip()[:300] if lines else "nothing"
     return VerificationError(
-        f"etcdctl {command} gave no answer: {said}",
+        f"etcdctl {command} gave no answer: {words}",
         remedy="see etcd's log on the member that was asked; without a quorum no member can answer",
     )
 

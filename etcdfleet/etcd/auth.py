@@ -234,11 +234,11 @@ def _additions(wanted: WantedAuth, state: AuthState) -> Iterator[Operation]:
 
 
 def _passwords(wanted: WantedAuth, state: AuthState) -> Iterator[Operation]:
-    for user, found in sorted(state.passwords.items()):
-        if found == "wrong":
+    for user, status in sorted(state.passwords.items()):
+        if status == "wrong":
             arguments = _words("user", "passwd", "--interactive=false", operands=(user,))
             yield Operation("~", f"password of user {user}", arguments, user)
-        elif found == "none" and user not in wanted.kept:
+        elif status == "none" and user not in wanted.kept:
             # etcd takes a password for a user that was made without one, says "updated", and does not keep it.
             yield _drop_user(user)
             yield _add_user(wanted, user)
@@ -270,8 +270,8 @@ def _impossible(wanted: WantedAuth, state: AuthState) -> list[str]:
     return [
         f"user {user} was made without a password, and etcd gives none to such a user later: turn authentication off, "
         "remove the user with etcdctl, and run again"
-        for user, found in sorted(state.passwords.items())
-        if found == "none" and user in wanted.kept
+        for user, status in sorted(state.passwords.items())
+        if status == "none" and user in wanted.kept
     ]
 
 

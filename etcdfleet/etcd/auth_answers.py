@@ -82,11 +82,11 @@ def read_password(rc: int, stderr: str) -> PasswordState:
 
 def refusal(stderr: str) -> str:
     """Return why etcdctl failed, in its own words and without the log around them."""
-    found = _ERROR.findall(stderr)
+    errors = _ERROR.findall(stderr)
     lines = [line for line in stderr.splitlines() if line.strip() and not line.startswith("{")]
     # etcdctl waits without an end for a member that is not there: one that was ended says nothing.
-    said = str(found[-1]) if found else (lines[-1] if lines else "no answer in time")
-    return said.removeprefix("etcdserver: ").strip()[:300]
+    reason = str(errors[-1]) if errors else (lines[-1] if lines else "no answer in time")
+    return reason.removeprefix("etcdserver: ").strip()[:300]
 
 
 def _answer(command: str, rc: int, stdout: str, stderr: str) -> dict[str, Any]:

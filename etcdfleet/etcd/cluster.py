@@ -161,9 +161,9 @@ class Cluster:
     @cached_property
     def leader(self) -> tuple[int, int]:
         """Id of the leader (0 for none), and the term: as most of those say that serve, or answer, if none serves."""
-        said = Counter((s.leader_id, s.term) for s in self.serving or self.statuses if s.leader_id)
-        if said:
-            return max(said, key=lambda pair: (said[pair], pair[1]))
+        counts = Counter((s.leader_id, s.term) for s in self.serving or self.statuses if s.leader_id)
+        if counts:
+            return max(counts, key=lambda pair: (counts[pair], pair[1]))
         return 0, max((status.term for status in self.statuses), default=0)
 
     @property

@@ -22,8 +22,8 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 def state_in(content: bytes | None) -> ClusterState | None:
     """Return the ``initial-cluster-state`` of a configuration file; None where it says neither."""
-    found = (_parsed(content) or {}).get("initial-cluster-state")
-    return found if found in ("new", "existing") else None
+    state = (_parsed(content) or {}).get("initial-cluster-state")
+    return state if state in ("new", "existing") else None
 
 
 def data_dir_in(content: bytes | None) -> str:
@@ -33,8 +33,8 @@ def data_dir_in(content: bytes | None) -> str:
 
 def quota_in(content: bytes | None) -> int | None:
     """Return the ``quota-backend-bytes`` of a configuration file; None where it has none."""
-    found = (_parsed(content) or {}).get("quota-backend-bytes")
-    return found if isinstance(found, int) else None
+    quota = (_parsed(content) or {}).get("quota-backend-bytes")
+    return quota if isinstance(quota, int) else None
 
 
 @lru_cache(maxsize=256)  # asked for several times of each host, and read for some milliseconds each time
@@ -73,7 +73,7 @@ def needs_restart(there: bytes, wanted: bytes) -> bool:
 
 def _parsed(content: bytes | None) -> dict[str, Any] | None:
     try:
-        found = yaml.load(content or b"", Loader=_LOADER)  # noqa: S506  a safe one
+        document = yaml.load(content or b"", Loader=_LOADER)  # noqa: S506  a safe one
     except (yaml.YAMLError, UnicodeDecodeError):
         return None
-    return found if isinstance(found, dict) else None
+    return document if isinstance(document, dict) else None

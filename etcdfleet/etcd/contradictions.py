@@ -38,8 +38,8 @@ _FOREIGN = "find out whose data this is; move the data directory away only if yo
 
 def contradiction(states: Sequence[MemberState], cluster: Cluster, ids: StaticIds) -> Refusal | None:
     """Return the first contradiction in what is on the hosts, the inventory and the running member list."""
-    seen, member_list = [state for state in states if state.seen], cluster.members
-    unreadable = [state for state in seen if state.data_unreadable]
+    observed, member_list = [state for state in states if state.seen], cluster.members
+    unreadable = [state for state in observed if state.data_unreadable]
     if unreadable:
         details = "; ".join(f"{state.host}: {state.data_unreadable}" for state in unreadable)
         whole = len(states) - len(unreadable)
@@ -50,20 +50,20 @@ def contradiction(states: Sequence[MemberState], cluster: Cluster, ids: StaticId
             f"look at its disk first, and keep a copy of it; if the data cannot be read again: {remedy}",
         )
     return (
-        _disk_absent(seen)
-        or _by_default(seen, ids, member_list)
-        or _moved(seen)
-        or _clusters_differ(seen, member_list)
-        or _member_twice(seen)
+        _disk_absent(observed)
+        or _by_default(observed, ids, member_list)
+        or _moved(observed)
+        or _clusters_differ(observed, member_list)
+        or _member_twice(observed)
         or _two_lives(states)
         or _hollow_majority(states)
         or (_against_list(states, cluster, ids, member_list) if member_list else _against_markers(states, ids))
     )
 
 
-def _disk_absent(seen: Sequence[MemberState]) -> Refusal | None:
+def _disk_absent(observed: Sequence[MemberState]) -> Refusal | None:
     """Find a disk that came late or failed: its data are not lost; what lies beneath its mount point is not them."""
-    waiting = [state for state in seen if state.disk_absent]
+    waiting = [state for state in observed if state.disk_absent]
     if not waiting:
         return None
     told = ", ".join(f"{state.disk_absent} on {state.host}" for state in waiting)
@@ -74,28 +74,28 @@ def _disk_absent(seen: Sequence[MemberState]) -> Refusal | None:
     )
 
 
-def _by_default(seen: Sequence[MemberState], ids: StaticIds, member_list: MemberList | None) -> Refusal | None:
+def _by_default(observed: Sequence[MemberState], ids: StaticIds, member_list: MemberList | None) -> Refusal | None:
     """Find an etcd that was started without any configuration, as packages do: a cluster of one, at localhost."""
     if ids.cluster_id == DEFAULTS.cluster_id:
         return None
-    holders = [state for state in seen if state.data and state.data.cluster_id == DEFAULTS.cluster_id]
+    holders = [state for state in observed if state.data and state.data.cluster_id == DEFAULTS.cluster_id]
     if not holders and (member_list is None or member_list.cluster_id != DEFAULTS.cluster_id):
         return None
-    found = holders or [state for state in seen if state.answering]
-    where = ", ".join(f"{state.host}: {state.data_dir}" if state.data else state.host for state in found)
+    concerned = holders or [state for state in observed if state.answering]
+    where = ", ".join(f"{state.host}: {state.data_dir}" if state.data else state.host for state in concerned)
     return Refusal(
         f"an etcd that was started with its defaults, a cluster of its own with one member at localhost ({where})",
-        hosts_of(found),
+        hosts_of(concerned),
         "it cannot become a member of this cluster: stop it, and move its data out of the way (do not delete them"
         " before you know that they are not needed), then run again; to keep what is in it: docs/hosts.md, An etcd that"
         " is there already",
     )
 
 
-def _moved(seen: Sequence[MemberState]) -> Refusal | None:
+def _moved(observed: Sequence[MemberState]) -> Refusal | None:
     """Another data directory in the inventory than the one with the data: a start there would be a loss of data."""
     copied = [
-        s for s in seen if s.data and (s.data_elsewhere or (s.running and s.configured_dir not in ("", s.data_dir)))
+        s for s in observed if s.data and (s.data_elsewhere or (s.running and s.configured_dir not in ("", s.data_dir)))
     ]
     if copied:
         told = "; ".join(
@@ -107,7 +107,7 @@ def _moved(seen: Sequence[MemberState]) -> Refusal | None:
             hosts_of(copied),
             "put the old member.data_dir back; to move the data, see docs/hosts.md, Another data directory",
         )
-    moved = [state for state in seen if state.data_elsewhere]
+    moved = [state for state in observed if state.data_elsewhere]
     if not moved:
         return None
     told = "; ".join(f"{state.host}: {state.data_elsewhere}, not {state.data_dir}" for state in moved)
@@ -120,14 +120,14 @@ def _moved(seen: Sequence[MemberState]) -> Refusal | None:
 
 def data_differ(states: Sequence[MemberState], cluster: Cluster) -> Refusal | None:
     """Find running members that do not hold the same data: one that joins or restarts may get the wrong ones."""
-    found = cluster.divergence
-    if found is None:
+    divergence = cluster.divergence
+    if divergence is None:
         return None
     by_name = {state.name: state.host for state in states}
     hosts = {status.member_id: by_name[name] for name, status in cluster.by_name.items()}
     return Refusal(
-        f"members do not hold the same data: {found.told(lambda status: hosts[status.member_id])}",
-        tuple(hosts[status.member_id] for status in found.odd or found.differ),
+        f"members do not hold the same data: {divergence.told(lambda status: hosts[status.member_id])}",
+        tuple(hosts[status.member_id] for status in divergence.odd or divergence.differ),
         DIVERGED,
     )
 
@@ -154,20 +154,20 @@ def quota_too_small(
     )
 
 
-def _clusters_differ(seen: Sequence[MemberState], member_list: MemberList | None) -> Refusal | None:
-    found: dict[int, list[str]] = {}
+def _clusters_differ(observed: Sequence[MemberState], member_list: MemberList | None) -> Refusal | None:
+    by_cluster: dict[int, list[str]] = {}
     hosts: list[str] = []
-    for state in seen:
+    for state in observed:
         sources = {"data": state.data.cluster_id if state.data else 0, "marker": _marked_cluster(state)}
         for source, cluster in sources.items():
             if cluster:
-                found.setdefault(cluster, []).append(f"{source} of {state.host}")
+                by_cluster.setdefault(cluster, []).append(f"{source} of {state.host}")
                 hosts.append(state.host)
     if member_list and member_list.cluster_id:
-        found.setdefault(member_list.cluster_id, []).append("the member list of the running cluster")
-    if len(found) < 2:
+        by_cluster.setdefault(member_list.cluster_id, []).append("the member list of the running cluster")
+    if len(by_cluster) < 2:
         return None
-    told = "; ".join(f"cluster {hex_id(cluster)}: {', '.join(where)}" for cluster, where in sorted(found.items()))
+    told = "; ".join(f"cluster {hex_id(cluster)}: {', '.join(where)}" for cluster, where in sorted(by_cluster.items()))
     return Refusal(
         f"data of more than one cluster ({told})",
         tuple(dict.fromkeys(hosts)),
@@ -175,9 +175,9 @@ def _clusters_differ(seen: Sequence[MemberState], member_list: MemberList | None
     )
 
 
-def _member_twice(seen: Sequence[MemberState]) -> Refusal | None:
+def _member_twice(observed: Sequence[MemberState]) -> Refusal | None:
     by_id: dict[int, list[MemberState]] = {}
-    for state in seen:
+    for state in observed:
         if state.data:
             by_id.setdefault(state.data.member_id, []).append(state)
     for number, holders in by_id.items():
@@ -200,11 +200,11 @@ def _two_lives(states: Sequence[MemberState]) -> Refusal | None:
     A member that joined, or whose log does not tell how it began, may have got its data from the restored ones, but
     only if one of these has run under a leader since the restore.
     """
-    seen = [(state, state.data) for state in states if state.seen and state.data]
-    restored = [state for state, data in seen if data.birth == "restore"]
-    led = any(data.was_led(len(states)) for _, data in seen if data.birth == "restore")
+    pairs = [(state, state.data) for state in states if state.seen and state.data]
+    restored = [state for state, data in pairs if data.birth == "restore"]
+    led = any(data.was_led(len(states)) for _, data in pairs if data.birth == "restore")
     others = [
-        (state, data) for state, data in seen if data.birth == "bootstrap" or (data.birth != "restore" and not led)
+        (state, data) for state, data in pairs if data.birth == "bootstrap" or (data.birth != "restore" and not led)
     ]
     if not others or not restored or all(state.answering for state in (*restored, *(state for state, _ in others))):
         return None
@@ -230,9 +230,9 @@ def _two_lives(states: Sequence[MemberState]) -> Refusal | None:
 
 def _hollow_majority(states: Sequence[MemberState]) -> Refusal | None:
     """Find members that began anew, enough to elect a leader among themselves, over the one that has the data."""
-    seen = [(state, state.data) for state in states if state.seen and state.data]
-    hollow = [state for state, data in seen if not data.has_past(len(states))]
-    holders = hosts_of(state for state, data in seen if data.has_past(len(states)))
+    pairs = [(state, state.data) for state in states if state.seen and state.data]
+    hollow = [state for state, data in pairs if not data.has_past(len(states))]
+    holders = hosts_of(state for state, data in pairs if data.has_past(len(states)))
     if not holders or len(hollow) < len(states) // 2 + 1:
         return None
     return Refusal(
@@ -256,9 +256,9 @@ def _against_list(
                 hosts or hosts_of(states),
                 "; ".join(dict.fromkeys(one.remedy for one in told)),
             )
-    found = [_against_entry(by_name[m.name], entry, ids, member_list, states) for m, entry in cluster.matched.pairs]
+    refusals = [_against_entry(by_name[m.name], entry, ids, member_list, states) for m, entry in cluster.matched.pairs]
     # Files are placed on one that was added only where nothing else is wrong.
-    return min((refusal for refusal in found if refusal), key=lambda refusal: refusal.prepare, default=None)
+    return min((refusal for refusal in refusals if refusal), key=lambda refusal: refusal.prepare, default=None)
 
 
 def _against_entry(
@@ -299,25 +299,25 @@ def _against_entry(
 
 
 def _against_markers(states: Sequence[MemberState], ids: StaticIds) -> Refusal | None:
-    seen = [state for state in states if state.seen]
+    observed = [state for state in states if state.seen]
     quorum = len(states) // 2 + 1
-    marked = [state for state in seen if state.established is not None]
+    marked = [state for state in observed if state.established is not None]
     if marked:
-        lost = [state for state in seen if state.data is None]
+        lost = [state for state in observed if state.data is None]
         if lost:
             evidence = f"the marker on {', '.join(hosts_of(marked))} says that this cluster was healthy once"
             return data_lost(lost, evidence, REPLACE if len(states) - len(lost) >= quorum else RESTORE)
         for state in marked:
-            known = _number(_map(_map(state.established).get("members")).get(state.name))
-            if known and state.data and state.data.member_id != known:
+            marker_id = _number(_map(_map(state.established).get("members")).get(state.name))
+            if marker_id and state.data and state.data.member_id != marker_id:
                 return Refusal(
                     f"{state.host} holds data of member {hex_id(state.data.member_id)}, but its marker says"
-                    f" {hex_id(known)}",
+                    f" {hex_id(marker_id)}",
                     (state.host,),
                     f"{_FOREIGN}; if the member was replaced on purpose, remove its marker (/etc/etcd/cluster.json)",
                 )
         return None
-    for state in seen:
+    for state in observed:
         if not state.data:
             continue
         if state.data.cluster_id != ids.cluster_id:

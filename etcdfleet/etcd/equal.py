@@ -47,12 +47,12 @@ class Divergence:
 
     def told(self, name: Callable[[EndpointStatus], str]) -> str:
         """Return what was seen, for messages; ``name`` gives the name of the member that a status is of."""
-        seen = ", ".join(
+        revisions = ", ".join(
             f"{name(status)} has revision {status.revision} at raft index {status.raft_applied}"
             for status in sorted(self.differ, key=name)
         )
         odd = " and ".join(sorted(name(status) for status in self.odd))
-        return f"{seen}: {odd} does not hold what the majority holds" if odd else f"{seen}: the data differ"
+        return f"{revisions}: {odd} does not hold what the majority holds" if odd else f"{revisions}: the data differ"
 
 
 def divergence(statuses: Iterable[EndpointStatus]) -> Divergence | None:

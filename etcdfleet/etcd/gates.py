@@ -52,10 +52,10 @@ def caught_up(cluster: Cluster, name: str) -> str | None:
 
 def _trouble(cluster: Cluster, judged: Sequence[Member], compared: Sequence[Member]) -> str | None:
     """Return why one of ``judged`` is not well, as far as that shows among those that it is compared with."""
-    said = {entry.id: cluster.by_id[entry.id] for entry in compared if entry.id in cluster.by_id}
+    statuses = {entry.id: cluster.by_id[entry.id] for entry in compared if entry.id in cluster.by_id}
     expected = cluster.members.cluster_id if cluster.members else 0
     for entry in judged:
-        name, status = cluster.name(entry.id), said.get(entry.id)
+        name, status = cluster.name(entry.id), statuses.get(entry.id)
         if status is None:
             return f"{name} does not answer"
         if sickness := cluster.sickness(entry):
@@ -66,10 +66,10 @@ def _trouble(cluster: Cluster, judged: Sequence[Member], compared: Sequence[Memb
             return f"{name} knows of no leader"
         if "CORRUPT" in raised((status,)):
             return f"{name} reports corrupt data"
-        for other, theirs in said.items():
+        for other, theirs in statuses.items():
             if (theirs.leader_id, theirs.term) != (status.leader_id, status.term):
                 return f"{name} and {cluster.name(other)} do not agree on leader and term"
-        lag = max(theirs.raft_index for theirs in said.values()) - status.raft_applied
+        lag = max(theirs.raft_index for theirs in statuses.values()) - status.raft_applied
         if lag > MAX_LAG:
             return f"{name} is {lag} entries behind"
     return None

@@ -54,27 +54,27 @@ class Mismatch:
 def match(expected: Sequence[ExpectedMember], listed: Sequence[Member]) -> Matched:
     """Find each member's entry: all names first, then peer URLs among what is left."""
     left = list(listed)
-    found: dict[str, Member] = {}
+    entries: dict[str, Member] = {}
     for same in (_same_name, _same_url):
         for wanted in expected:
-            entry = next((one for one in left if wanted.name not in found and same(wanted, one)), None)
+            entry = next((one for one in left if wanted.name not in entries and same(wanted, one)), None)
             if entry is not None:
-                found[wanted.name] = entry
+                entries[wanted.name] = entry
                 left.remove(entry)
-    pairs = tuple((wanted, found[wanted.name]) for wanted in expected if wanted.name in found)
-    return Matched(pairs, tuple(wanted for wanted in expected if wanted.name not in found), tuple(left))
+    pairs = tuple((wanted, entries[wanted.name]) for wanted in expected if wanted.name in entries)
+    return Matched(pairs, tuple(wanted for wanted in expected if wanted.name not in entries), tuple(left))
 
 
 def mismatches(matched: Matched) -> tuple[Mismatch, ...]:
     """Return all differences in the order of the inventory, then of the list."""
-    found = [difference for wanted, entry in matched.pairs for difference in _differences(wanted, entry)]
+    differences = [difference for wanted, entry in matched.pairs for difference in _differences(wanted, entry)]
     for wanted in matched.missing:
         what = f"{wanted.name} is in the inventory and not a member of the cluster"
-        found.append(Mismatch("missing", what, lacking(matched), wanted))
+        differences.append(Mismatch("missing", what, lacking(matched), wanted))
     for entry in matched.extra:
         what = f"the cluster has a member {entry.name or '(unnamed)'} ({hex_id(entry.id)}) that the inventory lacks"
-        found.append(Mismatch("extra", what, MOVED if matched.missing else put_back(entry)))
-    return tuple(found)
+        differences.append(Mismatch("extra", what, MOVED if matched.missing else put_back(entry)))
+    return tuple(differences)
 
 
 def lacking(matched: Matched) -> str:

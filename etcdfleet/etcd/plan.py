@@ -81,8 +81,8 @@ def plan_start(
         raise ValueError("plan_start needs exactly one state per member of the inventory's cluster")
     statuses = statuses or {}
     names = {state.host: state.name for state in states}
-    known = {names[host]: status for host, status in statuses.items()}
-    cluster = Cluster.asked_locally(expected, member_list, known, {})
+    by_name = {names[host]: status for host, status in statuses.items()}
+    cluster = Cluster.asked_locally(expected, member_list, by_name, {})
     refusal = (
         contradiction(states, cluster, ids)
         or data_differ(states, cluster)
@@ -100,7 +100,7 @@ def plan_start(
         return _data_first(states, empty, quorum)
     if member_list is None and not marked:
         data = [state.data for state in states if state.seen and state.data]
-        if not any(known.has_past(len(states)) for known in data) and not any(state.answering for state in states):
+        if not any(held.has_past(len(states)) for held in data) and not any(state.answering for state in states):
             return _first_start(states)
         if empty:
             return _data_first(states, empty, quorum)

@@ -90,15 +90,15 @@ _PUT_BACK = "put back in the inventory the install.method and install.version th
 
 def patch_downgrades(members: Iterable[MemberVersion]) -> tuple[str, ...]:
     """Return a warning for each member that would get an older patch release of the minor that it runs."""
-    found = []
+    warnings = []
     for member in members:
         now, new = parse(member.running or member.installed), parse(member.brings)
         if now and new and _minor(now) == _minor(new) and new < now:
-            found.append(
+            warnings.append(
                 f"{member.host} goes back from etcd {'.'.join(map(str, now))} to {'.'.join(map(str, new))}: etcd "
                 "allows it within a minor version, but what was repaired since is lost"
             )
-    return tuple(found)
+    return tuple(warnings)
 
 
 def _bounds(
@@ -106,10 +106,10 @@ def _bounds(
 ) -> tuple[tuple[int, int], tuple[int, int], str] | None:
     """Below what nothing may be, from what the next minor is counted, and how that is known."""
     running = sorted(version for m in members if (version := parse(m.running)))
-    said = parse(cluster_version)
+    agreed = parse(cluster_version)
     if running:
         # No member runs below the cluster version, so the oldest one is a bound where no member has said what it is.
-        floor = min(_minor(said), _minor(running[0])) if said else _minor(running[0])
+        floor = min(_minor(agreed), _minor(running[0])) if agreed else _minor(running[0])
         return floor, _minor(running[0]), f"the cluster runs {_versions(m.running for m in members if m.running)}"
     beside = sorted(version for m in members if m.data and (version := parse(m.installed)))
     if not beside:

@@ -9,8 +9,8 @@ Version = tuple[int, int, int]
 
 def parse(text: str | None) -> Version | None:
     """Return the three numbers of a version; ``None`` for a text that does not begin with them."""
-    found = re.match(r"v?(\d+)\.(\d+)\.(\d+)", text or "")
-    return (int(found[1]), int(found[2]), int(found[3])) if found else None
+    match = re.match(r"v?(\d+)\.(\d+)\.(\d+)", text or "")
+    return (int(match[1]), int(match[2]), int(match[3])) if match else None
 
 
 MAINTAINED_FROM = (3, 5)
@@ -20,11 +20,11 @@ has had none since 3.6 was released in May 2025. Debian 12 has 3.4."""
 
 def past_its_end(version: str | None) -> str:
     """Return what to know of a version that gets no fixes any more, and what to do; empty for others, and for none."""
-    known = parse(version)
-    if known is None or known[:2] >= MAINTAINED_FROM:
+    numbers = parse(version)
+    if numbers is None or numbers[:2] >= MAINTAINED_FROM:
         return ""
     return (
-        f"etcd {known[0]}.{known[1]} gets no fixes any more, of security neither; install.method: archive brings a "
+        f"etcd {numbers[0]}.{numbers[1]} gets no fixes any more, of security neither; install.method: archive brings a "
         "newer one, as does a newer distribution (docs/hosts.md, Another version of etcd)"
     )
 
@@ -35,10 +35,10 @@ def knows_tls_min_version(version: str | None) -> bool:
     etcd ignores keys of its configuration that it does not know, without a word. This one came with 3.4.25, 3.5.8 and
     3.6.0 (etcd: CHANGELOG-3.4.md, CHANGELOG-3.5.md).
     """
-    known = parse(version)
-    if known is None:
+    numbers = parse(version)
+    if numbers is None:
         return True
-    return known >= {4: (3, 4, 25), 5: (3, 5, 8)}.get(known[1], (3, 6, 0)) if known[0] == 3 else known[0] > 3
+    return numbers >= {4: (3, 4, 25), 5: (3, 5, 8)}.get(numbers[1], (3, 6, 0)) if numbers[0] == 3 else numbers[0] > 3
 
 
 def health_leaves_no_trace(version: str | None) -> bool:
@@ -47,5 +47,5 @@ def health_leaves_no_trace(version: str | None) -> bool:
     etcd 3.4 answers it by a request of the old v2 API, which goes into the raft log of all members (3.4.23:
     etcdserver/api/etcdhttp/metrics.go). etcd 3.6 ends when it reads such an entry again (etcdserver/apply_v2.go).
     """
-    known = parse(version)
-    return known is not None and known >= (3, 5, 0)
+    numbers = parse(version)
+    return numbers is not None and numbers >= (3, 5, 0)

@@ -86,34 +86,34 @@ def read_ids(head: bytes, *, first: bool = True) -> DataIds:
     kind, crc, _ = next(records, (0, 0, b""))
     if kind != _CRC:
         raise ValueError(f"not a WAL segment: the first record has type {kind}, not {_CRC} (crc)")
-    kind, seen, data = next(records, (0, 0, b""))
+    kind, recorded, data = next(records, (0, 0, b""))
     if kind != _METADATA:
         raise ValueError(f"not a WAL segment: the second record has type {kind}, not {_METADATA} (metadata)")
     crc = _crc32c(data, crc)
-    if crc != seen:
-        raise ValueError(f"damaged WAL segment: the metadata's checksum is {crc:08x}, the record says {seen:08x}")
+    if crc != recorded:
+        raise ValueError(f"damaged WAL segment: the metadata's checksum is {crc:08x}, the record says {recorded:08x}")
     fields = _fields(data)
     member, cluster = fields.get(1, 0), fields.get(2, 0)
     if not (isinstance(member, int) and isinstance(cluster, int) and member and cluster):
         raise ValueError("WAL metadata without a member id or without a cluster id")
-    found = _history(DataIds(member, cluster), records, crc)
-    return found if first else replace(found, birth="")
+    ids = _history(DataIds(member, cluster), records, crc)
+    return ids if first else replace(ids, birth="")
 
 
 def _history(ids: DataIds, records: Generator[_Record, None, bool], crc: int) -> DataIds:
     """Add what the remaining records tell, up to the end of what was written or to the first one that is not whole."""
     while True:
         try:
-            kind, seen, data = next(records)
+            kind, recorded, data = next(records)
         except StopIteration as end:
             return replace(ids, complete=bool(end.value))
         except ValueError:
             return ids  # a torn tail: etcd repairs it at its start; what it held is unknown
         if kind == _CRC:
-            crc = seen
+            crc = recorded
             continue
         crc = _crc32c(data, crc)
-        if crc != seen:
+        if crc != recorded:
             return ids
         if kind in _POSITIONS:
             ids = _with_record(ids, kind, _fields(data))

@@ -47,18 +47,18 @@ def _disk(settings: HostSettings, syncs: Sequence[float]) -> list[str]:
     if not syncs:
         return ["disk: not measured, since a member has its data there; --disk measures it all the same"]
     p99 = percentile(syncs, 0.99)
-    said = f"disk: a synced write takes {_ms(percentile(syncs, 0.5))}, at the 99th percentile {_ms(p99)}"
+    speed = f"disk: a synced write takes {_ms(percentile(syncs, 0.5))}, at the 99th percentile {_ms(p99)}"
     times = f"heartbeat_ms {cluster.heartbeat_ms}, election_ms {cluster.election_ms}"
     if p99 <= GOOD_SYNC_MS:
-        return [f"{said}: within the 10 ms that etcd asks for"]
+        return [f"{speed}: within the 10 ms that etcd asks for"]
     if p99 <= cluster.heartbeat_ms / LATE_HEARTBEATS:
         return [
-            f"{said}: more than the 10 ms that etcd asks for, and the inventory leaves room for it ({times}): expect "
+            f"{speed}: more than the 10 ms that etcd asks for, and the inventory leaves room for it ({times}): expect "
             "slow writes, and no elections because of it; keep these times"
         ]
     heartbeat = _rounded_up(p99 * LATE_HEARTBEATS)
     return [
-        f"{said}: too slow for {times}: the leader's heartbeats will be late under load, and members will elect anew; "
+        f"{speed}: too slow for {times}: the leader's heartbeats will be late under load, and members will elect anew; "
         f"set heartbeat_ms: {heartbeat} and election_ms: {max(cluster.election_ms, heartbeat * 10)}, or use a faster "
         "disk"
     ]
@@ -80,9 +80,9 @@ def _network(settings: HostSettings, round_trips: Mapping[str, float] | None) ->
     if round_trips is None:
         return ["network: not measured, since there is no ping on the host"]
     silent = [name for name in others if name not in round_trips]
-    said = [f"network: no answer to ping from {', '.join(silent)}"] if silent else []
+    lines = [f"network: no answer to ping from {', '.join(silent)}"] if silent else []
     if not round_trips:
-        return said
+        return lines
     name, slowest = max(round_trips.items(), key=lambda item: item[1])
     cluster, text = settings.cluster, f"network: {_ms(slowest)} to {name} and back"
     if slowest * ROUND_TRIPS_PER_ELECTION > cluster.election_ms or slowest > cluster.heartbeat_ms:
@@ -94,19 +94,19 @@ def _network(settings: HostSettings, round_trips: Mapping[str, float] | None) ->
         )
     else:
         text += f": fits heartbeat_ms {cluster.heartbeat_ms} and election_ms {cluster.election_ms}"
-    return [*said, text]
+    return [*lines, text]
 
 
 def read_round_trips(text: str, addresses: Mapping[str, str]) -> dict[str, float]:
     """Return each member's average round trip (ms) from ``= ADDRESS`` lines, each followed by what ping said."""
     names = {address: name for name, address in addresses.items()}
-    found: dict[str, float] = {}
+    round_trips: dict[str, float] = {}
     for part in re.split(r"^= ", text, flags=re.MULTILINE)[1:]:
-        address, _, said = part.partition("\n")
-        times = re.search(r"min/avg/max(?:/mdev)? = [\d.]+/([\d.]+)/", said)
+        address, _, output = part.partition("\n")
+        times = re.search(r"min/avg/max(?:/mdev)? = [\d.]+/([\d.]+)/", output)
         if times and address.strip() in names:
-            found[names[address.strip()]] = float(times[1])
-    return found
+            round_trips[names[address.strip()]] = float(times[1])
+    return round_trips
 
 
 def _ms(value: float) -> str:

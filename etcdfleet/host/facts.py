@@ -288,7 +288,7 @@ def _os_release(text: str) -> dict[str, str]:
 
 def _listeners(text: str) -> tuple[Listener, ...]:
     # ss -Hltnp: State Recv-Q Send-Q Local Peer users; netstat -ltnp: Proto Recv-Q Send-Q Local Peer LISTEN pid/name
-    found = []
+    listeners = []
     for line in text.splitlines():
         words = line.split()
         if len(words) < 5 or "LISTEN" not in words:
@@ -302,8 +302,8 @@ def _listeners(text: str) -> tuple[Listener, ...]:
             or ", ".join(f"{name} (pid {pid})" for pid, name in re.findall(r"(\d+)/(\S+)", tail))
             or "an unknown process"
         )
-        found.append(Listener(int(port), address.strip("[]"), process))
-    return tuple(found)
+        listeners.append(Listener(int(port), address.strip("[]"), process))
+    return tuple(listeners)
 
 
 def _read_data(result: CommandResult) -> DataFacts:
@@ -337,51 +337,51 @@ def _read_data(result: CommandResult) -> DataFacts:
 
 def _read_files(encoded: str) -> dict[str, FileFacts]:
     """Return the regular files of an archive by absolute path, without links to a device, as a masked unit is."""
-    found = {}
+    files = {}
     try:
         with tarfile.open(fileobj=io.BytesIO(base64.b64decode(encoded)), mode="r:") as archive:
             for entry in archive:
                 # One file under two names comes as a file and a link to it.
                 data = archive.extractfile(entry) if entry.isreg() or entry.islnk() else None
                 if data is not None:
-                    found["/" + entry.name.lstrip("/")] = FileFacts(
+                    files["/" + entry.name.lstrip("/")] = FileFacts(
                         data.read(), entry.mode & 0o7777, entry.uname or str(entry.uid), entry.gname or str(entry.gid)
                     )
     except (tarfile.TarError, ValueError, OSError) as error:
         raise ValueError(f"the archive of its files cannot be read: {error}") from error
-    if _OS_RELEASE not in found:
+    if _OS_RELEASE not in files:
         # Without this proof, a host without a working tar would look like one on which nothing is installed.
         raise ValueError(f"there is no {_OS_RELEASE} in the archive of its files; are tar and base64 there?")
-    return found
+    return files
 
 
 def _pairs(settings: HostSettings, files: Mapping[str, FileFacts], keys: str) -> dict[str, PairFacts]:
     paths = HostPaths.of(settings)
     digests = {path: digest for digest, path in re.findall(r"^([0-9a-f]{64})  (.+)$", keys, re.MULTILINE)}
     modes = dict(re.findall(r"^(.+)\|(\d+ \S+)$", keys, re.MULTILINE))
-    found: dict[str, PairFacts] = {}
+    pairs: dict[str, PairFacts] = {}
     for role in ROLE_NAMES:
         pem, note, key = files.get(paths.certificate(role)), files.get(_note(paths, role)), paths.key(role)
         if pem is not None and pem.content.strip():
-            found[role] = PairFacts(
+            pairs[role] = PairFacts(
                 pem=pem.content.decode("utf-8", "replace"),
                 key_sha256=digests.get(key, ""),
                 key_mode=modes.get(key, ""),
                 note=(_json(note.content.decode("utf-8", "replace")) or {}) if note else {},
             )
-    return found
+    return pairs
 
 
 def _resolved(text: str) -> dict[str, tuple[str, ...]]:
-    found: dict[str, dict[str, None]] = {}
+    resolved: dict[str, dict[str, None]] = {}
     name = ""
     for words in (line.split() for line in text.splitlines()):
         if words[:1] == ["="]:
             name = words[1]
-            found[name] = {}
+            resolved[name] = {}
         elif words and name:
-            found[name][words[0]] = None
-    return {name: tuple(sorted(addresses)) for name, addresses in found.items()}
+            resolved[name][words[0]] = None
+    return {name: tuple(sorted(addresses)) for name, addresses in resolved.items()}
 
 
 def _free_bytes(text: str) -> dict[str, int]:
@@ -392,10 +392,10 @@ def _free_bytes(text: str) -> dict[str, int]:
 
 def _json(text: str) -> Mapping[str, Any] | None:
     try:
-        found = json.loads(text)
+        value = json.loads(text)
     except ValueError:
         return None
-    return found if isinstance(found, dict) else None
+    return value if isinstance(value, dict) else None
 
 
 def now() -> float:

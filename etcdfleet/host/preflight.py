@@ -46,13 +46,13 @@ def init_problem(settings: HostSettings, fits: bool) -> list[Trouble]:
 
 def platform_problems(settings: HostSettings, facts: HostFacts) -> list[Trouble]:
     """Check that distribution and architecture are known ones, and that an override can run on this kernel."""
-    found = []
+    troubles = []
     wanted = settings.platform.distributions
     # A derivative counts for what it is like only where that is written down: Ubuntu says it is like Debian, and its
     # etcd packages are others.
     names = {facts.distribution, COMPATIBLE_DISTRIBUTIONS.get(facts.distribution, facts.distribution)}
     if wanted and not names & set(wanted):
-        found.append(
+        troubles.append(
             Trouble(
                 f"it runs {facts.release or facts.distribution or 'an unknown distribution'}, and the inventory says "
                 f"{' or '.join(wanted)}",
@@ -62,20 +62,20 @@ def platform_problems(settings: HostSettings, facts: HostFacts) -> list[Trouble]
     kernel = RUNS_ON.get(_go(facts.machine), ())
     override = settings.platform.architecture
     if facts.architecture not in RUNS_ON:
-        found.append(
+        troubles.append(
             Trouble(
                 f"its architecture {facts.package_architecture or facts.machine} is none that etcd is built for here",
                 "supported are amd64, arm64 and 32-bit ARM",
             )
         )
     elif override and override not in kernel:
-        found.append(
+        troubles.append(
             Trouble(
                 f"the inventory says architecture {override}, and its kernel ({facts.machine}) cannot run that",
                 "correct or remove platform.architecture",
             )
         )
-    return found
+    return troubles
 
 
 def _go(machine: str) -> str:
@@ -111,10 +111,10 @@ def name_problems(settings: HostSettings, facts: HostFacts) -> list[Trouble]:
     To others of the same family it must not lead, since half of the connections would go there. Addresses of the other
     family do no harm: nothing of etcd listens there, and Go's connections go on to the next address.
     """
-    found = []
+    troubles = []
     silent = [member.fqdn for member in settings.members if NO_DNS in facts.resolves.get(member.fqdn, ())]
     if silent:
-        found.append(
+        troubles.append(
             Trouble(
                 f"no DNS server answers this host within {RESOLVE_SECONDS} s, asked for {', '.join(silent)}",
                 "correct /etc/resolv.conf there, or let the host reach its DNS server (getent ahosts "
@@ -130,7 +130,7 @@ def name_problems(settings: HostSettings, facts: HostFacts) -> list[Trouble]:
         if family == [member.address]:
             continue
         if not resolved:
-            found.append(
+            troubles.append(
                 Trouble(
                     f"{member.fqdn} does not resolve there",
                     f"add {member.fqdn} -> {member.address} to DNS, or to /etc/hosts of every host of the cluster",
@@ -140,14 +140,14 @@ def name_problems(settings: HostSettings, facts: HostFacts) -> list[Trouble]:
         hint = ""
         if member.fqdn == settings.member.fqdn and "127.0.1.1" in addresses:
             hint = " (Debian's installer writes the host's own name with 127.0.1.1 into /etc/hosts)"
-        found.append(
+        troubles.append(
             Trouble(
                 f"{member.fqdn} resolves there to {', '.join(family or resolved)}, and the inventory says "
                 f"{member.address}",
                 f"correct DNS or /etc/hosts on the host{hint}, or member.address in the inventory",
             )
         )
-    return found
+    return troubles
 
 
 def _plain_address(text: str) -> str:
@@ -185,12 +185,12 @@ def service_name_warning(settings: HostSettings, facts: HostFacts) -> list[Troub
 
 def port_problems(settings: HostSettings, facts: HostFacts, own_pid: int | None) -> list[Trouble]:
     """Check that the two ports are free, or that etcd's own service has them."""
-    found = []
+    troubles = []
     for key, port in (("client_port", settings.cluster.client_port), ("peer_port", settings.cluster.peer_port)):
         for listener in facts.listeners:
             if listener.port != port or (own_pid is not None and f"(pid {own_pid})" in listener.process):
                 continue
-            found.append(
+            troubles.append(
                 Trouble(
                     f"port {port} is taken by {listener.process}, listening on {listener.address or '*'}",
                     f"stop that program, or choose another cluster.{key}; an etcd started by hand counts as another "
@@ -198,7 +198,7 @@ def port_problems(settings: HostSettings, facts: HostFacts, own_pid: int | None)
                 )
             )
             break
-    return found
+    return troubles
 
 
 def space_problems(settings: HostSettings, facts: HostFacts, *, installs: bool) -> list[Trouble]:

@@ -15,11 +15,11 @@ def other_problems(data_dir: str, others: Others, init: str) -> list[Trouble]:
 
     One whose data are where the inventory wants them is left to the plan of the start: it may be the cluster's own.
     """
-    found = [process for process in others.processes if process.data_dir != data_dir]
-    if not found:
+    processes = [process for process in others.processes if process.data_dir != data_dir]
+    if not processes:
         return []
-    told = ", ".join(_process_told(process) for process in found)
-    unit = next((process.unit for process in found if process.unit), "")
+    told = ", ".join(_process_told(process) for process in processes)
+    unit = next((process.unit for process in processes if process.unit), "")
     stop = service_for(init).stop_other(unit)
     return [
         Trouble(

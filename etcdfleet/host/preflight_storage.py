@@ -30,10 +30,10 @@ def place_problems(data_dir: str, place: DataPlace, init: str, *, running: bool)
         _read_only,
         _ownerless,
     )
-    found = next((trouble for rule in rules if (trouble := rule(data_dir, place))), None)
-    if found is None and not running:
-        found = _closed(data_dir, place)
-    return [found] if found else []
+    first = next((trouble for rule in rules if (trouble := rule(data_dir, place))), None)
+    if first is None and not running:
+        first = _closed(data_dir, place)
+    return [first] if first else []
 
 
 def place_warnings(data_dir: str, place: DataPlace) -> list[Trouble]:

@@ -27,16 +27,16 @@ def proxy_for(url: str, environ: Mapping[str, str] | None = None) -> Proxy | Non
     from requests.utils import get_environ_proxies, select_proxy
 
     env = os.environ if environ is None else environ
-    found = select_proxy(url, get_environ_proxies(url))
-    if not found:
+    proxy = select_proxy(url, get_environ_proxies(url))
+    if not proxy:
         return None
-    variable = next((name for name, value in sorted(env.items()) if value == found and _is_proxy(name)), "")
+    variable = next((name for name, value in sorted(env.items()) if value == proxy and _is_proxy(name)), "")
     host = urlsplit(url).hostname or ""
     # requests looks at the name in lower case first.
     exempt = next((name for name in ("no_proxy", "NO_PROXY") if env.get(name)), "NO_PROXY")
     before = f"${exempt}," if env.get(exempt) else ""
     past = f'export {exempt}="{before}{host}"'
-    return Proxy(re.sub(r"//[^/@]*@", "//", found), variable or "set for this machine", past)
+    return Proxy(re.sub(r"//[^/@]*@", "//", proxy), variable or "set for this machine", past)
 
 
 def _is_proxy(name: str) -> bool:

@@ -36,29 +36,29 @@ def read_routes(text: str) -> Routes:
     addresses = re.findall(r"\binet6? ([0-9a-fA-F.:]+)", own)
     sources, missing = {}, {}
     for part in parts:
-        target, _, said = part.partition("\n")
-        if found := re.search(r"\bsrc (\S+)", said):
-            sources[target] = found.group(1)
-        elif said.strip():
-            missing[target] = said.strip().splitlines()[0].rpartition("answers: ")[2]
+        target, _, answer = part.partition("\n")
+        if source := re.search(r"\bsrc (\S+)", answer):
+            sources[target] = source.group(1)
+        elif answer.strip():
+            missing[target] = answer.strip().splitlines()[0].rpartition("answers: ")[2]
     return Routes(tuple(addresses), sources, missing)
 
 
 def read_heard(text: str) -> Heard:
     """From lines ``ADDRESS,PORT RESULT``."""
-    found = {}
-    for address, port, said in re.findall(r"^(\S+),(\d+) (.*)$", text, re.MULTILINE):
-        found[address, int(port)] = _said(said)
-    return found
+    heard = {}
+    for address, port, result in re.findall(r"^(\S+),(\d+) (.*)$", text, re.MULTILINE):
+        heard[address, int(port)] = _said(result)
+    return heard
 
 
-def _said(said: str) -> str:
-    lower = said.lower()
+def _said(result: str) -> str:
+    lower = result.lower()
     if "timed out" in lower or "time-out" in lower:
         return TIME_OUT
     if "refused" in lower:
         return REFUSED
-    return said.rpartition(": ")[2].strip() or "no connection"
+    return result.rpartition(": ")[2].strip() or "no connection"
 
 
 def address_problems(settings: HostSettings, routes: Routes, resolves: Mapping[str, Sequence[str]]) -> list[Trouble]:
@@ -73,7 +73,7 @@ def address_problems(settings: HostSettings, routes: Routes, resolves: Mapping[s
                 "correct member.address in the inventory, or give the host that address",
             )
         ]
-    found = [
+    troubles = [
         Trouble(
             f"there is no route to {_named(other)}: {routes.missing[other.address]}",
             "give all members of the cluster addresses of one family (IPv4 or IPv6), or this host a route to that one",
@@ -101,8 +101,8 @@ def address_problems(settings: HostSettings, routes: Routes, resolves: Mapping[s
             else f"give all members addresses of one family, or have {own.fqdn} lead to {source} too, in DNS or in "
             "/etc/hosts of every member"
         )
-        found.append(Trouble(what, remedy))
-    return found
+        troubles.append(Trouble(what, remedy))
+    return troubles
 
 
 def _is_local(text: str) -> bool:
@@ -123,8 +123,8 @@ def closed_ports(settings: HostSettings, heard: Mapping[str, Heard], *, listenin
     by_reason: dict[tuple[str, tuple[str, ...]], list[int]] = {}
     for port in (cluster.client_port, cluster.peer_port):
         met: dict[str, list[str]] = {}
-        for who, said in heard.items():
-            reason = said.get((address, port), OPEN)
+        for who, results in heard.items():
+            reason = results.get((address, port), OPEN)
             if reason != OPEN and (listening or reason != REFUSED):
                 met.setdefault(reason, []).append(who)
         if len({name for names in met.values() for name in names}) > 1:

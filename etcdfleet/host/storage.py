@@ -91,21 +91,21 @@ def probe(data_dir: str) -> str:
 
 def read_place(text: str, noted: str = "") -> DataPlace:
     """Return the place in what `probe` printed; ``noted`` is the content of the note on the host."""
-    found: dict[str, list[str]] = {}
+    fields: dict[str, list[str]] = {}
     for line in text.splitlines():
         word, _, rest = line.partition(" ")
-        found.setdefault(word, []).append(rest)
-    path = "".join(found.get("path", [])[:1])
-    mounts = [_mount(line.split()) for line in found.get("mount", []) if len(line.split()) >= 4]
+        fields.setdefault(word, []).append(rest)
+    path = "".join(fields.get("path", [])[:1])
+    mounts = [_mount(line.split()) for line in fields.get("mount", []) if len(line.split()) >= 4]
     mounted = {mount.point for mount in mounts if mount.kind != "autofs"}
-    missing = [point for point in found.get("fstab", []) if point not in mounted]
+    missing = [point for point in fields.get("fstab", []) if point not in mounted]
     return DataPlace(
         path,
         _innermost(mounts),
         missing_mount=max(missing, key=len, default=""),
-        blocked=_blocked(found),
-        closed=_closed(found.get("folder", [])),
-        in_memory="memory" in found,
+        blocked=_blocked(fields),
+        closed=_closed(fields.get("folder", [])),
+        in_memory="memory" in fields,
         noted=noted,
     )
 
@@ -118,7 +118,7 @@ def unit_of(mount_point: str) -> str:
     """Return the name of systemd's unit for a mount point, as systemd-escape(1) with ``--path`` writes it."""
     path = mount_point.strip(_ROOT)
     escaped = re.sub(
-        r"[^A-Za-z0-9:_./]|^\.", lambda found: "".join(f"\\x{byte:02x}" for byte in found[0].encode()), path
+        r"[^A-Za-z0-9:_./]|^\.", lambda match: "".join(f"\\x{byte:02x}" for byte in match[0].encode()), path
     )
     return f"{escaped.replace(_ROOT, '-') or '-'}.mount"
 
@@ -138,10 +138,10 @@ def _innermost(mounts: Iterable[Mount]) -> Mount:
     return chosen
 
 
-def _blocked(found: dict[str, list[str]]) -> str:
-    if files := found.get("file"):
+def _blocked(fields: dict[str, list[str]]) -> str:
+    if files := fields.get("file"):
         return f"{files[0]} is no folder"
-    if targets := found.get("dangling"):
+    if targets := fields.get("dangling"):
         return f"it is a link to {targets[0]}, and nothing is there"
     return ""
 

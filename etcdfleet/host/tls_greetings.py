@@ -46,7 +46,7 @@ def offered(address: str, port: int, *, name: str, wanted: Collection[str]) -> O
 
     With nothing wanted, TLS 1.2 itself must be refused. Never raises for what the other side does.
     """
-    found: list[str] = []
+    taken: list[str] = []
     asked = [(label, version, list(NUMBERS.values())) for label, version in OLD_VERSIONS.items()]
     asked.append(("TLS 1.2", TLS12, [number for suite, number in NUMBERS.items() if suite not in wanted]))
     try:
@@ -57,16 +57,16 @@ def offered(address: str, port: int, *, name: str, wanted: Collection[str]) -> O
                 if reply.suite is None:
                     if reply.alert in (_HANDSHAKE_FAILURE, _INSUFFICIENT, _PROTOCOL_VERSION):
                         break
-                    said = f"alert {reply.alert}" if reply.alert is not None else "no TLS in the answer"
-                    return Offered(tuple(found), f"the greeting by {label} was answered by {said}")
+                    answer = f"alert {reply.alert}" if reply.alert is not None else "no TLS in the answer"
+                    return Offered(tuple(taken), f"the greeting by {label} was answered by {answer}")
                 if version != TLS12:
-                    found.append(label)
+                    taken.append(label)
                     break
-                found.append(_NAMES.get(reply.suite, f"suite {reply.suite:#06x}"))
+                taken.append(_NAMES.get(reply.suite, f"suite {reply.suite:#06x}"))
                 left = [number for number in left if number != reply.suite]
     except OSError as error:
-        return Offered(tuple(found), f"no answer from {host_port(address, port)}: {error.strerror or error}")
-    return Offered(tuple(found))
+        return Offered(tuple(taken), f"no answer from {host_port(address, port)}: {error.strerror or error}")
+    return Offered(tuple(taken))
 
 
 def greet(address: str, port: int, greeting: bytes) -> Reply:

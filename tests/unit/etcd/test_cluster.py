@@ -48,8 +48,8 @@ def look(answer: str = "abc", wanted: str = "abc", listed: str = "abc", **more: 
     statuses = {name: more.pop(f"status_{name}", status(name)) for name in answer}
     healths = {name: more.pop(f"health_{name}", health(name)) for name in answer}
     entries = tuple(more.pop(f"entry_{name}", entry(name)) for name in listed)
-    found = Cluster(inventory(wanted), MemberList(9, entries), tuple(statuses.values()), tuple(healths.values()))
-    return replace(found, **more)
+    cluster = Cluster(inventory(wanted), MemberList(9, entries), tuple(statuses.values()), tuple(healths.values()))
+    return replace(cluster, **more)
 
 
 CASES: Mapping[str, tuple[Cluster, Mapping[str, object]]] = {
@@ -102,8 +102,8 @@ def test_one_look(case: str) -> None:
     cluster, wanted = CASES[case]
     serving = "".join(name for name in "abcd" if any(s.member_id == IDS[name] for s in cluster.serving))
     for what, value in wanted.items():
-        found = getattr(cluster, what)
-        assert (serving if what == "serving" else found() if callable(found) else found) == value, what
+        actual = getattr(cluster, what)
+        assert (serving if what == "serving" else actual() if callable(actual) else actual) == value, what
 
 
 @pytest.mark.parametrize(
@@ -125,8 +125,8 @@ def test_a_member_has_the_name_that_the_inventory_gives_it(listed: Member, names
 def test_what_a_host_says_of_its_own_member_is_found_by_its_name() -> None:
     local = {name: status(name, endpoint="https://127.0.0.1:2379") for name in "abc"}
     cluster = Cluster.asked_locally(inventory("abc"), None, local, {"b": health("b")})
-    assert {name: found.member_id for name, found in cluster.by_name.items()} == {"a": 1, "b": 2, "c": 3}
-    assert [found.member_id for found in cluster.serving] == [2]
+    assert {name: answer.member_id for name, answer in cluster.by_name.items()} == {"a": 1, "b": 2, "c": 3}
+    assert [answer.member_id for answer in cluster.serving] == [2]
 
 
 def test_the_scheme_and_a_slash_make_no_difference() -> None:

@@ -24,7 +24,7 @@ def status(name: str, applied: int, revision: int) -> EndpointStatus:
 
 
 @pytest.mark.parametrize(
-    ("seen", "differ", "odd"),
+    ("positions", "differ", "odd"),
     [
         # (applied index, revision) of each member
         ([(11, 21)], "", ""),
@@ -46,17 +46,17 @@ def status(name: str, applied: int, revision: int) -> EndpointStatus:
         ([(30, 21)] * 2 + [(30, 5)] * 2, "abcd", ""),
     ],
 )
-def test_divergence(seen: list[tuple[int, int]], differ: str, odd: str) -> None:
-    statuses = [status(name, *pair) for name, pair in zip(NAMES, seen, strict=False)]
-    found = divergence(statuses)
+def test_divergence(positions: list[tuple[int, int]], differ: str, odd: str) -> None:
+    statuses = [status(name, *pair) for name, pair in zip(NAMES, positions, strict=False)]
+    difference = divergence(statuses)
     if not differ:
-        assert found is None
+        assert difference is None
         return
-    assert found is not None
-    assert "".join(NAMES[one.member_id - 1] for one in found.differ) == differ
-    assert "".join(NAMES[one.member_id - 1] for one in found.odd) == odd
-    told = found.told(lambda one: NAMES[one.member_id - 1])
-    assert f"a has revision {seen[0][1]} at raft index {seen[0][0]}" in told
+    assert difference is not None
+    assert "".join(NAMES[one.member_id - 1] for one in difference.differ) == differ
+    assert "".join(NAMES[one.member_id - 1] for one in difference.odd) == odd
+    told = difference.told(lambda one: NAMES[one.member_id - 1])
+    assert f"a has revision {positions[0][1]} at raft index {positions[0][0]}" in told
     assert told.endswith("does not hold what the majority holds" if odd else "the data differ")
 
 
@@ -82,10 +82,10 @@ def test_the_odd_member_is_not_back() -> None:
     assert {name: caught_up(Cluster((), LISTED, tuple(SAME), tuple(HEALTHY)), name) for name in "abc"} == dict.fromkeys(
         "abc"
     )
-    found = {name: caught_up(Cluster((), LISTED, tuple(EMPTY_C), tuple(HEALTHY)), name) for name in "abc"}
-    assert (found["a"], found["b"]) == (None, None)
-    assert found["c"] is not None
-    assert "does not hold the same data" in found["c"]
+    reasons = {name: caught_up(Cluster((), LISTED, tuple(EMPTY_C), tuple(HEALTHY)), name) for name in "abc"}
+    assert (reasons["a"], reasons["b"]) == (None, None)
+    assert reasons["c"] is not None
+    assert "does not hold the same data" in reasons["c"]
     two = EMPTY_C[1:]
     assert all(caught_up(Cluster((), LISTED, tuple(two), tuple(HEALTHY)), name) for name in "bc"), (
         "of two, either may be the wrong one"
@@ -96,13 +96,13 @@ def test_equal_hashes_at_the_lowest_revision_prove_nothing() -> None:
     """What `hashkv` says of the silently empty member at the lowest common revision, 1: the same of all."""
     expected = [ExpectedMember(name, f"https://{name}:2380", f"https://{name}:2379") for name in "abc"]
     hashes = [HashKV(f"https://{name}:2379", 1084519789, 1, -1) for name in "abc"]
-    found = {
+    findings = {
         f.check: f
         for f in cluster_checks(Cluster(tuple(expected), LISTED, tuple(EMPTY_C), tuple(HEALTHY), tuple(hashes)))
     }
-    assert not found["equal data"].ok
-    assert "c does not hold what the majority holds" in found["equal data"].evidence
-    assert "A member with other data" in found["equal data"].remedy
+    assert not findings["equal data"].ok
+    assert "c does not hold what the majority holds" in findings["equal data"].evidence
+    assert "A member with other data" in findings["equal data"].remedy
     assert {
         f.check: f for f in cluster_checks(Cluster(tuple(expected), LISTED, tuple(SAME), tuple(HEALTHY), tuple(hashes)))
     }["equal data"].ok
@@ -122,8 +122,8 @@ def test_status_says_it_as_broken() -> None:
             MemberView(f"host-{name}", ExpectedMember(name, f"https://{name}:2380", f"https://{name}:2379"), status=one)
             for name, one in zip("abc", statuses, strict=True)
         ]
-        found = overview("k", views, [view.member for view in views]).concerns
-        return [(concern.level, concern.hosts) for concern in found if "same data" in concern.what]
+        shown = overview("k", views, [view.member for view in views])
+        return [(concern.level, concern.hosts) for concern in shown.concerns if "same data" in concern.what]
 
     assert concerns(SAME) == []
     assert concerns(EMPTY_C) == [(Level.BROKEN, ("host-c",))]

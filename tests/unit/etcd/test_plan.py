@@ -504,14 +504,14 @@ CASES: dict[str, tuple[Plan, Any]] = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_plan(case: str) -> None:
-    found, wanted = CASES[case]
+    plan, wanted = CASES[case]
     if isinstance(wanted, tuple):
-        assert isinstance(found, Refusal), found
-        assert wanted[0] in f"{found.what} {found.remedy}", found
-        assert wanted[1] == found.hosts[0], found
-        assert found.remedy
+        assert isinstance(plan, Refusal), plan
+        assert wanted[0] in f"{plan.what} {plan.remedy}", plan
+        assert wanted[1] == plan.hosts[0], plan
+        assert plan.remedy
     else:
-        assert found == wanted
+        assert plan == wanted
 
 
 def test_files_are_placed_only_on_a_member_that_was_added_on_purpose() -> None:
@@ -589,43 +589,43 @@ def test_invariants(touched: tuple[int, int, int], members: MemberList | None) -
         check(states, members, plan_start(states, EXPECTED, IDS, members))
 
 
-def check(states: list[MemberState], members: MemberList | None, found: Plan) -> None:
+def check(states: list[MemberState], members: MemberList | None, plan: Plan) -> None:
     by_host = {state.host: state for state in states}
-    seen = [state for state in states if state.seen]
+    observed = [state for state in states if state.seen]
     started = {member.name for member in members.members if member.started} if members else set()
-    context = (states, members, found)
-    if members and any(state.established is not None for state in seen) and len(started) < len(states):
-        assert isinstance(found, Refusal), context
+    context = (states, members, plan)
+    if members and any(state.established is not None for state in observed) and len(started) < len(states):
+        assert isinstance(plan, Refusal), context
     touched: tuple[str, ...] = ()
-    if isinstance(found, Bootstrap):
-        touched = found.hosts
-        assert not any(other.established is not None for other in seen), context
-        without = [state for state in seen if state.data is None]
+    if isinstance(plan, Bootstrap):
+        touched = plan.hosts
+        assert not any(other.established is not None for other in observed), context
+        without = [state for state in observed if state.data is None]
         for state in without:
             assert state.name not in started, context
         if without:
-            led = [state for state in seen if state.data and state.data.has_past(3)]
-            working = [state for state in seen if state.answering and state.data]
-            assert len(working) >= 2 if members else (not led and len(seen) == 3), context
+            led = [state for state in observed if state.data and state.data.has_past(3)]
+            working = [state for state in observed if state.answering and state.data]
+            assert len(working) >= 2 if members else (not led and len(observed) == 3), context
         for host in touched:
             assert by_host[host].data is None or not by_host[host].answering, context
-    elif isinstance(found, Rolling):
-        touched = (*found.start_first, *found.order)
-        assert not (found.start_first and found.order), context
+    elif isinstance(plan, Rolling):
+        touched = (*plan.start_first, *plan.order)
+        assert not (plan.start_first and plan.order), context
         assert touched, context
-        for host in found.start_first:
+        for host in plan.start_first:
             assert by_host[host].data is not None, context
             assert not by_host[host].running, context
-        for host in found.order:
+        for host in plan.order:
             assert by_host[host].running, context
             assert by_host[host].restart_pending, context
             others = [state for state in states if state.host != host]
             assert all(state.running or not state.seen for state in others), context
             assert all(state.data is not None or not state.seen for state in states), context
-    elif isinstance(found, Refusal):
-        assert found.what, context
-        assert found.remedy, context
-        assert found.hosts, context
+    elif isinstance(plan, Refusal):
+        assert plan.what, context
+        assert plan.remedy, context
+        assert plan.hosts, context
     for host in touched:
         assert by_host[host].chosen, context
         assert by_host[host].ready, context

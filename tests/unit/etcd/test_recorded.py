@@ -72,14 +72,14 @@ def test_static_ids_are_those_of_the_real_cluster(version: str) -> None:
     ],
 )
 def test_wal_head(version: str, segment: str, name: str, past: bool) -> None:
-    found = read_ids(head(version, segment), first=segment != "rotated")
-    assert found.birth == {"rotated": "", "restored": "restore"}.get(segment, "bootstrap")
+    data = read_ids(head(version, segment), first=segment != "rotated")
+    assert data.birth == {"rotated": "", "restored": "restore"}.get(segment, "bootstrap")
     base = expected(version) if segment != "rotated" else expected(version)[:1]
     ids = static_ids({member.name: [member.peer_url] for member in base}, TOKEN)
-    assert (found.member_id, found.cluster_id) == (ids.members[name], ids.cluster_id)
-    assert found.has_past(len(base)) is past
+    assert (data.member_id, data.cluster_id) == (ids.members[name], ids.cluster_id)
+    assert data.has_past(len(base)) is past
     short = read_ids(head(version, segment)[:128])
-    assert (short.member_id, short.cluster_id) == (found.member_id, found.cluster_id)
+    assert (short.member_id, short.cluster_id) == (data.member_id, data.cluster_id)
     assert short.has_past(len(base)), "what was not read may hold anything"
 
 
@@ -104,7 +104,7 @@ def damaged(at: int) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("content", "seen"),
+    ("content", "problem"),
     [
         (b"", "no whole WAL record"),
         (b"\x04\0\0", "no whole WAL record"),
@@ -115,8 +115,8 @@ def damaged(at: int) -> bytes:
         (head("3.5", "alone")[16:], "not 4"),
     ],
 )
-def test_wal_head_malformed(content: bytes, seen: str) -> None:
-    with pytest.raises(ValueError, match=seen):
+def test_wal_head_malformed(content: bytes, problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
         read_ids(content)
 
 
@@ -130,10 +130,10 @@ def test_a_cut_head_never_looks_like_a_log_without_a_leader(cut: int) -> None:
     whole = head("3.4", "two-a")
     end = whole.rstrip(b"\0")
     try:
-        found = read_ids(whole[: min(cut, len(end))])
+        data = read_ids(whole[: min(cut, len(end))])
     except ValueError:
         return
-    assert found.has_past(3)
+    assert data.has_past(3)
 
 
 @both
@@ -203,10 +203,10 @@ def test_health_with_an_alarm() -> None:
 @both
 def test_hashkv(version: str) -> None:
     now, then = (parse_hashkv(*said(version, name)) for name in ("hashkv-three", "hashkv-rev"))
-    assert len({found.hash for found in now}) == 1
-    assert [(found.revision, found.compact_revision) for found in then] == [(21, -1)] * 3
+    assert len({answer.hash for answer in now}) == 1
+    assert [(answer.revision, answer.compact_revision) for answer in then] == [(21, -1)] * 3
     assert then[0].hash != now[0].hash
-    assert {found.compact_revision for found in parse_hashkv(*said(version, "hashkv-after-compact"))} == {15}
+    assert {answer.compact_revision for answer in parse_hashkv(*said(version, "hashkv-after-compact"))} == {15}
     assert parse_hashkv(*said(version, "hashkv-future")) == ()
     assert all("future revision" in why for why in unanswered(said(version, "hashkv-future")[1]).values())
     assert len(parse_hashkv(*said(version, "hashkv-down"))) == 2
@@ -214,8 +214,8 @@ def test_hashkv(version: str) -> None:
 
 def test_3_6_adds_fields_and_hex_gives_strings() -> None:
     status = {"header": {"cluster_id": "ff", "member_id": "a"}, "version": "3.6.1", "dbSizeQuota": 1, "isLearner": True}
-    (found,) = parse_status(json.dumps([{"Endpoint": "e", "Status": {**status, "downgradeInfo": {}}}]))
-    assert (found.cluster_id, found.member_id, found.version, found.learner, found.leader_id) == (
+    (answer,) = parse_status(json.dumps([{"Endpoint": "e", "Status": {**status, "downgradeInfo": {}}}]))
+    assert (answer.cluster_id, answer.member_id, answer.version, answer.learner, answer.leader_id) == (
         *(255, 10),
         "3.6.1",
         True,
@@ -241,8 +241,8 @@ def test_seconds(text: str, value: float) -> None:
 
 def test_by_host_ignores_the_scheme() -> None:
     healths = parse_health(*said("3.5", "health-three"))
-    found = by_host(healths, {"x": "https://127.0.0.1:28012"})
-    assert {host: health.endpoint for host, health in found.items()} == {"x": "http://127.0.0.1:28012"}
+    of_hosts = by_host(healths, {"x": "https://127.0.0.1:28012"})
+    assert {host: health.endpoint for host, health in of_hosts.items()} == {"x": "http://127.0.0.1:28012"}
 
 
 # ---- verification of the recorded clusters --------------------------------------------------------------------------
@@ -257,8 +257,7 @@ def findings(version: str, members: str, status: str, health: str, hashes: str, 
         parse_hashkv(*said(version, hashes)),
         unanswered(said(version, status)[1]),
     )
-    found = cluster_checks(answers, **more)
-    return {finding.check: finding for finding in found}
+    return {finding.check: finding for finding in cluster_checks(answers, **more)}
 
 
 HEALTHY = ("members-three", "status-three", "health-three", "hashkv-rev")
@@ -266,9 +265,9 @@ HEALTHY = ("members-three", "status-three", "health-three", "hashkv-rev")
 
 @both
 def test_a_healthy_cluster_passes(version: str) -> None:
-    found = findings(version, *HEALTHY)
-    assert [check for check, finding in found.items() if not finding.ok] == []
-    assert list(found) == [
+    by_check = findings(version, *HEALTHY)
+    assert [check for check, finding in by_check.items() if not finding.ok] == []
+    assert list(by_check) == [
         *(
             "members answer",
             "member list",
@@ -298,19 +297,21 @@ def test_a_healthy_cluster_passes(version: str) -> None:
     ],
 )
 def test_findings(version: str, records: tuple[str, str, str, str], bad: set[str], evidence: str) -> None:
-    found = findings(version, *records)
-    assert {check for check, finding in found.items() if not finding.ok} == bad
-    assert any(evidence in finding.evidence for finding in found.values() if not finding.ok)
-    assert all(finding.remedy for finding in found.values() if not finding.ok)
+    by_check = findings(version, *records)
+    assert {check for check, finding in by_check.items() if not finding.ok} == bad
+    assert any(evidence in finding.evidence for finding in by_check.values() if not finding.ok)
+    assert all(finding.remedy for finding in by_check.values() if not finding.ok)
 
 
 @both
 def test_alarm_and_size(version: str) -> None:
-    found = findings(version, "members-three", "status-nospace", "health-nospace", "hashkv-three", quota_bytes=8 << 20)
-    assert "NOSPACE" in found["alarms"].evidence
-    assert not found["alarms"].ok
-    assert "alarm disarm" in found["alarms"].remedy
-    assert "11 MiB of 8.0 MiB" in found["database size"].evidence
+    by_check = findings(
+        version, "members-three", "status-nospace", "health-nospace", "hashkv-three", quota_bytes=8 << 20
+    )
+    assert "NOSPACE" in by_check["alarms"].evidence
+    assert not by_check["alarms"].ok
+    assert "alarm disarm" in by_check["alarms"].remedy
+    assert "11 MiB of 8.0 MiB" in by_check["database size"].evidence
     largest = max(status.db_size for status in parse_status(*said(version, "status-three")))
     assert not findings(version, *HEALTHY, quota_bytes=largest * 10 // 8)["database size"].ok
     assert findings(version, *HEALTHY, quota_bytes=largest * 10 // 8 + 10)["database size"].ok

@@ -66,9 +66,9 @@ def rendered(**cluster: Any) -> Mapping[str, Any]:
     """The keys about suites and versions in the configuration that the template makes."""
     text = (ROOT / "templates/conf.yml.j2").read_text()
     part = text[text.index("{% if tls_min_version %}") : text.index("{% if settings.cluster.client_tls %}")]
-    found = yaml.safe_load(environment().from_string(part).render(tls_settings(settings(**cluster)))) or {}
-    assert isinstance(found, dict)
-    return found
+    keys = yaml.safe_load(environment().from_string(part).render(tls_settings(settings(**cluster)))) or {}
+    assert isinstance(keys, dict)
+    return keys
 
 
 @pytest.mark.parametrize(
@@ -183,8 +183,8 @@ def test_a_port_with_the_good_suites_alone(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1 is deprecated")
 def test_a_port_with_cbc_and_old_versions(tmp_path: Path) -> None:
     with serving(tmp_path, ciphers="ECDHE+AESGCM:ECDHE-ECDSA-AES128-SHA", oldest=ssl.TLSVersion.TLSv1) as port:
-        seen = offered("127.0.0.1", port, name="a.home", wanted=tuple(GOOD))
-    assert seen.unwanted == ("TLS 1.0", "TLS 1.1", "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA")
+        offer = offered("127.0.0.1", port, name="a.home", wanted=tuple(GOOD))
+    assert offer.unwanted == ("TLS 1.0", "TLS 1.1", "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA")
 
 
 def test_a_port_that_is_to_speak_tls_1_3_alone(tmp_path: Path) -> None:
@@ -230,17 +230,17 @@ def test_a_greeting_is_one_record_with_one_message() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seen", "status", "words"),
+    ("offer", "status", "words"),
     [
         (Offered(), "ok", "6 suites of TLS 1.2, none else"),
         (Offered(("TLS 1.1", "TLS_RSA_WITH_3DES_EDE_CBC_SHA")), "failed", "TLS 1.1, TLS_RSA_WITH_3DES_EDE_CBC_SHA"),
         (Offered(problem="no answer from 192.0.2.1:2379"), "failed", "no answer"),
     ],
 )
-def test_the_finding(seen: Offered, status: str, words: str) -> None:
-    found = offer_finding(2379, seen, tuple(GOOD))
-    assert (found.status, words in found.evidence) == (status, True), found
-    assert status == "ok" or (found.cause and found.remedy)
+def test_the_finding(offer: Offered, status: str, words: str) -> None:
+    finding = offer_finding(2379, offer, tuple(GOOD))
+    assert (finding.status, words in finding.evidence) == (status, True), finding
+    assert status == "ok" or (finding.cause and finding.remedy)
     assert offer_finding(2379, Offered(), ()).evidence == "TLS 1.3 alone"
 
 
@@ -254,5 +254,5 @@ def test_the_finding(seen: Offered, status: str, words: str) -> None:
     ],
 )
 def test_what_etcd_logs_of_these_greetings_is_no_symptom(error: str) -> None:
-    said = f'"msg":"rejected connection on client endpoint","remote-addr":"192.0.2.1:1","error":"{error}"'
-    assert known(f'{{"level":"warn",{said}}}') is None
+    fields = f'"msg":"rejected connection on client endpoint","remote-addr":"192.0.2.1:1","error":"{error}"'
+    assert known(f'{{"level":"warn",{fields}}}') is None

@@ -13,6 +13,6 @@ from etcdfleet.etcd.versions import past_its_end
      (None, False), ("unknown", False)],
 )  # fmt: skip
 def test_past_its_end(version: str | None, old: bool) -> None:
-    said = past_its_end(version)
-    assert bool(said) == old
-    assert old == ("install.method: archive" in said)
+    advice = past_its_end(version)
+    assert bool(advice) == old
+    assert old == ("install.method: archive" in advice)

@@ -30,14 +30,14 @@ def test_the_probe_reads_this_machine() -> None:
     host = LocalHost()
     asked = time.time()
     answers = host.batch(facts.probe(settings(), ["/etc/passwd", "/nowhere"]))
-    found = facts.read(settings(), answers, asked, time.time())
-    assert found.distribution
-    assert found.machine
-    assert found.clock_offset == 0.0
-    assert found.free_bytes["/etc"] > 0
-    assert found.files["/etc/passwd"].content == Path("/etc/passwd").read_bytes()
-    assert found.files["/etc/passwd"].mode == 0o644
-    assert "/nowhere" not in found.files
+    host_facts = facts.read(settings(), answers, asked, time.time())
+    assert host_facts.distribution
+    assert host_facts.machine
+    assert host_facts.clock_offset == 0.0
+    assert host_facts.free_bytes["/etc"] > 0
+    assert host_facts.files["/etc/passwd"].content == Path("/etc/passwd").read_bytes()
+    assert host_facts.files["/etc/passwd"].mode == 0o644
+    assert "/nowhere" not in host_facts.files
     assert host.round_trips == 1
 
 
@@ -90,9 +90,9 @@ def test_data_directories() -> None:
 
 @pytest.mark.parametrize("text", [wal(b"\0" * 100), wal(b"hello, world, this is no log"), "####", "aGVsbG8="])
 def test_damaged_data_is_unreadable_and_never_absent(text: str) -> None:
-    found = data("700 etcd", "member ", "0", "0-0.wal", text)
-    assert found.ids is None
-    assert found.unreadable
+    member_data = data("700 etcd", "member ", "0", "0-0.wal", text)
+    assert member_data.ids is None
+    assert member_data.unreadable
 
 
 def probed(folder: Path) -> facts.DataFacts:
@@ -114,10 +114,10 @@ def test_a_snapshot_is_a_past(tmp_path: Path, version: str, segment: str, snap: 
     (tmp_path / "member/wal/0000000000000000-0000000000000000.wal").write_bytes(content)
     if snap:
         (tmp_path / "member/snap/0000000000000001-0000000000000003.snap").write_bytes(b"x")
-    found = probed(tmp_path)
-    assert found.unreadable == ""
-    assert found.ids is not None
-    assert found.ids.has_past(3) is past
+    member_data = probed(tmp_path)
+    assert member_data.unreadable == ""
+    assert member_data.ids is not None
+    assert member_data.ids.has_past(3) is past
 
 
 @pytest.mark.parametrize(
@@ -134,8 +134,8 @@ def test_data_without_a_log(tmp_path: Path, files: dict[str, int], unreadable: s
     for name, size in files.items():
         (tmp_path / "member" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "member" / name).write_bytes(bytes(size))
-    found = probed(tmp_path)
-    assert (found.ids, found.unreadable) == (None, unreadable)
+    member_data = probed(tmp_path)
+    assert (member_data.ids, member_data.unreadable) == (None, unreadable)
 
 
 def pairs(keys: str, **files: str) -> dict[str, facts.PairFacts]:
@@ -152,8 +152,8 @@ def pairs(keys: str, **files: str) -> dict[str, facts.PairFacts]:
 def test_a_pair_knows_its_key_only_by_the_note_beside_it() -> None:
     key, digest = "/etc/etcd/certs/server/etcd.az1.k8s.home.key", "a" * 64
     note = f'{{"key_sha256": "{digest}", "public_key": "beef"}}'
-    found = pairs(f"{digest}  {key}\n{key}|600 etcd\n", pem="PEM\n", note=note)["peer"]
-    assert (found.pem, found.key_mode, found.key_fingerprint) == ("PEM\n", "600 etcd", "beef")
+    pair = pairs(f"{digest}  {key}\n{key}|600 etcd\n", pem="PEM\n", note=note)["peer"]
+    assert (pair.pem, pair.key_mode, pair.key_fingerprint) == ("PEM\n", "600 etcd", "beef")
     assert pairs(f"{'b' * 64}  {key}\n{key}|600 etcd\n", pem="PEM\n", note=note)["peer"].key_fingerprint is None
     assert pairs("", pem="PEM\n", note=note)["peer"].key_fingerprint is None
     assert pairs(f"{digest}  {key}\n", pem="PEM\n")["peer"].key_fingerprint is None
@@ -172,10 +172,10 @@ def test_a_masked_unit_is_no_file(tmp_path: Path) -> None:
     (tmp_path / "real").write_bytes(b"no final newline")
     (tmp_path / "link").symlink_to("real")
     probe = facts.probe(settings(), [str(tmp_path / name) for name in ("unit", "real", "link")])
-    found = facts._read_files(LocalHost().run(probe["files"]).stdout)
-    assert str(tmp_path / "unit") not in found
-    assert found[str(tmp_path / "real")].content == b"no final newline"
-    assert found[str(tmp_path / "link")].content == b"no final newline"
+    files = facts._read_files(LocalHost().run(probe["files"]).stdout)
+    assert str(tmp_path / "unit") not in files
+    assert files[str(tmp_path / "real")].content == b"no final newline"
+    assert files[str(tmp_path / "link")].content == b"no final newline"
 
 
 def test_addresses_of_a_name_once_each() -> None:

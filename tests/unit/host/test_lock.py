@@ -126,9 +126,9 @@ def test_breaking_what_nobody_holds_is_taking(start: Start) -> None:
 def test_a_note_that_cannot_be_read_is_still_somebody(start: Start, tmp_path: Path) -> None:
     assert first(start()) == "0"
     (tmp_path / "lock.json").write_text("")
-    found = first(start())
-    assert isinstance(found, LockInfo)
-    assert found.who == "an unknown user"
+    holder = first(start())
+    assert isinstance(holder, LockInfo)
+    assert holder.who == "an unknown user"
 
 
 @pytest.mark.parametrize("line", ["", "held", "sh: flock: not found"])

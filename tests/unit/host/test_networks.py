@@ -84,15 +84,15 @@ def test_names_are_resolved_side_by_side_and_not_waited_for_for_ever(
     getent.chmod(0o755)
     monkeypatch.setattr(facts, "RESOLVE_SECONDS", 0.5)
     script = f"PATH={tmp_path}:$PATH\n" + facts._resolve(["good", "silent", "old", "silent", "none"])
-    found = facts._resolved(LocalHost().run(script, timeout=20).stdout)
-    assert found == {"good": ("192.0.2.1",), "silent": (facts.NO_DNS,), "old": ("192.0.2.2",), "none": ()}
+    resolved = facts._resolved(LocalHost().run(script, timeout=20).stdout)
+    assert resolved == {"good": ("192.0.2.1",), "silent": (facts.NO_DNS,), "old": ("192.0.2.2",), "none": ()}
 
 
 @pytest.mark.parametrize(("host", "addresses", "says"), NAMES.values(), ids=NAMES.keys())
 def test_names_lead_to_members(host: HostSettings, addresses: tuple[str, ...], says: str) -> None:
     resolves = {member.fqdn: (member.address,) for member in host.members} | {host.member.fqdn: addresses}
-    found = preflight.name_problems(host, replace(GOOD, resolves=resolves))
-    assert [says in trouble.what and bool(trouble.remedy) for trouble in found] == ([True] if says else [])
+    troubles = preflight.name_problems(host, replace(GOOD, resolves=resolves))
+    assert [says in trouble.what and bool(trouble.remedy) for trouble in troubles] == ([True] if says else [])
 
 
 MIXED = six(settings(1), 1)
@@ -150,8 +150,10 @@ SOURCES = {
 def test_where_connections_come_from(
     host: HostSettings, routes: Routes, resolves: tuple[str, ...], says: str, remedy: str
 ) -> None:
-    found = address_problems(host, routes, {host.member.fqdn: resolves})
-    assert [says in trouble.what and remedy in trouble.remedy for trouble in found] == ([True] if says else []), found
+    troubles = address_problems(host, routes, {host.member.fqdn: resolves})
+    assert [says in trouble.what and remedy in trouble.remedy for trouble in troubles] == ([True] if says else []), (
+        troubles
+    )
 
 
 IP = """1: lo    inet 127.0.0.1/8 scope host lo\\       valid_lft forever preferred_lft forever
@@ -174,16 +176,16 @@ fd00::3 from :: dev eth0 proto kernel src fd00::2 metric 256 pref medium
     ids=["iproute2", "busybox"],
 )
 def test_routes_of_iproute2_and_busybox(unreachable: str) -> None:
-    found = read_routes(IP.format(unreachable=unreachable))
-    assert found.addresses == ("127.0.0.1", "192.0.2.2", "192.0.2.9", "fd00::2")
-    assert found.sources == {"192.0.2.3": "192.0.2.2", "fd00::3": "fd00::2"}
-    assert found.missing == {"198.51.100.1": "Network is unreachable"}
+    routes = read_routes(IP.format(unreachable=unreachable))
+    assert routes.addresses == ("127.0.0.1", "192.0.2.2", "192.0.2.9", "fd00::2")
+    assert routes.sources == {"192.0.2.3": "192.0.2.2", "fd00::3": "fd00::2"}
+    assert routes.missing == {"198.51.100.1": "Network is unreachable"}
     assert read_routes("") == Routes()
 
 
 def heard(**ports: str) -> Mapping[tuple[str, int], str]:
     """What somebody met at the ports of the first member: ``p2379="open"``."""
-    return {(ONE, int(name[1:])): said for name, said in ports.items()}
+    return {(ONE, int(name[1:])): result for name, result in ports.items()}
 
 
 ALL_OPEN = heard(p2379=OPEN, p2380=OPEN)
@@ -223,9 +225,9 @@ PORTS: dict[str, tuple[dict[str, Mapping[tuple[str, int], str]], bool, list[str]
 def test_ports_that_others_do_not_reach(
     met: Mapping[str, Mapping[tuple[str, int], str]], listening: bool, says: list[str]
 ) -> None:
-    found = closed_ports(settings(1), met, listening=listening)
-    assert len(found) == len(says)
-    for trouble, words in zip(found, says, strict=True):
+    troubles = closed_ports(settings(1), met, listening=listening)
+    assert len(troubles) == len(says)
+    for trouble, words in zip(troubles, says, strict=True):
         assert words in trouble.what
         assert "/tcp" in trouble.remedy
         assert ("controller_reaches_members" in trouble.remedy) == ("this machine" in words)
@@ -240,7 +242,7 @@ def test_a_port_that_cannot_be_reached_is_written_as_in_a_url(address: str, text
 
 
 @pytest.mark.parametrize(
-    ("said", "meaning"),
+    ("result", "meaning"),
     [
         ("open", OPEN),
         ("time-out", TIME_OUT),
@@ -252,8 +254,8 @@ def test_a_port_that_cannot_be_reached_is_written_as_in_a_url(address: str, text
         ("", "no connection"),
     ],
 )
-def test_what_perl_and_busybox_say(said: str, meaning: str) -> None:
-    assert read_heard(f"fd00::1,2380 {said}\nnoise\n") == {("fd00::1", 2380): meaning}
+def test_what_perl_and_busybox_say(result: str, meaning: str) -> None:
+    assert read_heard(f"fd00::1,2380 {result}\nnoise\n") == {("fd00::1", 2380): meaning}
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
@@ -274,8 +276,8 @@ def test_ports_are_opened_for_a_moment_and_connected_to(address: str) -> None:
             held.stdin.flush()
             assert held.stdout.readline().strip() == LISTENS
             asked = connect([(address, port) for port in ports])
-            found = read_heard(LocalHost().run(asked).stdout)
-            assert [found[address, port] for port in ports] == [OPEN, OPEN, REFUSED]
+            results = read_heard(LocalHost().run(asked).stdout)
+            assert [results[address, port] for port in ports] == [OPEN, OPEN, REFUSED]
             held.stdin.close()  # as when the run, or its connection, ends
             assert held.wait(10) == 0
         with socket.create_server((address, ports[0]), family=family):
@@ -322,9 +324,9 @@ def test_the_environment_of_a_client_goes_past_a_proxy(tmp_path: Path) -> None:
     files = ClientFiles(tmp_path, "alice")
     files.write(key="k", certificate="c", ca="a", endpoints=["https://a.test:2379"], about="x")
     script = f". {shlex.quote(str(files.environment))}; env"
-    found = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout
-    assert "NO_PROXY=a.test\n" in found
-    assert "no_proxy=a.test\n" in found
+    environment = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout
+    assert "NO_PROXY=a.test\n" in environment
+    assert "no_proxy=a.test\n" in environment
 
 
 # Proxies on this machine.
@@ -393,10 +395,10 @@ def test_a_proxy_between_this_machine_and_vault_is_named(
     connection = VaultConnection(VAULT)
     with pytest.raises(Broken) as caught:
         Transport(connection, retries=0).request("get", "sys/health", login=False)
-    said = meaning.broken(caught.value, connection)
-    assert what in said.what
-    assert remedy in said.remedy
-    assert "secret" not in str(said)
+    problem = meaning.broken(caught.value, connection)
+    assert what in problem.what
+    assert remedy in problem.remedy
+    assert "secret" not in str(problem)
 
 
 @pytest.mark.parametrize("body", ["<html>forbidden by squid</html>", ""])

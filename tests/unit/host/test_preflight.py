@@ -94,10 +94,10 @@ def test_a_good_host_has_no_trouble() -> None:
     ],
 )
 def test_one_trouble_at_a_time(change: Callable[[HostFacts], HostFacts], what: str, remedy: str) -> None:
-    found = all_troubles(change(GOOD))
-    assert len(found) == 1
-    assert what in found[0].what
-    assert remedy in found[0].remedy
+    troubles = all_troubles(change(GOOD))
+    assert len(troubles) == 1
+    assert what in troubles[0].what
+    assert remedy in troubles[0].remedy
 
 
 def test_raspbian_counts_as_debian_and_ubuntu_does_not() -> None:
@@ -171,6 +171,6 @@ VIP = ("198.51.100.200",)
 )
 def test_the_name_that_clients_use_leads_to_all_members(addresses: tuple[str, ...], says: str) -> None:
     ours = settings(service_name="etcd.home")
-    found = preflight.service_name_warning(ours, replace(GOOD, resolves={**GOOD.resolves, "etcd.home": addresses}))
-    assert [says in warning.what and "etcd.home" in warning.remedy for warning in found] == ([True] if says else [])
+    warnings = preflight.service_name_warning(ours, replace(GOOD, resolves={**GOOD.resolves, "etcd.home": addresses}))
+    assert [says in warning.what and "etcd.home" in warning.remedy for warning in warnings] == ([True] if says else [])
     assert preflight.service_name_warning(settings(), GOOD) == []

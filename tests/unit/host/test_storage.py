@@ -111,10 +111,10 @@ def test_a_good_place(name: str, init: str) -> None:
     ],
 )
 def test_a_place_that_is_refused(place: storage.DataPlace, what: str, remedy: str) -> None:
-    found = place_problems(DATA, place, "systemd", running=False)
-    assert len(found) == 1
-    assert what in found[0].what
-    assert remedy in found[0].remedy
+    troubles = place_problems(DATA, place, "systemd", running=False)
+    assert len(troubles) == 1
+    assert what in troubles[0].what
+    assert remedy in troubles[0].remedy
 
 
 def test_a_member_that_runs_can_reach_its_data() -> None:
@@ -149,9 +149,9 @@ def test_a_network_file_system_is_a_warning() -> None:
     ],
 )
 def test_what_a_path_tells(path: str, init: str, why: str) -> None:
-    found = unfit(path, init)
-    assert why in found
-    assert bool(found) is bool(why)
+    reason = unfit(path, init)
+    assert why in reason
+    assert bool(reason) is bool(why)
 
 
 def probed(data: Path) -> tuple[storage.DataPlace, facts.DataFacts]:
@@ -304,8 +304,8 @@ def test_which_files_need_a_restart(service: Service, path: str, there: bytes, w
     site = cast(Site, SimpleNamespace(service=service))
     file = RemoteFile(path, wanted)
     facts = SimpleNamespace(files={path: FileFacts(there, file.mode, file.owner, file.group)})
-    seen = cast(Observed, SimpleNamespace(facts=facts))
-    assert bool(_read_at_start(site, seen, [file])) is restart
+    observed = cast(Observed, SimpleNamespace(facts=facts))
+    assert bool(_read_at_start(site, observed, [file])) is restart
 
 
 PACKAGED = "process 131 etcd.service|/var/lib/etcd/default|3"
@@ -334,9 +334,9 @@ LEFT = "data 20480 1795655830 /var/lib/etcd/default"
     ],
 )
 def test_an_etcd_that_runs_already(text: str, init: str, what: str, remedy: str) -> None:
-    found = other_problems("/var/lib/etcd", read_others(text), init)
-    assert len(found) == bool(what)
-    for trouble in found:
+    troubles = other_problems("/var/lib/etcd", read_others(text), init)
+    assert len(troubles) == bool(what)
+    for trouble in troubles:
         assert trouble.what.endswith(what)
         assert remedy in trouble.remedy
         assert "An etcd that is there already" in trouble.remedy
@@ -348,9 +348,9 @@ def test_an_etcd_that_runs_already(text: str, init: str, what: str, remedy: str)
 )
 def test_data_of_an_etcd_that_was_there(text: str, empty: bool, warned: bool) -> None:
     """Told before a new cluster begins, once; not where the process was named already, or the member has its data."""
-    found = other_warnings(read_others(text), empty=empty)
-    assert len(found) == warned
-    for trouble in found:
+    troubles = other_warnings(read_others(text), empty=empty)
+    assert len(troubles) == warned
+    for trouble in troubles:
         assert "/var/lib/etcd/default (a database of 20 KiB, last changed on 2026-11-26)" in trouble.what
 
 
@@ -359,7 +359,7 @@ def test_the_probe_finds_the_data_of_another_etcd(tmp_path: Path, monkeypatch: p
     (tmp_path / "default/member/snap").mkdir()
     (tmp_path / "default/member/snap/db").write_bytes(bytes(2048))
     monkeypatch.setattr(others, "PACKAGE_DIR", str(tmp_path / "default"))
-    for data_dir, found in {"/var/lib/etcd": [(str(tmp_path / "default"), 2048)], f"{tmp_path}/default": []}.items():
+    for data_dir, expected in {"/var/lib/etcd": [(str(tmp_path / "default"), 2048)], f"{tmp_path}/default": []}.items():
         answer = LocalHost().run(others.probe(data_dir))
         assert answer.stderr == ""
-        assert [(data.path, data.size) for data in read_others(answer.stdout).data] == found
+        assert [(data.path, data.size) for data in read_others(answer.stdout).data] == expected

@@ -80,10 +80,10 @@ def test_a_strict_port_shows_its_leaf_and_refuses_both(
     root, issuer = authority
     with server(tmp_path, root, issuer, mode="strict", version=version) as port:
         for anchor in (root.pem, issuer.pem):  # an intermediate is an anchor for etcd, too
-            found = look("127.0.0.1", port, name=NAME, trust_anchor=anchor)
-            assert found.certificate is not None
-            assert NAME in found.certificate.dns_names
-            assert (found.problem, found.without_certificate, found.plain_http) == ("", "", "")
+            served = look("127.0.0.1", port, name=NAME, trust_anchor=anchor)
+            assert served.certificate is not None
+            assert NAME in served.certificate.dns_names
+            assert (served.problem, served.without_certificate, served.plain_http) == ("", "", "")
 
 
 def test_a_port_that_asks_for_no_certificate_is_found_out(
@@ -91,16 +91,16 @@ def test_a_port_that_asks_for_no_certificate_is_found_out(
 ) -> None:
     root, issuer = authority
     with server(tmp_path, root, issuer, mode="open") as port:
-        found = look("127.0.0.1", port, name=NAME, trust_anchor=root.pem)
-    assert found.without_certificate == "HTTP/1.1 200 OK"
+        served = look("127.0.0.1", port, name=NAME, trust_anchor=root.pem)
+    assert served.without_certificate == "HTTP/1.1 200 OK"
 
 
 def test_a_port_without_tls_is_found_out(tmp_path: Path, authority: tuple[certs_ca.Made, certs_ca.Made]) -> None:
     root, issuer = authority
     with server(tmp_path, root, issuer, mode="plain") as port:
-        found = look("127.0.0.1", port, name=NAME, trust_anchor=root.pem)
-    assert found.certificate is None
-    assert "no TLS there" in found.problem
+        served = look("127.0.0.1", port, name=NAME, trust_anchor=root.pem)
+    assert served.certificate is None
+    assert "no TLS there" in served.problem
 
 
 def test_another_name_and_another_ca_are_refused(
@@ -117,6 +117,6 @@ def test_another_name_and_another_ca_are_refused(
 def test_nobody_there_is_said_as_such() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    found = look("127.0.0.1", port, name=NAME, trust_anchor=certs_ca.ca("root").pem)
-    assert not found.reachable
-    assert f"no connection to 127.0.0.1:{port}" in found.problem
+    served = look("127.0.0.1", port, name=NAME, trust_anchor=certs_ca.ca("root").pem)
+    assert not served.reachable
+    assert f"no connection to 127.0.0.1:{port}" in served.problem
