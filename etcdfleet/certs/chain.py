@@ -53,8 +53,8 @@ def best_way(
     valid, and never goes back to try another one. Empty when there is no start.
     """
     pool = tuple(others)
-    found = list(dict.fromkeys(way for start in dict.fromkeys(starts) for way in ways(start, pool)))
-    return min(found, key=lambda way: [not accepts(way, anchors, at=at) for anchors in wanted], default=())
+    candidates = list(dict.fromkeys(way for start in dict.fromkeys(starts) for way in ways(start, pool)))
+    return min(candidates, key=lambda way: [not accepts(way, anchors, at=at) for anchors in wanted], default=())
 
 
 def way_of(issuer: Sequence[Certificate], wanted: Sequence[Anchors], *, at: datetime) -> tuple[Certificate, ...]:
@@ -86,7 +86,7 @@ def ways(start: Certificate, others: Iterable[Certificate]) -> tuple[tuple[Certi
     pool = [c for c in dict.fromkeys(others) if not c.self_signed and c != start]
 
     def climb(way: tuple[Certificate, ...]) -> Iterator[tuple[Certificate, ...]]:
-        above = [c for c in pool if not any(same_ca(c, known) for known in way) and issued(way[-1], by=c)]
+        above = [c for c in pool if not any(same_ca(c, ca) for ca in way) and issued(way[-1], by=c)]
         for issuer in above:
             yield from climb((*way, issuer))
         if not above:
@@ -176,8 +176,8 @@ def chain_problems(
     if namesakes:
         reason = signature_problem(top, namesakes[0]) or ""
     else:
-        known = ", ".join(repr(a.title) for a in anchors) or "nothing"
-        reason = f"{top.title!r} was issued by {top.issuer!r}; the trust anchor holds {known}"
+        titles = ", ".join(repr(a.title) for a in anchors) or "nothing"
+        reason = f"{top.title!r} was issued by {top.issuer!r}; the trust anchor holds {titles}"
     return (
         f"the chain does not build to the trust anchor ({reason}): every other member and client would log "
         '"certificate signed by unknown authority" and refuse it',
@@ -198,15 +198,15 @@ def find_path(
     accepts a certificate when any path is good.
     """
     aware(at, "at")
-    found: list[tuple[Certificate, ...]] = []
+    paths: list[tuple[Certificate, ...]] = []
     for way in ways(certificates[0], certificates[1:]):
         for length in range(1, len(way) + 1):
             top = way[length - 1]
-            found += [(*way[:length], anchor) for anchor in anchors if anchor != top and issued(top, by=anchor)]
-    if len(found) < 2:
-        return found[0] if found else None
+            paths += [(*way[:length], anchor) for anchor in anchors if anchor != top and issued(top, by=anchor)]
+    if len(paths) < 2:
+        return paths[0] if paths else None
     return min(
-        found,
+        paths,
         key=lambda path: (
             len(_path_problems(path, at, usages)),
             -min(c.not_after for c in path).timestamp(),

@@ -25,8 +25,8 @@ def cut_off(
     for member, way in members:
         if not (member.live and member.shown and way):
             continue
-        known = [anchor for anchor in member.trusted if find_path(member.shown, [anchor], at=at)]
-        gone = [anchor for anchor in known if not accepts(way, [anchor], at=at)]
+        enough = [anchor for anchor in member.trusted if find_path(member.shown, [anchor], at=at)]
+        gone = [anchor for anchor in enough if not accepts(way, [anchor], at=at)]
         lost |= dict.fromkeys(gone)
         needed |= dict.fromkeys(way[:1] if gone else ())
     return tuple(lost), tuple(needed)
@@ -74,10 +74,10 @@ def client_anchors(
     before: list[Certificate] = []
     for member in members:
         if member.live and member.shown:
-            known = tuple(dict.fromkeys([*pool, *member.shown[1:], *member.trusted]))
+            wider = tuple(dict.fromkeys([*pool, *member.shown[1:], *member.trusted]))
             for anchor in member.trusted:
                 if anchor not in wanted and find_path(member.shown, [anchor], at=at):
-                    before += _up_to_root(anchor, known, (*roots, *member.trusted), at)
+                    before += _up_to_root(anchor, wider, (*roots, *member.trusted), at)
     everything = tuple(dict.fromkeys([*wanted, *before]))
     headless = [ca for ca in everything if not _reaches_root(ca, everything, at)]
     return ClientAnchors(everything, tuple(dict.fromkeys(c for c in before if c not in wanted)), tuple(headless))
@@ -92,6 +92,6 @@ def _up_to_root(anchor: Certificate, pool: Anchors, roots: Anchors, at: datetime
     return (anchor, *(path or way)[1:])
 
 
-def _reaches_root(ca: Certificate, known: Sequence[Certificate], at: datetime) -> bool:
-    roots = [c for c in known if c.self_signed]
-    return ca.self_signed or any(accepts(way, roots, at=at) for way in ways(ca, known))
+def _reaches_root(ca: Certificate, pool: Sequence[Certificate], at: datetime) -> bool:
+    roots = [c for c in pool if c.self_signed]
+    return ca.self_signed or any(accepts(way, roots, at=at) for way in ways(ca, pool))

@@ -49,16 +49,16 @@ def parse_crl(text: str, *, where: str = "") -> Crl:
             remedy="etcd reads one list from a file: put the one of the CA that issues there, as PEM",
         )
     try:
-        found = x509.load_pem_x509_crl(blocks[0].encode())
-        number = _number(found)
+        crl = x509.load_pem_x509_crl(blocks[0].encode())
+        number = _number(crl)
         return Crl(
-            issuer=found.issuer.rfc4514_string(),
+            issuer=crl.issuer.rfc4514_string(),
             number=number,
-            made=found.last_update_utc,
-            next_update=found.next_update_utc,
-            serials=frozenset(serial_text(revoked.serial_number) for revoked in found),
-            pem=found.public_bytes(Encoding.PEM).decode(),
-            x509=found,
+            made=crl.last_update_utc,
+            next_update=crl.next_update_utc,
+            serials=frozenset(serial_text(revoked.serial_number) for revoked in crl),
+            pem=crl.public_bytes(Encoding.PEM).decode(),
+            x509=crl,
         )
     except (ValueError, UnsupportedAlgorithm) as error:
         raise CertificateError(
@@ -113,19 +113,19 @@ def plan_crl(there: str | None, wanted: Crl, trusted: Sequence[Certificate], *, 
         return CrlPlan(None, wanted.title, warning)
     if before.issuer != wanted.issuer or not _same_signer(before, wanted, trusted):
         if before.serials - wanted.serials and signed_by(before, trusted):
-            said = (
+            notice = (
                 f"the list of {before.issuer} stays, since that CA is still trusted and {len(before.serials)} of its "
                 "certificates are revoked; what the present CA revokes takes effect once the previous one is untrusted"
             )
-            return CrlPlan(None, before.title, said)
+            return CrlPlan(None, before.title, notice)
     elif (wanted.number or 0, wanted.made) < (before.number or 0, before.made):
         return CrlPlan(None, before.title, f"an older list was offered ({wanted.title}), and the newer one stays")
     elif before.serials == wanted.serials and not (_ended(before, now) and not _ended(wanted, now)):
         # Vault makes a list anew every few days: without another name in it, there is nothing to change on hosts.
         return CrlPlan(None, before.title, warning)
     more, less = len(wanted.serials - before.serials), len(before.serials - wanted.serials)
-    said = f"replaced: {wanted.title}; {more} more" + (f", {less} less" if less else "")
-    return CrlPlan(wanted.pem, said, warning)
+    text = f"replaced: {wanted.title}; {more} more" + (f", {less} less" if less else "")
+    return CrlPlan(wanted.pem, text, warning)
 
 
 def _same_signer(one: Crl, other: Crl, trusted: Sequence[Certificate]) -> bool:

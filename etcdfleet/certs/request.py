@@ -41,9 +41,9 @@ def request_problems(want: Want, csr: str, key_type: str) -> tuple[str, ...]:
         asked = ", ".join((*names, *addresses)) or "no names"
         wanted = ", ".join((*want.dns_names, *want.ip_addresses)) or "no names"
         problems.append(f"it is for {asked} instead of {wanted}")
-    found = _type_of(public)
-    if found != key_type:
-        problems.append(f"its key is {found} instead of {key_type}")
+    kind = _type_of(public)
+    if kind != key_type:
+        problems.append(f"its key is {kind} instead of {key_type}")
     return tuple(problems)
 
 
@@ -55,7 +55,7 @@ def _alternative_names(request: x509.CertificateSigningRequest) -> tuple[tuple[s
         if isinstance(extension.value, x509.SubjectAlternativeName):
             value = extension.value
             names = normal_names(value.get_values_for_type(x509.DNSName))
-            addresses = normal_addresses(str(found) for found in value.get_values_for_type(x509.IPAddress))
+            addresses = normal_addresses(str(address) for address in value.get_values_for_type(x509.IPAddress))
             if len(list(value)) != len(names) + len(addresses):
                 others.append("other kinds of names")
         else:

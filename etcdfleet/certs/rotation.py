@@ -149,24 +149,24 @@ def plan_rotation(
             "each other",
             tuple(host for host in order if host in waiting),
         )
-    found = {member.name or member.host: member for member in members}
-    sick = {name: member.problem or "not healthy" for name, member in found.items() if not member.healthy}
+    by_name = {member.name or member.host: member for member in members}
+    sick = {name: member.problem or "not healthy" for name, member in by_name.items() if not member.healthy}
     for member in members:
         if member.healthy:  # what one that is cut off says of the others is worth nothing
-            sick |= {name: why for name, why in member.others_sick.items() if name not in found}
-    said = [f"{found[name].host if name in found else name}: {why}" for name, why in sick.items()]
-    said += [f"{name} was not read" for name in absent]
-    if not said:
+            sick |= {name: why for name, why in member.others_sick.items() if name not in by_name}
+    problems = [f"{by_name[name].host if name in by_name else name}: {why}" for name, why in sick.items()]
+    problems += [f"{name} was not read" for name in absent]
+    if not problems:
         return OneByOne(order)
     healthy, quorum = size - len(sick), size // 2 + 1
     if allow_degraded and healthy >= quorum and any(member.healthy for member in members):
-        left_out = {member.host: sick[name] for name, member in found.items() if name in sick and member.due}
+        left_out = {member.host: sick[name] for name, member in by_name.items() if name in sick and member.due}
         return OneByOne(tuple(host for host in order if host not in left_out), sick, left_out)
     if allow_degraded:
         remedy = f"bring members back first: {healthy} of {size} are healthy, and {quorum} are needed"
     else:
         remedy = "bring it back to health first; --allow-degraded goes on with the healthy ones, if they are a majority"
-    return Refusal("; ".join(said), tuple(found[name].host for name in sick if name in found), remedy)
+    return Refusal("; ".join(problems), tuple(by_name[name].host for name in sick if name in by_name), remedy)
 
 
 def describe(role: RoleName, decision: Keep | Renew) -> str:

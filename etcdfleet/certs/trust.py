@@ -93,8 +93,8 @@ def merge_pem(one: str | None, other: str) -> str:
 
     Raises CertificateError when ``other`` cannot be read.
     """
-    found = list(parse_pem_bundle(other))
-    return "".join(anchor.pem for anchor in dict.fromkeys([*found, *parse_or_empty(one)]))
+    anchors = list(parse_pem_bundle(other))
+    return "".join(anchor.pem for anchor in dict.fromkeys([*anchors, *parse_or_empty(one)]))
 
 
 def parse_or_empty(pem: str | None) -> tuple[Certificate, ...]:

@@ -61,8 +61,8 @@ class Answers:
             answer = self._answers[name]
         if isinstance(answer, FleetError):
             raise answer
-        found: T = answer
-        return found
+        given: T = answer
+        return given
 
 
 class SourceOf(ABC, Generic[P]):

@@ -133,10 +133,10 @@ class FilesSource(SourceOf[FilesPki]):
 
     def decide(self, settings: HostSettings, facts: HostFacts, want: Want) -> Keep | Renew:
         """Keep the pair on the host if it is the one of the files."""
-        seen = observed(facts, want)
-        decision = decide(want, seen, renew_before=_NEVER)
+        pair = observed(facts, want)
+        decision = decide(want, pair, renew_before=_NEVER)
         made = self.obtain(settings, want, None)
-        if isinstance(decision, Keep) and parse_or_empty(seen.bundle) != parse_pem_bundle(made.pem):
+        if isinstance(decision, Keep) and parse_or_empty(pair.bundle) != parse_pem_bundle(made.pem):
             return Renew((f"another certificate is in {made.where}",), decision.certificate)
         return decision
 
@@ -276,9 +276,9 @@ def _ends(
     leaf = certificates[0]
     chain = find_path(certificates, parse_pem_bundle(want.trust_anchor), at=facts.clock_now) or (leaf,)
     last = min(chain, key=lambda certificate: certificate.not_after)
-    said = []
+    warnings = []
     if last.not_after < leaf.not_after:  # the same words for all certificates and hosts: it is said once
-        said.append(
+        warnings.append(
             f"{ca}: the CA {last.title!r} ends at {utc(last.not_after)}, and with it all its certificates, while some "
             'say that they are valid for longer; make the next one with "ca": {"expiry": …} in its request, where '
             "cfssl's default is 5 years"
@@ -286,10 +286,10 @@ def _ends(
     left = last.not_after - facts.clock_now
     if left <= pki.renew_before.threshold(leaf.not_after - leaf.not_before):
         whose = "expires" if last == leaf else f"ends with its CA {last.title!r}"
-        said.append(
+        warnings.append(
             f"{path} {whose} at {utc(last.not_after)}, in {left.days} days: make a new one, put it there, and deploy"
         )
-    return said
+    return warnings
 
 
 def _of_all_members(settings: HostSettings) -> dict[str, Any]:

@@ -76,8 +76,8 @@ class VaultSource(SourceOf[VaultPki]):
         """Return the mount's CA, and its chain. Raises `FleetError`."""
         mount = self.settings.mount_of(side)
         chain = self._answers.once(f"chain {mount}", lambda: self.vault.ca_chain(mount))
-        found = [*parse_pem_bundle(self._ca(side)), *(c for pem in chain for c in parse_pem_bundle(pem))]
-        return tuple(dict.fromkeys(found))
+        certificates = [*parse_pem_bundle(self._ca(side)), *(c for pem in chain for c in parse_pem_bundle(pem))]
+        return tuple(dict.fromkeys(certificates))
 
     def way(self, _: HostSettings, role: RoleName) -> tuple[Certificate, ...]:
         """Return the way up from the mount's CA that `bundle` takes, where that CA has several certificates."""

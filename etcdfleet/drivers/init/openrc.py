@@ -56,29 +56,29 @@ class OpenRC:
 
     def read(self, result: CommandResult) -> ServiceState:
         """Return the state out of ``rc-service status``, the runlevel and the process list."""
-        said = dict(line.split("=", 1) for line in result.stdout.splitlines() if "=" in line)
+        values = dict(line.split("=", 1) for line in result.stdout.splitlines() if "=" in line)
         first = result.stdout.strip().splitlines()[0].strip() if result.stdout.strip() else ""
-        pid = said.get("pid", "")
+        pid = values.get("pid", "")
         return ServiceState(
-            running=said.get("rc") == "0" and pid.isdigit(),
-            enabled=said.get("enabled") == "yes",
+            running=values.get("rc") == "0" and pid.isdigit(),
+            enabled=values.get("enabled") == "yes",
             pid=int(pid) if pid.isdigit() else None,
-            started=said.get("started", ""),
+            started=values.get("started", ""),
             loaded="/etc/init.d/etcd",
             detail=first.removeprefix("* ").strip(),
-            program=said.get("program", ""),
-            program_file=said.get("program_file", ""),
-            runs=said.get("runs", ""),
+            program=values.get("program", ""),
+            program_file=values.get("program_file", ""),
+            runs=values.get("runs", ""),
         )
 
     def in_force(self, content: bytes) -> tuple[str, ...]:
         """Return the assignments, read when supervise-daemon starts; OpenRC reads functions whenever it runs one."""
-        found, inside = [], False
+        assignments, inside = [], False
         for line in content.decode("utf-8", "replace").splitlines():
             inside = (inside or line.endswith("() {")) and line != "}"
             if line.strip() and line[0] not in "#}" and not inside and line.partition("=")[0] not in _OF_THE_SCRIPT:
-                found.append(line)
-        return tuple(found)
+                assignments.append(line)
+        return tuple(assignments)
 
     def logs(self, lines: int) -> str:
         """Return shell that prints the end of the log file that supervise-daemon writes."""

@@ -49,19 +49,19 @@ class Systemd:
 
     def read(self, result: CommandResult) -> ServiceState:
         """Return the state out of ``systemctl show``."""
-        said = dict(line.split("=", 1) for line in result.stdout.splitlines() if "=" in line)
-        pid = int(said.get("MainPID") or 0)
-        active = said.get("ActiveState", "")
+        values = dict(line.split("=", 1) for line in result.stdout.splitlines() if "=" in line)
+        pid = int(values.get("MainPID") or 0)
+        active = values.get("ActiveState", "")
         return ServiceState(
             running=active in {"active", "activating", "reloading"} and pid > 0,
-            enabled=said.get("UnitFileState") == "enabled",
+            enabled=values.get("UnitFileState") == "enabled",
             pid=pid or None,
-            started=said.get("ExecMainStartTimestamp", ""),
-            loaded=said.get("FragmentPath", ""),
-            detail=f"{active} ({said.get('SubState', '?')}), {said.get('NRestarts', '0')} automatic restarts",
-            program=said.get("program", ""),
-            program_file=said.get("program_file", ""),
-            runs=said.get("runs", ""),
+            started=values.get("ExecMainStartTimestamp", ""),
+            loaded=values.get("FragmentPath", ""),
+            detail=f"{active} ({values.get('SubState', '?')}), {values.get('NRestarts', '0')} automatic restarts",
+            program=values.get("program", ""),
+            program_file=values.get("program_file", ""),
+            runs=values.get("runs", ""),
         )
 
     def in_force(self, content: bytes) -> tuple[str, ...]:
@@ -69,14 +69,14 @@ class Systemd:
 
         systemd takes those from the unit as it was loaded last (systemctl(1), daemon-reload).
         """
-        found, section = [], ""
+        lines, section = [], ""
         for line in content.decode("utf-8", "replace").splitlines():
             section = line if line.startswith("[") else section
             key = line.partition("=")[0]
             if section == "[Service]" and line.strip() and line[0] not in "#;" and key not in _OF_THE_MANAGER:
                 # "-" lets the path be absent (systemd.exec(5)); where etcd runs, it is there.
-                found.append(line.replace("ReadWritePaths=-", "ReadWritePaths="))
-        return tuple(found)
+                lines.append(line.replace("ReadWritePaths=-", "ReadWritePaths="))
+        return tuple(lines)
 
     def logs(self, lines: int) -> str:
         """Return shell that prints the journal of the unit."""

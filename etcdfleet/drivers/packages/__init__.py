@@ -153,8 +153,8 @@ def architecture_probe(method: str) -> str:
 
 def upstream_version(package_version: str) -> str:
     """etcd's own version out of a package's: ``3.4.23+dfsg-4+b9`` and ``3.5.1-r0`` give ``3.4.23`` and ``3.5.1``."""
-    found = re.match(r"(?:\d+:)?(\d+\.\d+\.\d+)", package_version)
-    return found.group(1) if found else package_version
+    match = re.match(r"(?:\d+:)?(\d+\.\d+\.\d+)", package_version)
+    return match.group(1) if match else package_version
 
 
 def hold_change(wanted: str | None, installed: Installed) -> Literal["hold", "release", ""]:

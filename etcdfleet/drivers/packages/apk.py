@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 def apk_says(output: str) -> str:
     """Return what apk complained about, once each. Why a repository was not used stands far above what is lacking."""
     lines = dict.fromkeys(line.strip() for line in output.splitlines())
-    found = [
+    complaints = [
         line
         for line in lines
         # What stands in the way of a version that was asked for: "breaks: world[etcd=9.9]".
         if line.startswith(("WARNING:", "ERROR:", "breaks: world[")) or line.endswith("(no such package):")
     ]
-    return " | ".join(line.rstrip(":") for line in found) or last_lines(output)
+    return " | ".join(line.rstrip(":") for line in complaints) or last_lines(output)
 
 
 class ApkInstall(InstallSettings):
@@ -72,8 +72,8 @@ class Apk(Packages[ApkInstall]):
     def offer(self, target: Target) -> str:
         """Return what apk itself finds, from indexes that it reads for this once."""
         text = self._add(target.remote, "", ["--simulate", "--no-cache"])
-        found = re.search(r"^\(\d+/\d+\) \w+ etcd \((?:\S+ -> )?(\S+)\)", text, re.MULTILINE)
-        return upstream_version(found.group(1)) if found else ""
+        match = re.search(r"^\(\d+/\d+\) \w+ etcd \((?:\S+ -> )?(\S+)\)", text, re.MULTILINE)
+        return upstream_version(match.group(1)) if match else ""
 
     # Nothing is prepared: apk has no place for packages that wait, and replaces none before it has fetched all.
 

@@ -57,16 +57,16 @@ class Apt(Packages[AptInstall]):
 
     def read(self, result: CommandResult) -> Installed:
         """Return the server's version. Both packages must be installed (``ii``, or ``hi`` where they are held)."""
-        found, states = {}, set()
+        versions, states = {}, set()
         lines = result.stdout.splitlines()
         for line in lines:
             words = line.split()
             if len(words) == 3 and words[0] in {"ii", "hi"} and words[1] in _NAMES:
-                found[words[1]] = words[2]
+                versions[words[1]] = words[2]
                 states.add(words[0])
-        if len(found) < len(_NAMES):
+        if len(versions) < len(_NAMES):
             return Installed(None)
-        package = found[_NAMES[0]]
+        package = versions[_NAMES[0]]
         return Installed(upstream_version(package), package, held=states == {"hi"}, held_by_us="held by us" in lines)
 
     def offer(self, target: Target) -> str:
@@ -75,10 +75,10 @@ class Apt(Packages[AptInstall]):
         result = remote.run(script("apt_simulate", *names, functions={"get": _GET}), timeout=INSTALL_TIMEOUT)
         if not result.ok:
             raise _failed(remote, names, result)
-        found = re.search(r"^Inst etcd-server (?:\[\S+\] )?\((\S+)", result.stdout, re.MULTILINE) or re.search(
+        match = re.search(r"^Inst etcd-server (?:\[\S+\] )?\((\S+)", result.stdout, re.MULTILINE) or re.search(
             r"^etcd-server is already the newest version \((\S+)\)", result.stdout, re.MULTILINE
         )
-        return upstream_version(found.group(1)) if found else ""
+        return upstream_version(match.group(1)) if match else ""
 
     def prepare(self, target: Target) -> None:
         """Download the packages."""

@@ -190,21 +190,21 @@ class Archive(Packages[ArchiveInstall]):
 
     def _not_fit(self, target: Target, result: CommandResult) -> RemoteError:
         remote, architecture = target.remote, target.architecture
-        said = last_lines(result.stderr or result.stdout)
+        output = last_lines(result.stderr or result.stdout)
         if result.rc == _DOES_NOT_RUN:
             return RemoteError(
-                f"the programs of the release archive do not run on this host: {said}",
+                f"the programs of the release archive do not run on this host: {output}",
                 where=remote.name,
                 remedy=f"take an archive for {architecture} (install.source.{architecture}), with its sha256",
             )
         if result.rc == _OTHER_VERSION:
             return RemoteError(
-                f"the release archive holds another version than {self.settings.version}: {said}",
+                f"the release archive holds another version than {self.settings.version}: {output}",
                 where=remote.name,
                 remedy=f"correct install.version, or install.source.{architecture} and its sha256",
             )
         return RemoteError(
-            f"preparing the release archive failed with exit code {result.rc}: {said}",
+            f"preparing the release archive failed with exit code {result.rc}: {output}",
             where=remote.name,
             remedy="make room in /tmp and /usr/local on the host (df -h), and run again",
         )
@@ -266,14 +266,14 @@ def _unpack(source: ArchiveSource, cache: Path) -> None:
         else:
             archive = Path(where).expanduser()
         try:
-            found = _sha256(archive)
+            digest = _sha256(archive)
         except OSError as error:
             raise FleetError(
                 f"cannot be read: {error.strerror}", where=where, remedy="correct install.source"
             ) from error
-        if found != source.sha256:
+        if digest != source.sha256:
             raise FleetError(
-                f"has the SHA-256 {found}, not {source.sha256}",
+                f"has the SHA-256 {digest}, not {source.sha256}",
                 where=where,
                 remedy="take the right file, or, if it was replaced on purpose, correct sha256 in the inventory",
             )

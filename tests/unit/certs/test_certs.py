@@ -34,25 +34,25 @@ def one(made: Made) -> Certificate:
 
 def test_a_certificate_as_data() -> None:
     made = leaf(PEERS, dns=("Etcd.AZ1.k8s.home", "etcd.home"), ips=("10.240.1.2", "127.0.0.1"), serial=0x3BF46D0A)
-    found = one(made)
-    assert found.common_name == "etcd.az1.k8s.home"
-    assert found.serial == "3b:f4:6d:0a"
-    assert found.dns_names == ("etcd.az1.k8s.home", "etcd.home")
-    assert found.ip_addresses == ("10.240.1.2", "127.0.0.1")
-    assert found.usages == {"server", "client"}
-    assert not found.any_usage
-    assert found.key_usage == frozenset({"digital_signature", "key_encipherment"})
-    assert found.issuer == "CN=Peers CA"
-    assert (found.key_type, found.key_size) == ("EC", 256)
-    assert found.not_after == NOW + 2 * YEAR
-    assert found.not_after.tzinfo is UTC
-    assert found.fingerprint == made.certificate.fingerprint(hashes.SHA256()).hex()
-    assert not found.is_ca
-    assert not found.self_signed
+    certificate = one(made)
+    assert certificate.common_name == "etcd.az1.k8s.home"
+    assert certificate.serial == "3b:f4:6d:0a"
+    assert certificate.dns_names == ("etcd.az1.k8s.home", "etcd.home")
+    assert certificate.ip_addresses == ("10.240.1.2", "127.0.0.1")
+    assert certificate.usages == {"server", "client"}
+    assert not certificate.any_usage
+    assert certificate.key_usage == frozenset({"digital_signature", "key_encipherment"})
+    assert certificate.issuer == "CN=Peers CA"
+    assert (certificate.key_type, certificate.key_size) == ("EC", 256)
+    assert certificate.not_after == NOW + 2 * YEAR
+    assert certificate.not_after.tzinfo is UTC
+    assert certificate.fingerprint == made.certificate.fingerprint(hashes.SHA256()).hex()
+    assert not certificate.is_ca
+    assert not certificate.self_signed
     assert one(ROOT).self_signed
     assert one(ROOT).is_ca
-    assert found.facts()["not_after"] == "2028-05-31T12:00:00+00:00"
-    assert "BEGIN" not in repr(found)
+    assert certificate.facts()["not_after"] == "2028-05-31T12:00:00+00:00"
+    assert "BEGIN" not in repr(certificate)
 
 
 @pytest.mark.parametrize(("number", "text"), [(1, "01"), (0x80, "80"), (0x0ABC, "0a:bc"), (2**64, "01" + ":00" * 8)])
@@ -61,12 +61,12 @@ def test_serials_are_written_as_vault_does(number: int, text: str) -> None:
 
 
 def test_rsa_key_and_no_extensions() -> None:
-    found = one(leaf(PEERS, kind="rsa", label="rsa", dns=(), ips=(), usages=None, key_usage=None))
-    assert (found.key_type, found.key_size) == ("RSA", 2048)
-    assert found.any_usage
-    assert found.usages == {"server", "client"}
-    assert found.key_usage is None
-    assert found.dns_names == found.ip_addresses == ()
+    certificate = one(leaf(PEERS, kind="rsa", label="rsa", dns=(), ips=(), usages=None, key_usage=None))
+    assert (certificate.key_type, certificate.key_size) == ("RSA", 2048)
+    assert certificate.any_usage
+    assert certificate.usages == {"server", "client"}
+    assert certificate.key_usage is None
+    assert certificate.dns_names == certificate.ip_addresses == ()
 
 
 def test_any_extended_key_usage_is_any_and_unknown_ones_are_none() -> None:
@@ -248,5 +248,5 @@ def test_an_expired_anchor_is_named() -> None:
 )
 def test_a_ca_that_ends_soon_is_said_in_time(days: int, says: str) -> None:
     own = parse_pem_bundle(ca("Old CA", ROOT, start=NOW - YEAR, end=NOW + days * DAY).pem)[0]
-    found = ends_soon(own, "pki_peer", NOW)
-    assert (says in found, bool(found)) == (True, days < 180)
+    warning = ends_soon(own, "pki_peer", NOW)
+    assert (says in warning, bool(warning)) == (True, days < 180)

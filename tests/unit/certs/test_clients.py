@@ -94,10 +94,10 @@ CASES = {
 def test_the_file_works_with_openssl_as_it_comes(name: str, tmp_path: Path) -> None:
     """Without partial chains, as Python, node and Ruby verify; with the bundles that members show now, and the new."""
     issuer, anchors, roots, members, holds = CASES[name]
-    found = client_anchors(read(*issuer), read(*anchors), read(*roots), members, at=NOW)
-    assert found.certificates == read(*holds)
-    assert found.headless == ()
-    (tmp_path / "ca.pem").write_text(found.pem)
+    file = client_anchors(read(*issuer), read(*anchors), read(*roots), members, at=NOW)
+    assert file.certificates == read(*holds)
+    assert file.headless == ()
+    (tmp_path / "ca.pem").write_text(file.pem)
     coming = read(certs_ca.leaf(issuer[0], label="new"), issuer[0])
     for bundle in [coming, *(each.shown for each in members)]:
         (tmp_path / "leaf.pem").write_text(bundle[0].pem)
@@ -109,13 +109,13 @@ def test_the_file_works_with_openssl_as_it_comes(name: str, tmp_path: Path) -> N
 
 
 def test_a_root_that_is_not_known_is_said() -> None:
-    found = client_anchors(read(FIRST), read(FIRST), (), [], at=NOW)
-    assert found.certificates == found.headless == read(FIRST)
-    assert found.roots == ()
+    file = client_anchors(read(FIRST), read(FIRST), (), [], at=NOW)
+    assert file.certificates == file.headless == read(FIRST)
+    assert file.roots == ()
 
 
 def test_what_is_there_for_the_change_alone_is_said() -> None:
     members = [member("a", (OLD_ROOT, NEW_ROOT), SELF)]
-    found = client_anchors(read(CROSS, NEW_ROOT), read(NEW_ROOT), read(NEW_ROOT), members, at=NOW)
-    assert found.before == read(OLD_ROOT)
-    assert found.roots == read(NEW_ROOT, OLD_ROOT)
+    file = client_anchors(read(CROSS, NEW_ROOT), read(NEW_ROOT), read(NEW_ROOT), members, at=NOW)
+    assert file.before == read(OLD_ROOT)
+    assert file.roots == read(NEW_ROOT, OLD_ROOT)

@@ -32,10 +32,10 @@ def crl(*serials: int, by: Made = PEERS, number: int = 1, made: datetime = NOW, 
 
 
 def test_a_list_is_read_with_serials_as_vault_writes_them() -> None:
-    found = parse_crl("some words\n" + crl(0x0A0B, 0xFF, number=7))
-    assert found.serials == {"0a:0b", "ff"}
-    assert (found.number, found.made, found.next_update) == (7, NOW, NOW + DAY)
-    assert found.title.startswith("list 7 of 2026-06-01 12:00:00 UTC with 2 revoked")
+    parsed = parse_crl("some words\n" + crl(0x0A0B, 0xFF, number=7))
+    assert parsed.serials == {"0a:0b", "ff"}
+    assert (parsed.number, parsed.made, parsed.next_update) == (7, NOW, NOW + DAY)
+    assert parsed.title.startswith("list 7 of 2026-06-01 12:00:00 UTC with 2 revoked")
 
 
 @pytest.mark.parametrize(
@@ -54,11 +54,11 @@ def test_what_etcd_could_not_use_is_refused(text: str, what: str) -> None:
 
 
 def test_who_signed_it() -> None:
-    found = parse_crl(crl(1))
-    assert signed_by(found, TRUSTED)
-    assert not signed_by(found, TRUSTED[1:])
+    parsed = parse_crl(crl(1))
+    assert signed_by(parsed, TRUSTED)
+    assert not signed_by(parsed, TRUSTED[1:])
     same_name = certs_ca.ca("Peers CA", OTHER, label="another key")
-    assert not signed_by(found, parse_pem_bundle(same_name.pem)), "a name alone is no signature"
+    assert not signed_by(parsed, parse_pem_bundle(same_name.pem)), "a name alone is no signature"
 
 
 @pytest.mark.parametrize(

@@ -88,10 +88,10 @@ def test_what_leads_elsewhere_is_renewed() -> None:
         issuing_ca=CROSS.pem,
     )
     text = placed(CHAINS["self"], (OLD,))
-    seen = Observed(text, parse_pem_bundle(text)[0].public_key, NOW)
-    found = decide(want, seen, renew_before=RenewBefore.parse("1d"))
-    assert isinstance(found, Renew)
-    assert "'Issuing CA' was issued by 'CN=Old Root'; the trust anchor holds 'New Root'" in found.reasons[0]
+    pair = Observed(text, parse_pem_bundle(text)[0].public_key, NOW)
+    decision = decide(want, pair, renew_before=RenewBefore.parse("1d"))
+    assert isinstance(decision, Renew)
+    assert "'Issuing CA' was issued by 'CN=Old Root'; the trust anchor holds 'New Root'" in decision.reasons[0]
 
 
 def test_of_anchors_for_members_and_the_root_for_clients_both_count() -> None:
@@ -109,10 +109,10 @@ def test_an_expired_one_of_the_two_is_not_taken() -> None:
 @pytest.mark.parametrize("order", list(itertools.permutations((SELF, CROSS))))
 @pytest.mark.parametrize("root", [OLD, NEW])
 def test_a_chain_with_both_is_no_broken_one(order: tuple[Made, ...], root: Made) -> None:
-    found = read(LEAF, *order)
-    assert order_problems(found) == []
-    assert chain_problems(found, read(root), at=NOW) == ()
-    path = find_path(found, read(root), at=NOW)
+    chain = read(LEAF, *order)
+    assert order_problems(chain) == []
+    assert chain_problems(chain, read(root), at=NOW) == ()
+    path = find_path(chain, read(root), at=NOW)
     assert path == read(LEAF, SELF if root is OLD else CROSS, root)
 
 
@@ -138,8 +138,8 @@ def test_out_of_order_and_strangers_are_still_named() -> None:
 def test_roots_that_signed_each_other_end_the_search() -> None:
     """Old and new root each have a certificate by the other: no way passes a CA twice."""
     by_new, by_old = certs_ca.ca("Old Root", NEW, label="Old Root"), certs_ca.ca("New Root", OLD, label="New Root")
-    found = ways(read(LEAF)[0], read(SELF, CROSS, by_new, by_old))
-    assert found == (read(LEAF, SELF, by_new, by_old), read(LEAF, CROSS, by_old, by_new))
+    paths = ways(read(LEAF)[0], read(SELF, CROSS, by_new, by_old))
+    assert paths == (read(LEAF, SELF, by_new, by_old), read(LEAF, CROSS, by_old, by_new))
 
 
 def member(name: str, trusted: tuple[Made, ...], shows: Made, **more: Any) -> MemberTrust:
@@ -159,12 +159,12 @@ def member(name: str, trusted: tuple[Made, ...], shows: Made, **more: Any) -> Me
 )
 def test_who_must_trust_the_other_root_first(trusted: tuple[Made, ...], shows: Made, way: Made, late: str) -> None:
     members = [member(name, trusted, shows) for name in "abc"]
-    assert "".join(found.name for found in must_trust_first(members, read(way), at=NOW)) == late
+    assert "".join(one.name for one in must_trust_first(members, read(way), at=NOW)) == late
 
 
 def test_a_restart_that_is_due_hides_what_is_trusted() -> None:
     members = [member("a", (OLD, NEW), SELF), member("b", (OLD, NEW), SELF, restart_due=True)]
-    assert [found.name for found in must_trust_first(members, read(CROSS), at=NOW)] == ["b"]
+    assert [one.name for one in must_trust_first(members, read(CROSS), at=NOW)] == ["b"]
     moved = [replace(each, leaves=(read(LEAF, CROSS),)) for each in members]
     assert must_trust_first(moved, read(CROSS), at=NOW) == ()
 
@@ -178,7 +178,7 @@ def test_an_anchor_that_has_ended_vouches_for_nothing() -> None:
 
 
 def test_a_leaf_below_the_old_root_alone_keeps_it_trusted() -> None:
-    assert [found.name for found in still_shown([member("a", (OLD, NEW), SELF)], read(NEW), at=NOW)] == ["a"]
+    assert [one.name for one in still_shown([member("a", (OLD, NEW), SELF)], read(NEW), at=NOW)] == ["a"]
     assert still_shown([member("a", (OLD, NEW), CROSS)], read(NEW), at=NOW) == ()
 
 

@@ -44,8 +44,8 @@ def want(role: str = "peer", **changes: object) -> Want:
 
 def observed(made: Made, *chain: Made, **changes: object) -> Observed:
     full = made.pem + "".join(c.pem for c in chain or (PEERS,))
-    seen = Observed(full, public_key_fingerprint(public_pem(made.key)), NOW)
-    return replace(seen, **changes)  # type: ignore[arg-type]
+    pair = Observed(full, public_key_fingerprint(public_pem(made.key)), NOW)
+    return replace(pair, **changes)  # type: ignore[arg-type]
 
 
 SERVER = leaf(PEERS, dns=(FQDN, "etcd.home"), ips=("10.240.1.2", "127.0.0.1"), usages=("server",))
@@ -73,7 +73,7 @@ def test_names_are_compared_by_meaning_and_wrong_addresses_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "seen"),
+    ("wanted", "pair"),
     [
         (want("peer"), observed(leaf(PEERS))),
         (want("server"), observed(SERVER)),
@@ -88,11 +88,11 @@ def test_names_are_compared_by_meaning_and_wrong_addresses_refused() -> None:
     ],
     ids=["peer", "server", "client", "cn", "no-eku", "ca", "ca-of-two", "ca-renewed", "anchor-int", "anchors-rsa"],
 )
-def test_good_ones_are_kept(wanted: Want, seen: Observed) -> None:
-    kept = decide(wanted, seen, renew_before=THIRD)
+def test_good_ones_are_kept(wanted: Want, pair: Observed) -> None:
+    kept = decide(wanted, pair, renew_before=THIRD)
     assert isinstance(kept, Keep)
     assert kept.renew_at < kept.certificate.not_after
-    assert check_bundle(wanted, seen.bundle or "", seen.key_fingerprint or "", now=NOW, clock_of_host=NOW) == ()
+    assert check_bundle(wanted, pair.bundle or "", pair.key_fingerprint or "", now=NOW, clock_of_host=NOW) == ()
 
 
 CASES: dict[str, tuple[Want, Observed, str]] = {
@@ -174,8 +174,8 @@ REFUSED = ("other name", "address gone", "address changed", "service name", "no 
 
 @pytest.mark.parametrize("name", CASES)
 def test_reasons_to_renew(name: str) -> None:
-    wanted, seen, says = CASES[name]
-    made = decide(wanted, seen, renew_before=THIRD)
+    wanted, pair, says = CASES[name]
+    made = decide(wanted, pair, renew_before=THIRD)
     assert isinstance(made, Renew)
     assert re.search(says, "\n".join(made.reasons), re.DOTALL)
     assert len(made.reasons) <= (2 if name in ("address changed", "a CA", "other name") else 1)
@@ -185,16 +185,16 @@ def test_reasons_to_renew(name: str) -> None:
 
 @pytest.mark.parametrize("name", [n for n in CASES if n not in ("nothing", "key only", "last third", "key missing")])
 def test_what_would_be_renewed_is_not_placed(name: str) -> None:
-    wanted, seen, _ = CASES[name]
-    problems = check_bundle(wanted, seen.bundle or "", seen.key_fingerprint or "", now=NOW, clock_of_host=NOW)
+    wanted, pair, _ = CASES[name]
+    problems = check_bundle(wanted, pair.bundle or "", pair.key_fingerprint or "", now=NOW, clock_of_host=NOW)
     assert problems
 
 
 def test_all_reasons_are_named_at_once() -> None:
-    seen = observed(
+    pair = observed(
         leaf(PEERS, "x", dns=("x",), ips=(), usages=("server",), end=NOW - timedelta(hours=1)), key_fingerprint=None
     )
-    made = decide(want("peer", trust_anchor=ca("Other").pem), seen, renew_before=THIRD)
+    made = decide(want("peer", trust_anchor=ca("Other").pem), pair, renew_before=THIRD)
     assert isinstance(made, Renew)
     assert len(made.reasons) == 7
 
@@ -209,21 +209,21 @@ def test_all_reasons_are_named_at_once() -> None:
     ],
 )
 def test_thresholds(rule: str, keeps: bool) -> None:
-    seen = observed(leaf(PEERS, start=NOW - 40 * DAY, end=NOW + 60 * DAY))
-    made = decide(want(), seen, renew_before=RenewBefore.parse(rule))
+    pair = observed(leaf(PEERS, start=NOW - 40 * DAY, end=NOW + 60 * DAY))
+    made = decide(want(), pair, renew_before=RenewBefore.parse(rule))
     assert isinstance(made, Keep) == keeps
     if isinstance(made, Renew):
         assert "None" not in made.reasons[0]
 
 
 def test_the_moment_of_renewal_is_exact() -> None:
-    seen = observed(leaf(PEERS, start=NOW, end=NOW + 90 * DAY))
-    kept = decide(want(), seen, renew_before=THIRD)
+    pair = observed(leaf(PEERS, start=NOW, end=NOW + 90 * DAY))
+    kept = decide(want(), pair, renew_before=THIRD)
     assert isinstance(kept, Keep)
     assert kept.renew_at == NOW + 60 * DAY
     second = timedelta(seconds=1)
-    assert isinstance(decide(want(), seen, renew_before=THIRD, now_host=kept.renew_at - second), Keep)
-    assert isinstance(decide(want(), seen, renew_before=THIRD, now_host=kept.renew_at), Renew)
+    assert isinstance(decide(want(), pair, renew_before=THIRD, now_host=kept.renew_at - second), Keep)
+    assert isinstance(decide(want(), pair, renew_before=THIRD, now_host=kept.renew_at), Renew)
 
 
 def test_a_threshold_beyond_the_whole_life_is_explained() -> None:
@@ -234,22 +234,22 @@ def test_a_threshold_beyond_the_whole_life_is_explained() -> None:
 
 def test_a_ca_that_ends_first_counts_as_the_end() -> None:
     short = ca("Short", ROOT, end=NOW + 10 * DAY)
-    seen = observed(leaf(short), short)
-    made = decide(want(), seen, renew_before=THIRD)
+    pair = observed(leaf(short), short)
+    made = decide(want(), pair, renew_before=THIRD)
     assert isinstance(made, Renew)
     assert made.reasons[0].startswith("its CA expires at 2026-06-11")
-    (problem,) = check_bundle(want(), seen.bundle or "", seen.key_fingerprint or "", now=NOW, clock_of_host=NOW)
+    (problem,) = check_bundle(want(), pair.bundle or "", pair.key_fingerprint or "", now=NOW, clock_of_host=NOW)
     assert "the CA 'Short' ends at 2026-06-11" in problem
 
 
 def test_clocks() -> None:
-    seen = observed(leaf(PEERS))
+    pair = observed(leaf(PEERS))
     with pytest.raises(ValueError, match="time zone"):
-        decide(want(), seen, renew_before=THIRD, now_host=datetime(2026, 6, 1))  # noqa: DTZ001
+        decide(want(), pair, renew_before=THIRD, now_host=datetime(2026, 6, 1))  # noqa: DTZ001
     with pytest.raises(ValueError, match="clock is needed"):
-        decide(want(), replace(seen, clock=None), renew_before=THIRD)
+        decide(want(), replace(pair, clock=None), renew_before=THIRD)
     with pytest.raises(CertificateError):
-        decide(want("peer", trust_anchor="nothing"), seen, renew_before=THIRD)
+        decide(want("peer", trust_anchor="nothing"), pair, renew_before=THIRD)
 
 
 @pytest.mark.parametrize(
@@ -260,15 +260,15 @@ def test_clocks() -> None:
     ],
 )
 def test_a_wrong_clock_of_the_host_is_explained(host: datetime, says: str) -> None:
-    seen = observed(leaf(PEERS))
-    problems = check_bundle(want(), seen.bundle or "", pem_of(key("leaf")), now=NOW, clock_of_host=host)
+    pair = observed(leaf(PEERS))
+    problems = check_bundle(want(), pair.bundle or "", pem_of(key("leaf")), now=NOW, clock_of_host=host)
     assert re.search(says, problems[0])
     assert "certificate has expired or is not yet valid" in problems[0]
 
 
 def test_clock_of_this_machine() -> None:
-    seen = observed(leaf(PEERS))
-    (problem,) = check_bundle(want(), seen.bundle or "", pem_of(key("leaf")), now=NOW - 3 * DAY, clock_of_host=NOW)
+    pair = observed(leaf(PEERS))
+    (problem,) = check_bundle(want(), pair.bundle or "", pem_of(key("leaf")), now=NOW - 3 * DAY, clock_of_host=NOW)
     assert "this machine's clock or that of the CA is wrong" in problem
 
 

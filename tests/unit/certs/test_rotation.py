@@ -142,15 +142,15 @@ def test_a_host_that_is_no_member_yet_is_for_deploy() -> None:
 
 @pytest.mark.parametrize("healthy", [True, False])
 def test_what_nobody_saw_at_work_is_kept_on_a_healthy_member_only(healthy: bool) -> None:
-    found = never_proven({"peer": KEEP, "server": KEEP, "client": DUE}, ("server", "client"), healthy=healthy)
-    assert found["peer"] is KEEP
-    assert found["client"] is DUE
+    decisions = never_proven({"peer": KEEP, "server": KEEP, "client": DUE}, ("server", "client"), healthy=healthy)
+    assert decisions["peer"] is KEEP
+    assert decisions["client"] is DUE
     if healthy:
-        assert found["server"] is KEEP
+        assert decisions["server"] is KEEP
         return
-    assert isinstance(found["server"], Renew)
-    assert found["server"].certificate is KEEP.certificate
-    stuck = replace(member("a"), decisions=found, unproven=True, **SICK)
+    assert isinstance(decisions["server"], Renew)
+    assert decisions["server"].certificate is KEEP.certificate
+    stuck = replace(member("a"), decisions=decisions, unproven=True, **SICK)
     plan = plan_rotation([stuck, member("b"), member("c")], size=3)
     assert isinstance(plan, AllAtOnce)
     assert plan.hosts == ("a",)
@@ -173,11 +173,11 @@ def test_an_expired_client_certificate_stops_no_member() -> None:
     ],
 )
 def test_what_the_user_asked_for_comes_on_top(decision: Keep | Renew, forced: bool, chosen: bool, due: bool) -> None:
-    found = apply_options(decision, forced=forced, chosen=chosen)
-    assert isinstance(found, Renew) is due
+    result = apply_options(decision, forced=forced, chosen=chosen)
+    assert isinstance(result, Renew) is due
     if decision is KEEP and due:
-        assert isinstance(found, Renew)
-        assert found.reasons == (ORDERED,)
+        assert isinstance(result, Renew)
+        assert result.reasons == (ORDERED,)
 
 
 def test_the_table_says_what_why_and_when() -> None:

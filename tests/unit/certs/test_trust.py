@@ -56,8 +56,8 @@ def cluster(trusted: tuple[Made, ...], by: Made) -> list[MemberTrust]:
 def test_who_must_trust_a_ca_before_it_is_used(
     trusted: tuple[Made, ...], shows: Made, issuer: tuple[Made, ...], late: str
 ) -> None:
-    found = must_trust_first(cluster(trusted, shows), certificates(*issuer), at=NOW)
-    assert "".join(one.name for one in found) == late
+    members = must_trust_first(cluster(trusted, shows), certificates(*issuer), at=NOW)
+    assert "".join(one.name for one in members) == late
 
 
 def test_an_etcd_that_is_due_for_a_restart_may_trust_less_than_its_file_says() -> None:
@@ -91,8 +91,8 @@ def test_one_member_that_has_moved_on_does_not_hide_the_others() -> None:
 def test_whose_certificates_would_be_refused_after_a_ca_is_dropped(
     shows: Made, anchors: tuple[Made, ...], late: str
 ) -> None:
-    found = still_shown(cluster((ROOT,), shows), certificates(*anchors), at=NOW)
-    assert "".join(one.name for one in found) == late
+    members = still_shown(cluster((ROOT,), shows), certificates(*anchors), at=NOW)
+    assert "".join(one.name for one in members) == late
 
 
 def test_one_late_leaf_of_a_member_is_enough() -> None:

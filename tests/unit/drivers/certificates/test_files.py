@@ -86,10 +86,10 @@ def test_good_files_are_taken_as_they_are(folder: Path) -> None:
     for number in (1, 2, 3):
         host = of(folder, number)
         assert check(host) == ()
-        found = source(host)
+        files = source(host)
         for role in needed_roles(host):
-            want = found.want(host, role)
-            made = found.obtain(host, want, None)
+            want = files.want(host, role)
+            made = files.obtain(host, want, None)
             name = {"peer": f"az-{number}"}.get(role, role)
             assert made.pem == (folder / f"{name}.pem").read_text()
             assert check_bundle(want, made.pem, made.key or "", now=NOW, clock_of_host=NOW) == ()
@@ -295,8 +295,8 @@ def test_a_certificate_for_one_host_goes_before_that_for_all(folder: Path) -> No
     write(folder, "etcd.az1.k8s.home-server", own)
     for number, name in ((1, "etcd.az1.k8s.home-server.pem"), (2, "server.pem")):
         host = of(folder, number)
-        found = source(host)
-        assert found.obtain(host, found.want(host, "server"), None).where == str(folder / name)
+        files = source(host)
+        assert files.obtain(host, files.want(host, "server"), None).where == str(folder / name)
         assert check(host) == ()
 
 
@@ -359,24 +359,24 @@ def test_a_pair_stays_as_long_as_the_file_is_the_same(folder: Path) -> None:
     host, placed = of(folder), server(serial=1)
     write(folder, "server", placed)
     facts = replace(FACTS, pairs={"server": pair(placed)})
-    found = source(host)
-    assert isinstance(found.decide(host, facts, found.want(host, "server")), Keep)
+    files = source(host)
+    assert isinstance(files.decide(host, facts, files.want(host, "server")), Keep)
     write(folder, "server", server(serial=2))
-    decision = found.decide(host, facts, found.want(host, "server"))
+    decision = files.decide(host, facts, files.want(host, "server"))
     assert isinstance(decision, Keep), "a file is read once in a run"
-    found = source(host)
-    decision = found.decide(host, facts, found.want(host, "server"))
+    files = source(host)
+    decision = files.decide(host, facts, files.want(host, "server"))
     assert isinstance(decision, Renew)
     assert decision.reasons == (f"another certificate is in {folder / 'server.pem'}",)
-    assert isinstance(found.decide(host, FACTS, found.want(host, "server")), Renew)
+    assert isinstance(files.decide(host, FACTS, files.want(host, "server")), Renew)
 
 
 def test_a_pair_near_its_end_stays_while_there_is_no_other(folder: Path) -> None:
     host, placed = of(folder, renew_before="1/3"), server(start=NOW - YEAR, end=NOW + DAY)
     write(folder, "server", placed)
     facts = replace(FACTS, pairs={"server": pair(placed)})
-    found = source(host)
-    assert isinstance(found.decide(host, facts, found.want(host, "server")), Keep)
+    files = source(host)
+    assert isinstance(files.decide(host, facts, files.want(host, "server")), Keep)
 
 
 def test_every_ca_of_the_file_may_have_issued(folder: Path) -> None:

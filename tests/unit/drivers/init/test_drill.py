@@ -140,5 +140,5 @@ def test_mistakes(tmp_path: Path, edits: dict[str, Any], words: tuple[str, ...])
 
 
 def test_an_etcd_that_is_there_already() -> None:
-    (found,) = other_problems("/var/lib/etcd", read_others("process 131 |/srv/x|1"), "runit")
-    assert "rm /var/service/etcd" in found.remedy
+    (trouble,) = other_problems("/var/lib/etcd", read_others("process 131 |/srv/x|1"), "runit")
+    assert "rm /var/service/etcd" in trouble.remedy

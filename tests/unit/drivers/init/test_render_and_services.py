@@ -51,29 +51,29 @@ def render(template: str, host: Any, **more: Any) -> str:
 
 
 def test_the_configuration_is_yaml_with_what_document_a_has() -> None:
-    found = yaml.safe_load(render("conf.yml.j2", settings(2, pki=VaultPki(trust="single"))))
-    assert found["name"] == "az-2"
-    assert found["listen-peer-urls"] == "https://198.51.100.12:2380"
-    assert found["listen-client-urls"] == "https://198.51.100.12:2379,https://127.0.0.1:2379"
-    assert found["advertise-client-urls"] == "https://etcd.az2.k8s.home:2379"
-    assert found["initial-cluster"].count("=https://etcd.az") == 3
-    assert found["initial-cluster-token"] == "k8s-home"
-    assert found["enable-grpc-gateway"] is False
-    assert found["auto-compaction-retention"] == "8h"
-    assert found["client-transport-security"] == {
+    config = yaml.safe_load(render("conf.yml.j2", settings(2, pki=VaultPki(trust="single"))))
+    assert config["name"] == "az-2"
+    assert config["listen-peer-urls"] == "https://198.51.100.12:2380"
+    assert config["listen-client-urls"] == "https://198.51.100.12:2379,https://127.0.0.1:2379"
+    assert config["advertise-client-urls"] == "https://etcd.az2.k8s.home:2379"
+    assert config["initial-cluster"].count("=https://etcd.az") == 3
+    assert config["initial-cluster-token"] == "k8s-home"
+    assert config["enable-grpc-gateway"] is False
+    assert config["auto-compaction-retention"] == "8h"
+    assert config["client-transport-security"] == {
         "cert-file": "/etc/etcd/certs/client/etcd.az2.k8s.home.pem",
         "key-file": "/etc/etcd/certs/client/etcd.az2.k8s.home.key",
         "trusted-ca-file": "/etc/etcd/certs/rootCA.pem",
         "client-cert-auth": True,
     }
-    assert found["peer-transport-security"]["cert-file"] == "/etc/etcd/certs/server/etcd.az2.k8s.home.pem"
+    assert config["peer-transport-security"]["cert-file"] == "/etc/etcd/certs/server/etcd.az2.k8s.home.pem"
 
 
 def test_the_first_stage_of_document_a_has_plain_clients() -> None:
-    found = yaml.safe_load(render("conf.yml.j2", settings(client_tls=False)))
-    assert found["listen-client-urls"] == "http://198.51.100.11:2379,http://127.0.0.1:2379"
-    assert "client-transport-security" not in found
-    assert "peer-transport-security" in found
+    config = yaml.safe_load(render("conf.yml.j2", settings(client_tls=False)))
+    assert config["listen-client-urls"] == "http://198.51.100.11:2379,http://127.0.0.1:2379"
+    assert "client-transport-security" not in config
+    assert "peer-transport-security" in config
     assert "ETCDCTL_CERT" not in render("etcdctl.sh.j2", settings(client_tls=False))
 
 
@@ -116,11 +116,11 @@ def test_units_say_only_where_the_configuration_is() -> None:
     ("version", "bounded"), [("3.4.23", False), ("3.5.1", True), ("3.6.0", True), ("3.10.2", True), (None, True)]
 )
 def test_a_log_in_a_file_is_bounded_by_etcd_itself(version: str | None, bounded: bool) -> None:
-    found = yaml.safe_load(render("conf.yml.j2", settings(init="openrc"), log_rotation=log_rotation(version)))
-    assert found["log-outputs"] == (["/var/log/etcd/etcd.log"] if bounded else ["stderr"])
-    assert found.get("enable-log-rotation", False) is bounded
+    config = yaml.safe_load(render("conf.yml.j2", settings(init="openrc"), log_rotation=log_rotation(version)))
+    assert config["log-outputs"] == (["/var/log/etcd/etcd.log"] if bounded else ["stderr"])
+    assert config.get("enable-log-rotation", False) is bounded
     if bounded:
-        kept = json.loads(found["log-rotation-config-json"])
+        kept = json.loads(config["log-rotation-config-json"])
         assert kept["maxsize"] * (1 + kept["maxbackups"]) <= 10
     assert 'output_log="/var/log/etcd/etcd.log"' in render("etcd.initd.j2", settings(init="openrc"))
 
@@ -157,9 +157,9 @@ def answer(text: str, rc: int = 0) -> CommandResult:
 
 def test_what_systemd_says() -> None:
     text = "MainPID=77\nActiveState=active\nSubState=running\nUnitFileState=enabled\nFragmentPath=/etc/x\nNRestarts=2\n"
-    found = Systemd().read(answer(text))
-    assert (found.running, found.enabled, found.pid) == (True, True, 77)
-    assert "2 automatic restarts" in found.detail
+    state = Systemd().read(answer(text))
+    assert (state.running, state.enabled, state.pid) == (True, True, 77)
+    assert "2 automatic restarts" in state.detail
     waiting = text.replace("active\n", "activating\n", 1).replace("SubState=running", "SubState=start")
     assert Systemd().read(answer(waiting)).running
     crashed = "MainPID=0\nActiveState=activating\nSubState=auto-restart\nUnitFileState=enabled\n"
@@ -243,11 +243,11 @@ def test_a_rolling_run_has_one_host_of_a_cluster_in_flight_and_stops_it_at_a_fai
         return Result(task.host)
 
     runner = RollingRunner(["b3", "b2", "b1", "b4"], not_reached=lambda host, failed: skipped.append((host, failed)))
-    found = nornir("b1", "b2", "b3", "b4").with_runner(runner).run(work)
+    results = nornir("b1", "b2", "b3", "b4").with_runner(runner).run(work)
     assert not any(overlaps)
     assert order == ["b3", "b2"]
     assert skipped == [("b1", "b2"), ("b4", "b2")]
-    assert set(found) == {"b3", "b2"}
+    assert set(results) == {"b3", "b2"}
 
 
 def test_an_interrupted_rolling_run_blames_nobody() -> None:
@@ -259,8 +259,8 @@ def test_an_interrupted_rolling_run_blames_nobody() -> None:
         return Result(task.host)
 
     runner = RollingRunner(["a1", "a2", "a3"], not_reached=lambda host, failed: skipped.append((host, failed)))
-    found = nornir("a1", "a2", "a3").with_runner(runner).run(work)
-    assert (set(found), skipped) == ({"a1", "a2"}, [])
+    results = nornir("a1", "a2", "a3").with_runner(runner).run(work)
+    assert (set(results), skipped) == ({"a1", "a2"}, [])
 
 
 def test_first_members_start_together_even_with_a_single_worker() -> None:
@@ -271,12 +271,12 @@ def test_first_members_start_together_even_with_a_single_worker() -> None:
         barrier.wait()
         return Result(task.host, result=task.host.name)
 
-    found = nornir("a1", "a2", "a3").with_runner(TogetherRunner()).run(work)
-    assert not found.failed
-    assert list(found) == ["a1", "a2", "a3"]
+    results = nornir("a1", "a2", "a3").with_runner(TogetherRunner()).run(work)
+    assert not results.failed
+    assert list(results) == ["a1", "a2", "a3"]
 
 
 def test_with_separate_trust_each_side_has_the_anchors_of_its_own_ca() -> None:
-    found = yaml.safe_load(render("conf.yml.j2", settings(1)))
-    assert found["client-transport-security"]["trusted-ca-file"] == "/etc/etcd/certs/clientCA.pem"
-    assert found["peer-transport-security"]["trusted-ca-file"] == "/etc/etcd/certs/peerCA.pem"
+    config = yaml.safe_load(render("conf.yml.j2", settings(1)))
+    assert config["client-transport-security"]["trusted-ca-file"] == "/etc/etcd/certs/clientCA.pem"
+    assert config["peer-transport-security"]["trusted-ca-file"] == "/etc/etcd/certs/peerCA.pem"

@@ -30,5 +30,5 @@ def test_anything_else_is_shown_by_its_end() -> None:
 
 
 def test_a_version_that_there_is_not_is_named() -> None:
-    said = "ERROR: unable to select packages:\n  etcd-3.5.1-r0:\n    breaks: world[etcd=9.9]\n"
-    assert apk_says(said) == "ERROR: unable to select packages | breaks: world[etcd=9.9]"
+    output = "ERROR: unable to select packages:\n  etcd-3.5.1-r0:\n    breaks: world[etcd=9.9]\n"
+    assert apk_says(output) == "ERROR: unable to select packages | breaks: world[etcd=9.9]"

@@ -38,10 +38,10 @@ class Dnf(Packages[DnfInstall]):
 
     def read(self, result: CommandResult) -> Installed:
         """The package etcd, which has etcdctl, too."""
-        found = re.search(r"^etcd-(\d\S*)\.\w+$", result.stdout, re.MULTILINE)
-        if not found:
+        match = re.search(r"^etcd-(\d\S*)\.\w+$", result.stdout, re.MULTILINE)
+        if not match:
             return Installed(None)
-        return Installed(upstream_version(found[1]), found[1], held="held" in result.stdout)
+        return Installed(upstream_version(match[1]), match[1], held="held" in result.stdout)
 
     def offer(self, target: Target) -> str:
         """As dnf itself finds it out."""
