@@ -49,8 +49,8 @@ class EventView(View):
 
     def refused(self, runbook: str, problems: Sequence[Problem | FleetError]) -> None:
         """Tell that nothing was run, because of how it was asked for, or because of the settings."""
-        said = [{"where": problem.where, "what": problem.what, "remedy": problem.remedy} for problem in problems]
-        self._write("run_refused", runbook=runbook, exit_code=int(model.ExitCode.USAGE), problems=said)
+        entries = [{"where": problem.where, "what": problem.what, "remedy": problem.remedy} for problem in problems]
+        self._write("run_refused", runbook=runbook, exit_code=int(model.ExitCode.USAGE), problems=entries)
 
     def _write(self, event: str, **fields: Any) -> None:
         line = {

@@ -79,18 +79,20 @@ def _placed(row: Expiry, scale: float) -> Expiry:
 
 
 def _of_host(host: HostRecord, looked: datetime) -> Iterator[Expiry]:
-    known = certificates_of(host.facts)
+    certificates = certificates_of(host.facts)
     client = host.facts.get("client_certificate")
     if isinstance(client, Mapping):
-        known[str(client.get("common_name") or "client")] = read(SeenCertificate, client)
-    found = sorted(((one.not_after, role, one) for role, one in known.items() if one.not_after), key=itemgetter(0))
-    while found:
-        first = found[0][0]
-        group = {role: one for end, role, one in found if end - first < timedelta(days=1)}
-        found = found[len(group) :]
+        certificates[str(client.get("common_name") or "client")] = read(SeenCertificate, client)
+    by_end = sorted(
+        ((one.not_after, role, one) for role, one in certificates.items() if one.not_after), key=itemgetter(0)
+    )
+    while by_end:
+        first = by_end[0][0]
+        group = {role: one for end, role, one in by_end if end - first < timedelta(days=1)}
+        by_end = by_end[len(group) :]
         days = (first - looked) / timedelta(days=1)
-        said = [one.due for one in group.values() if one.due is not None]
-        due = any(said) or (not said and days < SOON_DAYS)
+        decisions = [one.due for one in group.values() if one.due is not None]
+        due = any(decisions) or (not decisions and days < SOON_DAYS)
         urgency: Urgency = "expired" if days <= 0 else "due" if due else "good"
         serials = tuple(one.serial for one in group.values())
         yield Expiry(host.name, host.cluster, tuple(group), serials, first, days, urgency)

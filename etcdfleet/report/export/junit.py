@@ -56,23 +56,23 @@ def _case(suite: ET.Element, record: RunRecord, host: HostRecord, step: StepReco
         _failure(case, step.error)
     elif step.status in (None, Status.SKIPPED):
         ET.SubElement(case, "skipped", {"message": _line(step.summary) or "it did not come to an end"})
-    said = "\n".join(_output(step, check=record.check))
-    if said:
-        ET.SubElement(case, "system-out").text = _text(said)
+    output = "\n".join(_output(step, check=record.check))
+    if output:
+        ET.SubElement(case, "system-out").text = _text(output)
     if step.warnings:
         ET.SubElement(case, "system-err").text = _text("\n".join(step.warnings))
 
 
 def _protections(suite: ET.Element, record: RunRecord, cluster: str) -> None:
-    for found in record.protections:
-        if found.cluster == cluster:
+    for protection in record.protections:
+        if protection.cluster == cluster:
             case = _new_case(suite, f"stopped to protect {cluster}", cluster, 0.0)
-            _failure(case, Failure("ProtectionError", found.what, found.where, found.remedy))
+            _failure(case, Failure("ProtectionError", protection.what, protection.where, protection.remedy))
 
 
 def _run_itself(root: ET.Element, record: RunRecord) -> None:
     """Add what belongs to no cluster of the run: its own failure, an interruption, a protection of something else."""
-    others = [found for found in record.protections if found.cluster not in record.clusters]
+    others = [protection for protection in record.protections if protection.cluster not in record.clusters]
     if not (record.error or others or record.interrupted):
         return
     suite = _suite(root, record, "")
@@ -81,7 +81,7 @@ def _run_itself(root: ET.Element, record: RunRecord) -> None:
     if record.interrupted:
         stopped = Failure("Interrupted", "the run was interrupted", remedy="run it again: it finishes what is missing")
         _failure(_new_case(suite, "interrupted", record.runbook, 0.0), stopped)
-    for cluster in dict.fromkeys(found.cluster for found in others):
+    for cluster in dict.fromkeys(protection.cluster for protection in others):
         _protections(suite, record, cluster)
     _count(suite, 0.0)
 

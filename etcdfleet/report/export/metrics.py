@@ -62,9 +62,9 @@ def _of_run(runbook: str, code: int, finished: datetime | None, changed: int) ->
     return {name: [_line(name, {"runbook": runbook}, value)] for name, value in values.items()}
 
 
-def _text(found: Mapping[str, Sequence[str]]) -> str:
+def _text(families: Mapping[str, Sequence[str]]) -> str:
     lines: list[str] = []
-    for name, samples in found.items():
+    for name, samples in families.items():
         if samples:
             lines += [f"# HELP {name} {_HELP[name]}", f"# TYPE {name} gauge", *samples]
     return "\n".join(lines) + "\n"
@@ -119,5 +119,5 @@ def _ends(record: RunRecord) -> Iterator[str]:
 
 
 def _line(name: str, labels: Mapping[str, str], value: int) -> str:
-    said = ",".join(f'{key}="{text.translate(_ESCAPES)}"' for key, text in labels.items())
-    return f"{name}{{{said}}} {value}"
+    pairs = ",".join(f'{key}="{text.translate(_ESCAPES)}"' for key, text in labels.items())
+    return f"{name}{{{pairs}}} {value}"

@@ -135,7 +135,7 @@ class Page:
 
     def facts(self, host: HostRecord) -> tuple[tuple[str, str], ...]:
         """Return what was read on a host, the well-known first."""
-        known = [
+        well_known = [
             (label, words.fact_text(key, host.facts[key])) for key, label in _KNOWN_FACTS.items() if key in host.facts
         ]
         others = [
@@ -143,7 +143,7 @@ class Page:
             for key, value in host.facts.items()
             if key not in _KNOWN_FACTS and key not in _SHOWN_ELSEWHERE and value not in (None, "", [], {})
         ]
-        return (*known, *others)
+        return (*well_known, *others)
 
     def checks(self, host: HostRecord) -> tuple[SeenCheck, ...]:
         """Return what was verified on a host, what is not well first."""
@@ -152,7 +152,7 @@ class Page:
     def said(self, host: HostRecord) -> tuple[str, ...]:
         """Return what was decided about each certificate, and what was advised."""
         lists = [host.facts.get(key) for key in ("decisions", "advice")]
-        return tuple(str(one) for found in lists if isinstance(found, list) for one in found)
+        return tuple(str(one) for sentences in lists if isinstance(sentences, list) for one in sentences)
 
     def summary_facts(self, host: HostRecord) -> tuple[str, str]:
         """Version, and life left of the certificate that ends first, for the matrix."""
@@ -160,9 +160,11 @@ class Page:
 
     def _findings(self) -> Iterator[tuple[str, str, Failure | Protection, str]]:
         """Yield why the run stopped, and what failed: kind, place, what is said of it, and where the evidence is."""
-        for found in self.record.protections:
-            yield "stopped to protect", found.cluster, found, ""
-        if self.record.error and not any(found.what == self.record.error.what for found in self.record.protections):
+        for protection in self.record.protections:
+            yield "stopped to protect", protection.cluster, protection, ""
+        if self.record.error and not any(
+            protection.what == self.record.error.what for protection in self.record.protections
+        ):
             yield "failed", self.record.runbook, self.record.error, ""
         for hosts, step, error in alike_failures(self.record):
             yield "failed", f"{', '.join(hosts)} · {step}", error, self.id_of(self.record.hosts[hosts[0]], step)

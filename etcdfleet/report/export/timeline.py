@@ -48,8 +48,8 @@ class Lane:
 def lanes(record: RunRecord, numbers: dict[str, int]) -> dict[str, Lane]:
     """Return a lane for each host on which something was done. ``numbers`` has the number of each step by its name."""
     whole = length(record)
-    found = {host.name: _lane(host, whole, numbers) for host in record.hosts.values()}
-    return {name: lane for name, lane in found.items() if lane.bars}
+    by_host = {host.name: _lane(host, whole, numbers) for host in record.hosts.values()}
+    return {name: lane for name, lane in by_host.items() if lane.bars}
 
 
 def length(record: RunRecord) -> float:

@@ -31,26 +31,26 @@ def document(value: DataclassInstance, keys: Iterable[str] = (), **derived: Any)
     return {key: derived[key] if key in derived else codecs[key].write(getattr(value, key)) for key in keys or codecs}
 
 
-def read(kind: type[D], found: object, **known: Any) -> D:
-    """Return the dataclass whose `document` was ``found``, apart from the fields that are ``known``. Raises nothing.
+def read(kind: type[D], raw: object, **arguments: Any) -> D:
+    """Return the dataclass whose `document` was ``raw``, apart from the fields that ``arguments`` has. Raises nothing.
 
     A field that is absent or malformed has its default, or else is empty.
     """
-    values = found if isinstance(found, Mapping) else {}
+    values = raw if isinstance(raw, Mapping) else {}
     for name, codec in _codecs(kind).items():
-        if name in values and name not in known:
+        if name in values and name not in arguments:
             try:
-                known[name] = codec.read(values[name])
+                arguments[name] = codec.read(values[name])
             except _MALFORMED:
                 continue
-    return kind(**{name: empty() for name, empty in _required(kind).items() if name not in known}, **known)
+    return kind(**{name: empty() for name, empty in _required(kind).items() if name not in arguments}, **arguments)
 
 
-def read_value(kind: type[V], found: object, default: V) -> V:
+def read_value(kind: type[V], raw: object, default: V) -> V:
     """Return the value as this type, or the default. Raises nothing."""
     hashable: object = kind
     try:
-        value: V = _codec(hashable).read(found)
+        value: V = _codec(hashable).read(raw)
     except _MALFORMED:
         return default
     return value
@@ -83,34 +83,32 @@ def _codec(kind: Any) -> Codec:
         write, read_inner = inner[0]
         return Codec(lambda value: None if value is None else write(value), read_inner)
     if whole in (tuple, list):
-        return Codec(
-            lambda items: [inner[0].write(item) for item in items], lambda found: whole(_each(inner[0], found))
-        )
+        return Codec(lambda items: [inner[0].write(item) for item in items], lambda raw: whole(_each(inner[0], raw)))
     if isinstance(whole, type) and is_dataclass(whole):
-        return Codec(document, lambda found: read(whole, _of(Mapping, found)))
+        return Codec(document, lambda raw: read(whole, _of(Mapping, raw)))
     if whole is datetime:
         return Codec(utc_text, _moment)
     if whole is float:
-        return Codec(partial(round, ndigits=3), lambda found: float(_of((int, float), found)))
+        return Codec(partial(round, ndigits=3), lambda raw: float(_of((int, float), raw)))
     if whole in (dict, Mapping):
-        return Codec(dict, lambda found: dict(_of(Mapping, found)))
+        return Codec(dict, lambda raw: dict(_of(Mapping, raw)))
     if isinstance(whole, type) and issubclass(whole, Enum):
         return Codec(lambda value: value.value, whole)
     return Codec(lambda value: value, partial(_of, whole))
 
 
-def _each(codec: Codec, found: object) -> Iterator[Any]:
-    for item in _of(list, found):
+def _each(codec: Codec, raw: object) -> Iterator[Any]:
+    for item in _of(list, raw):
         with suppress(*_MALFORMED):
             yield codec.read(item)
 
 
-def _moment(found: object) -> datetime:
-    moment = datetime.fromisoformat(_of(str, found))
+def _moment(raw: object) -> datetime:
+    moment = datetime.fromisoformat(_of(str, raw))
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _of(kind: type[V] | tuple[type[V], ...], found: object) -> Any:
-    if not isinstance(found, kind) or (isinstance(found, bool) and kind is not bool):
+def _of(kind: type[V] | tuple[type[V], ...], raw: object) -> Any:
+    if not isinstance(raw, kind) or (isinstance(raw, bool) and kind is not bool):
         raise ValueError("of another type")
-    return found
+    return raw

@@ -37,14 +37,14 @@ class SeenCheck:
 
 def certificates_of(facts: Mapping[str, Any]) -> dict[str, SeenCertificate]:
     """Return the certificates on the host, by role."""
-    found: dict[str, Any] = read_value(dict, facts.get("certificates"), {})
-    return {role: read(SeenCertificate, one) for role, one in found.items() if isinstance(one, Mapping)}
+    certificates: dict[str, Any] = read_value(dict, facts.get("certificates"), {})
+    return {role: read(SeenCertificate, one) for role, one in certificates.items() if isinstance(one, Mapping)}
 
 
 def checks_of(facts: Mapping[str, Any]) -> list[SeenCheck]:
     """Return the checks of the host, in order; none where nothing was verified."""
-    found = read_value(list[SeenCheck], facts.get("checks"), [])
-    return [one if one.status in STATUSES else replace(one, status=_status(one)) for one in found]
+    checks = read_value(list[SeenCheck], facts.get("checks"), [])
+    return [one if one.status in STATUSES else replace(one, status=_status(one)) for one in checks]
 
 
 def _status(check: SeenCheck) -> str:

@@ -71,7 +71,7 @@ def last_runs(report_dir: Path, hosts: Collection[str], *, ignoring: Collection[
 
     ``ignoring`` names runbooks that do not count, such as those that only look. Nor do runs with ``--check``.
     """
-    found: dict[str, RunSummary] = {}
+    summaries: dict[str, RunSummary] = {}
     wanted = set(hosts)
     for folder in islice(folders(report_dir), _PATIENCE):
         if not wanted:
@@ -79,9 +79,9 @@ def last_runs(report_dir: Path, hosts: Collection[str], *, ignoring: Collection[
         if _parts(folder.name)[2] in ignoring or (run := summary_of(folder)).check:
             continue
         touched = wanted.intersection(run.begun)
-        found.update(dict.fromkeys(touched, run))
+        summaries.update(dict.fromkeys(touched, run))
         wanted -= touched
-    return found
+    return summaries
 
 
 def folders(report_dir: Path) -> list[Path]:
@@ -164,8 +164,8 @@ def _summary(folder: Path, document: Mapping[str, Any], started: datetime, runbo
 
 
 def _steps(host: object) -> list[dict[str, Any]]:
-    found = host.get("steps") if isinstance(host, dict) else None
-    return [step for step in found if isinstance(step, dict)] if isinstance(found, list) else []
+    steps = host.get("steps") if isinstance(host, dict) else None
+    return [step for step in steps if isinstance(step, dict)] if isinstance(steps, list) else []
 
 
 def _parts(name: str) -> tuple[datetime, int, str]:

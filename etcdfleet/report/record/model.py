@@ -178,10 +178,10 @@ class RunRecord:
     @property
     def clusters(self) -> dict[str, tuple[HostRecord, ...]]:
         """The hosts of this run by cluster, both in inventory order."""
-        found: dict[str, list[HostRecord]] = {}
+        clusters: dict[str, list[HostRecord]] = {}
         for host in self.hosts.values():
-            found.setdefault(host.cluster, []).append(host)
-        return {name: tuple(hosts) for name, hosts in found.items()}
+            clusters.setdefault(host.cluster, []).append(host)
+        return {name: tuple(hosts) for name, hosts in clusters.items()}
 
     @property
     def failed_hosts(self) -> tuple[HostRecord, ...]:
@@ -229,26 +229,26 @@ class RunRecord:
         )
 
 
-def record_of(found: Mapping[str, Any]) -> RunRecord:
+def record_of(raw: Mapping[str, Any]) -> RunRecord:
     """Return the record of a document (`history.load`). Raises nothing: what it lacks or has malformed is left out.
 
     Of a whole document, ``record_of(document).as_json()`` is the same again.
     """
-    status = found.get("status")
+    status = raw.get("status")
     return read(
         RunRecord,
-        found,
-        hosts={name: _host(name, host) for name, host in read_value(dict, found.get("hosts"), {}).items()},
-        started=read_value(datetime, found.get("started"), datetime.fromtimestamp(0, UTC)),
-        finished=read_value(datetime, found.get("finished"), None) if status != RunStatus.RUNNING else None,
+        raw,
+        hosts={name: _host(name, host) for name, host in read_value(dict, raw.get("hosts"), {}).items()},
+        started=read_value(datetime, raw.get("started"), datetime.fromtimestamp(0, UTC)),
+        finished=read_value(datetime, raw.get("finished"), None) if status != RunStatus.RUNNING else None,
         interrupted=status == RunStatus.INTERRUPTED,
-        error_code=ExitCode.USAGE if found.get("exit_code") == ExitCode.USAGE else ExitCode.FAILED,
+        error_code=ExitCode.USAGE if raw.get("exit_code") == ExitCode.USAGE else ExitCode.FAILED,
     )
 
 
-def _host(name: str, found: object) -> HostRecord:
-    steps = read_value(list[StepRecord], found.get("steps") if isinstance(found, Mapping) else None, [])
-    return read(HostRecord, found, name=name, also=(), steps={step.name: step for step in steps})
+def _host(name: str, raw: object) -> HostRecord:
+    steps = read_value(list[StepRecord], raw.get("steps") if isinstance(raw, Mapping) else None, [])
+    return read(HostRecord, raw, name=name, also=(), steps={step.name: step for step in steps})
 
 
 def utc_now() -> datetime:

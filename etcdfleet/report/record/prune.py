@@ -54,12 +54,14 @@ def _remove(folder: Path) -> str:
             return "a run is at work in it"
         except OSError:
             pass  # a file system without locks
-        with os.scandir(folder) as entries:
-            found = list(entries)
-        foreign = [one.name for one in found if not _OURS.fullmatch(one.name) or not one.is_file(follow_symlinks=False)]
+        with os.scandir(folder) as scan:
+            entries = list(scan)
+        foreign = [
+            one.name for one in entries if not _OURS.fullmatch(one.name) or not one.is_file(follow_symlinks=False)
+        ]
         if foreign:
             return f"it holds what no run has written: {', '.join(sorted(foreign))}"
-        for one in found:
+        for one in entries:
             os.unlink(one.name, dir_fd=descriptor)
         folder.rmdir()
     finally:

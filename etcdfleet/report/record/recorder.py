@@ -130,11 +130,11 @@ class RunRecorder:
 
     def protect(self, cluster: str, what: str, remedy: str = "", *, where: str = "") -> None:
         """Note that the run stopped to protect ``cluster``; the exit code becomes 3."""
-        found = Protection(self._clean(cluster), self._clean(what), self._clean(where), self._clean(remedy))
+        protection = Protection(self._clean(cluster), self._clean(what), self._clean(where), self._clean(remedy))
         with self._lock:
-            if found not in self.record.protections:
-                self.record.protections.append(found)
-                log.error("stopped to protect cluster %s: %s", found.cluster, found.what)
+            if protection not in self.record.protections:
+                self.record.protections.append(protection)
+                log.error("stopped to protect cluster %s: %s", protection.cluster, protection.what)
 
     def fail(self, error: BaseException, *, code: model.ExitCode = model.ExitCode.FAILED) -> None:
         """Note a failure of the run itself, outside of any host's step."""
@@ -250,7 +250,7 @@ class RunRecorder:
             reason = f"{failed.name} failed"
         elif self.record.interrupted:
             reason = "interrupted"
-        elif any(found.cluster == host.cluster for found in self.record.protections):
+        elif any(protection.cluster == host.cluster for protection in self.record.protections):
             reason = f"stopped to protect cluster {host.cluster}"
         else:
             reason = "the run ended before it" if self.record.error else "not needed in this run"
@@ -297,9 +297,9 @@ class RunRecorder:
         return Failure("Failed", self._clean(text.strip()) or "the task failed without a reason")
 
     def _failure(self, error: BaseException) -> Failure:
-        found = model.failure_of(error)
-        what, where, remedy = map(self._clean, (found.what, found.where, found.remedy))
-        return replace(found, what=what, where=where, remedy=remedy)
+        failure = model.failure_of(error)
+        what, where, remedy = map(self._clean, (failure.what, failure.where, failure.remedy))
+        return replace(failure, what=what, where=where, remedy=remedy)
 
     def _diff(self, result: Result) -> str:
         text = self._clean(str(result.diff))
@@ -309,8 +309,8 @@ class RunRecorder:
         if error := step.error:
             # Expected errors explain themselves; of the others the reader needs the way there.
             trace = cause if not error.expected or log.isEnabledFor(logging.DEBUG) else None
-            said = f"{error.kind}: {error.what} (where: {error.where or '-'}; remedy: {error.remedy or '-'})"
-            log.error("%s: %s failed: %s", host.name, step.name, said, exc_info=trace)
+            text = f"{error.kind}: {error.what} (where: {error.where or '-'}; remedy: {error.remedy or '-'})"
+            log.error("%s: %s failed: %s", host.name, step.name, text, exc_info=trace)
         else:
             log.info("%s: %s %s in %.3f s: %s", host.name, step.name, step.status, step.seconds or 0.0, step.summary)
         for change in step.changes:

@@ -34,11 +34,11 @@ def chosen(report_dir: Path, word: str, wanted: Filter = lambda _: True) -> RunS
     """Return the run that ``word`` means; ``latest`` among those ``wanted``. Raises UsageError with near ones."""
     if matched := _LATEST.fullmatch(word):
         back = int(matched[1] or 0)
-        found = next(islice(filter(wanted, history.runs(report_dir)), back, None), None)
-        if found is None:
+        run = next(islice(filter(wanted, history.runs(report_dir)), back, None), None)
+        if run is None:
             what = f"there are not {back + 1} such runs" if back else "there is no such run yet"
             raise UsageError(what, where=str(report_dir), remedy=_which(report_dir))
-        return found
+        return run
     if "/" in word or word == ".":
         return _at(Path(word).expanduser())
     folders = history.folders(report_dir)

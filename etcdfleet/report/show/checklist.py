@@ -16,21 +16,21 @@ _MARKS = {"ok": "ok", "warning": "warning", "failed": "FAILED", "skipped": "-"}
 
 def lines(clusters: Mapping[str, Sequence[HostRecord]], *, verbose: bool = False, width: int = WIDTH) -> list[str]:
     """Return the whole list, for people; with ``verbose`` each check of each host with its evidence."""
-    found: list[str] = []
+    texts: list[str] = []
     for cluster, hosts in clusters.items():
-        found += ["", cluster]
+        texts += ["", cluster]
         names = max(len(host.name) for host in hosts)
         for host in hosts:
             checks = checks_of(host.facts)
             count = count_text([check.status for check in checks]) if checks else "not verified"
-            found.append(f"  {host.name:<{names}}  {count}")
+            texts.append(f"  {host.name:<{names}}  {count}")
             if verbose:
-                found += [
+                texts += [
                     _hanging(f"    {_MARKS[check.status]:<8} {check.check}: {check.evidence}", 13, width)
                     for check in checks
                 ]
-        found += _failed(hosts, width)
-    return found
+        texts += _failed(hosts, width)
+    return texts
 
 
 def failed_lines(clusters: Mapping[str, Sequence[HostRecord]], width: int = WIDTH) -> list[str]:
@@ -40,13 +40,13 @@ def failed_lines(clusters: Mapping[str, Sequence[HostRecord]], width: int = WIDT
 
 def advice_lines(clusters: Mapping[str, Sequence[HostRecord]], width: int = WIDTH) -> list[str]:
     """Return what the preflight advises, host by host."""
-    found: list[str] = []
+    texts: list[str] = []
     for cluster, hosts in clusters.items():
         advised = [(host.name, host.facts["advice"]) for host in hosts if isinstance(host.facts.get("advice"), list)]
-        found += ["", cluster] if advised else []
+        texts += ["", cluster] if advised else []
         for name, sentences in advised:
-            found += [f"  {name}", *(_hanging(f"    {sentence}", 6, width) for sentence in sentences)]
-    return found
+            texts += [f"  {name}", *(_hanging(f"    {sentence}", 6, width) for sentence in sentences)]
+    return texts
 
 
 def count_text(statuses: Sequence[str]) -> str:
@@ -57,13 +57,13 @@ def count_text(statuses: Sequence[str]) -> str:
 
 def _failed(hosts: Sequence[HostRecord], width: int) -> Iterator[str]:
     """Yield what failed, in the order of the checks; what several hosts say alike is said once."""
-    said = together(
+    failures = together(
         (host.name, host.names, check.check, (check.evidence, check.cause, check.remedy))
         for host in hosts
         for check in checks_of(host.facts)
         if check.status == "failed"
     )
-    for one in said:
+    for one in failures:
         evidence, cause, remedy = one.texts
         yield ""
         yield f"  FAILED  {one.kind}  ({', '.join(one.places)})"

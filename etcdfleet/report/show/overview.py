@@ -30,18 +30,18 @@ Row = Mapping[str, Text]
 def lines(overviews: Sequence[ClusterOverview], marks: Marks, width: int, now: datetime) -> list[Text]:
     """Return all clusters in lines of ``width`` columns, as far as words allow; ``now`` is for the age of runs."""
     rows = [[_row(view, cluster, marks, now) for view in cluster.views] for cluster in overviews]
-    tables, gap = _layout(overviews, [row for found in rows for row in found], width)
-    found: list[Text] = []
+    tables, gap = _layout(overviews, [row for block in rows for row in block], width)
+    texts: list[Text] = []
     for cluster, hosts in zip(overviews, rows, strict=True):
-        found.append(_heading(cluster, width))
+        texts.append(_heading(cluster, width))
         for widths in tables:
-            found.append(_line({title: Text(title) for title in widths}, widths, gap, "dim"))
-            found += [_line(row, widths, gap) for row in hosts]
+            texts.append(_line({title: Text(title) for title in widths}, widths, gap, "dim"))
+            texts += [_line(row, widths, gap) for row in hosts]
         if not tables:
-            found += _list(hosts, width)
-        found += _sentences(cluster, width)
-        found.append(Text())
-    return found
+            texts += _list(hosts, width)
+        texts += _sentences(cluster, width)
+        texts.append(Text())
+    return texts
 
 
 def findings(overviews: Sequence[ClusterOverview], width: int) -> list[Text]:
@@ -61,15 +61,15 @@ def closing_line(overviews: Sequence[ClusterOverview], seconds: str) -> Text:
 
 
 def _heading(cluster: ClusterOverview, width: int) -> Text:
-    said = [cluster.margin]
+    parts = [cluster.margin]
     if cluster.leader:
-        said.append(f"leader {cluster.leader}")
+        parts.append(f"leader {cluster.leader}")
     if cluster.term:
-        said.append(f"term {cluster.term}")
+        parts.append(f"term {cluster.term}")
     versions = {view.status.version for view in cluster.views if view.status}
     if len(versions) == 1:
-        said.append(f"etcd {versions.pop()}")
-    text = Text(wrapped(f"{cluster.name}  {'; '.join(said)}", max(width, NARROWEST), 2))
+        parts.append(f"etcd {versions.pop()}")
+    text = Text(wrapped(f"{cluster.name}  {'; '.join(parts)}", max(width, NARROWEST), 2))
     text.stylize("bold", 0, len(cluster.name))
     start = text.plain.find(cluster.margin)
     if start >= 0:
@@ -82,8 +82,8 @@ def _heading(cluster: ClusterOverview, width: int) -> Text:
 def _layout(overviews: Sequence[ClusterOverview], rows: Sequence[Row], width: int) -> tuple[list[dict[str, int]], int]:
     """(tables below each other as widths by title, blanks between columns): the widest that fits; none for a list."""
     layouts: list[tuple[Sequence[Sequence[str]], int]] = [([_COLUMNS], 2)]
-    seen = [[view.status for view in cluster.views if view.status] for cluster in overviews]
-    if all(len({one.version for one in of}) < 2 and len({one.term for one in of}) < 2 for of in seen):
+    statuses = [[view.status for view in cluster.views if view.status] for cluster in overviews]
+    if all(len({one.version for one in of}) < 2 and len({one.term for one in of}) < 2 for of in statuses):
         short = [title for title in _COLUMNS if title not in {"version", "term"}]
         layouts += [([short], 2), ([short], 1)]
     halves = [_COLUMNS[:6], _COLUMNS[6:]]
@@ -109,8 +109,8 @@ def _line(row: Row, widths: Mapping[str, int], gap: int, style: str = "") -> Tex
 def _list(rows: Sequence[Row], width: int) -> Iterator[Text]:
     for row in rows:
         yield Text(row[_HOST].plain, "bold")
-        said = [f"{title} {row[title].plain}" for title in _COLUMNS if row[title].plain]
-        yield Text("    " + wrapped(", ".join(said), width, 4))
+        cells = [f"{title} {row[title].plain}" for title in _COLUMNS if row[title].plain]
+        yield Text("    " + wrapped(", ".join(cells), width, 4))
 
 
 def _sentences(cluster: ClusterOverview, width: int) -> Iterator[Text]:

@@ -201,15 +201,15 @@ class LiveView(View):
             max([cell_len(line.text) for line in shown] + [cell_len(title) + 8 for title in self._titles.values()]),
             max(width - names - 14, 8),
         )
-        found: list[Text] = []
+        display: list[Text] = []
         cluster = None
         for line in shown:
             if line.cluster != cluster:
                 cluster = line.cluster
-                found.append(Text(self._cut(cluster, width), "bold"))
-            found.append(self._drawn(line, now, width, names, texts))
-        found.append(self._foot(every, len(shown), now, width))
-        return found
+                display.append(Text(self._cut(cluster, width), "bold"))
+            display.append(self._drawn(line, now, width, names, texts))
+        display.append(self._foot(every, len(shown), now, width))
+        return display
 
     def _drawn(self, line: Line, now: float, width: int, names: int, texts: int) -> Text:
         if line.running:

@@ -25,7 +25,7 @@ def due_lines(clusters: Mapping[str, Sequence[MemberPair]], width: int) -> list[
         ]
         for cluster, members in clusters.items()
     }
-    every = [HEADING, *(row for found in rows.values() for row in found)]
+    every = [HEADING, *(row for table in rows.values() for row in table)]
     widths = [max(len(row[column]) for row in every) for column in range(len(HEADING) - 1)]
     indent = sum(widths) + 2 * len(widths)
 
@@ -34,8 +34,8 @@ def due_lines(clusters: Mapping[str, Sequence[MemberPair]], width: int) -> list[
         return (start + wrapped(row[-1], width, indent)).splitlines()
 
     lines = drawn(HEADING)
-    for cluster, found in rows.items():
-        lines += [cluster, *(line for row in found for line in drawn(row))] if found else []
+    for cluster, table in rows.items():
+        lines += [cluster, *(line for row in table for line in drawn(row))] if table else []
     return lines
 
 

@@ -85,14 +85,14 @@ def print_run(
             console.print(Text(f"{name}: {run.folder / name}", "dim"), soft_wrap=True)
 
 
-def print_differences(console: Console, runs: tuple[RunSummary, RunSummary], found: Sequence[Difference]) -> None:
+def print_differences(console: Console, runs: tuple[RunSummary, RunSummary], differences: Sequence[Difference]) -> None:
     """Print what differs, host by host."""
     for sign, run in zip("-+", runs, strict=True):
         console.print(Text(f"{sign} {run.id}  {run.state}, {seconds_text(run.seconds)}", "bold"), soft_wrap=True)
-    if not found:
+    if not differences:
         console.print(Text("\nno differences that matter", "green"))
     place = None
-    for one in found:
+    for one in differences:
         if one.place != place:
             place = one.place
             console.print(Text(f"\n{place or 'the runs'}", "bold"), soft_wrap=True)

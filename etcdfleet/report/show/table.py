@@ -73,8 +73,8 @@ def print_findings(console: Console, record: RunRecord, *, width: int) -> None:
         _print_failure(console, ("FAILED", ", ".join(hosts), step), failure, width)
     if record.error:
         _print_failure(console, ("FAILED", record.runbook), record.error, width)
-    for found in record.protections:
-        _print_failure(console, ("STOPPED to protect", found.cluster), found, width)
+    for protection in record.protections:
+        _print_failure(console, ("STOPPED to protect", protection.cluster), protection, width)
 
 
 def alike_failures(record: RunRecord) -> list[tuple[tuple[str, ...], str, Failure]]:
@@ -85,25 +85,25 @@ def alike_failures(record: RunRecord) -> list[tuple[tuple[str, ...], str, Failur
         for step in host.steps.values()
         if step.error
     }
-    said = together(
+    groups = together(
         (host, record.hosts[host].names, step, (error.what, error.remedy)) for (host, step), error in errors.items()
     )
-    found = []
-    for one in said:
+    failures = []
+    for one in groups:
         same = [errors[host, one.kind] for host in one.places]
         places = [error.where for host, error in zip(one.places, same, strict=True) if error.where not in ("", host)]
         where = ", ".join(natural(dict.fromkeys(places))) if len(same) > 1 else same[0].where
-        found.append((one.places, one.kind, replace(same[0], what=one.texts[0], remedy=one.texts[1], where=where)))
-    return found
+        failures.append((one.places, one.kind, replace(same[0], what=one.texts[0], remedy=one.texts[1], where=where)))
+    return failures
 
 
 def warnings_of(record: RunRecord) -> list[tuple[str, str]]:
     """Return the warnings as (places, text), those that are alike joined."""
-    said = together(
+    groups = together(
         (notice.place, host.names if (host := record.hosts.get(notice.place)) else (), "", (notice.text,))
         for notice in record.warnings
     )
-    return [(", ".join(one.places), one.texts[0]) for one in said]
+    return [(", ".join(one.places), one.texts[0]) for one in groups]
 
 
 def closing_line(record: RunRecord, state: str = "") -> Text:
@@ -121,7 +121,7 @@ def closing_line(record: RunRecord, state: str = "") -> Text:
     if code is ExitCode.INTERRUPTED:
         how, then = "interrupted", "; run it again to finish"
     elif code is ExitCode.PROTECTED:
-        how = f"stopped to protect {', '.join(dict.fromkeys(found.cluster for found in record.protections))}"
+        how = f"stopped to protect {', '.join(dict.fromkeys(protection.cluster for protection in record.protections))}"
     elif record.failed_hosts:
         how = f"failed on {len(record.failed_hosts)} of {count}"
     return Text(f"{record.title}: {how} after {took}, exit code {int(code)}{then}", "bold red")
@@ -136,12 +136,12 @@ def _print_failure(console: Console, title: Sequence[str], failure: Failure | Pr
 
 def skipped_everywhere(record: RunRecord) -> dict[str, str]:
     """Return the steps that were done on no host, whose column would say nothing, with why; the first host's reason."""
-    found = {}
+    reasons = {}
     for name in dict.fromkeys(step.name for step in record.steps):
         steps = [step for host in record.hosts.values() if (step := host.steps.get(name))]
         if steps and all(step.status is Status.SKIPPED for step in steps):
-            found[name] = steps[0].summary
-    return found
+            reasons[name] = steps[0].summary
+    return reasons
 
 
 def _step_cell(step: StepRecord | None, check: bool, between: str) -> Text:
@@ -169,9 +169,9 @@ def _facts(record: RunRecord, marks: Marks) -> Rows:
             "certs": Text(*expiry_text(facts)),
         }
 
-    found = {name: cells(host.facts) for name, host in record.hosts.items()}
-    known = {title for row in found.values() for title, cell in row.items() if cell.plain}
-    return {name: {title: cell for title, cell in row.items() if title in known} for name, row in found.items()}
+    rows = {name: cells(host.facts) for name, host in record.hosts.items()}
+    titles = {title for row in rows.values() for title, cell in row.items() if cell.plain}
+    return {name: {title: cell for title, cell in row.items() if title in titles} for name, row in rows.items()}
 
 
 def _table(record: RunRecord, rows: Rows) -> Table:
