@@ -28,9 +28,9 @@ def advise(task: Task, disk: bool = False) -> Result:
     syncs = sync_latencies(site) if disk and live and not task.is_dry_run() else site.sync_latencies
     settings = site.settings
     others = {m.name: m.address for m in settings.members if m.name != settings.member.name}
-    said = site.remote.batch(_questions(settings.member.data_dir, others), timeout=60)
-    pings = read_round_trips(said["ping"].stdout, others) if said["ping"].rc == 0 else None
-    measured = Measured(syncs, said["device"].text, pings)
+    answers = site.remote.batch(_questions(settings.member.data_dir, others), timeout=60)
+    pings = read_round_trips(answers["ping"].stdout, others) if answers["ping"].rc == 0 else None
+    measured = Measured(syncs, answers["device"].text, pings)
     sentences = advice(settings, measured)
     facts: dict[str, object] = {"advice": list(sentences), "data_device": measured.device}
     if syncs:

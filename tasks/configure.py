@@ -37,71 +37,71 @@ def configure(task: Task, final: frozenset[Side] = frozenset(), fresh: Collectio
     `VerificationError` for settings of TLS that this etcd would ignore or that none of its certificates fits.
     """
     site = site_of(task)
-    seen = site.observe()
-    check_tls(site.settings, seen.installed.version)
+    observed = site.observe()
+    check_tls(site.settings, observed.installed.version)
     state: ClusterState | None = None
     if fresh is not None:
         state = "new" if task.host.name in fresh else "existing"
-    wanted = desired_files(task, site, seen, state)
-    different = differing(seen, wanted)
-    enable = not seen.service.enabled
-    anchors, stale = _ended_trust(task, site, seen, final)
-    stale += [DATA_MOUNT] if seen.facts.place.noted and not seen.facts.place.to_note else []
+    wanted = desired_files(task, site, observed, state)
+    different = differing(observed, wanted)
+    enable = not observed.service.enabled
+    anchors, stale = _ended_trust(task, site, observed, final)
+    stale += [DATA_MOUNT] if observed.facts.place.noted and not observed.facts.place.to_note else []
     changes = [change.text for change in anchors] + [f"{path} is removed" for path in stale]
-    changes += [f"{file.path} {_verb(seen.facts.files.get(file.path), file)}" for file in different]
+    changes += [f"{file.path} {_verb(observed.facts.files.get(file.path), file)}" for file in different]
     changes += ["etcd is enabled at boot"] if enable else []
-    diff = "".join(unified_diff(seen.facts.files.get(file.path), file) for file in different)
+    diff = "".join(unified_diff(observed.facts.files.get(file.path), file) for file in different)
     if changes and not task.is_dry_run():
-        check_suites(site.settings, _shown(seen))
-        _place(site, seen, [*anchor_files(anchors), *different], enable, stale)
+        check_suites(site.settings, _shown(observed))
+        _place(site, observed, [*anchor_files(anchors), *different], enable, stale)
     summary = f"{len(different)} of {len(wanted)} files differ" if different else "no file differs"
-    restart = bool(anchors) or bool(_read_at_start(site, seen, different))
+    restart = bool(anchors) or bool(_read_at_start(site, observed, different))
     return done(task, summary, changes, diff=diff, restart=restart)
 
 
-def _shown(seen: Observed) -> dict[str, Certificate]:
-    found = {role: parse_or_empty(pair.pem) for role, pair in seen.facts.pairs.items()}
-    return {role: certificates[0] for role, certificates in found.items() if certificates}
+def _shown(observed: Observed) -> dict[str, Certificate]:
+    bundles = {role: parse_or_empty(pair.pem) for role, pair in observed.facts.pairs.items()}
+    return {role: certificates[0] for role, certificates in bundles.items() if certificates}
 
 
 def _ended_trust(
-    task: Task, site: Site, seen: Observed, sides: frozenset[Side]
+    task: Task, site: Site, observed: Observed, sides: frozenset[Side]
 ) -> tuple[list[AnchorChange], list[str]]:
     """Return what is to be taken from the trust anchors, and their files that are not named any more."""
     needed = needed_sides(site.settings)
     if not needed or not sides:
         return [], []
-    anchors = anchor_changes(site, seen, source_of(task, site.settings), final=sides)
-    return anchors, stale_anchors(site, seen) if sides.issuperset(needed) else []
+    anchors = anchor_changes(site, observed, source_of(task, site.settings), final=sides)
+    return anchors, stale_anchors(site, observed) if sides.issuperset(needed) else []
 
 
-def cluster_state(seen: Observed) -> ClusterState:
+def cluster_state(observed: Observed) -> ClusterState:
     """Return the ``initial-cluster-state`` of a host on its own: ``existing`` once it was part of a cluster.
 
     Before that it stays as it is on the host; on a new one it is ``new``.
     """
-    if seen.facts.established is not None:
+    if observed.facts.established is not None:
         return "existing"
-    file = seen.facts.files.get(CONFIG)
+    file = observed.facts.files.get(CONFIG)
     return state_in(file.content if file else None) or "new"
 
 
 def template_variables(
-    site: Site, seen: Observed, state: ClusterState | None = None, program: Installed | None = None
+    site: Site, observed: Observed, state: ClusterState | None = None, program: Installed | None = None
 ) -> dict[str, object]:
     """Return all that a template may use, by the names of ``templates/README.md``.
 
     ``state`` is the ``initial-cluster-state``, else `cluster_state`. ``program`` is the etcd that the files are for,
     else the one that the next start runs (`Observed.in_force`).
     """
-    program, service = program or seen.in_force, site.service.environment()
+    program, service = program or observed.in_force, site.service.environment()
     return {
-        "initial_cluster_state": state or cluster_state(seen),
+        "initial_cluster_state": state or cluster_state(observed),
         "settings": site.settings,
         "paths": HostPaths.of(site.settings),
         "binary": program.binary,
-        "unsupported_arch": unsupported_arch(seen.facts.architecture, program.version),
-        "data_mount": seen.facts.place.to_note,
+        "unsupported_arch": unsupported_arch(observed.facts.architecture, program.version),
+        "data_mount": observed.facts.place.to_note,
         "stop_seconds": stop_seconds(site.settings.cluster.election_ms),
         "service": service,
         "log_rotation": log_rotation(program.version) if "log_file" in service else "",
@@ -113,13 +113,13 @@ def template_variables(
 
 
 def desired_files(
-    task: Task, site: Site, seen: Observed, state: ClusterState | None = None, program: Installed | None = None
+    task: Task, site: Site, observed: Observed, state: ClusterState | None = None, program: Installed | None = None
 ) -> list[RemoteFile]:
     """Return all files of this step as they should be; ``state`` and ``program`` as for `template_variables`."""
-    variables = template_variables(site, seen, state, program)
+    variables = template_variables(site, observed, state, program)
     files = [RemoteFile(CONFIG, _render(task, "conf.yml.j2", variables))]
     files += [RemoteFile(file.path, _render(task, file.template, variables), file.mode) for file in site.service.files]
-    if point := seen.facts.place.to_note:
+    if point := observed.facts.place.to_note:
         files.append(RemoteFile(DATA_MOUNT, f"{point}\n".encode()))
     return [*files, RemoteFile(ETCDCTL_ENVIRONMENT, _render(task, "etcdctl.sh.j2", variables))]
 
@@ -139,9 +139,9 @@ def stop_seconds(election_ms: int) -> int:
 
 def place_differing(task: Task, site: Site, program: Installed) -> None:
     """Place those files that are not as ``program`` needs them. Raise `RemoteError`."""
-    seen = site.observe()
-    if different := differing(seen, desired_files(task, site, seen, program=program)):
-        _place(site, seen, different, not seen.service.enabled, [])
+    observed = site.observe()
+    if different := differing(observed, desired_files(task, site, observed, program=program)):
+        _place(site, observed, different, not observed.service.enabled, [])
 
 
 def unsupported_arch(architecture: str, version: str | None) -> str:
@@ -173,9 +173,9 @@ def same(wanted: RemoteFile, there: FileFacts | None) -> bool:
     return there is not None and (there.content, there.mode, there.owner, there.group) == as_wanted
 
 
-def differing(seen: Observed, wanted: Sequence[RemoteFile]) -> list[RemoteFile]:
+def differing(observed: Observed, wanted: Sequence[RemoteFile]) -> list[RemoteFile]:
     """Return the files that the host does not have as they are wanted."""
-    return [file for file in wanted if not same(file, seen.facts.files.get(file.path))]
+    return [file for file in wanted if not same(file, observed.facts.files.get(file.path))]
 
 
 def unified_diff(there: FileFacts | None, wanted: RemoteFile) -> str:
@@ -209,11 +209,11 @@ def _verb(there: FileFacts | None, wanted: RemoteFile) -> str:
     return "is replaced" if there.content != wanted.content else "gets its mode and owner back"
 
 
-def _place(site: Site, seen: Observed, files: list[RemoteFile], enable: bool, stale: list[str]) -> None:
+def _place(site: Site, observed: Observed, files: list[RemoteFile], enable: bool, stale: list[str]) -> None:
     units = {file.path for file in site.service.files}
-    read_at_start = _read_at_start(site, seen, files)
+    read_at_start = _read_at_start(site, observed, files)
     before = "mkdir -p -m 0755 /etc/etcd /etc/profile.d"
-    if read_at_start and seen.service.running:
+    if read_at_start and observed.service.running:
         before += "\n" + mark_restart_pending("changed: " + " ".join(read_at_start))
     after = [site.service.installed, site.packages.retire] if any(file.path in units for file in files) else []
     after += [site.service.enable] if enable else []
@@ -222,15 +222,15 @@ def _place(site: Site, seen: Observed, files: list[RemoteFile], enable: bool, st
     site.place(files, before=before, after="\n".join(after), what="placing the configuration")
 
 
-def _read_at_start(site: Site, seen: Observed, files: Iterable[RemoteFile]) -> list[str]:
+def _read_at_start(site: Site, observed: Observed, files: Iterable[RemoteFile]) -> list[str]:
     """Return those of the files to be placed that a running etcd must be restarted for."""
     at_once = {ETCDCTL_ENVIRONMENT, DATA_MOUNT}
-    return [file.path for file in files if file.path not in at_once and not _without_restart(site, seen, file)]
+    return [file.path for file in files if file.path not in at_once and not _without_restart(site, observed, file)]
 
 
-def _without_restart(site: Site, seen: Observed, file: RemoteFile) -> bool:
+def _without_restart(site: Site, observed: Observed, file: RemoteFile) -> bool:
     """Return whether a running etcd has nothing to do with what differs in the file."""
-    there = seen.facts.files.get(file.path)
+    there = observed.facts.files.get(file.path)
     if there is None or (there.mode, there.owner, there.group) != (file.mode, file.owner, file.group):
         return False
     if there.content == file.content:

@@ -21,15 +21,15 @@ def install(task: Task) -> Result:
     step ``start``, when it is this member's turn (`tasks.programs`). Raises `FleetError` when the installation fails.
     """
     site = site_of(task)
-    seen, target = site.observe(), site.target
-    due = program_due(site.packages, seen)
-    missing = bool(site.packages.reason(seen.installed, seen.facts.architecture))
-    later = "; to be exchanged when it is this member's turn" if seen.service.running else ""
+    observed, target = site.observe(), site.target
+    due = program_due(site.packages, observed)
+    missing = bool(site.packages.reason(observed.installed, observed.facts.architecture))
+    later = "; to be exchanged when it is this member's turn" if observed.service.running else ""
     changes = [f"{site.packages.title}: {due}{later}"] if due else []
     changes += [held] if (held := holding(site)) else []
-    openssl = needs_openssl(site.settings) and not seen.facts.has_openssl
+    openssl = needs_openssl(site.settings) and not observed.facts.has_openssl
     changes += ["openssl, which makes the private keys, is installed"] if openssl else []
-    changes += folders_missing(seen, site)
+    changes += folders_missing(observed, site)
     if changes and not task.is_dry_run():
         if missing and later:
             site.packages.prepare(target)
@@ -44,8 +44,8 @@ def install(task: Task) -> Result:
         site.remote.run(folders, check="making the user etcd and its folders")
         site.forget()
         hold(site)
-        seen = site.observe()
-    version = seen.in_force.version
+        observed = site.observe()
+    version = observed.in_force.version
     summary = f"etcd {version} by {site.packages.title}" if version else f"etcd by {site.packages.title}"
     facts = {"version": version} if version else {}
     # Said when it is installed, not in each run: who has it may have no other.
@@ -58,16 +58,16 @@ def needs_openssl(settings: HostSettings) -> bool:
     return settings.pki.signs_requests and bool(needed_roles(settings))
 
 
-def folders_missing(seen: Observed, site: Site) -> list[str]:
+def folders_missing(observed: Observed, site: Site) -> list[str]:
     """Return what of the user and the data directory is not as it should be, in words."""
-    found = []
-    data = seen.facts.data
-    if not seen.facts.has_user:
-        found.append("user etcd is made")
+    changes = []
+    data = observed.facts.data
+    if not observed.facts.has_user:
+        changes.append("user etcd is made")
     if not data.exists:
-        found.append(f"{site.settings.member.data_dir} is made (0700, etcd)")
+        changes.append(f"{site.settings.member.data_dir} is made (0700, etcd)")
     elif (data.mode, data.owner) != ("700", "etcd"):
-        found.append(
+        changes.append(
             f"{site.settings.member.data_dir} gets mode 0700 and owner etcd (it has {data.mode}, {data.owner})"
         )
-    return found
+    return changes

@@ -101,21 +101,21 @@ class Site:
         results = self.remote.batch(commands, timeout=timeout, parallel=bool(more))
         results |= dict.fromkeys(without, CommandResult(0, "", ""))
         try:
-            found = facts.read(self.settings, results, asked, facts.now())
+            host_facts = facts.read(self.settings, results, asked, facts.now())
         except ValueError as error:
             raise RemoteError(
                 f"its answers cannot be read: {error}",
                 where=self.settings.name,
                 remedy="run again with --debug; the host needs a POSIX shell with coreutils or busybox",
             ) from error
-        seen = Observed(
-            found,
+        observed = Observed(
+            host_facts,
             self.service.read(results["service"]),
             self.packages.read(results["packages"]),
             results["init"].ok,
             results["program"].text,
         )
-        return seen, {name: results[name] for name in more}
+        return observed, {name: results[name] for name in more}
 
 
 def _version_of_another(service: Service, packages: Packages[Any]) -> str:

@@ -32,55 +32,58 @@ class MemberSeen:
 def read_member(task: Task) -> Result:
     """Read the host, and, if its etcd runs, what etcd says: a `MemberSeen`."""
     site = site_of(task)
-    seen = site.observe()
-    return Result(task.host, result=MemberSeen(seen, ask_member(site) if seen.service.running else MemberAnswers()))
+    observed = site.observe()
+    return Result(
+        task.host, result=MemberSeen(observed, ask_member(site) if observed.service.running else MemberAnswers())
+    )
 
 
 def is_settled(task: Task) -> Result:
     """Return whether the member runs with the wanted configuration, in a cluster that was healthy once."""
     site = site_of(task)
-    seen = site.observe()
+    observed = site.observe()
     settled = (
-        seen.service.running
-        and seen.facts.established is not None
-        and seen.facts.data.ids is not None
-        and not restart_reasons(site.settings, seen, programs=True)
-        and not differing(seen, desired_files(task, site, seen))
+        observed.service.running
+        and observed.facts.established is not None
+        and observed.facts.data.ids is not None
+        and not restart_reasons(site.settings, observed, programs=True)
+        and not differing(observed, desired_files(task, site, observed))
     )
     return Result(task.host, result=settled)
 
 
 def plan_cluster(
     members: tuple[HostSettings, ...],
-    seen: Mapping[str, MemberSeen],
+    reads: Mapping[str, MemberSeen],
     chosen: frozenset[str],
     good: frozenset[str],
     *,
     programs: bool = False,
 ) -> Plan:
     """Return the plan of one cluster by what was seen of its hosts; those not looked at count as unknown."""
-    if not any(host.name in good and host.name in seen for host in members):
+    if not any(host.name in good and host.name in reads for host in members):
         return Nothing()
     first = members[0]
     expected = expected_members(first)
     ids = static_ids({member.name: [member.peer_url] for member in expected}, first.cluster.token)
     states = [
-        _state(host, seen.get(host.name), host.name in chosen, host.name in good, programs=programs) for host in members
+        _state(host, reads.get(host.name), host.name in chosen, host.name in good, programs=programs)
+        for host in members
     ]
     return plan_start(
         states,
         expected,
         ids,
-        _member_list(seen),
-        {host: found.answers.status for host, found in seen.items() if found.answers.status},
+        _member_list(reads),
+        {host: read.answers.status for host, read in reads.items() if read.answers.status},
         first.cluster.quota_bytes,
     )
 
 
-def _state(host: HostSettings, found: MemberSeen | None, chosen: bool, good: bool, *, programs: bool) -> MemberState:
-    if found is None:
+def _state(host: HostSettings, read: MemberSeen | None, chosen: bool, good: bool, *, programs: bool) -> MemberState:
+    if read is None:
         return MemberState(host.name, host.member.name, chosen=chosen, ready=good, seen=False)
-    facts, service = found.observed.facts, found.observed.service
+    facts, service = read.observed.facts, read.observed.service
     file = facts.files.get(CONFIG)
     configuration = file.content if file else None
     return MemberState(
@@ -90,8 +93,8 @@ def _state(host: HostSettings, found: MemberSeen | None, chosen: bool, good: boo
         data_unreadable=facts.data.unreadable,
         established=facts.established,
         running=service.running,
-        answering=found.answers.status is not None,
-        restart_pending=bool(restart_reasons(host, found.observed, programs=programs)),
+        answering=read.answers.status is not None,
+        restart_pending=bool(restart_reasons(host, read.observed, programs=programs)),
         data_dir=host.member.data_dir,
         configured_dir=data_dir_in(configuration),
         data_elsewhere=facts.data_elsewhere,
@@ -102,8 +105,8 @@ def _state(host: HostSettings, found: MemberSeen | None, chosen: bool, good: boo
     )
 
 
-def _member_list(seen: Mapping[str, MemberSeen]) -> MemberList | None:
+def _member_list(reads: Mapping[str, MemberSeen]) -> MemberList | None:
     """Return the list of a member that knows of a leader, else of any: one that was cut off may have an old list."""
-    found = [one.answers for one in seen.values() if one.answers.members]
-    found.sort(key=lambda answers: not (answers.status and answers.status.leader_id))
-    return found[0].members if found else None
+    answers = [read.answers for read in reads.values() if read.answers.members]
+    answers.sort(key=lambda one: not (one.status and one.status.leader_id))
+    return answers[0].members if answers else None

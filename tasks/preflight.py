@@ -37,20 +37,20 @@ def preflight(task: Task) -> Result:
     everything that was found wrong, at once.
     """
     site = site_of(task)
-    seen = site.observe()
-    settings, facts = site.settings, seen.facts
-    due = bool(program_due(site.packages, seen))
-    installs = bool(site.packages.reason(seen.installed, facts.architecture))
+    observed = site.observe()
+    settings, facts = site.settings, observed.facts
+    due = bool(program_due(site.packages, observed))
+    installs = bool(site.packages.reason(observed.installed, facts.architecture))
     clock_problems, clock_warnings = checks.clock_problems(settings, facts)
     others = other_problems(settings.member.data_dir, facts.others, settings.init)
     troubles = [
-        *checks.init_problem(settings, seen.init_fits),
+        *checks.init_problem(settings, observed.init_fits),
         *checks.platform_problems(settings, facts),
         *clock_problems,
         *checks.name_problems(settings, facts),
-        *(others or checks.port_problems(settings, facts, seen.service.pid)),
+        *(others or checks.port_problems(settings, facts, observed.service.pid)),
         *checks.space_problems(settings, facts, installs=installs),
-        *place_problems(settings.member.data_dir, facts.place, settings.init, running=seen.service.running),
+        *place_problems(settings.member.data_dir, facts.place, settings.init, running=observed.service.running),
         *checks.data_problems(settings, facts),
     ]
     if needs_openssl(settings) and not facts.has_openssl and not site.packages.adds:
@@ -71,23 +71,23 @@ def preflight(task: Task) -> Result:
         except FleetError as error:
             troubles.append(Trouble(str(error).split("\n  remedy:")[0], error.remedy))
     try:
-        check_tls(settings, seen.installed.version)
+        check_tls(settings, observed.installed.version)
     except FleetError as error:
         troubles.append(Trouble(error.what, error.remedy))
     # Elsewhere the step `install` finds out by doing it: there is no member yet that it could hurt.
-    if due and (task.is_dry_run() or seen.service.running or facts.data.ids):
+    if due and (task.is_dry_run() or observed.service.running or facts.data.ids):
         try:
-            offered(site, seen)
+            offered(site, observed)
         except FleetError as error:
             troubles.append(Trouble(str(error).split("\n  remedy:")[0], error.remedy))
     if troubles:
         raise refusal(settings.name, troubles)
-    desired_files(task, site, seen)  # a template that cannot be rendered is found here, not half-way
-    summary, found = f"{facts.release or facts.distribution}, {facts.architecture}", _facts(seen)
+    desired_files(task, site, observed)  # a template that cannot be rendered is found here, not half-way
+    summary, reported = f"{facts.release or facts.distribution}, {facts.architecture}", _facts(observed)
     if latencies:
-        found["sync_p99_ms"] = round(checks.percentile(latencies, 0.99), 1)
-        summary += f", a synced write takes {found['sync_p99_ms']} ms"
-    return done(task, summary, warnings=warnings, facts=found)
+        reported["sync_p99_ms"] = round(checks.percentile(latencies, 0.99), 1)
+        summary += f", a synced write takes {reported['sync_p99_ms']} ms"
+    return done(task, summary, warnings=warnings, facts=reported)
 
 
 def refusal(host: str, troubles: Sequence[Trouble]) -> PreflightError:
@@ -121,8 +121,8 @@ def _text(warning: Trouble) -> str:
     return f"{warning.what}; {warning.remedy}" if warning.remedy else warning.what
 
 
-def _facts(seen: Observed) -> dict[str, object]:
-    facts = seen.facts
+def _facts(observed: Observed) -> dict[str, object]:
+    facts = observed.facts
     return {
         "distribution": facts.release or facts.distribution,
         "architecture": facts.architecture,

@@ -19,26 +19,26 @@ from tasks.observe import Observed, Site
 REPLACED = "etcd runs a program that was replaced since its start"
 
 
-def program_due(packages: Packages[Any], seen: Observed) -> str:
+def program_due(packages: Packages[Any], observed: Observed) -> str:
     """Return why another program must be installed, or started, than is; empty when it is as the settings want it."""
-    reason = packages.reason(seen.installed, seen.facts.architecture)
-    started = seen.service.program
-    if not reason and started and started != seen.installed.binary:
-        return f"{started} is what the service starts, {seen.installed.binary} is wanted"
+    reason = packages.reason(observed.installed, observed.facts.architecture)
+    started = observed.service.program
+    if not reason and started and started != observed.installed.binary:
+        return f"{started} is what the service starts, {observed.installed.binary} is wanted"
     return reason
 
 
-def restart_reasons(settings: HostSettings, seen: Observed, *, programs: bool = False) -> tuple[str, ...]:
+def restart_reasons(settings: HostSettings, observed: Observed, *, programs: bool = False) -> tuple[str, ...]:
     """Return why a running etcd is due for a restart, in words; empty when it is not.
 
     With ``programs``, a program that is due counts: for a restart that exchanges it (`swap_program`).
     """
-    reasons = dict.fromkeys(seen.facts.restart_pending.splitlines())
-    if seen.service.outdated:
+    reasons = dict.fromkeys(observed.facts.restart_pending.splitlines())
+    if observed.service.outdated:
         reasons[REPLACED] = None
-    if programs and (why := program_due(packages_for(settings), seen)):
+    if programs and (why := program_due(packages_for(settings), observed)):
         reasons[why] = None
-    return tuple(reasons) if seen.service.running else ()
+    return tuple(reasons) if observed.service.running else ()
 
 
 def swap_program(task: Task, site: Site) -> str:
@@ -47,11 +47,11 @@ def swap_program(task: Task, site: Site) -> str:
     The files that depend on it follow: the unit or script that starts it, and the configuration for its version. The
     running etcd is not touched. Raises `FleetError`, with the program in use still in its place, when it fails.
     """
-    seen = site.observe()
-    due = program_due(site.packages, seen)
+    observed = site.observe()
+    due = program_due(site.packages, observed)
     if not due:
         return ""
-    if site.packages.reason(seen.installed, seen.facts.architecture):
+    if site.packages.reason(observed.installed, observed.facts.architecture):
         site.packages.install(site.target, site.service.prevent_autostart)
         site.forget()
     hold(site)
@@ -74,8 +74,8 @@ def hold(site: Site) -> str:
 def holding(site: Site) -> str:
     """Return what `hold` would do, in words; empty for nothing."""
     version = site.observe().installed.package
-    said = {"hold": "holds", "release": "no longer holds"}.get(_wanted_hold(site))
-    return f"{site.packages.title} {said} etcd at {version}" if said else ""
+    verb = {"hold": "holds", "release": "no longer holds"}.get(_wanted_hold(site))
+    return f"{site.packages.title} {verb} etcd at {version}" if verb else ""
 
 
 def _wanted_hold(site: Site) -> str:
@@ -83,15 +83,15 @@ def _wanted_hold(site: Site) -> str:
     return hold_change(wanted, site.observe().installed) if site.packages.holds else ""
 
 
-def offered(site: Site, seen: Observed) -> str | None:
+def offered(site: Site, observed: Observed) -> str | None:
     """Return the version that would be in force after the change that is due; None if none is due, empty if unknown.
 
     Asked once in a run. Raises `FleetError`, with its words, when the installation would fail.
     """
-    if not program_due(site.packages, seen):
+    if not program_due(site.packages, observed):
         return None
-    if not site.packages.reason(seen.installed, seen.facts.architecture):
-        return seen.installed.version or ""
+    if not site.packages.reason(observed.installed, observed.facts.architecture):
+        return observed.installed.version or ""
     if site.offered is None:
         site.offered = site.packages.offer(site.target)
     return site.offered

@@ -74,9 +74,9 @@ def reach(task: Task, meeting: Meeting) -> Result:
     from_here: Heard = {}
     try:
         site = site_of(task)
-        settings, seen = site.settings, site.observe()
-        if seen.facts.data.ids is None and not seen.service.running:
-            troubles = _addresses(site, seen.facts.resolves)
+        settings, observed = site.settings, site.observe()
+        if observed.facts.data.ids is None and not observed.service.running:
+            troubles = _addresses(site, observed.facts.resolves)
             hold = None if troubles else _listen(site)
         whole = meeting.wait()
         if whole:
@@ -92,7 +92,7 @@ def reach(task: Task, meeting: Meeting) -> Result:
         if hold:
             hold.release()
     if whole and not troubles:
-        heard = {name: said for name, said in meeting.heard.items() if name != settings.name}
+        heard = {name: results for name, results in meeting.heard.items() if name != settings.name}
         # Whether the etcd of a running member listens just now is its own affair: there, a refusal tells nothing.
         troubles = closed_ports(settings, {**heard, CONTROLLER: from_here}, listening=hold is not None)
     if troubles:

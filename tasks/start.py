@@ -42,14 +42,15 @@ _TOO_LATE, _GAVE_UP, _CRASHES, _NOT_STARTED = 75, 76, 77, 78
 def keep_running(task: Task) -> Result:
     """Note that a member which runs as it should belongs to a working cluster, if that is not noted yet."""
     site = site_of(task)
-    seen = site.observe()
+    observed = site.observe()
     changes = []
-    if seen.facts.established is None and not task.is_dry_run():
+    if observed.facts.established is None and not task.is_dry_run():
         answers = ask_member(site)
         if answers.members and all(member.started for member in answers.members.members):
             _note_established(task, site, answers.members)
             changes.append(f"{ESTABLISHED} notes the cluster's members")
-    since = f" since {seen.service.started}" if seen.service.started and not seen.service.started.isdigit() else ""
+    started = observed.service.started
+    since = f" since {started}" if started and not started.isdigit() else ""
     return done(task, f"running{since}", changes)
 
 
@@ -68,11 +69,11 @@ def start_member(task: Task, plan: Plan | None = None, programs: bool = False) -
     if task.is_dry_run():
         return done(task, "would be started", [what])
     swapped = swap_program(task, site) if programs else ""
-    seen = site.observe()
-    if plan is not None and seen.facts.data.ids is None:
+    observed = site.observe()
+    if plan is not None and observed.facts.data.ids is None:
         _place_state(task, site, "new" if isinstance(plan, Bootstrap) else "existing")
     mended = _place_readable(task, site)
-    running = seen.service.running
+    running = observed.service.running
     _run_and_wait(site, site.service.restart if running else site.service.start)
     changes = [swapped] if swapped else []
     changes += [f"{CONFIG} is placed anew"] if mended else []
@@ -186,8 +187,8 @@ def _run_and_wait(site: Site, action: str) -> None:
     finally:
         site.forget()
     if result.rc == _NOT_STARTED:
-        said = last_lines(result.stderr or result.stdout) or "it does not say why"
-        raise not_healthy(site, f"{site.service.name} could not start etcd: {said}")
+        reason = last_lines(result.stderr or result.stdout) or "it does not say why"
+        raise not_healthy(site, f"{site.service.name} could not start etcd: {reason}")
     if not result.ok:
         ends = {
             _GAVE_UP: f"etcd does not stay up, and {site.service.name} does not start it again",
@@ -197,16 +198,16 @@ def _run_and_wait(site: Site, action: str) -> None:
         raise not_healthy(site, ends.get(result.rc, what), result.stderr)
 
 
-def not_healthy(site: Site, what: str, said: str = "") -> VerificationError:
+def not_healthy(site: Site, what: str, output: str = "") -> VerificationError:
     """Return the error of a member that does not become healthy, with its log's last lines and what they mean."""
     log = site.remote.run(site.service.logs(40)).stdout
-    known = explain(log)
-    cause = f"; {known.meaning}" if known else ""
-    text = last_words(log) or last_lines(said) or "its log is empty"
+    symptom = explain(log)
+    cause = f"; {symptom.meaning}" if symptom else ""
+    text = last_words(log) or last_lines(output) or "its log is empty"
     return VerificationError(
         f"{what}{cause}; its log ends: {text}",
         where=site.settings.name,
-        remedy=known.remedy if known else f"read the whole log on the host: {site.service.logs(100)}",
+        remedy=symptom.remedy if symptom else f"read the whole log on the host: {site.service.logs(100)}",
     )
 
 
@@ -263,19 +264,19 @@ def _place_readable(task: Task, site: Site) -> bool:
 
     A change of CA restarts members before their configuration is converged.
     """
-    seen = site.observe()
-    there = seen.facts.files.get(CONFIG)
+    observed = site.observe()
+    there = observed.facts.files.get(CONFIG)
     if anchors_in(there.content if there else None) is not None:
         return False
-    files = [file for file in desired_files(task, site, seen) if file.path == CONFIG]
+    files = [file for file in desired_files(task, site, observed) if file.path == CONFIG]
     site.place(files, what="placing a configuration that etcd can read")
     return True
 
 
 def _other_state(task: Task, site: Site, state: ClusterState) -> list[RemoteFile]:
     """Return the configuration with this ``initial-cluster-state``, if the host has one that differs in it."""
-    seen = site.observe()
-    there = seen.facts.files.get(CONFIG)
+    observed = site.observe()
+    there = observed.facts.files.get(CONFIG)
     if there is None or state_in(there.content) == state:
         return []
-    return [file for file in desired_files(task, site, seen, state) if file.path == CONFIG]
+    return [file for file in desired_files(task, site, observed, state) if file.path == CONFIG]

@@ -31,16 +31,16 @@ class VersionsSeen:
 def is_due(task: Task) -> Result:
     """Return whether the host's program would be replaced, and whether data or etcd there belong to a cluster."""
     site = site_of(task)
-    seen = site.observe()
-    due = bool(program_due(site.packages, seen))
-    return Result(task.host, result=(due, seen.service.running or seen.facts.data.ids is not None))
+    observed = site.observe()
+    due = bool(program_due(site.packages, observed))
+    return Result(task.host, result=(due, observed.service.running or observed.facts.data.ids is not None))
 
 
 def look_at_versions(task: Task) -> Result:
     """Read what the host's member and those that it hears of run, and what would be installed: a `VersionsSeen`."""
     site = site_of(task)
-    seen = site.observe()
-    answers = ask_member(site) if seen.service.running else None
+    observed = site.observe()
+    answers = ask_member(site) if observed.service.running else None
     others: dict[str, str] = {}
     if answers and answers.members:
         try:
@@ -52,18 +52,18 @@ def look_at_versions(task: Task) -> Result:
     member = MemberVersion(
         site.settings.name,
         running=status.version if status else "",
-        installed=seen.in_force.version or "",
-        brings=_brings(site, seen),
+        installed=observed.in_force.version or "",
+        brings=_brings(site, observed),
         by=site.packages.title,
-        data=seen.facts.data.ids is not None,
+        data=observed.facts.data.ids is not None,
     )
     cluster = cluster_version(site, tls=status.endpoint.startswith("https:")) if status else ""
     return Result(task.host, result=VersionsSeen(member, others, cluster))
 
 
-def _brings(site: Site, seen: Observed) -> str | None:
+def _brings(site: Site, observed: Observed) -> str | None:
     try:
-        return offered(site, seen)
+        return offered(site, observed)
     except FleetError:
         return None  # a host without a member, else the preflight had failed: the step `install` will say why
 
@@ -79,8 +79,8 @@ def cluster_version(site: Site, *, tls: bool) -> str:
         url = f"http://{authority}/version"
         direct = f"unset {' '.join(PROXY_VARIABLES)}"
         script = f"{direct}; wget -q -T 5 -O - {url} 2>/dev/null || curl -s -m 5 {url}"
-    found = re.search(r"\{.*\}", site.remote.run(script).stdout)
+    answer = re.search(r"\{.*\}", site.remote.run(script).stdout)
     try:
-        return str(json.loads(found.group(0)).get("etcdcluster") or "") if found else ""
+        return str(json.loads(answer.group(0)).get("etcdcluster") or "") if answer else ""
     except (ValueError, AttributeError):
         return ""

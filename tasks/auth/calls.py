@@ -64,8 +64,8 @@ def read_roles_of_users(site: Site) -> Mapping[str, frozenset[str]]:
     """Return the users there are and their roles. Raise `VerificationError` when etcd does not say."""
     answer = ask(site, {"users": call(site.settings, "-w json user list")})["users"]
     names = read_names("users", *_parts(answer))
-    found = ask(site, {name: call(site.settings, f"-w json user get -- {shlex.quote(name)}") for name in names})
-    return {name: read_user(*_parts(answer)) for name, answer in found.items()}
+    answers = ask(site, {name: call(site.settings, f"-w json user get -- {shlex.quote(name)}") for name in names})
+    return {name: read_user(*_parts(answer)) for name, answer in answers.items()}
 
 
 def ask(site: Site, questions: Mapping[str, str]) -> dict[str, CommandResult]:
@@ -100,10 +100,10 @@ def run_operations(site: Site, operations: Sequence[Operation], passwords: Mappi
 
 def _obeyed(settings: HostSettings, answer: CommandResult) -> CommandResult:
     """Return the answer. Raise `VerificationError` for a refusal of our own certificate."""
-    said = refusal(answer.stderr) if not answer.ok else ""
-    if "permission denied" in said or "user name not found" in said or "user name is empty" in said:
+    reason = refusal(answer.stderr) if not answer.ok else ""
+    if "permission denied" in reason or "user name not found" in reason or "user name is empty" in reason:
         raise VerificationError(
-            f"etcd does not obey this host's own client certificate: {said}",
+            f"etcd does not obey this host's own client certificate: {reason}",
             where=settings.name,
             remedy=f"authentication is on, and the name in it is no user with role root; {WAY_OUT}",
         )

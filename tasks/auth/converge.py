@@ -41,10 +41,10 @@ class Proven(StepOutcome):
 def is_renamed(task: Task) -> Result:
     """Return whether the client certificate on a running member's host names another user than the inventory says."""
     site = site_of(task)
-    seen = site.observe()
-    there = client_name(seen)
+    observed = site.observe()
+    there = client_name(observed)
     wanted = site.settings.pki.client_common_name
-    return Result(task.host, result=seen.service.running and bool(there) and there != wanted)
+    return Result(task.host, result=observed.service.running and bool(there) and there != wanted)
 
 
 def prove_access(task: Task) -> Result:
@@ -54,19 +54,19 @@ def prove_access(task: Task) -> Result:
     whatever etcd says is in the proof.
     """
     site = site_of(task)
-    seen = site.observe()
+    observed = site.observe()
     refused = "etcd does not run"
-    if seen.service.running:
+    if observed.service.running:
         answer = site.remote.run(call(site.settings, "-w json user list"), timeout=2 * timeouts.ETCDCTL_PATIENT)
         refused = "" if answer.ok else refusal(answer.stderr)
-    proof = Proof(site.settings.name, client_name(seen), refused, site.settings.client_url)
+    proof = Proof(site.settings.name, client_name(observed), refused, site.settings.client_url)
     summary = f"etcd obeys {proof.common_name or 'it'}" if not refused else f"not proven: {refused}"
     return Result(task.host, result=Proven(summary, proof=proof))
 
 
-def client_name(seen: Observed) -> str:
+def client_name(observed: Observed) -> str:
     """Return the user that the client certificate on the host names; empty if there is none that can be read."""
-    pair = seen.facts.pairs.get("client")
+    pair = observed.facts.pairs.get("client")
     try:
         return parse_pem_bundle(pair.pem)[0].common_name if pair else ""
     except CertificateError:

@@ -117,11 +117,11 @@ def client_certificate(
     )
 
 
-def known_by(source: Source, seen: MembersSeen) -> tuple[ClientAnchors, list[str]]:
+def known_by(source: Source, cluster: MembersSeen) -> tuple[ClientAnchors, list[str]]:
     """Return what a client is to trust, and what is worth a warning. Raise `FleetError` when the CA cannot be had."""
     warnings = [
         f"{host} could not be looked at ({why}): whether it works with these files is not known"
-        for host, why in seen.unseen.items()
+        for host, why in cluster.unseen.items()
     ]
     try:
         roots = parse_pem_bundle(source.root())
@@ -129,7 +129,7 @@ def known_by(source: Source, seen: MembersSeen) -> tuple[ClientAnchors, list[str
         roots = ()
         warnings.append(f"the root CA cannot be had: {error.what}")
     wanted = parse_pem_bundle(source.anchors("client"))
-    anchors = client_anchors(source.issuers("client")[0], wanted, roots, seen.members, at=datetime.now(UTC))
+    anchors = client_anchors(source.issuers("client")[0], wanted, roots, cluster.members, at=datetime.now(UTC))
     if anchors.before:
         warnings.append(
             f"a change of CA is under way: members show certificates of {_titles(anchors.before)} as well, so ca.pem "
@@ -144,10 +144,10 @@ def known_by(source: Source, seen: MembersSeen) -> tuple[ClientAnchors, list[str
     return anchors, warnings
 
 
-def must_be_trusted(settings: HostSettings, source: Source, seen: MembersSeen) -> None:
+def must_be_trusted(settings: HostSettings, source: Source, cluster: MembersSeen) -> None:
     """Raise `CertificateError` when members would refuse a certificate of the CA that issues now."""
     way = source.way(settings, "client")
-    late = must_trust_first(seen.members, way, at=datetime.now(UTC))
+    late = must_trust_first(cluster.members, way, at=datetime.now(UTC))
     if not late:
         return
     trusted = dict.fromkeys(ca for member in late for ca in member.trusted)
@@ -202,16 +202,16 @@ def must_fit(want: Want, signed: Obtained, key: str, ttl: timedelta, signer: str
 
 def unknown_user(settings: HostSettings, name: str) -> tuple[str, ...]:
     """Warn when etcd will not know the user, or will not ask who it is, as far as the inventory says."""
-    auth, found = settings.auth, []
+    auth, warnings = settings.auth, []
     if not auth.enabled:
-        found.append(
+        warnings.append(
             f"the inventory does not turn authentication on (auth.enabled): while it is off, {name} may read and write "
             "everything, as any client may"
         )
-    known = wanted_auth(auth, settings.pki.client_common_name).users
-    if auth.managed and auth.enabled is not False and name not in known:
-        guess = did_you_mean(name, known)
-        found.append(
+    users = wanted_auth(auth, settings.pki.client_common_name).users
+    if auth.managed and auth.enabled is not False and name not in users:
+        guess = did_you_mean(name, users)
+        warnings.append(
             f"user {name} is not among auth.users{guess}: with authentication on, etcd refuses this certificate"
         )
-    return tuple(found)
+    return tuple(warnings)

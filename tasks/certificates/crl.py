@@ -17,7 +17,7 @@ from tasks.certificates.anchors import trusted_text
 from tasks.observe import Observed, Site
 
 
-def crl_plans(site: Site, seen: Observed, source: Source) -> dict[str, CrlPlan]:
+def crl_plans(site: Site, observed: Observed, source: Source) -> dict[str, CrlPlan]:
     """Return what becomes of each revocation list on a host, by path; nothing when etcd is to have none.
 
     Raises `FleetError`.
@@ -29,16 +29,16 @@ def crl_plans(site: Site, seen: Observed, source: Source) -> dict[str, CrlPlan]:
     for side in needed_sides(site.settings):
         issuers = [certificate for chain in source.issuers(side) for certificate in chain]
         wanted = parse_crl(source.crl(side), where=f"revocation list for {side}s")
-        known = _trusted_cas(site.settings, seen, side, issuers)
+        trusted = _trusted_cas(site.settings, observed, side, issuers)
         if not signed_by(wanted, issuers):
             raise CertificateError(
                 f"the revocation list of {wanted.issuer} is not signed by the CA that issues ({issuers[0].subject})",
                 where=site.settings.name,
                 remedy="put the list of the CA that issues there",
             )
-        file = seen.facts.files.get(paths.crl(side))
+        file = observed.facts.files.get(paths.crl(side))
         there = file.content.decode("utf-8", "replace") if file else None
-        plans[paths.crl(side)] = plan_crl(there, wanted, known, now=now)
+        plans[paths.crl(side)] = plan_crl(there, wanted, trusted, now=now)
     return plans
 
 
@@ -48,12 +48,12 @@ def crl_files(plans: Mapping[str, CrlPlan]) -> list[RemoteFile]:
 
 
 def _trusted_cas(
-    settings: HostSettings, seen: Observed, side: Side, issuers: Sequence[Certificate]
+    settings: HostSettings, observed: Observed, side: Side, issuers: Sequence[Certificate]
 ) -> list[Certificate]:
     """Return the CAs that are known here and that etcd on the host trusts on a side, as anchors or through them."""
-    anchors = parse_or_empty(trusted_text(seen, side))
-    pairs = [seen.facts.pairs.get(role) for role in ROLE_NAMES if role in needed_roles(settings)]
+    anchors = parse_or_empty(trusted_text(observed, side))
+    pairs = [observed.facts.pairs.get(role) for role in ROLE_NAMES if role in needed_roles(settings)]
     above = [ca for pair in pairs if pair for ca in parse_or_empty(pair.pem)[1:]]
-    known = list(dict.fromkeys([*anchors, *above, *issuers]))
-    at = seen.facts.clock_now
-    return [ca for ca in known if ca.is_ca and leads_to((ca, *known), anchors, at=at)]
+    cas = list(dict.fromkeys([*anchors, *above, *issuers]))
+    at = observed.facts.clock_now
+    return [ca for ca in cas if ca.is_ca and leads_to((ca, *cas), anchors, at=at)]

@@ -59,12 +59,12 @@ class Issuing:
             return  # nothing is known then
 
 
-def other_issuers(seen: Observed, issuing: Mapping[Side, Certificate]) -> dict[Side, str]:
+def other_issuers(observed: Observed, issuing: Mapping[Side, Certificate]) -> dict[Side, str]:
     """By side, the issuer of certificates on the host that are not of the CA which issues today."""
-    found: dict[Side, str] = {}
+    issuers: dict[Side, str] = {}
     for role in ROLE_NAMES:
-        authority, pair = issuing.get(side_of(role)), seen.facts.pairs.get(role)
+        authority, pair = issuing.get(side_of(role)), observed.facts.pairs.get(role)
         leaf = parse_or_empty(pair.pem if pair else None)
         if authority and leaf and not issued(leaf[0], by=authority):
-            found[side_of(role)] = leaf[1].title if len(leaf) > 1 else leaf[0].issuer
-    return found
+            issuers[side_of(role)] = leaf[1].title if len(leaf) > 1 else leaf[0].issuer
+    return issuers

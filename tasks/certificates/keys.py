@@ -59,7 +59,7 @@ def make_requests(site: Site, wants: Sequence[Want], key_type: KeyType) -> dict[
         check="making private keys with openssl",
         remedy=f"see what openssl says{site.settings.pki.keys_without_openssl}",
     )
-    found: dict[RoleName, Request] = {}
+    requests: dict[RoleName, Request] = {}
     for want in wants:
         part = re.search(rf"^= {want.role} ([0-9a-f]{{64}}).*?$(.*?-----END[^\n]*-----$)", result.stdout, re.M | re.S)
         if not part:
@@ -76,8 +76,8 @@ def make_requests(site: Site, wants: Sequence[Want], key_type: KeyType) -> dict[
                 where=site.settings.name,
                 remedy="check openssl on this host; nothing was signed",
             )
-        found[want.role] = Request(csr, public_key_fingerprint(csr), part.group(1), f"{staged}/{want.role}")
-    return found
+        requests[want.role] = Request(csr, public_key_fingerprint(csr), part.group(1), f"{staged}/{want.role}")
+    return requests
 
 
 def discarding() -> str:

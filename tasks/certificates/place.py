@@ -67,11 +67,11 @@ def certificates(task: Task, later: Mapping[str, Collection[RoleName]] | None = 
     if not roles:
         return done(task, "no TLS", skipped=True)
     source = source_of(task, site.settings)
-    seen = site.observe()
-    facts = seen.facts
+    observed = site.observe()
+    facts = observed.facts
     decisions = decisions_of(site, source, roles)
-    anchors = anchor_changes(site, seen, source)
-    lists = crl_plans(site, seen, source)
+    anchors = anchor_changes(site, observed, source)
+    lists = crl_plans(site, observed, source)
     shown = (later or {}).get(task.host.name, ())
     if not task.is_dry_run():
         decisions = {role: decision for role, decision in decisions.items() if role not in shown}
@@ -86,8 +86,8 @@ def certificates(task: Task, later: Mapping[str, Collection[RoleName]] | None = 
         role: decision.certificate for role, decision in decisions.items() if isinstance(decision, Keep)
     }
     if changes and not task.is_dry_run():
-        pairs, said = obtain(site, source, list(renewals(decisions)))
-        warnings += said
+        pairs, notices = obtain(site, source, list(renewals(decisions)))
+        warnings += notices
         leaves |= {pair.role: pair.leaf for pair in pairs}
         place(site, pairs, anchors, modes, crl_files(lists))
         if pairs:
@@ -114,13 +114,15 @@ def shown_and_due(task: Task) -> Result:
     No round trip: it is decided from what is known of the host.
     """
     site = site_of(task)
-    seen = site.observe()
-    roles = [role for role in needed_roles(site.settings) if seen.service.running and is_live(seen, side_of(role))]
+    observed = site.observe()
+    roles = [
+        role for role in needed_roles(site.settings) if observed.service.running and is_live(observed, side_of(role))
+    ]
     if not roles:
         return Result(task.host, result=())
     source = source_of(task, site.settings)
     due = renewals(decisions_of(site, source, roles))
-    return Result(task.host, result=tuple(role for role in roles if role in due or role in seen.facts.unproven))
+    return Result(task.host, result=tuple(role for role in roles if role in due or role in observed.facts.unproven))
 
 
 def must_wait(task: Task) -> Result:
@@ -129,9 +131,9 @@ def must_wait(task: Task) -> Result:
     Its member was established and does not run, or has TLS on other sides than the inventory wants.
     """
     site = site_of(task)
-    seen = site.observe()
-    stopped = seen.facts.established is not None and not seen.service.running
-    other = seen.service.running and set(named_anchors(seen)) != set(needed_sides(site.settings))
+    observed = site.observe()
+    stopped = observed.facts.established is not None and not observed.service.running
+    other = observed.service.running and set(named_anchors(observed)) != set(needed_sides(site.settings))
     return Result(task.host, result=stopped or other)
 
 

@@ -137,13 +137,13 @@ def replaced_sets(site: Site) -> list[ReplacedSet]:
     in_use = {
         chain[0].serial for pair in site.observe().facts.pairs.values() if (chain := parse_or_empty(pair.pem))
     }  # a folder may be a copy of one that is in use
-    found = []
+    sets = []
     for part in re.split(r"^= ", answer.stdout, flags=re.MULTILINE)[1:]:
         name, _, pem = part.partition("\n")
         role, chain = _SET.match(name), parse_or_empty(pem)
         if role and chain and chain[0].serial not in in_use:
-            found.append(ReplacedSet(name.strip(), cast(RoleName, role[1]), chain[0]))
-    return found
+            sets.append(ReplacedSet(name.strip(), cast(RoleName, role[1]), chain[0]))
+    return sets
 
 
 def _revoke(source: Source, sets: Sequence[ReplacedSet]) -> tuple[list[ReplacedSet], list[ReplacedSet], list[str]]:

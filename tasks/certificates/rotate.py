@@ -67,14 +67,14 @@ def decide(
     roles = needed_roles(site.settings)
     if not roles:
         return Result(task.host, result=Decided("no TLS", skipped=True))
-    source, seen = source_of(task, site.settings), site.observe()
-    if wrong := clock_problems(site.settings, seen.facts)[0]:
+    source, observed = source_of(task, site.settings), site.observe()
+    if wrong := clock_problems(site.settings, observed.facts)[0]:
         raise refusal(site.settings.name, wrong)
-    warnings = [*source.check(site.settings, seen.facts, roles)]
+    warnings = [*source.check(site.settings, observed.facts, roles)]
     decisions = decisions_of(site, source, roles)
     for role, decision in decisions.items():
         decisions[role] = apply_options(decision, forced=force, chosen=not chosen or role in chosen)
-        if isinstance(decisions[role], Keep) and (mode := seen.facts.pairs[role].key_mode) != KEY_OWNED:
+        if isinstance(decisions[role], Keep) and (mode := observed.facts.pairs[role].key_mode) != KEY_OWNED:
             warnings.append(
                 f"the {role} key is {mode} instead of {KEY_OWNED}: run deploy, which puts that right; until then etcd "
                 "may be unable to read it, or others able to"
@@ -83,29 +83,33 @@ def decide(
         _check_anchors(site, source, new_ca=new_ca)
     if (revoke or site.settings.pki.revoke) and not changing:
         check_may_revoke(site, source)
-    answers = ask_member(site) if seen.service.running else MemberAnswers()
+    answers = ask_member(site) if observed.service.running else MemberAnswers()
     sick = _sick(site, answers)
-    problem = sick.pop(site.settings.member.name, "") if seen.service.running else "etcd does not run"
-    if seen.service.running:  # a stopped one is not healthy for other reasons, and for deploy to start
-        decisions = never_proven(decisions, seen.facts.unproven, healthy=not problem)
+    problem = sick.pop(site.settings.member.name, "") if observed.service.running else "etcd does not run"
+    if observed.service.running:  # a stopped one is not healthy for other reasons, and for deploy to start
+        decisions = never_proven(decisions, observed.facts.unproven, healthy=not problem)
     member = MemberPair(
         site.settings.name,
         decisions,
-        seen.facts.clock_now,
-        seen.service.running,
+        observed.facts.clock_now,
+        observed.service.running,
         healthy=not problem,
         leader=bool(answers.status and answers.status.leader_id == answers.status.member_id),
         problem=problem,
         name=site.settings.member.name,
         others_sick=sick,
-        deployed=seen.service.running or seen.facts.established is not None or seen.facts.data.ids is not None,
-        unproven=bool(seen.facts.unproven),
+        deployed=observed.service.running
+        or observed.facts.established is not None
+        or observed.facts.data.ids is not None,
+        unproven=bool(observed.facts.unproven),
     )
-    said = tuple(describe(role, decision) for role, decision in decisions.items())
     summary = f"due: {', '.join(member.due)}" if member.due else "nothing is due"
     summary += "; what a run that was ended has placed is still to be proven" if member.unproven else ""
     leaves = {role: decision.certificate for role, decision in decisions.items() if decision.certificate is not None}
-    facts = {"decisions": list(said), "certificates": certificate_facts(site.settings, leaves)}
+    facts = {
+        "decisions": [describe(role, decision) for role, decision in decisions.items()],
+        "certificates": certificate_facts(site.settings, leaves),
+    }
     return Result(task.host, result=Decided(summary, warnings=tuple(warnings), facts=facts, member=member))
 
 
@@ -190,13 +194,13 @@ def _check_anchors(site: Site, source: Source, *, new_ca: bool) -> None:
     Previous CAs that are trusted as well, until their clients have moved, are no reason to stop; one that has ended,
     with no other beside it, is: no member could be restarted behind a gate.
     """
-    seen, paths = site.observe(), HostPaths.of(site.settings)
-    changes = anchor_changes(site, seen, source)
-    if not changes or not seen.service.running:
+    observed, paths = site.observe(), HostPaths.of(site.settings)
+    changes = anchor_changes(site, observed, source)
+    if not changes or not observed.service.running:
         return
     for side in needed_sides(site.settings):
-        trusted = parse_or_empty(trusted_text(seen, side))
-        if trusted and all(anchor.not_after < seen.facts.clock_now for anchor in trusted):
+        trusted = parse_or_empty(trusted_text(observed, side))
+        if trusted and all(anchor.not_after < observed.facts.clock_now for anchor in trusted):
             raise CertificateError(
                 f"the CA that etcd trusts for its {side}s, {trusted[0].title!r}, has ended "
                 f"({utc(trusted[0].not_after)})",
@@ -204,14 +208,14 @@ def _check_anchors(site: Site, source: Source, *, new_ca: bool) -> None:
                 remedy=CA_ENDED,
             )
     lacking = [f"{change.path} lacks {', '.join(change.lacks)}" for change in changes if change.lacks]
-    said = "the trust anchors are not as the inventory says" + (f" ({'; '.join(lacking)})" if lacking else "")
-    if any(path != paths.anchor(side) for side, path in named_anchors(seen).items()):
+    what = "the trust anchors are not as the inventory says" + (f" ({'; '.join(lacking)})" if lacking else "")
+    if any(path != paths.anchor(side) for side, path in named_anchors(observed).items()):
         remedy = "run deploy, which changes between a single CA and separate ones, too"
     elif new_ca:
         return
     else:
         remedy = "run with --ca: all members trust the CA first, then use it, then trust it alone"
-    raise CertificateError(said, where=site.settings.name, remedy=remedy)
+    raise CertificateError(what, where=site.settings.name, remedy=remedy)
 
 
 def _sick(site: Site, answers: MemberAnswers) -> dict[str, str]:
@@ -239,13 +243,13 @@ def _prove(site: Site, seconds: float, without: Collection[str] = (), already: S
 
 def _sets_in_use(site: Site) -> dict[RoleName, str]:
     """Return the folder of each pair now, to go back to."""
-    paths, found = HostPaths.of(site.settings), {}
+    paths, sets = HostPaths.of(site.settings), {}
     roles = needed_roles(site.settings)
     answer = site.remote.run("\n".join(f"readlink {paths.folder(role)} || echo" for role in roles))
     for role, line in zip(roles, answer.stdout.splitlines(), strict=True):
         if line.startswith("sets/"):
-            found[role] = line.removeprefix("sets/")
-    return found
+            sets[role] = line.removeprefix("sets/")
+    return sets
 
 
 def _put_back(
@@ -259,9 +263,8 @@ def _put_back(
 ) -> VerificationError:
     """Swap the previous certificates back in and prove them; return the error that says how that went."""
     remedy = "see etcd's log on this host, and the role in Vault; the other members were not touched"
-    paths, seen = HostPaths.of(site.settings), told(bad)
-    known = [role for role in roles if role in before]
-    lines = "\n".join(swap(paths.folder(role), before[role]) for role in known)
+    paths, why = HostPaths.of(site.settings), told(bad)
+    lines = "\n".join(swap(paths.folder(role), before[role]) for role in roles if role in before)
     try:
         site.remote.run(f"set -e\n{lines}\nrm -f {UNPROVEN}", check="restoring the previous certificates")
         site.forget()
@@ -276,7 +279,7 @@ def _put_back(
             "health, and its log), then run again with --force for this host"
         )
     return VerificationError(
-        f"the new certificates did not prove themselves ({seen}); {end}",
+        f"the new certificates did not prove themselves ({why}); {end}",
         where=site.settings.name,
         remedy=remedy,
     )

@@ -54,12 +54,12 @@ def trust_state(task: Task) -> Result:
     sides = needed_sides(site.settings)
     if not sides:
         return Result(task.host, result={})
-    source, seen = source_of(task, site.settings), site.observe()
-    done = not anchor_changes(site, seen, source, final=frozenset(SIDES))
+    source, observed = source_of(task, site.settings), site.observe()
+    done = not anchor_changes(site, observed, source, final=frozenset(SIDES))
     ways = {role: source.way(site.settings, role) for role in needed_roles(site.settings)}
     states = {
         side: SideState(
-            member_trust(site, seen, side),
+            member_trust(site, observed, side),
             tuple(dict.fromkeys(way for role, way in ways.items() if side_of(role) == side)),
             ways["server"] if side == "client" else (),
             parse_pem_bundle(source.anchors(side)),
@@ -98,20 +98,20 @@ def _place(task: Task, site: Site, changes: Sequence[AnchorChange]) -> None:
 
 def _beside_the_wanted(site: Site, source: Source, final: frozenset[Side]) -> str:
     """Return the CAs that stay trusted although they are not wanted any more, in words; empty if there are none."""
-    seen, said = site.observe(), []
+    observed, phrases = site.observe(), []
     for side in needed_sides(site.settings):
         if side not in final:
             wanted = parse_pem_bundle(source.anchors(side))
-            more = [anchor.title for anchor in parse_or_empty(trusted_text(seen, side)) if anchor not in wanted]
-            said += [f"{', '.join(more)} for {side}s"] if more else []
-    return " and ".join(said)
+            more = [anchor.title for anchor in parse_or_empty(trusted_text(observed, side)) if anchor not in wanted]
+            phrases += [f"{', '.join(more)} for {side}s"] if more else []
+    return " and ".join(phrases)
 
 
 def trusted_by(task: Task) -> Result:
     """Read what a member that a run leaves out trusts and shows: a `MemberTrust` by `Side`; none if unreachable."""
     try:
         site = site_of(task)
-        seen = site.observe()
-        return Result(task.host, result={side: member_trust(site, seen, side) for side in SIDES})
+        observed = site.observe()
+        return Result(task.host, result={side: member_trust(site, observed, side) for side in SIDES})
     except FleetError:
         return Result(task.host, result={})

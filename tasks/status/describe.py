@@ -37,7 +37,7 @@ NOT_LISTENING = 44
 def describe(
     task: Task,
     site: Site,
-    seen: Observed,
+    observed: Observed,
     answers: Mapping[str, CommandResult],
     issuing: Mapping[Side, Certificate],
 ) -> tuple[MemberView, dict[str, Any], str]:
@@ -45,35 +45,35 @@ def describe(
 
     ``issuing`` are the CAs that issue today, as far as that is known.
     """
-    files = desired_files(task, site, seen)
-    different = [file for file in files if not same(file, seen.facts.files.get(file.path))]
-    machine = machine_of(site, seen, tuple(file.path for file in different), issuing)
+    files = desired_files(task, site, observed)
+    different = [file for file in files if not same(file, observed.facts.files.get(file.path))]
+    machine = machine_of(site, observed, tuple(file.path for file in different), issuing)
     view = member_view(site.settings, machine, answers)
-    diffs = [unified_diff(seen.facts.files.get(file.path), file) for file in different if machine.deployed]
+    diffs = [unified_diff(observed.facts.files.get(file.path), file) for file in different if machine.deployed]
     return view, facts_of(view, site.remote.round_trips), "".join(diffs)
 
 
-def machine_of(site: Site, seen: Observed, drift: tuple[str, ...], issuing: Mapping[Side, Certificate]) -> Machine:
+def machine_of(site: Site, observed: Observed, drift: tuple[str, ...], issuing: Mapping[Side, Certificate]) -> Machine:
     """Return the host itself, out of its probe."""
-    facts, settings = seen.facts, site.settings
-    deployed = seen.service.running or facts.established is not None or facts.data.ids is not None
+    facts, settings = observed.facts, site.settings
+    deployed = observed.service.running or facts.established is not None or facts.data.ids is not None
     deployed = deployed or any(file.path in facts.files for file in site.service.files)
     others = other_problems(settings.member.data_dir, facts.others, settings.init)
     lives, keys = list[Life](), list[Key]()
     for role in needed_roles(settings):
         pair = facts.pairs.get(role)
-        trusted = parse_or_empty(trusted_text(seen, side_of(role)))
+        trusted = parse_or_empty(trusted_text(observed, side_of(role)))
         lives.append(life_of(role, pair.pem if pair else None, trusted, facts.clock_now, settings.pki.renew_before))
         if pair and (key := key_of(role, pair.key_sha256, str(pair.note.get("key_sha256") or ""), pair.key_mode)):
             keys.append(key)
     return Machine(
-        running=seen.service.running,
-        enabled=seen.service.enabled,
-        service=seen.service.detail,
+        running=observed.service.running,
+        enabled=observed.service.enabled,
+        service=observed.service.detail,
         deployed=deployed and not others,
         clock_offset=facts.clock_offset,
         free_bytes=facts.free_bytes.get(settings.member.data_dir),
-        restart_pending="\n".join(restart_reasons(settings, seen)),
+        restart_pending="\n".join(restart_reasons(settings, observed)),
         drift=drift if deployed and not others else (),
         lives=tuple(lives),
         keys=tuple(keys),
@@ -81,17 +81,17 @@ def machine_of(site: Site, seen: Observed, drift: tuple[str, ...], issuing: Mapp
         disk_absent=facts.place.absent,
         other=next(((trouble.what, trouble.remedy) for trouble in others), None),
         besides=tuple(
-            (side, ", ".join(repr(ca.title) for ca in cas)) for side, cas in trusted_besides(site, seen).items()
+            (side, ", ".join(repr(ca.title) for ca in cas)) for side, cas in trusted_besides(site, observed).items()
         ),
-        due_ca=tuple((side, issuing[side].title, old) for side, old in other_issuers(seen, issuing).items()),
+        due_ca=tuple((side, issuing[side].title, old) for side, old in other_issuers(observed, issuing).items()),
     )
 
 
 def running_quota(facts: HostFacts) -> int | None:
     """Return the quota (bytes) that the running etcd was started with: its configuration's, unless changed since."""
     config = facts.files.get(CONFIG)
-    said = re.search(rb"^quota-backend-bytes: *(\d+) *$", config.content, re.MULTILINE) if config else None
-    return int(said[1]) if said and not facts.restart_pending else None
+    line = re.search(rb"^quota-backend-bytes: *(\d+) *$", config.content, re.MULTILINE) if config else None
+    return int(line[1]) if line and not facts.restart_pending else None
 
 
 def member_view(settings: HostSettings, machine: Machine, answers: Mapping[str, CommandResult]) -> MemberView:
@@ -107,9 +107,9 @@ def member_view(settings: HostSettings, machine: Machine, answers: Mapping[str, 
     if status.rc == NOT_LISTENING:
         return replace(view, silent=f"nothing listens on port {settings.cluster.client_port}")
     try:
-        found = next(iter(parse_status(status.stdout, status.stderr)), None)
-        why = "" if found else next(iter(unanswered(status.stderr).values()), last_lines(status.stderr, 1))
-        view = replace(view, status=found, silent=why)
+        answer = next(iter(parse_status(status.stdout, status.stderr)), None)
+        why = "" if answer else next(iter(unanswered(status.stderr).values()), last_lines(status.stderr, 1))
+        view = replace(view, status=answer, silent=why)
     except FleetError as error:
         view = replace(view, silent=error.what)
     # A member without an answer about its health counts as not serving. 3.5 has no list without a quorum.

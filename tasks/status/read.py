@@ -47,12 +47,12 @@ def read_host(
     try:
         return _read(task, settings, list_on, issuing)
     except Exception as error:
-        found, no_ssh = failure_of(error), isinstance(error, RemoteError)
+        failure, no_ssh = failure_of(error), isinstance(error, RemoteError)
         if no_ssh:
             let_go(task.host)
-        remedy = found.remedy if found.expected else "run again with --debug, which shows the traceback"
+        remedy = failure.remedy if failure.expected else "run again with --debug, which shows the traceback"
         expected, also = expected_member(settings, settings.member), (settings.hostname, settings.member.address)
-        read = HostRead(found.what, view=MemberView(task.host.name, expected, found.what, remedy, also=also))
+        read = HostRead(failure.what, view=MemberView(task.host.name, expected, failure.what, remedy, also=also))
         if no_ssh and tolerant:
             return Result(task.host, result=read)
         return Result(task.host, result=read, failed=True, exception=error)
@@ -63,8 +63,10 @@ def _read(task: Task, settings: HostSettings, list_on: Collection[str] | None, i
     if issuing:
         issuing.ask(settings)
     site = site_of(task)
-    seen, answers = site.look_with(asked, without=NOT_NEEDED, timeout=min(site.remote.timeout, timeouts.STATUS_HOST))
-    view, facts, diff = describe(task, site, seen, answers, issuing.of(settings) if issuing else {})
+    observed, answers = site.look_with(
+        asked, without=NOT_NEEDED, timeout=min(site.remote.timeout, timeouts.STATUS_HOST)
+    )
+    view, facts, diff = describe(task, site, observed, answers, issuing.of(settings) if issuing else {})
     return Result(task.host, result=HostRead(str(facts["state"]), facts=facts, view=view), diff=diff)
 
 

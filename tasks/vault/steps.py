@@ -102,10 +102,10 @@ def _may_write(work: Work) -> None:
 
 def _mounts(work: Work, there: Mounts) -> None:
     admin, pki = work.admin, work.pki
-    connection, found = admin.connection, work.mounts
+    connection, issuing = admin.connection, work.mounts
     root = pki.trust_anchor.mount
     if root is not None:
-        lacking = [mount for mount in found if needs_authority(work, mount, there)]
+        lacking = [mount for mount in issuing if needs_authority(work, mount, there)]
         needed = int(pki.setup.ca_ttl.total_seconds())
         if root not in there:
             if work.make(f"{root} is made, a PKI mount"):
@@ -114,7 +114,7 @@ def _mounts(work: Work, there: Mounts) -> None:
             _urls(work, root, urls, exists=not work.dry_run and not work.look)
         elif lacking:
             _limit(work, root, needed)
-    for mount in found:
+    for mount in issuing:
         if mount.path == root:
             continue
         roles = [pki.roles[role] for role in ROLE_NAMES if pki.mount_for(role) == mount.path]
@@ -129,47 +129,47 @@ def _mounts(work: Work, there: Mounts) -> None:
 
 def _limit(work: Work, mount: str, needed: int) -> None:
     limit = work.admin.longest(mount)
-    found = differences({"max_lease_ttl": needed}, {"max_lease_ttl": limit}) if limit < needed else ()
-    if work.differs(f"mount {mount}", found):
+    different = differences({"max_lease_ttl": needed}, {"max_lease_ttl": limit}) if limit < needed else ()
+    if work.differs(f"mount {mount}", different):
         work.admin.tune(mount, needed)
 
 
 def _urls(work: Work, mount: str, urls: Mapping[str, Any], *, exists: bool) -> None:
     """Set the addresses that go into certificates, before the first of them is made."""
     path = f"{mount}/config/urls"
-    found = (work.admin.read(path) if exists else None) or {}
-    if not any(found.get(key) for key in urls):
+    config = (work.admin.read(path) if exists else None) or {}
+    if not any(config.get(key) for key in urls):
         if work.make(f"{mount} puts its addresses into certificates (AIA, CRL)", as_diff(path, differences(urls, {}))):
-            work.admin.write(path, {**found, **urls})
-    elif work.differs(f"addresses of {mount}", differences(urls, found)):
+            work.admin.write(path, {**config, **urls})
+    elif work.differs(f"addresses of {mount}", differences(urls, config)):
         # Written whole, here and below: what is not given would fall back to Vault's default.
-        work.admin.write(path, {**found, **urls})
+        work.admin.write(path, {**config, **urls})
 
 
 def _roles(work: Work, there: Mounts) -> None:
     others = [other for other in work.setup.sharing(work.members[0].cluster.name) if other is not work.members]
     for role in wanted.roles(work.members, others):
         path = f"{role.mount}/roles/{role.name}"
-        found = work.admin.read(path) if role.mount in there else None
-        if found is None:
+        existing = work.admin.read(path) if role.mount in there else None
+        if existing is None:
             new = as_diff(path, differences(role.parameters, {}))
             if work.make(f"role {role.name} is made in {role.mount}", new):
                 work.admin.write(path, role.parameters)
-        elif work.differs(f"role {role.name} in {role.mount}", different := differences(role.parameters, found)):
-            kept = {key: value for key, value in found.items() if key not in _SHOWN_ALONE}
+        elif work.differs(f"role {role.name} in {role.mount}", different := differences(role.parameters, existing)):
+            kept = {key: value for key, value in existing.items() if key not in _SHOWN_ALONE}
             work.admin.write(path, {**kept, **{one.key: one.wanted for one in different}})
 
 
 def _policy(work: Work, _there: Mounts) -> None:
     name, text = wanted.policy_name(work.members), wanted.policy(work.members)
     path = f"sys/policies/acl/{name}"
-    found = str((work.admin.read(path) or {}).get("policy") or "")
-    if found.strip() == text.strip():
+    existing = str((work.admin.read(path) or {}).get("policy") or "")
+    if existing.strip() == text.strip():
         return
-    old, new = found.splitlines(), text.splitlines()
+    old, new = existing.splitlines(), text.splitlines()
     lines = [f"--- policy {name} (Vault)", f"+++ policy {name} (wanted)"]
     lines += [f"-{line}" for line in old if line not in new] + [f"+{line}" for line in new if line not in old]
-    if work.make(f"policy {name} is {'changed' if found else 'made'}", "\n".join(lines) + "\n"):
+    if work.make(f"policy {name} is {'changed' if existing else 'made'}", "\n".join(lines) + "\n"):
         work.admin.write(path, {"policy": text})
 
 
@@ -191,16 +191,16 @@ def _approle(work: Work, _there: Mounts) -> None:
         admin.enable_approle(settings.mount)
     path, title = f"auth/{settings.mount}/role/{settings.name}", f"AppRole {settings.name}"
     parameters = wanted.approle_parameters(settings, sharing)
-    found = admin.read(path) if enabled is not None else None
-    if found is None:
+    existing = admin.read(path) if enabled is not None else None
+    if existing is None:
         if work.make(f"{title} is made", as_diff(title, differences(parameters, {}))):
             admin.write(path, parameters)
         return
     # A cluster that is new in the inventory is no reason to ask. Any other difference may be intended.
-    has = words(found.get("token_policies"))
+    has = words(existing.get("token_policies"))
     lacking = [name for name in parameters["token_policies"] if name not in has]
     together = [*has, *lacking]
     if lacking and work.make(f"{title} gets {' and '.join(lacking)}", f"+{title}: {', '.join(lacking)}\n"):
         admin.write(path, {"token_policies": together})
-    if work.differs(title, differences(parameters, {**found, "token_policies": together})):
+    if work.differs(title, differences(parameters, {**existing, "token_policies": together})):
         admin.write(path, parameters)

@@ -82,22 +82,22 @@ class Work:
         self.diff += diff or f"+{what}\n"
         return not self.dry_run
 
-    def differs(self, title: str, found: Sequence[wanted.Difference]) -> bool:
+    def differs(self, title: str, differences: Sequence[wanted.Difference]) -> bool:
         """Note how something that exists differs; return whether to change it."""
-        if not found:
+        if not differences:
             return False
-        said = f"{title}: {'; '.join(str(one) for one in found)}"
+        what = f"{title}: {'; '.join(str(one) for one in differences)}"
         if self.look:
-            self.left.append(said)
+            self.left.append(what)
             return False
-        if self.dry_run and said in self.setup.planned:
+        if self.dry_run and what in self.setup.planned:
             return False
-        self.setup.planned.add(said)
-        self.diff += wanted.as_diff(title, found)
-        if self.setup.agreed is not None and said not in self.setup.agreed:
-            self.left.append(said)
+        self.setup.planned.add(what)
+        self.diff += wanted.as_diff(title, differences)
+        if self.setup.agreed is not None and what not in self.setup.agreed:
+            self.left.append(what)
             return False
-        self.changes.append(said)
+        self.changes.append(what)
         return not self.dry_run
 
     def result(self, task: Task, summary: str) -> Result:

@@ -79,15 +79,15 @@ def check_deeply(task: Task, site: Site, deep: Deep) -> Checked:
                 "if it is seen again, see etcd's log for why, and the disk and the network of the last leader",
             )
         )
-    seen, status = site.observe(), cluster.by_name.get(name)
-    said = site.remote.batch(host_commands(site, seen, status.version if status else None), timeout=180)
+    observed, status = site.observe(), cluster.by_name.get(name)
+    answers = site.remote.batch(host_commands(site, observed, status.version if status else None), timeout=180)
     issuing = deep.issuing.of(settings) if deep.issuing else {}
-    findings += [replace(finding, about=(name,)) for finding in tls_findings(site, seen, said, issuing)]
-    findings += _files(settings, seen, said)
-    findings += _here(settings, seen, status)
-    differences, diff = _drift(task, site, seen)
+    findings += [replace(finding, about=(name,)) for finding in tls_findings(site, observed, answers, issuing)]
+    findings += _files(settings, observed, answers)
+    findings += _here(settings, observed, status)
+    differences, diff = _drift(task, site, observed)
     findings += differences
-    findings += [replace(finding, about=(name,)) for finding in seen_from_here(settings, seen)]
+    findings += [replace(finding, about=(name,)) for finding in seen_from_here(settings, observed)]
     findings += _write_probe(site, cluster, deep.token, write=deep.write and not task.is_dry_run())
     # Why etcd does not run comes before all that follows from it.
     findings = causes_first(findings)
@@ -96,64 +96,63 @@ def check_deeply(task: Task, site: Site, deep: Deep) -> Checked:
     return Checked(findings, status, warnings, diff)
 
 
-def _files(settings: HostSettings, seen: Observed, said: Mapping[str, CommandResult]) -> list[Finding]:
+def _files(settings: HostSettings, observed: Observed, answers: Mapping[str, CommandResult]) -> list[Finding]:
     """Judge the modes of keys, sets and data, and etcd's log."""
-    listing = read_listing(said["listing"].stdout)
-    found = [key_mode_finding(listing), *set_findings(settings, needed_roles(settings), listing)]
+    listing = read_listing(answers["listing"].stdout)
+    findings = [key_mode_finding(listing), *set_findings(settings, needed_roles(settings), listing)]
     others = [member.address for member in settings.members if member.name != settings.member.name]
-    known = sightings(
-        said["log"].stdout,
+    lines = sightings(
+        answers["log"].stdout,
         members=others,
         own=("127.0.0.1", "::1", settings.member.address),
-        gateway=_gateway(seen),
+        gateway=_gateway(observed),
     )
-    clock = seen.facts.clock_now if seen.facts.clock_offset else datetime.now(UTC)
-    found += log_findings(known, clock=clock, running=seen.service.running)
-    problems, warnings = preflight.clock_problems(settings, seen.facts)
-    return found + clock_findings(problems, warnings, seen.facts.clock_offset, said["time"].stdout)
+    clock = observed.facts.clock_now if observed.facts.clock_offset else datetime.now(UTC)
+    findings += log_findings(lines, clock=clock, running=observed.service.running)
+    problems, warnings = preflight.clock_problems(settings, observed.facts)
+    return findings + clock_findings(problems, warnings, observed.facts.clock_offset, answers["time"].stdout)
 
 
-def _gateway(seen: Observed) -> bool:
+def _gateway(observed: Observed) -> bool:
     """Return whether the configuration on the host leaves etcd's gateway on, as it is where nothing is said."""
-    file = seen.facts.files.get(CONFIG)
+    file = observed.facts.files.get(CONFIG)
     return not (file and re.search(rb"^enable-grpc-gateway: *false\b", file.content, re.MULTILINE))
 
 
-def _here(settings: HostSettings, seen: Observed, status: EndpointStatus | None) -> list[Finding]:
+def _here(settings: HostSettings, observed: Observed, status: EndpointStatus | None) -> list[Finding]:
     """Judge what a restart of etcd or of the host would meet."""
-    service = service_finding(seen.service, settings.member.name)
-    if not service.ok and seen.facts.place.absent:
+    service = service_finding(observed.service, settings.member.name)
+    if not service.ok and observed.facts.place.absent:
         service = replace(service, cause="it waits for the disk with its data", remedy="see data directory")
     elif not service.ok:
         service = replace(service, remedy="see etcd's log on this host; run deploy")
-    free = seen.facts.free_bytes.get(settings.member.data_dir)
+    free = observed.facts.free_bytes.get(settings.member.data_dir)
     return [
         service,
-        data_finding(settings, seen.facts.data, seen.facts.place),
+        data_finding(settings, observed.facts.data, observed.facts.place),
         space_finding(settings, free, status.db_size if status else 0),
-        pending_finding(restart_reasons(settings, seen)),
-        *_names(settings, seen),
+        pending_finding(restart_reasons(settings, observed)),
+        *_names(settings, observed),
     ]
 
 
-def _names(settings: HostSettings, seen: Observed) -> list[Finding]:
+def _names(settings: HostSettings, observed: Observed) -> list[Finding]:
     check = "names"
-    if problems := preflight.name_problems(settings, seen.facts):
+    if problems := preflight.name_problems(settings, observed.facts):
         remedies = "; ".join(dict.fromkeys(problem.remedy for problem in problems))
         return [failed(check, "; ".join(p.what for p in problems), "DNS or /etc/hosts was changed", remedies)]
-    found = Finding(check, True, f"all {len(settings.members)} members resolve to their addresses")
-    service = preflight.service_name_warning(settings, seen.facts)
+    service = preflight.service_name_warning(settings, observed.facts)
     return [
-        found,
+        Finding(check, True, f"all {len(settings.members)} members resolve to their addresses"),
         *(warned("service name", w.what, "it is not in DNS, or not for all members", w.remedy) for w in service),
     ]
 
 
-def _drift(task: Task, site: Site, seen: Observed) -> tuple[list[Finding], str]:
+def _drift(task: Task, site: Site, observed: Observed) -> tuple[list[Finding], str]:
     """Compare the files that deploy would write with those on the host; return findings and a diff."""
     findings, diff = [], ""
-    for file in desired_files(task, site, seen):
-        there = seen.facts.files.get(file.path)
+    for file in desired_files(task, site, observed):
+        there = observed.facts.files.get(file.path)
         text = "" if same(file, there) else unified_diff(there, file)
         findings.append(drift_finding(file.path, _difference(text) if there else "it is not there"))
         diff += text
@@ -181,6 +180,6 @@ def _write_probe(site: Site, cluster: Cluster, token: str, *, write: bool) -> li
     names = [member.name for member in settings.members]
     silent = [name for name in names if name not in cluster.by_name]
     asked = [name for name in names if name in cluster.by_name]
-    said = site.remote.run(probe_script(settings, asked, token), timeout=120)
-    found = probe_checks(asked, silent, said.stdout, token)
-    return [finding if finding.ok else replace(finding, about=(settings.member.name,)) for finding in found]
+    result = site.remote.run(probe_script(settings, asked, token), timeout=120)
+    findings = probe_checks(asked, silent, result.stdout, token)
+    return [finding if finding.ok else replace(finding, about=(settings.member.name,)) for finding in findings]

@@ -54,11 +54,11 @@ class Checked:
 
 def settled(look: Callable[[], Seen], ended: Callable[[Sequence[Seen]], bool], seconds: float) -> Sequence[Seen]:
     """Look until that is ``ended``, or this time is over; return what each look has seen."""
-    end, seen = time.monotonic() + seconds, [look()]
-    while not ended(seen) and time.monotonic() <= end:
+    end, looks = time.monotonic() + seconds, [look()]
+    while not ended(looks) and time.monotonic() <= end:
         time.sleep(1)
-        seen.append(look())
-    return seen
+        looks.append(look())
+    return looks
 
 
 def quiet(looks: Sequence[Cluster]) -> bool:
@@ -67,8 +67,8 @@ def quiet(looks: Sequence[Cluster]) -> bool:
     A leader that is known by reads alone must be named by two looks, see `Cluster.presumed_leader`.
     """
     *before, last = looks
-    known = before[-1].presumed_leader if before and not before[-1].moving() else 0
-    return not last.moving() and last.presumed_leader in (0, known)
+    leader = before[-1].presumed_leader if before and not before[-1].moving() else 0
+    return not last.moving() and last.presumed_leader in (0, leader)
 
 
 def prove(
@@ -96,22 +96,22 @@ def prove(
 
 def check(site: Site, without: Collection[str] = ()) -> Checked:
     """Look once. Members named in ``without`` are not asked, and nothing is expected of them."""
-    seen, openssl = site.observe(), site.observe().facts.has_openssl
+    observed, openssl = site.observe(), site.observe().facts.has_openssl
     settings = replace(site.settings, members=tuple(m for m in site.settings.members if m.name not in without))
     commands = cluster_commands(settings) | refusal_commands(settings, openssl=openssl)
     answers = site.remote.batch(commands, parallel=True, timeout=6 * timeouts.ETCDCTL_PATIENT)
     cluster = cluster_of(settings, answers, without)
-    findings = [service_finding(seen.service, settings.member.name)]
+    findings = [service_finding(observed.service, settings.member.name)]
     findings += cluster_checks(cluster, quota_bytes=settings.cluster.quota_bytes)
     warnings = []
     for role in refused_as_client(settings):
         heard, finding = refusal(role, answers, openssl=openssl)
-        if role == "peer" and heard.kind == "answered" and (reason := excuse(settings, seen, "client", role)):
+        if role == "peer" and heard.kind == "answered" and (reason := excuse(settings, observed, "client", role)):
             warnings.append(reason)
         else:
             findings.append(finding)
     if settings.preflight.controller_reaches_members:
-        findings += served_findings(settings, seen)
+        findings += served_findings(settings, observed)
     return Checked(causes_first(findings), cluster.by_name.get(settings.member.name), warnings)
 
 
@@ -120,7 +120,7 @@ def cluster_of(settings: HostSettings, answers: Mapping[str, CommandResult], wit
     asked, health, listed = answers["status and hashes"], answers["health"], answers["members"]
     # One line each; the second one only if the first has answers.
     status_line, _, hash_line = asked.stdout.strip().partition("\n")
-    found = Cluster(
+    cluster = Cluster(
         tuple(expected_members(settings)),
         healths=parsed(parse_health, health.stdout, health.stderr) or (),
         hashes=parsed(parse_hashkv, hash_line, "") or (),
@@ -129,10 +129,10 @@ def cluster_of(settings: HostSettings, answers: Mapping[str, CommandResult], wit
     try:
         members = parse_member_list(listed.stdout, listed.stderr)
         members = replace(members, members=tuple(one for one in members.members if one.name not in without))
-        found = replace(found, members=members)
+        cluster = replace(cluster, members=members)
     except FleetError as error:
-        found = replace(found, no_list=error.what)
+        cluster = replace(cluster, no_list=error.what)
     try:
-        return replace(found, statuses=parse_status(status_line, asked.stderr))
+        return replace(cluster, statuses=parse_status(status_line, asked.stderr))
     except FleetError as error:
-        return replace(found, unanswered=dict.fromkeys(all_endpoints(settings), error.what))
+        return replace(cluster, unanswered=dict.fromkeys(all_endpoints(settings), error.what))

@@ -61,26 +61,26 @@ def refusal_commands(settings: HostSettings, *, openssl: bool = True) -> dict[st
     }
 
 
-def host_commands(site: Site, seen: Observed, version: str | None) -> dict[str, str]:
+def host_commands(site: Site, observed: Observed, version: str | None) -> dict[str, str]:
     """Return what is asked of the host itself, one after the other: a small host has its etcd to run meanwhile.
 
     ``version`` is the one that its member runs, if it answers.
     """
     settings, roles, paths = site.settings, needed_roles(site.settings), HostPaths.of(site.settings)
     listing = script("list_configuration", *(paths.folder(role) for role in roles))
-    found = {"listing": listing, "log": site.service.logs(LOG_LINES), "time": script("time_keeping")}
-    if not seen.facts.has_openssl:
-        return found | refusal_commands(settings, openssl=False)
-    found |= {
+    commands = {"listing": listing, "log": site.service.logs(LOG_LINES), "time": script("time_keeping")}
+    if not observed.facts.has_openssl:
+        return commands | refusal_commands(settings, openssl=False)
+    commands |= {
         f"{role} key": f"openssl pkey -in {paths.key(role)} -pubout -outform DER | sha256sum"
         f" | grep -v '^{_EMPTY_SHA256}'"
         for role in roles
     }
-    if not seen.service.running:
-        return found
-    named = named_anchors(seen)
+    if not observed.service.running:
+        return commands
+    named = named_anchors(observed)
     if settings.cluster.client_tls and health_leaves_no_trace(version):
-        found["/health"] = openssl_knock(
+        commands["/health"] = openssl_knock(
             settings,
             "client",
             settings.cluster.client_port,
@@ -88,7 +88,7 @@ def host_commands(site: Site, seen: Observed, version: str | None) -> dict[str, 
             anchor=named.get("client", ""),
             path="/health",
         )
-    return found | {
+    return commands | {
         knock.check: openssl_knock(settings, knock.side, knock.port, knock.shown, anchor=named.get(knock.side, ""))
         for knock in knocks(settings, roles)
     }

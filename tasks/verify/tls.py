@@ -38,57 +38,57 @@ NOT_RUNNING = "etcd does not run on this host"
 
 
 def tls_findings(
-    site: Site, seen: Observed, said: Mapping[str, CommandResult], issuing: Mapping[Side, Certificate]
+    site: Site, observed: Observed, answers: Mapping[str, CommandResult], issuing: Mapping[Side, Certificate]
 ) -> list[Finding]:
     """Judge certificates on the disk, and who is let in at the ports; ``issuing`` are today's CAs, as far as known."""
-    settings, found = site.settings, list[Finding]()
+    settings, findings = site.settings, list[Finding]()
     roles = needed_roles(settings)
     for role in roles:
-        pair = seen.facts.pairs.get(role)
-        key = said[f"{role} key"].text.partition(" ")[0] if f"{role} key" in said else ""
-        known = key if seen.facts.has_openssl else (pair.key_fingerprint if pair else None) or ""
-        anchor = trusted_text(seen, side_of(role)) or ""
-        found += certificate_findings(settings, role, pair, anchor, known, seen.facts.clock_now)
-    found += _anchors(site, seen)
-    found += _issuers(seen, issuing)
+        pair = observed.facts.pairs.get(role)
+        key = answers[f"{role} key"].text.partition(" ")[0] if f"{role} key" in answers else ""
+        public_key = key if observed.facts.has_openssl else (pair.key_fingerprint if pair else None) or ""
+        anchor = trusted_text(observed, side_of(role)) or ""
+        findings += certificate_findings(settings, role, pair, anchor, public_key, observed.facts.clock_now)
+    findings += _anchors(site, observed)
+    findings += _issuers(observed, issuing)
     tries = knocks(settings, roles)
-    why_not = "there is no openssl on the host to ask with" if not seen.facts.has_openssl else ""
-    why_not = NOT_RUNNING if not seen.service.running else why_not
+    why_not = "there is no openssl on the host to ask with" if not observed.facts.has_openssl else ""
+    why_not = NOT_RUNNING if not observed.service.running else why_not
     if why_not:
-        found += [skipped(knock.check, why_not) for knock in tries]
-        if seen.service.running:
-            found += [refusal(role, said, openssl=False)[1] for role in refused_as_client(settings)]
+        findings += [skipped(knock.check, why_not) for knock in tries]
+        if observed.service.running:
+            findings += [refusal(role, answers, openssl=False)[1] for role in refused_as_client(settings)]
     else:
-        heard = {knock: _heard(said[knock.check]) for knock in tries}
+        heard = {knock: _heard(answers[knock.check]) for knock in tries}
         answered = {knock.port for knock in tries if knock.let_in and heard[knock].kind == "answered"}
         for knock in tries:
-            why = excuse(settings, seen, knock.side, knock.shown)
-            found.append(knock_finding(knock, heard[knock], why, proper=knock.port in answered))
-    return [*found, _health(settings, said, why_not)]
+            why = excuse(settings, observed, knock.side, knock.shown)
+            findings.append(knock_finding(knock, heard[knock], why, proper=knock.port in answered))
+    return [*findings, _health(settings, answers, why_not)]
 
 
-def _anchors(site: Site, seen: Observed) -> list[Finding]:
+def _anchors(site: Site, observed: Observed) -> list[Finding]:
     """Judge the CAs that the host trusts on each side; warn where nothing that it shows leads to one of them."""
-    found, besides = list[Finding](), trusted_besides(site, seen)
+    findings, besides = list[Finding](), trusted_besides(site, observed)
     for side in needed_sides(site.settings):
         check = f"{side} trust anchors"
-        trusted = ", ".join(ca.title for ca in parse_or_empty(trusted_text(seen, side))) or "none that can be read"
+        trusted = ", ".join(ca.title for ca in parse_or_empty(trusted_text(observed, side))) or "none that can be read"
         if side not in besides:
-            found.append(Finding(check, True, trusted))
+            findings.append(Finding(check, True, trusted))
             continue
         trusted += "; no certificate on the host leads to " + ", ".join(repr(ca.title) for ca in besides[side])
         cause = "a change of CA is under way, or the previous CA was left trusted"
-        found.append(warned(check, trusted, cause, "rotate_certs --ca goes on with it, and completes it with --yes"))
-    return found
+        findings.append(warned(check, trusted, cause, "rotate_certs --ca goes on with it, and completes it with --yes"))
+    return findings
 
 
-def _issuers(seen: Observed, issuing: Mapping[Side, Certificate]) -> list[Finding]:
+def _issuers(observed: Observed, issuing: Mapping[Side, Certificate]) -> list[Finding]:
     """Judge whether certificates are of the CAs that issue today; find nothing where Vault does not say which."""
-    found, others = list[Finding](), other_issuers(seen, issuing)
+    findings, others = list[Finding](), other_issuers(observed, issuing)
     for side, authority in issuing.items():
         check = f"{side} CA in Vault"
         if side in others:
-            found.append(
+            findings.append(
                 warned(
                     check,
                     f"it issues by {authority.title!r} now, and certificates on the host are of {others[side]!r}",
@@ -97,45 +97,45 @@ def _issuers(seen: Observed, issuing: Mapping[Side, Certificate]) -> list[Findin
                 )
             )
         else:
-            found.append(Finding(check, True, f"{authority.title!r}, which has issued what is on the host"))
-    return found
+            findings.append(Finding(check, True, f"{authority.title!r}, which has issued what is on the host"))
+    return findings
 
 
-def _health(settings: HostSettings, said: Mapping[str, CommandResult], why_not: str) -> Finding:
+def _health(settings: HostSettings, answers: Mapping[str, CommandResult], why_not: str) -> Finding:
     if not settings.cluster.client_tls:
         why_not = why_not or "clients have no TLS; etcdctl's check of health stands for it"
     no_answer = (
         "not of etcd 3.4, nor of a member that does not answer: 3.4 writes an entry into the raft log for each "
         "question, on which etcd 3.6 ends; etcdctl's check of health stands for it"
     )
-    return health_finding(said["/health"].stdout if "/health" in said else None, why_not or no_answer)
+    return health_finding(answers["/health"].stdout if "/health" in answers else None, why_not or no_answer)
 
 
-def excuse(settings: HostSettings, seen: Observed, side: Side, shown: RoleName | None) -> str:
+def excuse(settings: HostSettings, observed: Observed, side: Side, shown: RoleName | None) -> str:
     """Return why the settings let in a certificate that they should not: what etcd trusts. Empty if they do not."""
     if shown is None:
         return ""
     if settings.pki.trust == "single":
         return PEER_AS_CLIENT if side == "client" else "there is one CA for peers and clients (pki.trust: single)"
     own, other = side_of(shown), OTHER_SIDE[side_of(shown)]
-    pair = seen.facts.pairs.get(shown)
-    leaf, trusted = parse_or_empty(pair.pem if pair else None), parse_or_empty(trusted_text(seen, other))
-    if leaf and leads_to(leaf, trusted, at=seen.facts.clock_now):
+    pair = observed.facts.pairs.get(shown)
+    leaf, trusted = parse_or_empty(pair.pem if pair else None), parse_or_empty(trusted_text(observed, other))
+    if leaf and leads_to(leaf, trusted, at=observed.facts.clock_now):
         return f"while the previous CA is still trusted for {other}s, a {own}'s certificate is accepted as a {other}'s"
     return ""
 
 
-def seen_from_here(settings: HostSettings, seen: Observed) -> list[Finding]:
+def seen_from_here(settings: HostSettings, observed: Observed) -> list[Finding]:
     """Judge what the ports serve to this machine, and which TLS versions and cipher suites they offer it."""
     check = "served to the controller"
     if not settings.preflight.controller_reaches_members:
         return [skipped(check, "preflight.controller_reaches_members is false")]
-    if not seen.service.running:
+    if not observed.service.running:
         return [skipped(check, NOT_RUNNING)]
     cause = "a firewall between this machine and the host, or another certificate in use than lies on its disk"
     member, suites = settings.member, settings.cluster.suites
     return [
-        *(finding if finding.ok else replace(finding, cause=cause) for finding in served_findings(settings, seen)),
+        *(finding if finding.ok else replace(finding, cause=cause) for finding in served_findings(settings, observed)),
         *(
             offer_finding(port, offered(member.address, port, name=member.fqdn, wanted=suites), suites)
             for port in _tls_ports(settings).values()
@@ -156,8 +156,8 @@ def refusal(role: RoleName, answers: Mapping[str, CommandResult], *, openssl: bo
     if openssl:
         heard, proper = _heard(answer), _heard(answers["client as client"]).kind == "answered"
     else:
-        said = answer.stdout + answer.stderr
-        heard, proper = heard_by_etcdctl(answer.rc, said), proper_answered(said)
+        output = answer.stdout + answer.stderr
+        heard, proper = heard_by_etcdctl(answer.rc, output), proper_answered(output)
     return heard, refusal_finding(role, heard, proper)
 
 
@@ -165,18 +165,18 @@ def _heard(answer: CommandResult) -> Heard:
     return heard_by_openssl(answer.rc, answer.stdout + answer.stderr)
 
 
-def placed_leaves(settings: HostSettings, seen: Observed) -> dict[RoleName, Certificate]:
+def placed_leaves(settings: HostSettings, observed: Observed) -> dict[RoleName, Certificate]:
     """Return the certificates that lie on the host and can be read, of the roles that the settings use."""
-    pairs = seen.facts.pairs
+    pairs = observed.facts.pairs
     bundles = {role: parse_or_empty(pairs[role].pem) for role in needed_roles(settings) if role in pairs}
     return {role: bundle[0] for role, bundle in bundles.items() if bundle}
 
 
-def served_findings(settings: HostSettings, seen: Observed) -> list[Finding]:
+def served_findings(settings: HostSettings, observed: Observed) -> list[Finding]:
     """Judge what both ports serve to this machine, and that they refuse who must be refused."""
-    findings, member, leaves = list[Finding](), settings.member, placed_leaves(settings, seen)
+    findings, member, leaves = list[Finding](), settings.member, placed_leaves(settings, observed)
     for role, port in _tls_ports(settings).items():
-        anchor = trusted_text(seen, side_of(role)) or ""
+        anchor = trusted_text(observed, side_of(role)) or ""
         served = look(member.address, port, name=member.fqdn, trust_anchor=anchor)
         findings += [replace(one, about=(member.name,)) for one in port_findings(port, served, leaves.get(role))]
     return findings
