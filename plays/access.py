@@ -40,15 +40,14 @@ def converge(run: Run[Any], *, prune: bool = False, proof: str = "") -> None:
         run.skip(STEP, UNMANAGED)
         return
     proven: dict[str, Proven] = run.step(proof, prove_access) if proof else run.ask(prove_access)
-    proofs = {host: found.proof for host, found in proven.items()}
+    proofs = {host: outcome.proof for host, outcome in proven.items()}
     if not proofs:
         return
-    chosen = next((host for host, found in proofs.items() if not found.refusal), next(iter(proofs)))
+    chosen = next((host for host in proofs if not proofs[host].refusal), next(iter(proofs)))
     unseen = [member.name for member in run.members if member.name not in proofs]
     early = run.check and bool(run.changed("certificates", "configure", "start"))
     run.skip(STEP, f"done for the whole cluster on {chosen}", on=[host for host in run.pending(STEP) if host != chosen])
-    found = list(proofs.values())
-    run.step(STEP, converge_auth, on=[chosen], proofs=found, unseen=unseen, early=early, prune=prune)
+    run.step(STEP, converge_auth, on=[chosen], proofs=list(proofs.values()), unseen=unseen, early=early, prune=prune)
 
 
 def keep_root(run: Run[Any]) -> None:

@@ -53,11 +53,11 @@ def _shown(run: Run[Any]) -> dict[str, Roles]:
 def _replace(run: Run[Any], shown: Mapping[str, Roles]) -> None:
     """Replace the pairs that members show; the cluster is left unless all goes well."""
     members: dict[str, MemberPair] = {}
-    for host, found in run.ask(decide, changing=True).items():
-        if isinstance(found, Decided) and found.member and found.member.deployed:
+    for host, outcome in run.ask(decide, changing=True).items():
+        if isinstance(outcome, Decided) and outcome.member and outcome.member.deployed:
             roles = shown.get(host, ())
-            decisions = {role: each for role, each in found.member.decisions.items() if role in roles}
-            members[host] = replace(found.member, decisions=decisions)
+            decisions = {role: each for role, each in outcome.member.decisions.items() if role in roles}
+            members[host] = replace(outcome.member, decisions=decisions)
     if run.failed:
         kept = ", ".join(host for host in run.hosts if host in shown)
         run.leave(f"certificates of {kept} stay as they are: {', '.join(run.failed)} failed")

@@ -19,8 +19,8 @@ def keep(run: Run[Any], *, ready: bool = False, option: str = "") -> None:
     ones lead to what clients trust.
     """
     states = states_of(run)
-    seen = [sides["client"] for sides in states.values() if "client" in sides]
-    lost, needed = cut_off([(state.member, state.serves) for state in seen], at=datetime.now(UTC))
+    members = [sides["client"] for sides in states.values() if "client" in sides]
+    lost, needed = cut_off([(state.member, state.serves) for state in members], at=datetime.now(UTC))
     if not lost:
         return
     old, new = (", ".join(repr(ca.title) for ca in cas) for cas in (lost, needed))

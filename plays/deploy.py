@@ -18,9 +18,9 @@ def deploy(run: Run[LockOptions]) -> None:
 
     Nothing of the cluster is changed before all of its hosts have passed the preflight.
     """
-    found = run.step("preflight", preflight)
+    outcomes = run.step("preflight", preflight)
     if not run.failed:
-        try_ports(run, found)
+        try_ports(run, outcomes)
     if run.failed:
         run.leave(f"nothing was changed, since {some(run.failed)} failed the preflight")
     lock.take(run)

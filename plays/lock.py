@@ -43,5 +43,5 @@ def _may_break(run: Run[Locking], others: Mapping[str, LockInfo]) -> bool:
     """With --break-lock, whether the other run is confirmed to be dead."""
     if not run.own.break_lock:
         return False
-    said = "; ".join(dict.fromkeys(f"{info} is working on {host}" for host, info in others.items()))
-    return run.program.agreed(f"{said}. Is that run dead, and may its lock be broken?")
+    what = "; ".join(dict.fromkeys(f"{info} is working on {host}" for host, info in others.items()))
+    return run.program.agreed(f"{what}. Is that run dead, and may its lock be broken?")

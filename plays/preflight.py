@@ -15,9 +15,9 @@ from tasks.reach import Meeting, reach
 
 def check(run: Run[Any]) -> dict[str, StepOutcome]:
     """Check what must be true before a deploy. Return what was found on the hosts that passed."""
-    found: dict[str, StepOutcome] = run.step("preflight", preflight)
-    try_ports(run, found)
-    return {host: outcome for host, outcome in found.items() if host in run.good}
+    outcomes: dict[str, StepOutcome] = run.step("preflight", preflight)
+    try_ports(run, outcomes)
+    return {host: outcome for host, outcome in outcomes.items() if host in run.good}
 
 
 def try_ports(run: Run[Any], checked: Mapping[str, StepOutcome]) -> None:

@@ -162,18 +162,18 @@ def _list(asked: Asked) -> int:
     from etcdfleet.report.show.runs import print_list
 
     wanted = filter(_filter(asked), history.runs(asked.report_dir))
-    found = list(wanted if asked.all else islice(wanted, _LISTED))
+    runs = list(wanted if asked.all else islice(wanted, _LISTED))
     if asked.json:
-        _write_json(asked.json, [_summary(run) for run in found])
+        _write_json(asked.json, [_summary(run) for run in runs])
         return 0
-    if not found:
+    if not runs:
         filtered = asked.runbook or asked.host or asked.failed
         sys.stdout.write(f"no {'such ' if filtered else ''}runs are kept in {asked.report_dir}\n")
         return 0
     console = _console()
-    print_list(console, found, datetime.now(UTC))
+    print_list(console, runs, datetime.now(UTC))
     kept = len(history.folders(asked.report_dir))
-    if not asked.all and len(found) == _LISTED and kept > _LISTED:
+    if not asked.all and len(runs) == _LISTED and kept > _LISTED:
         console.print(f"\nthe newest {_LISTED}; {kept} are kept (--all lists them)", soft_wrap=True)
     return 0
 
@@ -182,11 +182,11 @@ def _show(asked: Asked, run: RunSummary) -> int:
     from etcdfleet.report.show.format import marks_for
     from etcdfleet.report.show.runs import print_run
 
-    found = _document(run)
+    content = _document(run)
     if asked.json:
-        _write_json(asked.json, found)
+        _write_json(asked.json, content)
         return 0
-    record = record_of(found)
+    record = record_of(content)
     if asked.host and asked.host not in record.hosts:
         hosts = ", ".join(record.hosts)
         raise UsageError(f"host {asked.host} took no part", where=run.id, remedy=f"its hosts: {hosts}")
@@ -202,13 +202,13 @@ def _compare(asked: Asked, first: str, second: str) -> int:
     if asked.run is not None:
         raise UsageError("--compare takes exactly two runs", remedy="leave out the third")
     before, after = _chosen(asked, first), _chosen(asked, second)
-    found = differences(record_of(_document(before)), record_of(_document(after)))
-    found = tuple(one for one in found if not asked.host or one.place == asked.host)
+    different = differences(record_of(_document(before)), record_of(_document(after)))
+    different = tuple(one for one in different if not asked.host or one.place == asked.host)
     if asked.json:
-        said = [document(one) for one in found]
-        _write_json(asked.json, {"before": before.id, "after": after.id, "differences": said})
+        documents = [document(one) for one in different]
+        _write_json(asked.json, {"before": before.id, "after": after.id, "differences": documents})
         return 0
-    print_differences(_console(), (before, after), found)
+    print_differences(_console(), (before, after), different)
     return 0
 
 

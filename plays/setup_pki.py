@@ -62,19 +62,19 @@ def setup_pki(program: Program[PkiOptions]) -> None:
         _refuse_left(differing)
 
 
-def _agreed(program: Program[PkiOptions], found: Sequence[str]) -> tuple[frozenset[str] | None, bool]:
+def _agreed(program: Program[PkiOptions], differing: Sequence[str]) -> tuple[frozenset[str] | None, bool]:
     """Return which differences may be changed, None for all; and whether they are left for want of a terminal."""
     if program.options.check or program.options.yes:
         return None, False
-    if not found:
+    if not differing:
         return frozenset(), False
-    for text in found:
+    for text in differing:
         program.say(f"differs: {text}")
     try:
         yes = program.confirm("Change this in Vault to what the inventory says?")
     except UsageError:  # no terminal: it is left as it is, with a warning, and the run does not end well
         return frozenset(), True
-    return (frozenset(found) if yes else frozenset()), False
+    return (frozenset(differing) if yes else frozenset()), False
 
 
 def _vaults_of(program: Program[PkiOptions]) -> Mapping[str, VaultAdmin]:
@@ -84,7 +84,7 @@ def _vaults_of(program: Program[PkiOptions]) -> Mapping[str, VaultAdmin]:
     this process alone. Raises `VaultError` when it is not known where Vault is.
     """
     shared: dict[tuple[str, str | None], VaultAdmin] = {}
-    found: dict[str, VaultAdmin] = {}
+    vaults: dict[str, VaultAdmin] = {}
     chosen = sorted(program.fleet.clusters, key=lambda name: name not in program.clusters)
     for name in chosen:
         if no_need(program.fleet.clusters[name]):
@@ -99,8 +99,8 @@ def _vaults_of(program: Program[PkiOptions]) -> Mapping[str, VaultAdmin]:
                 connection = _with_token(program, connection)
             shared[key] = made = VaultAdmin(connection)
             session_of(program.nornir.config).at_end(made.close)
-        found[name] = shared[key]
-    return {name: found[name] for name in program.fleet.clusters if name in found}
+        vaults[name] = shared[key]
+    return {name: vaults[name] for name in program.fleet.clusters if name in vaults}
 
 
 def _with_token(program: Program[PkiOptions], connection: VaultConnection) -> VaultConnection:
@@ -115,10 +115,10 @@ def _with_token(program: Program[PkiOptions], connection: VaultConnection) -> Va
 
 def _refuse_conflicts(setup: Setup) -> None:
     """Raise `UsageError` when clusters want different things of what they share."""
-    said = [text for name in setup.vaults for text in desired.conflicts(setup.sharing(name))]
-    if said:
+    conflicts = [text for name in setup.vaults for text in desired.conflicts(setup.sharing(name))]
+    if conflicts:
         raise UsageError(
-            "; ".join(dict.fromkeys(said)),
+            "; ".join(dict.fromkeys(conflicts)),
             where="section pki",
             remedy="write the same for both clusters, or give each its own names: pki.mount or pki.mounts, "
             "pki.roles.<role>.name, pki.setup.approle.name",

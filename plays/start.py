@@ -47,15 +47,15 @@ def bring_up(run: Run[Any], *, due: Collection[str] = (), only_restart: bool = F
     is due get it when it is their turn (`tasks.programs`).
     """
     plan: Plan = Nothing()
-    seen: dict[str, MemberSeen] = {}
+    reads: dict[str, MemberSeen] = {}
     before_joins: set[str] = set()
     if not _settled(run):
-        plan, seen, before_joins = _start(run, only_restart=only_restart, programs=programs)
+        plan, reads, before_joins = _start(run, only_restart=only_restart, programs=programs)
     if isinstance(plan, Rolling) and not plan.start_first:
-        _restart(run, plan.order, seen, programs=programs)
+        _restart(run, plan.order, reads, programs=programs)
     idle = run.pending(STEP)
     restarts = [host for host in idle if host in due]
-    _confirm_interruption(run, restarts, seen)
+    _confirm_interruption(run, restarts, reads)
     run.step(STEP, restart_member, on=restarts)
     # The cluster of those that were started before others joined is complete only now.
     unmarked = [] if run.check else [host for host in run.good if host in before_joins]
@@ -69,7 +69,7 @@ def _start(run: Run[Any], *, only_restart: bool, programs: bool) -> tuple[Plan, 
     """
     before_joins: set[str] = set()
     for _ in range(ROUNDS):
-        plan, seen = _plan(run, programs=programs)
+        plan, reads = _plan(run, programs=programs)
         if isinstance(plan, Refusal):
             _refuse(run, plan)
         if only_restart and isinstance(plan, Bootstrap | Join):
@@ -82,20 +82,20 @@ def _start(run: Run[Any], *, only_restart: bool, programs: bool) -> tuple[Plan, 
         run.step(STEP, start_member, on=hosts, runner=TogetherRunner(), plan=plan, programs=programs)
         if run.check:
             break
-    return plan, seen, before_joins
+    return plan, reads, before_joins
 
 
-def _restart(run: Run[Any], order: Sequence[str], seen: Mapping[str, MemberSeen], *, programs: bool) -> None:
-    _confirm_interruption(run, order, seen)
+def _restart(run: Run[Any], order: Sequence[str], reads: Mapping[str, MemberSeen], *, programs: bool) -> None:
+    _confirm_interruption(run, order, reads)
     runner = RollingRunner(
         order, not_reached=lambda host, failed: run.skip(STEP, f"not restarted, since {failed} failed", on=[host])
     )
     run.step(STEP, restart_member, on=order, runner=runner, programs=programs)
 
 
-def _confirm_interruption(run: Run[Any], order: Sequence[str], seen: Mapping[str, MemberSeen]) -> None:
+def _confirm_interruption(run: Run[Any], order: Sequence[str], reads: Mapping[str, MemberSeen]) -> None:
     """Ask before restarts that clients notice; leave the cluster unless they are confirmed."""
-    statuses = {host: found.answers.status for host, found in seen.items() if found.answers.status}
+    statuses = {host: read.answers.status for host, read in reads.items() if read.answers.status}
     schemes = {host: status.endpoint.partition(":")[0] for host, status in statuses.items()}
     wanted = "https" if run.members[0].cluster.client_tls else "http"
     what = interruption(len(run.members), order, schemes, wanted)
@@ -133,11 +133,11 @@ def _to_start(plan: Plan) -> tuple[str, ...]:
 
 def _plan(run: Run[Any], *, programs: bool = False) -> tuple[Plan, dict[str, MemberSeen]]:
     """Read all hosts that this run may touch, and decide what to do. Returns what was seen of each host, too."""
-    seen: dict[str, MemberSeen] = run.ask(read_member)
+    reads: dict[str, MemberSeen] = run.ask(read_member)
     for _ in range(CONFIRMATIONS):
         # Where members seem to hold different data, one look may be wrong about that.
-        if not divergence(one.answers.status for one in seen.values() if one.answers.status):
+        if not divergence(one.answers.status for one in reads.values() if one.answers.status):
             break
         time.sleep(PAUSE_SECONDS)
-        seen |= run.ask(read_member, on=seen)
-    return plan_cluster(run.members, seen, frozenset(run.hosts), frozenset(run.good), programs=programs), seen
+        reads |= run.ask(read_member, on=reads)
+    return plan_cluster(run.members, reads, frozenset(run.hosts), frozenset(run.good), programs=programs), reads

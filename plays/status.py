@@ -36,28 +36,28 @@ _POLL = 0.1
 def read_members(run: Run[StatusOptions], issuing: Issuing, *, tolerant: bool = False) -> Views:
     """Read the hosts of a cluster and what their members say; what may be wrong at one look is read again."""
     reads = run.step("read", read_host, also_failed=True, list_on=run.hosts[:1], tolerant=tolerant, issuing=issuing)
-    seen: Views = {host: read.view for host, read in reads.items()}
-    if not any(view.members for view in seen.values()):
+    views: Views = {host: read.view for host, read in reads.items()}
+    if not any(view.members for view in views.values()):
         # The one that was asked for the list of members gave none.
-        lists = run.ask(list_members, on=[view.host for view in seen.values() if view.serves][:1])
-        seen |= {host: replace(seen[host], members=members) for host, members in lists.items()}
-    _read_again(run, seen)
-    return seen
+        lists = run.ask(list_members, on=[view.host for view in views.values() if view.serves][:1])
+        views |= {host: replace(views[host], members=members) for host, members in lists.items()}
+    _read_again(run, views)
+    return views
 
 
-def _read_again(run: Run[StatusOptions], seen: Views) -> None:
+def _read_again(run: Run[StatusOptions], views: Views) -> None:
     """Ask members again where one look may be wrong: about a leader whose host gives no answer, and about data."""
 
     def ask_again(when: Callable[[Sequence[MemberView]], bool]) -> bool:
-        if not when(list(seen.values())):
+        if not when(list(views.values())):
             return False
-        hosts = [view.host for view in seen.values() if not view.down]
+        hosts = [view.host for view in views.values() if not view.down]
         again = run.ask(read_host, also_failed=True, on=hosts, list_on=(), tolerant=True)
-        seen.update({host: replace(read.view, members=seen[host].members) for host, read in again.items()})
+        views.update({host: replace(read.view, members=views[host].members) for host, read in again.items()})
         return True
 
-    def differ(views: Sequence[MemberView]) -> bool:
-        if not divergence(view.status for view in views if view.status):
+    def differ(look: Sequence[MemberView]) -> bool:
+        if not divergence(view.status for view in look if view.status):
             return False
         time.sleep(PAUSE_SECONDS)
         return True
@@ -111,11 +111,11 @@ def watch(program: Program[StatusOptions], seconds: float) -> None:
             )
         while True:
             quiet.nornir.data.reset_failed_hosts()
-            seen = _seen_by_all(quiet.play(read_members, Issuing(), tolerant=True))
+            views = _seen_by_all(quiet.play(read_members, Issuing(), tolerant=True))
             if program.record.stopping:
                 return
             now = datetime.now(UTC)
-            clusters = overviews(program, seen)
+            clusters = overviews(program, views)
             note = f"{now:%Y-%m-%d %H:%M:%S} UTC, every {seconds:g} s" + (", Ctrl-C ends" if in_place else "")
             page = [Text(note, "dim"), *pages.lines(clusters, marks, console.width, now)]
             if live:
@@ -131,13 +131,13 @@ def _seen_by_all(views: Mapping[str, Views]) -> Views:
     return {host: view for of_cluster in views.values() for host, view in of_cluster.items()}
 
 
-def overviews(program: Program[StatusOptions], seen: Mapping[str, MemberView]) -> list[ClusterOverview]:
+def overviews(program: Program[StatusOptions], views: Mapping[str, MemberView]) -> list[ClusterOverview]:
     """Return the chosen clusters as their hosts were seen, with the last run on each."""
-    views = _with_last_runs(program, seen)
-    found = []
+    views = _with_last_runs(program, views)
+    clusters = []
     for name, hosts in program.clusters.items():
         settings = program.fleet.hosts[hosts[0]]
-        found.append(
+        clusters.append(
             overview(
                 name,
                 [views[host] for host in hosts if host in views],
@@ -146,16 +146,16 @@ def overviews(program: Program[StatusOptions], seen: Mapping[str, MemberView]) -
                 within_days=program.own.days,
             )
         )
-    return found
+    return clusters
 
 
-def _with_last_runs(program: Program[StatusOptions], seen: Mapping[str, MemberView]) -> Views:
-    newest = last_runs(program.options.report_dir, tuple(seen), ignoring=ONLY_LOOK)
-    found = dict(seen)
+def _with_last_runs(program: Program[StatusOptions], views: Mapping[str, MemberView]) -> Views:
+    newest = last_runs(program.options.report_dir, tuple(views), ignoring=ONLY_LOOK)
+    updated = dict(views)
     for host, summary in newest.items():
         last = LastRun(summary.id, summary.runbook, summary.started, summary.state, host in summary.failed)
-        found[host] = replace(found[host], last_run=last)
-    return found
+        updated[host] = replace(updated[host], last_run=last)
+    return updated
 
 
 def _warnings(program: Program[StatusOptions], width: int) -> list[Text]:

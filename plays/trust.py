@@ -78,11 +78,11 @@ def states_of(run: Run[Any]) -> States:
 
 
 def _may_end(run: Run[Any], side: Side, states: States) -> bool:
-    seen = [states[host][side] for host in run.hosts if side in states.get(host, {})]
-    old = list(dict.fromkeys(anchor.title for state in seen if state.member.live for anchor in state.surplus))
+    members = [states[host][side] for host in run.hosts if side in states.get(host, {})]
+    old = list(dict.fromkeys(anchor.title for state in members if state.member.live for anchor in state.surplus))
     if not old:
         return True
-    late = [] if run.check else still_shown([state.member for state in seen], seen[0].anchors, at=_now())
+    late = [] if run.check else still_shown([state.member for state in members], members[0].anchors, at=_now())
     left = [*_absent(run, states), *(member.name for member in late)]
     if left:
         why = f"until {', '.join(left)} has a certificate of the wanted CA; then deploy the whole cluster"
@@ -102,10 +102,10 @@ def _why_not(run: Run[Any], states: States) -> str:
     if reason := _not_yet(states, run.hosts):
         return reason
     missing = _absent(run, states)
-    seen = {side: [states[host][side] for host in run.hosts if side in states.get(host, {})] for side in SIDES}
+    by_side = {side: [states[host][side] for host in run.hosts if side in states.get(host, {})] for side in SIDES}
     new = {
         side: members[0].ways[0]
-        for side, members in seen.items()
+        for side, members in by_side.items()
         if members and not all(shown_by_all([state.member for state in members], way) for way in members[0].ways)
     }
     if not (missing and new):
@@ -124,9 +124,9 @@ def _why_not(run: Run[Any], states: States) -> str:
 def _not_yet(states: States, hosts: Sequence[str]) -> str:
     """Return why the CA that is to issue cannot be used yet, in words; empty when it can."""
     for side in SIDES:
-        seen = [states[host][side] for host in hosts if side in states.get(host, {})]
-        for way in dict.fromkeys(way for state in seen for way in state.ways):
-            late = must_trust_first([state.member for state in seen], way, at=_now())
+        members = [states[host][side] for host in hosts if side in states.get(host, {})]
+        for way in dict.fromkeys(way for state in members for way in state.ways):
+            late = must_trust_first([state.member for state in members], way, at=_now())
             if late:
                 return f"{_listed([member.name for member in late])} not trust {_led_by(way)} yet"
     return ""

@@ -20,19 +20,19 @@ def refuse_unfit(run: Run[Any]) -> None:
     answers: dict[str, tuple[bool, bool]] = run.ask(is_due)
     if not (any(due for due, _ in answers.values()) and any(exists for _, exists in answers.values())):
         return
-    seen: list[VersionsSeen] = list(run.ask(look_at_versions).values())
-    members = [*(one.member for one in seen), *_others(run.members, seen)]
-    running = next((one.cluster for one in seen if one.cluster), "")
+    looks: list[VersionsSeen] = list(run.ask(look_at_versions).values())
+    members = [*(one.member for one in looks), *_others(run.members, looks)]
+    running = next((one.cluster for one in looks if one.cluster), "")
     if refusal := refuse_programs(members, running):
         run.protect(refusal.what, refusal.remedy, where=", ".join(refusal.hosts))
     for warning in patch_downgrades(members):
         run.warn(warning)
 
 
-def _others(hosts: tuple[HostSettings, ...], seen: Collection[VersionsSeen]) -> list[MemberVersion]:
+def _others(hosts: tuple[HostSettings, ...], looks: Collection[VersionsSeen]) -> list[MemberVersion]:
     """Return the members whose hosts this run does not touch, as those that it does touch hear of them."""
-    ours = {one.member.host for one in seen}
-    heard = {where: version for one in seen for where, version in one.others.items()}
+    ours = {one.member.host for one in looks}
+    heard = {where: version for one in looks for where, version in one.others.items()}
     return [
         MemberVersion(host.name, running=version)
         for host in hosts

@@ -58,12 +58,12 @@ def client_cert(program: Program[ClientOptions]) -> None:
 
 def _duration(text: str) -> timedelta:
     try:
-        found = parse_duration(text)
+        duration = parse_duration(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{error}: write 24h, 30d or 1h30m") from None
-    if not found:
+    if not duration:
         raise argparse.ArgumentTypeError("a certificate cannot end before it begins")
-    return found
+    return duration
 
 
 if __name__ == "__main__":

@@ -43,8 +43,8 @@ def preflight(program: Program[PreflightOptions]) -> None:
     from etcdfleet.report.show.checklist import advice_lines
     from plays.preflight import check, give_advice
 
-    found = program.play(check)
-    live = sum(bool(outcome.facts.get("has_member_data")) for hosts in found.values() for outcome in hosts.values())
+    outcomes = program.play(check)
+    live = sum(bool(outcome.facts.get("has_member_data")) for hosts in outcomes.values() for outcome in hosts.values())
     disk = program.own.disk and live > 0 and not program.options.check
     if disk:
         disk = program.confirm(DISK_QUESTION.format(hosts=counted(live, "host")))

@@ -97,9 +97,9 @@ def rotate_certs(program: Program[RotateOptions]) -> None:
     try:
         program.play(rotate, decided)
     finally:
-        found = {name: list(decided[name].values()) for name in program.clusters if decided.get(name)}
-        if found and (program.options.check or program.options.verbose):
-            program.say("\n".join(["", *due_lines(found, program.terminal.width), ""]))
+        clusters = {name: list(decided[name].values()) for name in program.clusters if decided.get(name)}
+        if clusters and (program.options.check or program.options.verbose):
+            program.say("\n".join(["", *due_lines(clusters, program.terminal.width), ""]))
 
 
 if __name__ == "__main__":

@@ -43,8 +43,8 @@ def verify(program: Program[VerifyOptions]) -> None:
     program.play(play, secrets.token_hex(6), Issuing())
     hosts, options = program.record.record.clusters, program.options
     if options.quiet or options.json == "-":
-        if found := failed_lines(hosts):
-            program.terminal.complain("\n".join(found))
+        if failures := failed_lines(hosts):
+            program.terminal.complain("\n".join(failures))
     else:
         program.say("\n".join(lines(hosts, verbose=options.verbose, width=reading_width(program.terminal.console))))
 
