@@ -165,10 +165,10 @@ def of_tasks() -> Iterator[tuple[str, str]]:
         yield from refusal_commands(host, openssl=openssl).items()
         yield from cluster_commands(host, deep=openssl).items()
     for running in (True, False):
-        seen = SimpleNamespace(
-            facts=SimpleNamespace(has_openssl=running, files={}), service=SimpleNamespace(running=running)
+        observed = SimpleNamespace(
+            facts=SimpleNamespace(has_openssl=running, files={}, anchors={}), service=SimpleNamespace(running=running)
         )
-        yield from host_commands(site, cast(Any, seen), "3.5.1").items()
+        yield from host_commands(site, cast(Any, observed), "3.5.1").items()
     for side, port in (("client", 2379), ("peer", 2380)):
         yield f"knock {side}", openssl_knock(host, cast(Any, side), port, None)
     _run_and_wait(site, site.service.restart)
