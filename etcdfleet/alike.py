@@ -22,24 +22,24 @@ class Together(Generic[K]):
     texts: tuple[str, ...]
 
 
-def together(said: Iterable[tuple[str, Iterable[str], K, tuple[str, ...]]]) -> list[Together[K]]:
+def together(statements: Iterable[tuple[str, Iterable[str], K, tuple[str, ...]]]) -> list[Together[K]]:
     """Join what is alike: (place, the names of its host if it is one, kind, texts), in the order of the first ones."""
     equal: dict[tuple[K, tuple[str, ...]], dict[str, tuple[str, ...]]] = {}
-    for place, names, kind, texts in said:
+    for place, names, kind, texts in statements:
         equal.setdefault((kind, texts), {})[place] = tuple(names)
-    found: dict[tuple[K, tuple[str, ...]], list[tuple[str, tuple[str, ...]]]] = {}
+    groups: dict[tuple[K, tuple[str, ...]], list[tuple[str, tuple[str, ...]]]] = {}
     for (kind, texts), places in equal.items():
         # What several say in the same words names none of them.
         own = next(iter(places.values())) if len(places) == 1 else ()
         masked = tuple(without_names(text, own) for text in texts)
-        found.setdefault((kind, masked), []).extend((place, texts) for place in places)
+        groups.setdefault((kind, masked), []).extend((place, texts) for place in places)
     return [
         Together(
             natural(dict.fromkeys(place for place, _ in same)),
             kind,
             same[0][1] if all(texts == same[0][1] for _, texts in same) else masked,
         )
-        for (kind, masked), same in found.items()
+        for (kind, masked), same in groups.items()
     ]
 
 

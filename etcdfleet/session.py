@@ -38,8 +38,8 @@ class Session:
             if owner is not of:
                 made = make()
                 self._kept[key] = of, made
-        found: T = made
-        return found
+        value: T = made
+        return value
 
     def at_end(self, action: Callable[[], None]) -> None:
         """Have ``action`` called once, at the end of the run."""
@@ -57,5 +57,5 @@ class Session:
 
 def session_of(configuration: Config) -> Session:
     """Return the session that this configuration belongs to."""
-    found: Session = configuration.user_defined.setdefault(_KEY, Session())
-    return found
+    session: Session = configuration.user_defined.setdefault(_KEY, Session())
+    return session

@@ -50,11 +50,11 @@ def check_all(
 
 def clusters_of(drafts: Iterable[Draft]) -> dict[str, list[Draft]]:
     """Return the drafts of each cluster group."""
-    found: dict[str, list[Draft]] = {}
+    clusters: dict[str, list[Draft]] = {}
     for draft in drafts:
         if draft.cluster_group:
-            found.setdefault(draft.cluster_group, []).append(draft)
-    return found
+            clusters.setdefault(draft.cluster_group, []).append(draft)
+    return clusters
 
 
 def _data_dir(draft: Draft, notes: Notes) -> None:
@@ -148,10 +148,10 @@ def _twice(
     for draft in drafts:
         if not draft.sound(key):
             continue
-        found = (value or attrgetter(key))(draft)
-        other = first.setdefault(found, draft)
+        text = (value or attrgetter(key))(draft)
+        other = first.setdefault(text, draft)
         if other is not draft:
-            what = f"{noun} {found} is that of {other.name} too ({notes.place(other, key)})"
+            what = f"{noun} {text} is that of {other.name} too ({notes.place(other, key)})"
             notes.mistake(draft, key, what, remedy)
 
 
@@ -257,14 +257,14 @@ def _families(cluster: str, members: Sequence[Draft], notes: Notes) -> None:
 
 
 def _between_clusters(clusters: Mapping[str, Sequence[Draft]], notes: Notes) -> None:
-    seen: dict[tuple[str, str], tuple[str, Draft]] = {}
+    first: dict[tuple[str, str], tuple[str, Draft]] = {}
     for group, members in clusters.items():
         for key in ("name", "token", "service_name"):
             having = (each for each in members if each.sound(f"cluster.{key}") and getattr(each.cluster, key))
             if (draft := next(having, None)) is None:
                 continue
             value = getattr(draft.cluster, key)
-            other_group, other = seen.setdefault((key, value), (group, draft))
+            other_group, other = first.setdefault((key, value), (group, draft))
             if other is draft:
                 continue
             place = notes.place(other, f"cluster.{key}")

@@ -86,9 +86,9 @@ def _user(draft: Draft, auth: AuthSettings, name: str, user: AuthUser, notes: No
     for role in user.roles:
         if role != ROOT and role not in auth.roles:
             guess = did_you_mean(role, (*auth.roles, ROOT))
-            known = ", ".join((*auth.roles, ROOT))
+            roles = ", ".join((*auth.roles, ROOT))
             what = f"user {name} has role {role}, which is not among auth.roles{guess}"
-            notes.mistake(draft, f"{key}.roles", what, f"add the role, or use one of: {known}")
+            notes.mistake(draft, f"{key}.roles", what, f"add the role, or use one of: {roles}")
     for role in (role for role, count in Counter(user.roles).items() if count > 1):
         what = f"user {name} has role {role} more than once"
         notes.mistake(draft, f"{key}.roles", what, "keep one of them")

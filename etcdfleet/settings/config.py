@@ -73,13 +73,13 @@ def read_config(path: Path) -> tuple[dict[str, Any], list[Problem]]:
 
 def _check_config_keys(path: Path, node: MappingNode, mistakes: list[Problem]) -> None:
     def check(here: MappingNode, prefix: str, allowed: tuple[str, ...]) -> dict[str, tuple[int, Node]]:
-        found = pairs(here)
-        for key, (line, _) in found.items():
+        entries = pairs(here)
+        for key, (line, _) in entries.items():
             if key not in allowed:
                 what = f"unknown key {key}{did_you_mean(key, allowed)}"
                 remedy = f"allowed here: {', '.join(allowed)}; settings of etcd belong in the inventory"
                 mistakes.append(Problem(f"{shown(path)}:{line}", "", prefix + key, what, remedy))
-        return found
+        return entries
 
     for section, (line, value) in check(node, "", tuple(_CONFIG_KEYS)).items():
         allowed = _CONFIG_KEYS.get(section)
@@ -89,20 +89,20 @@ def _check_config_keys(path: Path, node: MappingNode, mistakes: list[Problem]) -
             remedy = f"write keys below it: {', '.join(allowed)}"
             mistakes.append(Problem(f"{shown(path)}:{line}", "", section, "must be a mapping", remedy))
             continue
-        found = check(value, f"{section}.", allowed)
-        plugin = found["plugin"][1].value if "plugin" in found else os.environ.get(f"NORNIR_{section.upper()}_PLUGIN")
-        known: tuple[str, ...] | None = None
+        keys = check(value, f"{section}.", allowed)
+        plugin = keys["plugin"][1].value if "plugin" in keys else os.environ.get(f"NORNIR_{section.upper()}_PLUGIN")
+        names: tuple[str, ...] | None = None
         if section == "inventory" and plugin in (SIMPLE, None):
-            known = (*_SIMPLE_OPTIONS, "encoding")
+            names = (*_SIMPLE_OPTIONS, "encoding")
         elif section == "runner" and plugin in ("threaded", None):
-            known = ("num_workers",)
-        if "options" in found and not is_null(found["options"][1]):
-            options_line, options = found["options"]
+            names = ("num_workers",)
+        if "options" in keys and not is_null(keys["options"][1]):
+            options_line, options = keys["options"]
             if not isinstance(options, MappingNode):
                 where = f"{shown(path)}:{options_line}"
                 mistakes.append(Problem(where, "", f"{section}.options", "must be a mapping", "see docs/settings.md"))
-            elif known:
-                check(options, f"{section}.options.", known)
+            elif names:
+                check(options, f"{section}.options.", names)
 
 
 def _environment_options(section: str) -> dict[str, Any]:
@@ -152,8 +152,8 @@ def inventory_arguments(config: Mapping[str, Any], config_file: Path) -> tuple[d
     except (LookupError, TypeError) as error:
         key, what = "inventory.options.encoding", f"{encoding!r} is unknown to Python"
         raise SettingsError([Problem(shown(config_file), "", key, what, "write utf-8, or remove it")]) from error
-    found = InventoryFiles(hosts, groups, defaults, config_file.parent, encoding)
-    return {**given, "plugin": plugin, "options": options}, found
+    inventory = InventoryFiles(hosts, groups, defaults, config_file.parent, encoding)
+    return {**given, "plugin": plugin, "options": options}, inventory
 
 
 def runner_arguments(config: Mapping[str, Any], forks: int | None) -> dict[str, Any]:

@@ -147,11 +147,11 @@ def _draft(host: Host, sources: Sources, mistakes: list[Problem]) -> Draft:
 
 
 def _init_of(host: Host, origin: Origin, sources: Sources, mistakes: list[Problem]) -> str:
-    found = [init for init in INIT_SYSTEMS if host.has_parent_group(init)]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        groups = f"{'both' if len(found) == 2 else 'the'} groups {_and(found)}"
+    inits = [init for init in INIT_SYSTEMS if host.has_parent_group(init)]
+    if len(inits) == 1:
+        return inits[0]
+    if inits:
+        groups = f"{'both' if len(inits) == 2 else 'the'} groups {_and(inits)}"
         what = f"is in {groups}, directly or through other groups; a host has one init system"
         remedy = "keep the one whose init system runs on the host (ps -p 1 shows it)"
     else:
@@ -171,11 +171,13 @@ def _and(names: Iterable[str]) -> str:
 def _cluster_group(host: Host, origin: Origin, sources: Sources, mistakes: list[Problem]) -> str:
     """Return the host's cluster: the one group with ``cluster`` in its data that is no parent of another such group."""
     candidates = [group for group in host.extended_groups() if "cluster" in (group.data or {})]
-    found = [group for group in candidates if not any(other.has_parent_group(group) for other in candidates)]
-    if len(found) == 1:
-        return found[0].name
-    if found:
-        what = f"is in {len(found)} clusters: {', '.join(group.name for group in found)}; a host is a member of one"
+    clusters = [group for group in candidates if not any(other.has_parent_group(group) for other in candidates)]
+    if len(clusters) == 1:
+        return clusters[0].name
+    if clusters:
+        what = (
+            f"is in {len(clusters)} clusters: {', '.join(group.name for group in clusters)}; a host is a member of one"
+        )
         remedy = "remove all but one of these groups from its groups"
     else:
         what = "is in no cluster: none of its groups has a section cluster"
@@ -242,11 +244,11 @@ class _SectionReader:
 
     def _unfit(self, section: str, given: Mapping[str, Any]) -> list[tuple[KeyPath, str, str]]:
         """Note and return the texts that cannot be meant as they are."""
-        found = list(faults_in(section, given))
-        for fault in found:
+        faults = list(faults_in(section, given))
+        for fault in faults:
             self._note(*fault)
             self.bad.add(fault[0])
-        return found
+        return faults
 
     def _note(self, path: KeyPath, what: str, remedy: str) -> None:
         self.mistakes.append(self.sources.problem(self.merged.origin(path), ".".join(path), what, remedy, path))

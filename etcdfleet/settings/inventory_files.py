@@ -214,11 +214,11 @@ def _element(
 
 def _loadable(sources: Sources, origin: Origin, node: Node, line: int) -> bool:
     """Return whether Nornir can load all of one host, group or the defaults; note what it cannot."""
-    found = list(unfit(node, line))
-    for one in found:
+    faults = list(unfit(node, line))
+    for one in faults:
         key = ".".join(one.path[1:] if one.path[:1] == ("data",) and len(one.path) > 1 else one.path)
         sources.note(origin, key, one.what, one.remedy, one.line)
-    return not found
+    return not faults
 
 
 def _wrong_shape(sources: Sources, origin: Origin, key: str, line: int, what: str) -> None:
@@ -279,14 +279,14 @@ def _connection_options(sources: Sources, origin: Origin, value: Node, line: int
 
 
 def _closure(names: tuple[str, ...], parents: Mapping[str, tuple[str, ...]]) -> set[str]:
-    found: set[str] = set()
+    groups: set[str] = set()
     todo: list[str] = list(names)
     while todo:
         name = todo.pop()
-        if name not in found:
-            found.add(name)
+        if name not in groups:
+            groups.add(name)
             todo.extend(parents.get(name, ()))
-    return found
+    return groups
 
 
 def _check_cycles(sources: Sources, parents: Mapping[str, tuple[str, ...]]) -> None:

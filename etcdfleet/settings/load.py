@@ -65,12 +65,12 @@ def bind(host: Host, settings: HostSettings) -> None:
 
 def settings_of(host: Host) -> HostSettings:
     """Return the settings that ``open_nornir`` bound to ``host``; raises FleetError when it bound none."""
-    found = host.data.get(BOUND_KEY)
-    if not isinstance(found, HostSettings):
+    settings = host.data.get(BOUND_KEY)
+    if not isinstance(settings, HostSettings):
         raise FleetError(
             "no settings are bound to this host", where=host.name, remedy="build the Nornir object by open_nornir()"
         )
-    return found
+    return settings
 
 
 def _init_nornir(arguments: Mapping[str, Any], dry_run: bool, config_file: Path) -> Nornir:
@@ -92,8 +92,8 @@ def _init_nornir(arguments: Mapping[str, Any], dry_run: bool, config_file: Path)
 
 
 def _environment() -> str:
-    found = sorted(name for name in os.environ if name.startswith("NORNIR_"))
-    return f"; the environment counts too, where it is silent: {', '.join(found)}" if found else ""
+    variables = sorted(name for name in os.environ if name.startswith("NORNIR_"))
+    return f"; the environment counts too, where it is silent: {', '.join(variables)}" if variables else ""
 
 
 def _lenient_inventory(sources: Sources) -> Inventory:
@@ -107,12 +107,12 @@ def _lenient_inventory(sources: Sources) -> Inventory:
         }
 
     def attributes(content: Mapping[str, Any]) -> dict[str, Any]:
-        found = {key: content.get(key) for key in ("hostname", "port", "username", "password", "platform", "data")}
+        fields = {key: content.get(key) for key in ("hostname", "port", "username", "password", "platform", "data")}
         options = {
             name: ConnectionOptions(**{key: value for key, value in each.items() if key in OPTION_KEYS})
             for name, each in (content.get("connection_options") or {}).items()
         }
-        return {**found, "connection_options": options}
+        return {**fields, "connection_options": options}
 
     defaults = Defaults(**attributes(sound("defaults").get("", {})))
     group_content, host_content = sound("group"), sound("host")

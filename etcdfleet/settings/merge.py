@@ -41,9 +41,9 @@ class Merged:
     def origin(self, path: KeyPath) -> Origin:
         """Return where ``path`` was written, or for a key that was not, its nearest parent; in the end the host."""
         for length in range(len(path), 0, -1):
-            found = self.origins.get(path[:length])
-            if found is not None:
-                return found
+            origin = self.origins.get(path[:length])
+            if origin is not None:
+                return origin
         return self.host
 
     def written(self, path: KeyPath) -> bool:
@@ -75,14 +75,14 @@ def _lay_over(
             value = {"enabled": value}  # `auth: true` for short
         old = below.get(key)
         if not (isinstance(value, Mapping) and isinstance(old, dict)) or _replaces(here, value, old):
-            for known in [known for known in origins if known[: len(here)] == here]:
-                del origins[known]
+            for key_path in [key_path for key_path in origins if key_path[: len(here)] == here]:
+                del origins[key_path]
             old = None
         if isinstance(value, Mapping) and isinstance(old, dict) and len(here) == 1:
             for other in _of_the_former(here[0], value, old):
                 del old[other]
-                for known in [known for known in origins if known[:2] == (*here, other)]:
-                    del origins[known]
+                for key_path in [key_path for key_path in origins if key_path[:2] == (*here, other)]:
+                    del origins[key_path]
         origins[here] = origin
         if isinstance(value, Mapping):
             target: dict[str, Any] = old if old is not None else {}

@@ -128,7 +128,7 @@ def _section_in(annotation: Any) -> type[Section] | None:
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return annotation
     for argument in get_args(annotation):
-        found = _section_in(argument)
-        if found is not None:
-            return found
+        section = _section_in(argument)
+        if section is not None:
+            return section
     return None

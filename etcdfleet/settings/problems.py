@@ -50,9 +50,9 @@ class SettingsError(UsageError):
         return f"{title}\n{listed}\n{self.remedy}"
 
 
-def did_you_mean(word: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
-    """Return `` (did you mean x?)``, or nothing when no known word is close."""
-    matches = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=cutoff)
+def did_you_mean(word: str, words: Iterable[str], *, cutoff: float = 0.6) -> str:
+    """Return `` (did you mean x?)``, or nothing when none of the ``words`` is close."""
+    matches = difflib.get_close_matches(word.lower(), list(words), n=1, cutoff=cutoff)
     return f" (did you mean {matches[0]}?)" if matches else ""
 
 

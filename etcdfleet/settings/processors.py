@@ -79,16 +79,16 @@ def load_processors(user_defined: Mapping[str, Any], config_file: Path) -> list[
     folder = str(config_file.parent)
     if entries and folder not in sys.path:
         sys.path.append(folder)
-    found: list[Guarded] = []
+    processors: list[Guarded] = []
     mistakes: list[Problem] = []
     for number, entry in enumerate(entries):
         try:
-            found.append(_made(entry))
+            processors.append(_made(entry))
         except UsageError as mistake:
             mistakes.append(Problem(shown(config_file), "", f"{KEY}[{number}]", mistake.what, mistake.remedy))
     if mistakes:
         raise SettingsError(mistakes)
-    return found
+    return processors
 
 
 def _made(entry: object) -> Guarded:

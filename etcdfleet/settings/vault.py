@@ -159,8 +159,8 @@ class VaultPki(PkiSettings):
     def _check_trust(self, draft: Draft, notes: Notes) -> None:
         if not draft.sound("pki.trust", "pki.mount", "pki.mounts"):
             return
-        said = draft.merged.written(("pki", "trust"))
-        if self.trust == "separate" and draft.merged.written(("pki", "mount")) and not said:
+        trust_written = draft.merged.written(("pki", "trust"))
+        if self.trust == "separate" and draft.merged.written(("pki", "mount")) and not trust_written:
             what = (
                 f"names one CA for everything ({self.mount}), while trust: separate, the default, has one for peers "
                 "and one for clients, so that no peer's certificate is good as a client's"

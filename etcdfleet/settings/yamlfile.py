@@ -90,7 +90,7 @@ def line_of(node: Node) -> int:
 
 def pairs(node: MappingNode) -> dict[str, tuple[int, Node]]:
     """Return keys of a mapping with line and value, ``<<`` resolved; of a key that is there twice, the last."""
-    found: dict[str, tuple[int, Node]] = {}
+    own: dict[str, tuple[int, Node]] = {}
     inherited: dict[str, tuple[int, Node]] = {}
     for key, value in node.value:
         if is_merge(key):
@@ -98,8 +98,8 @@ def pairs(node: MappingNode) -> dict[str, tuple[int, Node]]:
                 if isinstance(source, MappingNode) and source is not node:
                     inherited = {**pairs(source), **inherited}
         else:
-            found[str(key.value) if isinstance(key, ScalarNode) else "?"] = (line_of(key), value)
-    return {**inherited, **found}
+            own[str(key.value) if isinstance(key, ScalarNode) else "?"] = (line_of(key), value)
+    return {**inherited, **own}
 
 
 def is_null(node: Node) -> bool:
@@ -122,20 +122,20 @@ def unfit(node: Node, line: int, path: tuple[str, ...] = ()) -> Iterator[Unfit]:
     yield from _unfit(node, line, path, set(), ())
 
 
-def _unfit(node: Node, line: int, path: tuple[str, ...], seen: set[int], above: tuple[int, ...]) -> Iterator[Unfit]:
+def _unfit(node: Node, line: int, path: tuple[str, ...], visited: set[int], above: tuple[int, ...]) -> Iterator[Unfit]:
     if id(node) in above:
         yield Unfit(path, line, "is an alias of what it is in", "write the values in place of the alias")
         return
-    if id(node) in seen:
+    if id(node) in visited:
         return
-    seen.add(id(node))
+    visited.add(id(node))
     if (reason := _reason(node)) is not None:
         yield Unfit(path, line, *reason)
         return
     above = (*above, id(node))
     if isinstance(node, SequenceNode):
         for item in node.value:
-            yield from _unfit(item, line_of(item), path, seen, above)
+            yield from _unfit(item, line_of(item), path, visited, above)
         return
     names: set[str] = set()
     for key, value in node.value if isinstance(node, MappingNode) else ():
@@ -145,7 +145,7 @@ def _unfit(node: Node, line: int, path: tuple[str, ...], seen: set[int], above: 
                 what = "takes the keys of another mapping, and here is none"
                 yield Unfit((*path, "<<"), at, what, "write <<: *NAME, where &NAME marks a mapping")
                 continue
-            yield from _unfit(value, at, path, seen, above)
+            yield from _unfit(value, at, path, visited, above)
         elif not isinstance(key, ScalarNode):
             yield Unfit(path, at, "has a list or a mapping as a key", "write a word before the colon")
         else:
@@ -153,7 +153,7 @@ def _unfit(node: Node, line: int, path: tuple[str, ...], seen: set[int], above: 
             if here[-1] in names:
                 yield Unfit(here, at, "is written twice", "remove one of the two")
             names.add(here[-1])
-            yield from _unfit(value, at, here, seen, above)
+            yield from _unfit(value, at, here, visited, above)
 
 
 def _merged(value: Node) -> list[Node]:
@@ -195,10 +195,10 @@ def _syntax(path: Path, text: str, error: MarkedYAMLError) -> Problem:
     lines = text.splitlines()
     number = min(int(mark.line), len(lines) - 1) if mark and lines else None
     written = lines[number] if number is not None else ""
-    found = re.match(r"\s*(?:- +)?([\w.-]+)\s*:", written)
+    key = re.match(r"\s*(?:- +)?([\w.-]+)\s*:", written)
     what, remedy = _explained(str(error.problem), written)
     where = f"{shown(path)}:{number + 1}" if number is not None else shown(path)
-    return Problem(where, "", found.group(1) if found else "", what, remedy)
+    return Problem(where, "", key.group(1) if key else "", what, remedy)
 
 
 def _explained(problem: str, written: str) -> tuple[str, str]:
