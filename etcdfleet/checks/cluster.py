@@ -46,9 +46,9 @@ _CAUSES: Mapping[str, str] = {
 def cluster_checks(cluster: Cluster, *, quota_bytes: int = 2 * 1024**3) -> tuple[Finding, ...]:
     """Return the findings about a cluster, causes first. ``quota_bytes`` is the configured one, else etcd's own."""
     silent = [member for member in cluster.expected if member.name not in cluster.by_name]
-    found = [_all_answer(cluster)]
+    findings = [_all_answer(cluster)]
     if not cluster.by_name:
-        return tuple(found)
+        return tuple(findings)
     leader, equal = _one_leader(cluster), _equal_data(cluster)
     listed = _member_list(cluster)
     if cluster.members is None:
@@ -57,9 +57,9 @@ def cluster_checks(cluster: Cluster, *, quota_bytes: int = 2 * 1024**3) -> tuple
     if silent and not cluster.hashes and not equal.fault:
         names = ", ".join(sorted(member.name for member in silent))
         equal = skipped(equal.check, f"not compared, since {names} did not answer")
-    found += [listed, _health(cluster), _one_cluster(cluster), leader, _one_term(cluster), _applied(cluster)]
-    found += [_alarms(cluster), equal, _size(cluster, quota_bytes)]
-    return tuple(causes_first(f if f.ok or f.cause else replace(f, cause=_CAUSES.get(f.check, "")) for f in found))
+    findings += [listed, _health(cluster), _one_cluster(cluster), leader, _one_term(cluster), _applied(cluster)]
+    findings += [_alarms(cluster), equal, _size(cluster, quota_bytes)]
+    return tuple(causes_first(f if f.ok or f.cause else replace(f, cause=_CAUSES.get(f.check, "")) for f in findings))
 
 
 def _all_answer(cluster: Cluster) -> Finding:
@@ -100,13 +100,13 @@ def _member_list(cluster: Cluster) -> Finding:
             "without a leader and a quorum no member can say for certain who belongs to the cluster",
             "see etcd's log on this host",
         )
-    if found := mismatches(cluster.matched):
+    if differences := mismatches(cluster.matched):
         return failed(
             check,
-            "; ".join(one.what for one in found),
-            "; ".join(dict.fromkeys(_WHY_OTHER[one.kind] for one in found)),
-            "; ".join(dict.fromkeys(one.remedy for one in found)),
-            fault="; ".join(f"{one.kind} {one.member.name if one.member else one.what}" for one in found),
+            "; ".join(one.what for one in differences),
+            "; ".join(dict.fromkeys(_WHY_OTHER[one.kind] for one in differences)),
+            "; ".join(dict.fromkeys(one.remedy for one in differences)),
+            fault="; ".join(f"{one.kind} {one.member.name if one.member else one.what}" for one in differences),
         )
     return Finding(check, True, f"{len(cluster.expected)} members as in the inventory, all started, no learner")
 
@@ -123,10 +123,10 @@ def _health(cluster: Cluster) -> Finding:
         return Finding("health", False, told, "see etcd's log on these hosts", about=tuple(sick))
     well = [healths[name] for name in cluster.by_name]
     slowest = max(health.took for health in well)
-    said = f"all {len(well)} members answer a linearizable read, the slowest in {slowest * 1000:.1f} ms"
+    evidence = f"all {len(well)} members answer a linearizable read, the slowest in {slowest * 1000:.1f} ms"
     # That they take no writes is a matter of the alarm, which is a check of its own.
-    said += "; not healthy for etcd, as an alarm is raised" if any(map(only_full, well)) else ""
-    return Finding("health", True, said)
+    evidence += "; not healthy for etcd, as an alarm is raised" if any(map(only_full, well)) else ""
+    return Finding("health", True, evidence)
 
 
 def _same(
@@ -157,32 +157,32 @@ def _one_leader(cluster: Cluster) -> Finding:
     leaders = {name: status.leader_id for name, status in cluster.by_name.items()}
     leader = next(iter(leaders.values()))
     follows = {name: cluster.name(number) if number else "no one" for name, number in leaders.items()}
-    known = cluster.knows(leader) if cluster.members else leader != 0
-    found = _same(
+    leader_known = cluster.knows(leader) if cluster.members else leader != 0
+    finding = _same(
         "one leader",
         leaders,
         f"all follow {cluster.name(leader)}" if cluster.members else "all that answer follow the same leader",
         [f"{name} follows {leader}" for name, leader in follows.items()],
         "check whether all members reach each other on the peer port, and their logs",
-        ok=known,
+        ok=leader_known,
     )
-    if not found.ok:
-        return found
+    if not finding.ok:
+        return finding
     if cluster.alive < cluster.quorum:
         return failed(
-            found.check,
-            f"{found.evidence}, but without a quorum there is none",
+            finding.check,
+            f"{finding.evidence}, but without a quorum there is none",
             "too many members are lost",
             "bring members back; one of them will be elected",
         )
     if not cluster.unheard_leader:
-        return found
+        return finding
     if cluster.reads_quickly:
         # Left out of the inventory, or not reached from here: other checks say so.
-        return replace(found, evidence=f"{found.evidence}, which did not answer here; reads through it work")
+        return replace(finding, evidence=f"{finding.evidence}, which did not answer here; reads through it work")
     return failed(
-        found.check,
-        f"{found.evidence}, which does not answer",
+        finding.check,
+        f"{finding.evidence}, which does not answer",
         "the leader has just been lost, and the others have not elected another one yet",
         "look again in a few seconds; without a quorum none will be elected: bring members back",
     )
@@ -224,14 +224,14 @@ def _alarms(cluster: Cluster) -> Finding:
     A full database makes more members raise NOSPACE as clients write through them: that is still the same fault.
     """
     kinds = cluster.alarms
-    found = [f"{kind}, raised by {', '.join(sorted(map(cluster.name, ids)))}" for kind, ids in sorted(kinds.items())]
-    found += [
+    reports = [f"{kind}, raised by {', '.join(sorted(map(cluster.name, ids)))}" for kind, ids in sorted(kinds.items())]
+    reports += [
         f"{name}: {error.strip()}"
         for name, status in cluster.by_name.items()
         for error in status.errors
         if not is_alarm(error) and error.strip() != NO_LEADER
     ]
-    if not found:
+    if not reports:
         return Finding("alarms", True, "none")
     remedy = "see etcd's log on these hosts"
     if "NOSPACE" in kinds:
@@ -241,12 +241,14 @@ def _alarms(cluster: Cluster) -> Finding:
             "stop using this cluster: find the member whose data differ, replace it (docs/hosts.md, A member with other"
             " data), then etcdctl alarm disarm"
         )
-    return Finding("alarms", False, "; ".join(found), remedy, fault=", ".join([*sorted(kinds), *found[len(kinds) :]]))
+    return Finding(
+        "alarms", False, "; ".join(reports), remedy, fault=", ".join([*sorted(kinds), *reports[len(kinds) :]])
+    )
 
 
 def _equal_data(cluster: Cluster) -> Finding:
     """Also what hashes at the lowest common revision cannot show: a member that lacks what the others share."""
-    if found := cluster.divergence:
+    if divergence := cluster.divergence:
         return failed(
             "equal data",
             cluster.diverged(),
@@ -254,11 +256,11 @@ def _equal_data(cluster: Cluster) -> Finding:
             " apart",
             DIVERGED,
             fault="differ",
-            about=tuple(cluster.name(status.member_id) for status in found.odd or found.differ),
+            about=tuple(cluster.name(status.member_id) for status in divergence.odd or divergence.differ),
         )
     hashes, names = cluster.hash_by_name, list(cluster.by_name)
     missing = [name for name in names if name not in hashes]
-    told = ", ".join(f"{name} {found.hash:08x}" for name, found in hashes.items())
+    told = ", ".join(f"{name} {digest.hash:08x}" for name, digest in hashes.items())
     if missing:
         return Finding(
             "equal data",
@@ -267,19 +269,19 @@ def _equal_data(cluster: Cluster) -> Finding:
             "ask again for the hash at a newer revision; see the logs of the members that do not answer",
             about=tuple(missing),
         )
-    if len({found.compact_revision for found in hashes.values()}) > 1:
-        told = ", ".join(f"{name} {found.compact_revision}" for name, found in hashes.items())
+    if len({digest.compact_revision for digest in hashes.values()}) > 1:
+        told = ", ".join(f"{name} {digest.compact_revision}" for name, digest in hashes.items())
         return Finding(
             "equal data", False, f"compacted at different revisions just now ({told}): not comparable", "ask again"
         )
-    if len({found.hash for found in hashes.values()}) > 1:
+    if len({digest.hash for digest in hashes.values()}) > 1:
         return Finding(
             "equal data",
             False,
             f"the members' key spaces differ: {told}",
             DIVERGED,
             fault="differ",
-            about=_odd({name: found.hash for name, found in hashes.items()}),
+            about=_odd({name: digest.hash for name, digest in hashes.items()}),
         )
     return Finding("equal data", True, f"hash {next(iter(hashes.values())).hash:08x} on all {len(names)} members")
 

@@ -59,18 +59,18 @@ SILENCES: tuple[tuple[str, str, str], ...] = (
 
 def causes_first(findings: Iterable[Finding]) -> list[Finding]:
     """Return the findings, causes before what follows from them; each of the latter names its cause alone."""
-    found = list(findings)
-    bad = {finding.check: finding for finding in found if not finding.ok}
-    marked = [finding if finding.ok or finding.follows else _marked(finding, bad) for finding in found]
+    findings = list(findings)
+    bad = {finding.check: finding for finding in findings if not finding.ok}
+    marked = [finding if finding.ok or finding.follows else _marked(finding, bad) for finding in findings]
     return sorted(marked, key=lambda finding: bool(finding.follows))
 
 
-def silence(member: ExpectedMember, said: str) -> tuple[str, str]:
+def silence(member: ExpectedMember, error: str) -> tuple[str, str]:
     """Likely cause and remedy for a member that did not answer, by what etcdctl said about it."""
     ports = " and ".join(
         dict.fromkeys(url.rstrip("/").rpartition(":")[2] for url in (member.client_url, member.peer_url))
     )
-    cause, remedy = next(row[1:] for row in SILENCES if re.search(row[0], said, re.IGNORECASE))
+    cause, remedy = next(row[1:] for row in SILENCES if re.search(row[0], error, re.IGNORECASE))
     return cause, remedy.format(ports=ports)
 
 

@@ -71,5 +71,5 @@ def new_failures(findings: Iterable[Finding], before: Iterable[Finding]) -> list
     def fault(finding: Finding) -> tuple[str, str]:
         return finding.check, finding.fault or finding.evidence
 
-    known = {fault(finding) for finding in before if not finding.ok and not finding.check.startswith(SERVED)}
-    return [finding for finding in findings if not finding.ok and fault(finding) not in known]
+    old_faults = {fault(finding) for finding in before if not finding.ok and not finding.check.startswith(SERVED)}
+    return [finding for finding in findings if not finding.ok and fault(finding) not in old_faults]

@@ -76,7 +76,7 @@ def key_mode_finding(listing: Listing) -> Finding:
 
 def set_findings(settings: HostSettings, roles: Sequence[RoleName], listing: Listing) -> list[Finding]:
     """Judge that the well-known folders are links, and lead to complete sets of mode 0700."""
-    found, fqdn = [], settings.member.fqdn
+    findings, fqdn = [], settings.member.fqdn
     paths = HostPaths.of(settings)
     for role in roles:
         folder, check = paths.folder(role), f"{role} pair is in place"
@@ -84,7 +84,7 @@ def set_findings(settings: HostSettings, roles: Sequence[RoleName], listing: Lis
         real = target if target.startswith("/") else f"{CERTIFICATES}/{target}"
         remedy = "run deploy, which places a new pair"
         if not target:
-            found.append(failed(check, f"{folder} is no link to a set", "it was made by hand", remedy))
+            findings.append(failed(check, f"{folder} is no link to a set", "it was made by hand", remedy))
             continue
         missing = [
             name for name in (f"{fqdn}.pem", f"{fqdn}.key", "note.json") if f"{real}/{name}" not in listing.entries
@@ -93,16 +93,16 @@ def set_findings(settings: HostSettings, roles: Sequence[RoleName], listing: Lis
         if entry is None or missing:
             what = f"{folder} leads to {target}, " + ("which is not there" if entry is None else "")
             what += f"which lacks {', '.join(missing)}" if entry else ""
-            found.append(failed(check, what, "the set was removed or is incomplete", remedy))
+            findings.append(failed(check, what, "the set was removed or is incomplete", remedy))
         elif (entry.mode, entry.owner) != (0o700, "etcd"):
             what = f"{real} is {entry.mode:04o} {entry.owner}, not 0700 etcd"
-            found.append(failed(check, what, "it was changed by hand", "run deploy"))
+            findings.append(failed(check, what, "it was changed by hand", "run deploy"))
         elif key and (key.mode, key.owner) != (0o600, "etcd"):
             what = f"{real}/{fqdn}.key is {key.mode:04o} {key.owner}, not 0600 etcd"
-            found.append(failed(check, what, "it was changed by hand", "run deploy, which sets mode and owner"))
+            findings.append(failed(check, what, "it was changed by hand", "run deploy, which sets mode and owner"))
         else:
-            found.append(Finding(check, True, f"{folder} -> {target}, complete"))
-    return found
+            findings.append(Finding(check, True, f"{folder} -> {target}, complete"))
+    return findings
 
 
 def service_finding(service: ServiceState, name: str) -> Finding:
@@ -174,23 +174,25 @@ def space_finding(settings: HostSettings, free: int | None, db_size: int) -> Fin
     return Finding(check, True, text)
 
 
-def clock_findings(problems: Sequence[Trouble], warnings: Sequence[Trouble], offset: float, said: str) -> list[Finding]:
+def clock_findings(
+    problems: Sequence[Trouble], warnings: Sequence[Trouble], offset: float, output: str
+) -> list[Finding]:
     """Judge the host's clock against the controller's, and whether something keeps it right.
 
-    ``problems`` and ``warnings`` are those of the preflight; ``said`` what the host printed: ``container``, or
+    ``problems`` and ``warnings`` are those of the preflight; ``output`` what the host printed: ``container``, or
     ``synchronized``, ``daemon NAME``, or nothing.
     """
-    found = [failed("clock", one.what, "nothing keeps it right, or it never was", one.remedy) for one in problems]
-    found += [warned("clock", one.what, "nothing keeps it right", one.remedy) for one in warnings]
-    if not found:
-        found.append(Finding("clock", True, f"within {abs(offset):.1f} s of the controller's"))
-    check, words = "clock is kept right", said.split()
+    findings = [failed("clock", one.what, "nothing keeps it right, or it never was", one.remedy) for one in problems]
+    findings += [warned("clock", one.what, "nothing keeps it right", one.remedy) for one in warnings]
+    if not findings:
+        findings.append(Finding("clock", True, f"within {abs(offset):.1f} s of the controller's"))
+    check, words = "clock is kept right", output.split()
     if "container" in words:
-        found.append(skipped(check, "the host is a container: its clock is that of the machine below"))
+        findings.append(skipped(check, "the host is a container: its clock is that of the machine below"))
     elif "synchronized" in words or "daemon" in words:
-        found.append(Finding(check, True, " ".join(words).replace("daemon ", "by ")))
+        findings.append(Finding(check, True, " ".join(words).replace("daemon ", "by ")))
     else:
-        found.append(
+        findings.append(
             warned(
                 check,
                 "no time daemon runs (chronyd, ntpd, systemd-timesyncd)",
@@ -198,7 +200,7 @@ def clock_findings(problems: Sequence[Trouble], warnings: Sequence[Trouble], off
                 "install and enable one: a Pi has no clock chip, and its clock drifts",
             )
         )
-    return found
+    return findings
 
 
 def pending_finding(reasons: Sequence[str]) -> Finding:
@@ -228,7 +230,7 @@ def log_findings(sightings: Sequence[Sighting], *, clock: datetime, running: boo
 
     Notes, and old lines of an etcd that runs, are only told.
     """
-    found, told = [], []
+    findings, told = [], []
     for sighting in sightings:
         symptom, age = sighting.symptom, clock - sighting.last if sighting.last else timedelta(0)
         text = f"{counted(sighting.count, 'line')}{_when(sighting.last, age)}: {message(sighting.line)[:200]}"
@@ -236,11 +238,11 @@ def log_findings(sightings: Sequence[Sighting], *, clock: datetime, running: boo
             told.append(f"{symptom.name} ({text})")
             continue
         make = failed if symptom.level == "failed" else warned
-        found.append(make(f"log: {symptom.name}", text, symptom.meaning, symptom.remedy))
-    if not found:
+        findings.append(make(f"log: {symptom.name}", text, symptom.meaning, symptom.remedy))
+    if not findings:
         more = f"; {'; '.join(told)}" if told else ""
-        found.append(Finding("log", True, f"no known symptom in the last {RECENT.seconds // 60} minutes{more}"))
-    return found
+        findings.append(Finding("log", True, f"no known symptom in the last {RECENT.seconds // 60} minutes{more}"))
+    return findings
 
 
 def _when(last: datetime | None, age: timedelta) -> str:

@@ -72,26 +72,26 @@ _NO_CONNECTION = re.compile(
 )
 
 
-def heard_by_openssl(rc: int, said: str) -> Heard:
+def heard_by_openssl(rc: int, output: str) -> Heard:
     """Read what ``openssl s_client`` tells with its exit code and both outputs."""
-    if status := re.search(r"^HTTP/1\.\d (\d+)", said, re.MULTILINE):
+    if status := re.search(r"^HTTP/1\.\d (\d+)", output, re.MULTILINE):
         return Heard("answered", f"HTTP {status[1]}")
-    if "verify failed" in said or "verification failed" in said:
-        return Heard("unverified", last_lines(said))
-    if _NO_CONNECTION.search(said):
-        return Heard("no connection", last_lines(said))
-    number, words = _ALERT_NUMBER.search(said), _ALERT_WORDS.search(said)
+    if "verify failed" in output or "verification failed" in output:
+        return Heard("unverified", last_lines(output))
+    if _NO_CONNECTION.search(output):
+        return Heard("no connection", last_lines(output))
+    number, words = _ALERT_NUMBER.search(output), _ALERT_WORDS.search(output)
     named = _ALERTS.get(int(number[1])) if number else (words[1].strip() if words else None)
     if named in _ALERTS.values():
         return Heard("refused", str(named))
     if rc in (124, 143):
         return Heard("late")
-    if _UNREADABLE.search(said):
-        return Heard("unreadable", last_lines(said))
+    if _UNREADABLE.search(output):
+        return Heard("unreadable", last_lines(output))
     # Who is refused has seen the server's certificate before; an alert of another kind is about something else.
-    if "verify return:1" in said and not number and not words:
+    if "verify return:1" in output and not number and not words:
         return Heard("closed")
-    return Heard("unclear", last_lines(said) or "openssl said nothing")
+    return Heard("unclear", last_lines(output) or "openssl said nothing")
 
 
 # Go's words for alerts that a server sends (crypto/tls/alert.go): the same ones since Go 1.12.
@@ -109,31 +109,31 @@ _AT_ONCE = 1
 _GO_LATE = re.compile(r"DeadlineExceeded|deadline exceeded")
 
 
-def heard_by_etcdctl(rc: int, said: str) -> Heard:
+def heard_by_etcdctl(rc: int, output: str) -> Heard:
     """Read what etcdctl tells with its exit code and its output; where its words are not known, by the time it took."""
-    said, _, proper = said.partition(PROPER)
+    output, _, proper = output.partition(PROPER)
     if rc == 0:
         return Heard("answered", "etcdctl")
-    if alert := _GO_ALERTS.search(said):
+    if alert := _GO_ALERTS.search(output):
         return Heard("refused", alert[1])
-    if _GO_UNREADABLE.search(said):
-        return Heard("unreadable", last_lines(said))
-    if "x509: " in said:
-        return Heard("unverified", last_lines(said))
-    if _GO_NO_CONNECTION.search(said):
-        return Heard("no connection", last_lines(said))
-    if "remote error: " in said:
-        return Heard("unclear", last_lines(said))
-    if _GO_CLOSED.search(said):
+    if _GO_UNREADABLE.search(output):
+        return Heard("unreadable", last_lines(output))
+    if "x509: " in output:
+        return Heard("unverified", last_lines(output))
+    if _GO_NO_CONNECTION.search(output):
+        return Heard("no connection", last_lines(output))
+    if "remote error: " in output:
+        return Heard("unclear", last_lines(output))
+    if _GO_CLOSED.search(output):
         return Heard("closed")
-    if _GO_LATE.search(said) and int((proper.split() or ["9"])[-1]) <= _AT_ONCE:
+    if _GO_LATE.search(output) and int((proper.split() or ["9"])[-1]) <= _AT_ONCE:
         return Heard("silent")
-    return Heard("unclear", last_lines(said) or "etcdctl said nothing")
+    return Heard("unclear", last_lines(output) or "etcdctl said nothing")
 
 
-def proper_answered(said: str) -> bool:
+def proper_answered(output: str) -> bool:
     """Return whether the attempt with etcdctl says that the client's own certificate was answered right after it."""
-    return said.partition(PROPER)[2].split()[:1] == ["0"]
+    return output.partition(PROPER)[2].split()[:1] == ["0"]
 
 
 def refusal_finding(role: RoleName, heard: Heard, proper: bool) -> Finding:
@@ -249,12 +249,12 @@ def _let_in(knock: Knock, code: str, excuse: str) -> Finding:
     )
 
 
-def health_finding(said: str | None, why: str = "") -> Finding:
-    """Return the finding in the answer of ``/health``; ``said`` None: it could not be asked, for the reason ``why``."""
+def health_finding(answer: str | None, why: str = "") -> Finding:
+    """Return the finding in the ``answer`` of ``/health``; None: it could not be asked, for the reason ``why``."""
     check = "/health"
-    if said is None:
+    if answer is None:
         return skipped(check, why)
-    body = re.search(r'\{[^{}]*"health"[^{}]*\}', said)
+    body = re.search(r'\{[^{}]*"health"[^{}]*\}', answer)
     if body is None:
         return failed(
             check,

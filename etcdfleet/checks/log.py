@@ -79,8 +79,8 @@ def explain(log: str) -> Symptom | None:
     nor is a connection from the host itself that was refused: this project's checks make such ones.
     """
     lines = (line for line in log.splitlines() if not ((remote := _REMOTE.search(line)) and remote[1] in _LOOPBACK))
-    said = "\n".join(lines)
-    return next((s for s in symptoms() if s.level == "failed" and s.pattern.search(said)), None)
+    text = "\n".join(lines)
+    return next((s for s in symptoms() if s.level == "failed" and s.pattern.search(text)), None)
 
 
 def known(line: str, origin: Origin | None = None) -> Symptom | None:
@@ -97,7 +97,7 @@ def sightings(
     ``members`` are the addresses of the other members and ``own`` those of this host: a refused connection is told by
     where it came from. ``gateway`` says whether etcd's gateway is on.
     """
-    found: dict[str, Sighting] = {}
+    by_name: dict[str, Sighting] = {}
     at: datetime | None = None
     lines = since_last_start(without_stacks(log))
     began = line_time(lines[0]) if lines and _STARTS.search(lines[0]) else None
@@ -106,10 +106,10 @@ def sightings(
         age = (at - began).total_seconds() if at and began else math.inf
         symptom = known(line, _origin(line, members, own, gateway=gateway))
         if symptom and age >= symptom.settles:
-            count = found[symptom.name].count if symptom.name in found else 0
-            found[symptom.name] = Sighting(symptom, count + 1, line.strip(), at)
+            count = by_name[symptom.name].count if symptom.name in by_name else 0
+            by_name[symptom.name] = Sighting(symptom, count + 1, line.strip(), at)
     order = [symptom.name for symptom in symptoms()]
-    return tuple(sorted(found.values(), key=lambda sighting: order.index(sighting.symptom.name)))
+    return tuple(sorted(by_name.values(), key=lambda sighting: order.index(sighting.symptom.name)))
 
 
 def _origin(line: str, members: Collection[str], own: Collection[str], *, gateway: bool) -> Origin | None:
@@ -143,23 +143,23 @@ def line_time(line: str) -> datetime | None:
         return None
     stamp = _TIME.search(line)
     try:
-        found = datetime.fromisoformat(stamp[1].replace("Z", "+00:00")) if stamp else None
+        moment = datetime.fromisoformat(stamp[1].replace("Z", "+00:00")) if stamp else None
     except ValueError:
         return None
-    return found if found and found.tzinfo else None
+    return moment if moment and moment.tzinfo else None
 
 
 def message(line: str) -> str:
     """Return a line of the log for people: message and error of a structured line, else the line."""
     try:
-        said = json.loads(line)
+        entry = json.loads(line)
     except ValueError:
         return line
-    if not isinstance(said, dict) or not said.get("msg"):
+    if not isinstance(entry, dict) or not entry.get("msg"):
         return line
-    more = [str(said[key]) for key in ("alarm", "took", "error") if said.get(key)]
-    where = [f"from {said['remote-addr']}"] if said.get("remote-addr") else []
-    return ": ".join([" ".join([str(said["msg"]), *where]), *more])
+    more = [str(entry[key]) for key in ("alarm", "took", "error") if entry.get(key)]
+    where = [f"from {entry['remote-addr']}"] if entry.get("remote-addr") else []
+    return ": ".join([" ".join([str(entry["msg"]), *where]), *more])
 
 
 _STACK = re.compile(r"^(\s+\S+\.(go|s):\d+|goroutine \d+ \[|created by |[\w./*()%-]+\([^)]*\)\s*$)")

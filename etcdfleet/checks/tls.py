@@ -157,20 +157,20 @@ def _life(
     return Finding(check, True, text)
 
 
-def offer_finding(port: int, seen: Offered, suites: tuple[str, ...]) -> Finding:
+def offer_finding(port: int, offered: Offered, suites: tuple[str, ...]) -> Finding:
     """Judge that a port offers no old version of TLS, and by TLS 1.2 nothing beside ``suites``."""
     check = f"TLS offered on {port}"
-    if seen.problem:
+    if offered.problem:
         return failed(
             check,
-            seen.problem,
+            offered.problem,
             "a firewall between this machine and the host, or no TLS there",
             "see the check of the certificate served on this port",
         )
-    if seen.unwanted:
+    if offered.unwanted:
         return failed(
             check,
-            f"it takes {', '.join(seen.unwanted)}",
+            f"it takes {', '.join(offered.unwanted)}",
             "etcd was started before the inventory was changed (cluster.cipher_suites, cluster.tls_min_version)",
             "run deploy, which restarts the members one after the other",
         )

@@ -15,13 +15,13 @@ PROBE_TTL_SECONDS = 60
 _ANSWER = re.compile(r"^(lease|put|read|del|gone|revoke)\|([^|]*)\|(\d+)\|(.*)$", re.MULTILINE)
 
 
-def probe_checks(asked: Sequence[str], silent: Sequence[str], said: str, token: str) -> tuple[Finding, ...]:
+def probe_checks(asked: Sequence[str], silent: Sequence[str], answers: str, token: str) -> tuple[Finding, ...]:
     """Return the findings in what the script of the write probe said (``step|member|exit code|output`` a line).
 
     ``asked`` are the members that were to read the key, ``silent`` those that were left out since they do not answer.
     """
     check = "write, read, delete"
-    steps = {(step, name): (int(code), text.strip()) for step, name, code, text in _ANSWER.findall(said)}
+    steps = {(step, name): (int(code), text.strip()) for step, name, code, text in _ANSWER.findall(answers)}
     if not steps:
         return (skipped(check, "the script's output cannot be read"),)
     for step, words in (("lease", "a lease for the key"), ("put", "the write of the key")):

@@ -178,9 +178,9 @@ def _leadership(views: Sequence[MemberView], cluster: Cluster, election_seconds:
             port = view.member.peer_url.rstrip("/").rpartition(":")[2]
             remedy = f"check that the members reach each other on port {port} (firewall), and etcd's log there"
             yield Concern(Level.BROKEN, what, (view.host,), f"{remedy}; run verify")
-    said = {(v.status.leader_id, v.status.term) for v in answered.values() if v.status and v.serves}
-    if len(said) > 1:
-        told = ", ".join(sorted(f"{_host(leader, views, cluster)} in term {term}" for leader, term in said))
+    leaders = {(v.status.leader_id, v.status.term) for v in answered.values() if v.status and v.serves}
+    if len(leaders) > 1:
+        told = ", ".join(sorted(f"{_host(leader, views, cluster)} in term {term}" for leader, term in leaders))
         what = f"members follow different leaders ({told}): there has just been an election"
         yield Concern(Level.SOON, what, hosts, wait)
 
@@ -205,10 +205,10 @@ def _identity(views: Sequence[MemberView]) -> Iterator[Concern]:
 
 
 def _equal_data(views: Sequence[MemberView], cluster: Cluster) -> Iterator[Concern]:
-    if found := cluster.divergence:
+    if divergence := cluster.divergence:
         hosts = {view.status.member_id: view.host for view in views if view.status}
-        told = found.told(lambda status: hosts[status.member_id])
-        wrong = tuple(hosts[status.member_id] for status in found.odd or found.differ)
+        told = divergence.told(lambda status: hosts[status.member_id])
+        wrong = tuple(hosts[status.member_id] for status in divergence.odd or divergence.differ)
         yield Concern(Level.BROKEN, f"members do not hold the same data: {told}", wrong, DIVERGED)
 
 
@@ -216,11 +216,11 @@ def _alarms(views: Sequence[MemberView], cluster: Cluster) -> Iterator[Concern]:
     """Return the concerns about alarms: all members know of all, and each is said of the one that raised it."""
     by_id = {view.status.member_id: view for view in views if view.status}
     for alarm, ids in cluster.alarms.items():
-        known = [by_id[number] for number in ids if number in by_id]
-        hosts = tuple(view.host for view in known or by_id.values())
-        who = "" if known else f" on {', '.join(map(hex_id, ids))}"
+        raisers = [by_id[number] for number in ids if number in by_id]
+        hosts = tuple(view.host for view in raisers or by_id.values())
+        who = "" if raisers else f" on {', '.join(map(hex_id, ids))}"
         if alarm == "NOSPACE":
-            used = max(known or by_id.values(), key=lambda view: view.status.db_size if view.status else 0)
+            used = max(raisers or by_id.values(), key=lambda view: view.status.db_size if view.status else 0)
             size = used.status.db_size if used.status else 0
             what = f"database full (alarm NOSPACE{who}): the cluster takes no more writes"
             what += f"; {mib(size)} of {mib(used.quota)} used"
@@ -258,10 +258,10 @@ def _members(views: Sequence[MemberView], cluster: Cluster) -> Iterator[Concern]
         return
     hosts = tuple(view.host for view in views if view.members)
     host_of = {view.member.name: (view.host,) for view in views}
-    for found in mismatches(cluster.matched):
-        if found.kind != "client URL":  # a member that is restarted gives itself the new one
-            mine = host_of.get(found.member.name, hosts) if found.member else hosts
-            yield Concern(Level.WRONG, found.what, mine, found.remedy)
+    for mismatch in mismatches(cluster.matched):
+        if mismatch.kind != "client URL":  # a member that is restarted gives itself the new one
+            mine = host_of.get(mismatch.member.name, hosts) if mismatch.member else hosts
+            yield Concern(Level.WRONG, mismatch.what, mine, mismatch.remedy)
 
 
 def _progress(views: Sequence[MemberView], cluster: Cluster, *, electing: bool) -> Iterator[Concern]:

@@ -109,8 +109,8 @@ def host_concerns(
     """
     machine = view.machine
     if machine is None:
-        known = unreached(view.problem) and not all_unseen
-        yield Concern(Level.BROKEN if known else Level.UNKNOWN, view.problem, (view.host,), view.remedy)
+        certain = unreached(view.problem) and not all_unseen
+        yield Concern(Level.BROKEN if certain else Level.UNKNOWN, view.problem, (view.host,), view.remedy)
         return
     if machine.other:
         yield Concern(Level.WRONG, machine.other[0], (view.host,), machine.other[1])
@@ -140,8 +140,10 @@ def _service(view: MemberView, machine: Machine) -> Iterator[Concern]:
         what = f"etcd waits for the disk with its data: nothing is mounted on {machine.disk_absent}"
         yield Concern(Level.BROKEN, what, here, ABSENT_REMEDY.format(point=machine.disk_absent))
     elif not machine.running:
-        said = f" ({machine.service})" if machine.service else ""
-        yield Concern(Level.BROKEN, f"etcd does not run there{said}", here, "see its log on the host; deploy starts it")
+        state = f" ({machine.service})" if machine.service else ""
+        yield Concern(
+            Level.BROKEN, f"etcd does not run there{state}", here, "see its log on the host; deploy starts it"
+        )
     elif view.status is None and (role := unaskable(machine)):
         asker = "etcdctl on the host" if role == "client" else "it"
         what = f"etcd runs and cannot be asked: {asker} has no {role} certificate and key that can be used"
