@@ -23,14 +23,14 @@ ENTER = 'while [ "$1" != -- ]; do echo 0 >"$1/cgroup.procs" || exit 125; shift; 
 @cache
 def hierarchies() -> tuple[Path, ...]:
     """Mount points of all control group hierarchies. Raises LabError if there is none."""
-    found = []
+    points = []
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         before, _, after = line.partition(" - ")
         if after.split()[0] in ("cgroup", "cgroup2"):
-            found.append(Path(before.split()[4]))
-    if not found:
+            points.append(Path(before.split()[4]))
+    if not points:
         raise LabError("no control groups are mounted", where="/sys/fs/cgroup", remedy="mount them (systemd does)")
-    return tuple(found)
+    return tuple(points)
 
 
 def create(group: str, *, memory: int | None = None) -> tuple[Path, ...]:
@@ -88,13 +88,13 @@ def _below(folder: Path) -> list[Path]:
 
 def processes(group: str) -> set[int]:
     """Process ids in ``group`` and all groups below it, in any hierarchy."""
-    found: set[int] = set()
+    pids: set[int] = set()
     for folder in folders(group):
         for below in _below(folder):
             with contextlib.suppress(OSError):  # a group may vanish while it is looked at
-                found.update(int(line) for line in (below / "cgroup.procs").read_text().split())
-    found.discard(0)
-    return {pid for pid in found if not _is_zombie(pid)}
+                pids.update(int(line) for line in (below / "cgroup.procs").read_text().split())
+    pids.discard(0)
+    return {pid for pid in pids if not _is_zombie(pid)}
 
 
 def _is_zombie(pid: int) -> bool:

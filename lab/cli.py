@@ -142,9 +142,9 @@ def _print_hosts(lab: Lab, notes: dict[str, str] | None = None) -> None:
 
 
 def _status(lab: Lab) -> int:
-    found, others = life.status(lab)
+    statuses, others = life.status(lab)
     print(f"lab {lab.name} on {lab.subnet}, controller at {lab.address} ({lab.vault_name})")
-    _print_hosts(lab, {item.host.name: f"{item.state}, {item.processes} processes" for item in found})
+    _print_hosts(lab, {item.host.name: f"{item.state}, {item.processes} processes" for item in statuses})
     for name, alive in others.items():
         print(f"  {name}: {'runs' if alive else 'has ended'}")
     return 0

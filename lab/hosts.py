@@ -237,14 +237,14 @@ def ssh_answers(host: LabHost) -> bool:
 
 def init_pid(lab: Lab, host: LabHost) -> int | None:
     """Return the controller's number of the host's process 1, None if it does not run."""
-    found: list[tuple[int, int]] = []
+    candidates: list[tuple[int, int]] = []
     for pid in cgroups.processes(f"{lab.cgroup}/{daemon(host)}"):
         with contextlib.suppress(OSError):
             status = Path(f"/proc/{pid}/status").read_text()
             numbers = next(line.split()[1:] for line in status.splitlines() if line.startswith("NSpid:"))
             if len(numbers) > 1 and numbers[-1] == "1":
-                found.append((len(numbers), pid))
-    return min(found)[1] if found else None
+                candidates.append((len(numbers), pid))
+    return min(candidates)[1] if candidates else None
 
 
 def enter_command(lab: Lab, host: LabHost, argv: list[str]) -> list[str]:

@@ -147,7 +147,7 @@ def down(name: str, say: Say) -> None:
     folder = state.lab_dir(name)
     identity = state.lab_id(folder)
     group = f"etcdfleet-{identity}"
-    found = folder.exists() or bool(network.leftovers(identity)) or bool(list(cgroups.folders(group)))
+    existed = folder.exists() or bool(network.leftovers(identity)) or bool(list(cgroups.folders(group)))
     cgroups.kill(group)
     cgroups.remove(group)
     for root in (folder / "hosts").glob("*/root"):
@@ -159,7 +159,7 @@ def down(name: str, say: Say) -> None:
         names.remove_from_controller(identity)
         _delete(folder)
         machine.release(identity)
-    say(f"lab {name} is down" if found else f"there is no lab {name}")
+    say(f"lab {name} is down" if existed else f"there is no lab {name}")
 
 
 def _delete(folder: Path) -> None:
@@ -194,7 +194,7 @@ class HostStatus:
 
 def status(lab: Lab) -> tuple[list[HostStatus], dict[str, bool]]:
     """Return the state of every host, and of every other daemon ever started in the lab (alive or not)."""
-    found = []
+    statuses = []
     for host in lab.hosts:
         count = len(cgroups.processes(f"{lab.cgroup}/{hosts.daemon(host)}"))
         if not daemons.running(lab, hosts.daemon(host)):
@@ -203,6 +203,6 @@ def status(lab: Lab) -> tuple[list[HostStatus], dict[str, bool]]:
             what = "cut off"
         else:
             what = "up" if hosts.ssh_answers(host) else "booting"
-        found.append(HostStatus(host, what, count))
+        statuses.append(HostStatus(host, what, count))
     others = [record.stem for record in sorted((lab.dir / "run").glob("*.json")) if not record.stem.startswith("host-")]
-    return found, {name: daemons.running(lab, name) for name in others}
+    return statuses, {name: daemons.running(lab, name) for name in others}

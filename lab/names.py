@@ -20,14 +20,14 @@ ETC_HOSTS = Path("/etc/hosts")
 
 def records(lab: Lab) -> list[tuple[str, str]]:
     """Return every (address, name) of the lab; the service name of a cluster appears once per member."""
-    found = [(lab.address, lab.vault_name)]
+    pairs = [(lab.address, lab.vault_name)]
     for host in lab.hosts:
-        found += [(host.address, host.fqdn), (host.address, host.name)]
+        pairs += [(host.address, host.fqdn), (host.address, host.name)]
     for cluster in lab.clusters:
         if cluster.service_name:
             members = [host for host in lab.hosts if host.cluster == cluster.name]
-            found += [(host.address, cluster.service_name) for host in members]
-    return found
+            pairs += [(host.address, cluster.service_name) for host in members]
+    return pairs
 
 
 def up(lab: Lab) -> None:
@@ -109,8 +109,8 @@ def remove_from_controller(identity: str) -> None:
 def controller_knows(lab: Lab, name: str) -> bool:
     """Return whether ``name`` means this lab's address on the controller (another lab may have claimed it first)."""
     wanted = {address for address, other in records(lab) if other == name}
-    found = {line.split("#")[0].split()[0] for line in _lines_naming(ETC_HOSTS.read_text(), name)}
-    return bool(found) and found <= wanted
+    addresses = {line.split("#")[0].split()[0] for line in _lines_naming(ETC_HOSTS.read_text(), name)}
+    return bool(addresses) and addresses <= wanted
 
 
 def _lines_naming(text: str, name: str) -> list[str]:

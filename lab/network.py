@@ -120,11 +120,11 @@ def teardown(identity: str) -> None:
 
 def leftovers(identity: str) -> list[str]:
     """Return what ``teardown`` would remove."""
-    found = [link for link in _links() if link == f"ef{identity}" or link.startswith(f"ef{identity}-")]
-    found += [namespace for namespace in _namespaces() if namespace.startswith(f"ef{identity}-")]
+    remains = [link for link in _links() if link == f"ef{identity}" or link.startswith(f"ef{identity}-")]
+    remains += [namespace for namespace in _namespaces() if namespace.startswith(f"ef{identity}-")]
     if f"table ip {table_name(identity)}" in run(["nft", "list", "tables"]):
-        found.append(f"nftables {table_name(identity)}")
-    return found
+        remains.append(f"nftables {table_name(identity)}")
+    return remains
 
 
 def _links() -> set[str]:

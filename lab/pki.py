@@ -39,7 +39,7 @@ def side_mount(cluster: str, side: str) -> str:
 def allowed_domains(lab: Lab, cluster: str) -> tuple[str, ...]:
     """Return the names a cluster's certificates may hold: its hosts, its service name, and hosts kept in reserve."""
     names = [host.fqdn for host in lab.hosts if host.cluster in (cluster, None)]
-    names += [known.service_name for known in lab.clusters if known.name == cluster and known.service_name]
+    names += [entry.service_name for entry in lab.clusters if entry.name == cluster and entry.service_name]
     return tuple(names)
 
 

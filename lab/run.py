@@ -24,6 +24,6 @@ def run(argv: Sequence[str], *, stdin: str | None = None, check: bool = True, ti
     except subprocess.TimeoutExpired as error:
         raise LabError(f"took longer than {timeout:.0f} s", where=command, remedy="look for what blocks it") from error
     if check and done.returncode != 0:
-        said = (done.stderr or done.stdout).strip()[-2000:] or "it said nothing"
-        raise LabError(f"exit code {done.returncode}: {said}", where=command, remedy="see the message above")
+        message = (done.stderr or done.stdout).strip()[-2000:] or "it said nothing"
+        raise LabError(f"exit code {done.returncode}: {message}", where=command, remedy="see the message above")
     return done.stdout

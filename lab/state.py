@@ -106,8 +106,8 @@ class Lab:
         for host in self.hosts:
             if host.name == name:
                 return host
-        known = ", ".join(host.name for host in self.hosts) or "none"
-        raise LabUsageError(f"no host named {name}", where=f"lab {self.name}", remedy=f"hosts of this lab: {known}")
+        names = ", ".join(host.name for host in self.hosts) or "none"
+        raise LabUsageError(f"no host named {name}", where=f"lab {self.name}", remedy=f"hosts of this lab: {names}")
 
     def host_dir(self, host: LabHost) -> Path:
         """Return the parts of its disk: ``upper``, ``work``, the mounted ``root``, and ``data.img`` if limited."""

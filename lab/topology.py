@@ -90,8 +90,8 @@ class Topology(_Strict):
         mistakes = []
         for name, host in self.hosts.items():
             if host.cluster is not None and host.cluster not in self.clusters:
-                known = ", ".join(self.clusters) or "none"
-                mistakes.append(f"host {name}: no cluster {host.cluster} under clusters (there: {known})")
+                clusters = ", ".join(self.clusters) or "none"
+                mistakes.append(f"host {name}: no cluster {host.cluster} under clusters (there: {clusters})")
             if host.sudo_password and host.kind == "alpine":
                 mistakes.append(f"host {name}: sudo_password is for Debian kinds, Alpine's login is root")
         services = [cluster.service_name for cluster in self.clusters.values() if cluster.service_name]
@@ -110,12 +110,12 @@ class _UniqueKeys(yaml.SafeLoader):
     """YAML as usual, but a key given twice is a mistake and not the last one silently winning."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[object] = set()
+        keys: set[object] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=deep)
-            if key in seen:
+            if key in keys:
                 raise yaml.constructor.ConstructorError(None, None, f"{key!r} is given twice", key_node.start_mark)
-            seen.add(key)
+            keys.add(key)
         return super().construct_mapping(node, deep=deep)
 
 

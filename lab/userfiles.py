@@ -181,9 +181,9 @@ def _host(host: LabHost) -> str:
 def environment(lab: Lab) -> str:
     """Text of ``env``, for any POSIX shell. Raises LabError when token or sudo password are missing."""
     # By name as a person would, unless that name means something else here (another lab's Vault, say).
-    known = names.controller_knows(lab, lab.vault_name)
+    by_name = names.controller_knows(lab, lab.vault_name)
     variables = {
-        "VAULT_ADDR": f"https://{lab.vault_name}:{vault.PORT}" if known else vault.address(lab),
+        "VAULT_ADDR": f"https://{lab.vault_name}:{vault.PORT}" if by_name else vault.address(lab),
         "VAULT_CACERT": str(vault.ca_file(lab)),
         "VAULT_TOKEN": vault.deploy_token(lab),
     }

@@ -46,8 +46,8 @@ def _ensure_one(kind: Kind, say: Callable[[str], None], parent: str) -> Path:
     cgroups.kill(group)
     cgroups.remove(group)
     if done.returncode != 0 or not target.is_dir():
-        said = done.stderr.strip()[-3000:] or f"exit code {done.returncode}"
-        raise LabError(f"the image could not be built: {said}", where=kind, remedy="correct that, then `up` again")
+        message = done.stderr.strip()[-3000:] or f"exit code {done.returncode}"
+        raise LabError(f"the image could not be built: {message}", where=kind, remedy="correct that, then `up` again")
     say(f"built the {kind} image")
     return target
 

@@ -254,15 +254,15 @@ def libraries(listing: str) -> set[str]:
 
     Raises LabError naming the libraries that were not found.
     """
-    found, missing = set(), []
+    paths, missing = set(), []
     for line in listing.splitlines():
         name, arrow, rest = line.strip().partition(" => ")
         if not arrow:
             continue  # the kernel's vdso
         if rest.startswith("/"):
-            found.add(rest.split(" ", 1)[0])
+            paths.add(rest.split(" ", 1)[0])
         else:
             missing.append(name)
     if missing:
         raise LabError(f"Debian libraries not found: {', '.join(missing)}", where="building the alpine image")
-    return found
+    return paths

@@ -69,8 +69,8 @@ def sources(suite: str = SUITE) -> tuple[str, ...]:
     )
     codename = release.get("VERSION_CODENAME", "").strip('"')
     fields = "$(ORIGIN)|$(RELEASE)|$(REPO_URI)|$(COMPONENT)|$(SIGNED_BY)"
-    found = run(["apt-get", "indextargets", "--format", fields, "Created-By: Packages"])
-    lines = debian_lines(found, codename, suite)
+    targets = run(["apt-get", "indextargets", "--format", fields, "Created-By: Packages"])
+    lines = debian_lines(targets, codename, suite)
     if not lines:
         raise LabError(
             "apt on this machine knows no Debian archive",
@@ -107,9 +107,9 @@ def debian_lines(targets: str, codename: str, wanted: str = SUITE) -> tuple[str,
 def apt_options() -> tuple[str, ...]:
     """Return how apt here reaches its archives (proxy, checks, retries): settings for mmdebstrap and the hosts."""
     wanted = r'Acquire::(Check-Valid-Until|Check-Date|Retries|ForceIPv4|https?::(Proxy|Timeout|Pipeline-Depth)) ".+";'
-    found = [line for line in run(["apt-config", "dump"]).splitlines() if re.fullmatch(wanted, line)]
+    options = [line for line in run(["apt-config", "dump"]).splitlines() if re.fullmatch(wanted, line)]
     own = ['Acquire::Languages "none";', 'Acquire::GzipIndexes "true";', 'APT::Install-Recommends "false";']
-    return (*found, *own)
+    return (*options, *own)
 
 
 def build(target: Path, architecture: str, suite: str = SUITE) -> None:
