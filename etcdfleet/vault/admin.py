@@ -138,10 +138,10 @@ def _data(answer: Any) -> Mapping[str, Any] | None:
 
 def check_pki(mounts: Mapping[str, Mapping[str, Any]], mount: str) -> bool:
     """Return whether there is such a PKI mount. Raises VaultError when there is a mount of another kind."""
-    found = mounts.get(mount)
-    if found is not None and found.get("type") != "pki":
+    entry = mounts.get(mount)
+    if entry is not None and entry.get("type") != "pki":
         raise VaultError(
-            f"the mount {mount!r} is of type {found.get('type')}, not pki",
+            f"the mount {mount!r} is of type {entry.get('type')}, not pki",
             remedy="name another mount in the inventory (pki.mounts, pki.mount, pki.trust_anchor.mount)",
         )
-    return found is not None
+    return entry is not None

@@ -62,14 +62,14 @@ class Difference:
 def mounts(members: Members, vault_address: str = "", namespace: str | None = None) -> tuple[WantedMount, ...]:
     """Return a cluster's mounts that issue. ``vault_address`` is the base of AIA and CRL addresses if none is set."""
     first, pki = members[0], vault_pki(members[0])
-    found = []
+    wanted = []
     for path in dict.fromkeys(pki.mount_of(side) for side in SIDES):
         side = "" if pki.trust == "single" else next(side for side in SIDES if pki.mount_of(side) == path)
         name = _ca_name(first.cluster.name, side) if side else "etcd CA"
         addresses = urls(pki, path, vault_address, namespace)
         ca = (name, pki.setup.ca_ttl, pki.setup.ca_key_type, pki.trust_anchor.mount)
-        found.append(WantedMount(path, *ca, addresses))
-    return tuple(found)
+        wanted.append(WantedMount(path, *ca, addresses))
+    return tuple(wanted)
 
 
 def _ca_name(cluster: str, side: str) -> str:
@@ -93,7 +93,7 @@ def urls(pki: VaultPki, mount: str, vault_address: str, namespace: str | None = 
 def roles(members: Members, sharing: Iterable[Members] = ()) -> tuple[WantedRole, ...]:
     """Return the roles of a cluster. ``sharing`` are the inventory's other clusters: one may name the same role."""
     pki = vault_pki(members[0])
-    found = []
+    wanted = []
     for role in ROLE_NAMES:
         mount, name = pki.mount_for(role), pki.roles[role].name
         users = [members, *(other for other in sharing if _same_role(other, role, mount, name))]
@@ -101,8 +101,8 @@ def roles(members: Members, sharing: Iterable[Members] = ()) -> tuple[WantedRole
         parameters = role_parameters(pki, role, list(domains))
         if role != "client" and not all(has_common_name(m.fqdn) for each in users for m in each[0].members):
             parameters["require_cn"] = False
-        found.append(WantedRole(mount, name, parameters))
-    return tuple(found)
+        wanted.append(WantedRole(mount, name, parameters))
+    return tuple(wanted)
 
 
 def role_parameters(pki: VaultPki, role: RoleName, domains: Sequence[str]) -> dict[str, Any]:
@@ -135,15 +135,15 @@ def role_parameters(pki: VaultPki, role: RoleName, domains: Sequence[str]) -> di
 
 def conflicts(clusters: Sequence[Members]) -> tuple[str, ...]:
     """Return where clusters of one Vault want different things of a mount, role or AppRole that they share."""
-    said: dict[str, None] = {}
+    problems: dict[str, None] = {}
     first: dict[str, tuple[str, Mapping[str, Any]]] = {}
     for members in clusters:
         name = members[0].cluster.name
         for title, parameters in _shared(members, clusters):
             owner, wanted = first.setdefault(title, (name, parameters))
             for one in differences(parameters, wanted):
-                said[f"{title}: clusters {owner} and {name} want it to differ: {one}"] = None
-    return tuple(said)
+                problems[f"{title}: clusters {owner} and {name} want it to differ: {one}"] = None
+    return tuple(problems)
 
 
 def _shared(members: Members, clusters: Sequence[Members]) -> Iterable[tuple[str, Mapping[str, Any]]]:
@@ -213,13 +213,13 @@ def differences(wanted: Mapping[str, Any], there: Mapping[str, Any]) -> tuple[Di
     )
 
 
-def as_diff(title: str, found: Sequence[Difference]) -> str:
+def as_diff(title: str, changes: Sequence[Difference]) -> str:
     """Return the differences as the lines of a diff."""
     lines = [f"--- {title} (Vault)", f"+++ {title} (wanted)"]
-    for one in found:
+    for one in changes:
         lines += [f"-{one.key} = {_shown(one.key, one.there)}"] if one.there is not None else []
         lines.append(f"+{one.key} = {_shown(one.key, one.wanted)}")
-    return "\n".join(lines) + "\n" if found else ""
+    return "\n".join(lines) + "\n" if changes else ""
 
 
 def _names(members: Members, role: RoleName) -> list[str]:

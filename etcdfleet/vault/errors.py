@@ -73,14 +73,14 @@ def unready(status: Status, connection: VaultConnection) -> VaultError | None:
 
 def refused(refusal: Refused, path: str, need: str, connection: VaultConnection) -> VaultError:
     """Explain a refusal of ``path``, which takes the capability ``need``. 403 is for ``forbidden``."""
-    said, where = refusal.words, f"{connection.address}, {path}"
-    lower = said.lower()
+    reason, where = refusal.words, f"{connection.address}, {path}"
+    lower = reason.lower()
     if "no default issuer" in lower or "could not fetch the ca certificate" in lower:
         return no_ca(where)
     if "http request to an https server" in lower:
         where, what, remedy = connection.address, "Vault speaks TLS on this port", "begin its address with https://"
     elif "no handler for route" in lower or "unsupported path" in lower:
-        what = f"Vault has no PKI mount that serves this path ({said})"
+        what = f"Vault has no PKI mount that serves this path ({reason})"
         remedy = (
             "correct pki.mounts, pki.mount or pki.trust_anchor.mount in the inventory (see `vault secrets list`); "
             "python runbooks/setup_pki.py makes the mounts that are missing"
@@ -91,13 +91,13 @@ def refused(refusal: Refused, path: str, need: str, connection: VaultConnection)
         what = "this Vault server is a standby, and its cluster has no leader at present"
         remedy = "check the other Vault servers (down or sealed?), then run again"
     elif refusal.status == 429:
-        what, remedy = f"Vault limits the rate of requests: {said}", "wait, or use fewer --forks"
+        what, remedy = f"Vault limits the rate of requests: {reason}", "wait, or use fewer --forks"
     elif correction := next((correction for words, correction in _ROLE_SAYS_NO.items() if words in lower), ""):
-        what, remedy = f"the role refuses what was asked for: {said}", f"{correction}; {SET_UP}"
+        what, remedy = f"the role refuses what was asked for: {reason}", f"{correction}; {SET_UP}"
     elif refusal.status >= 500:
-        what, remedy = f"Vault failed: {said}", "see Vault's own log"
+        what, remedy = f"Vault failed: {reason}", "see Vault's own log"
     else:
-        what, remedy = f"Vault refused: {said}", f"the request needs {need or 'no rights'}"
+        what, remedy = f"Vault refused: {reason}", f"the request needs {need or 'no rights'}"
     return VaultError(what, where=where, remedy=remedy)
 
 

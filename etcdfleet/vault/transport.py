@@ -277,8 +277,8 @@ def _broken(error: Exception) -> Broken:
 
 
 def _proxy_words(text: str) -> str:
-    if said := re.search(r"Tunnel connection failed: ([^'\")]+)", text):
-        return f"it says {said.group(1).strip()}"
+    if match := re.search(r"Tunnel connection failed: ([^'\")]+)", text):
+        return f"it says {match.group(1).strip()}"
     if "Failed to resolve" in text or "getaddrinfo" in text:
         return "its name does not resolve"
     if "Connection refused" in text:

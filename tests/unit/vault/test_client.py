@@ -126,8 +126,8 @@ def test_every_role_gives_what_etcd_needs_and_it_is_kept(vault: Vault, role: Rol
     now = datetime.now(UTC)
     key = issued.private_key.reveal()
     assert certs.check_bundle(want, text, key, now=now, clock_of_host=now) == ()
-    seen = certs.Observed(text, certs.public_key_fingerprint(key), now)
-    kept = certs.decide(want, seen, renew_before=RenewBefore.parse("1/3"))
+    pair = certs.Observed(text, certs.public_key_fingerprint(key), now)
+    kept = certs.decide(want, pair, renew_before=RenewBefore.parse("1/3"))
     assert isinstance(kept, certs.Keep)
     assert kept.certificate.serial == issued.serial
     assert kept.certificate.not_after == issued.not_after
@@ -254,15 +254,15 @@ def test_an_app_role_is_locked_by_many_runs_and_not_by_one(server: Server) -> No
 
     def run(secret: str) -> str:
         """One run with its many questions, and what comes of it."""
-        vault, said = connect(server, auth=AppRoleAuth(role_id, Secret(secret))), set()
+        vault, answers = connect(server, auth=AppRoleAuth(role_id, Secret(secret))), set()
         for _ in range(8):
             try:
-                said.add(vault.token_info().source)
+                answers.add(vault.token_info().source)
             except VaultError as error:
-                said.add(error.remedy)
-        assert len(said) == 1
+                answers.add(error.remedy)
+        assert len(answers) == 1
         vault.close()
-        return said.pop()
+        return answers.pop()
 
     assert "correct" in run("wrong")
     assert "VAULT" in run(secret_id)

@@ -23,16 +23,16 @@ def read(home: Path, address: str | None = ADDRESS, namespace: str | None = None
 
 
 def test_the_environment_wins_over_the_settings(tmp_path: Path) -> None:
-    found = read(tmp_path, namespace="team/", VAULT_ADDR="https://other:8200/", VAULT_TOKEN="s.x\n")
-    assert found.address == "https://other:8200"
-    assert found.namespace == "team"
-    assert found.auth == TokenAuth(Secret("s.x"), "VAULT_TOKEN")
-    assert found.verify is True
-    assert found.warnings == ()
+    connection = read(tmp_path, namespace="team/", VAULT_ADDR="https://other:8200/", VAULT_TOKEN="s.x\n")
+    assert connection.address == "https://other:8200"
+    assert connection.namespace == "team"
+    assert connection.auth == TokenAuth(Secret("s.x"), "VAULT_TOKEN")
+    assert connection.verify is True
+    assert connection.warnings == ()
     assert read(tmp_path, namespace="team", VAULT_NAMESPACE="other").namespace == "other"
     assert read(tmp_path).address == ADDRESS
     assert read(tmp_path).auth is None
-    assert "s.x" not in repr(found)
+    assert "s.x" not in repr(connection)
 
 
 def test_ways_to_log_in_in_their_order(tmp_path: Path) -> None:

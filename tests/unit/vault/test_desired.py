@@ -45,9 +45,9 @@ def cluster(name: str = "k8s-home", *, service: str | None = None, **pki: Any) -
     ],
 )
 def test_mounts(pki: dict[str, Any], mounts: dict[str, str]) -> None:
-    found = wanted.mounts(cluster(**pki), ADDRESS)
-    assert {mount.path: mount.ca_name for mount in found} == mounts
-    for mount in found:
+    issuing = wanted.mounts(cluster(**pki), ADDRESS)
+    assert {mount.path: mount.ca_name for mount in issuing} == mounts
+    for mount in issuing:
         assert mount.urls["issuing_certificates"] == [f"{ADDRESS}/v1/{mount.path}/ca"]
         assert mount.root == "pki_root"
 
@@ -159,9 +159,9 @@ def test_a_network_of_one_address(there: object) -> None:
 
 
 def test_a_diff() -> None:
-    found = differences(ROLE, {**ROLE, "require_cn": False, "allowed_domains": []})
+    changes = differences(ROLE, {**ROLE, "require_cn": False, "allowed_domains": []})
     lines = ["--- role (Vault)", "+++ role (wanted)", "-allowed_domains = nothing", "+allowed_domains = a, b"]
-    assert as_diff("role", found).splitlines() == [*lines, "-require_cn = false", "+require_cn = true"]
+    assert as_diff("role", changes).splitlines() == [*lines, "-require_cn = false", "+require_cn = true"]
     assert as_diff("role", ()) == ""
 
 
@@ -188,10 +188,10 @@ SINGLE = {"trust": "single"}
     ],
 )
 def test_conflicts(one: dict[str, Any], other: dict[str, Any], words: str) -> None:
-    said = conflicts([cluster("one", **one), cluster("two", **other)])
-    assert bool(said) == bool(words), said
+    problems = conflicts([cluster("one", **one), cluster("two", **other)])
+    assert bool(problems) == bool(words), problems
     if words:
-        assert any(words in text and "clusters one and two" in text for text in said), said
+        assert any(words in text and "clusters one and two" in text for text in problems), problems
 
 
 SOON, LATE = NOW + timedelta(hours=1), NOW + timedelta(days=100_000)
