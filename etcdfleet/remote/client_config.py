@@ -106,17 +106,17 @@ def _own_home() -> str:
 
 def from_answer(alias: str, text: str, file: str = "") -> ClientConfig:
     """Return the answer of ``ssh -G`` as data. Pure; paths keep their ``~``."""
-    found: dict[str, list[str]] = {}
+    options: dict[str, list[str]] = {}
     for line in text.splitlines():
         key, _, value = line.partition(" ")
-        found.setdefault(key.lower(), []).append(value.strip())
+        options.setdefault(key.lower(), []).append(value.strip())
 
     def one(key: str) -> str:
-        value = found.get(key, [""])[0]
+        value = options.get(key, [""])[0]
         return "" if value.lower() == "none" else value
 
     def several(key: str) -> tuple[str, ...]:
-        return tuple(value for value in found.get(key, ()) if value.lower() != "none")
+        return tuple(value for value in options.get(key, ()) if value.lower() != "none")
 
     families = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}
     return ClientConfig(
@@ -131,7 +131,7 @@ def from_answer(alias: str, text: str, file: str = "") -> ClientConfig:
         identities=several("identityfile"),
         certificates=several("certificatefile"),
         identities_only=one("identitiesonly") == "yes",
-        agent=found.get("identityagent", [""])[0],
+        agent=options.get("identityagent", [""])[0],
         user_known_hosts=_paths(one("userknownhostsfile")),
         global_known_hosts=_paths(one("globalknownhostsfile")),
         host_key_alias=one("hostkeyalias"),
@@ -161,9 +161,9 @@ def at_home(path: str) -> Path:
     return Path(os.path.expandvars(path)).expanduser()
 
 
-def _unreadable(said: str, file: str) -> RemoteError:
+def _unreadable(output: str, file: str) -> RemoteError:
     # The first line has file and line; the last only counts them.
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
     first = next((line for line in lines if re.search(r"line \d+", line)), lines[0] if lines else "no reason given")
     hint = ""
     if r"\357\273\277" in first or "\ufeff" in first:

@@ -36,7 +36,7 @@ class Way:
 
     config: ClientConfig
     login: Login
-    known: KnownHosts
+    known_hosts: KnownHosts
     known_files: tuple[Path, ...]
     strict: bool
     patience: float
@@ -152,7 +152,7 @@ def _policy(way: Way) -> Any:
         def missing_host_key(self, _client: object, _name: str, key: paramiko.PKey) -> None:
             shown = key.public_blob
             kind, blob = (shown.key_type, shown.key_blob) if shown is not None else (key.get_name(), key.asbytes())
-            judged = judge(way.known, way.names, kind, blob)
+            judged = judge(way.known_hosts, way.names, kind, blob)
             if judged.verdict is Verdict.UNKNOWN and not way.strict:
                 log.warning("the key of %s is unknown, and ssh_strict is off: %s", way.names[0], judged.why)
             elif judged.verdict is not Verdict.KNOWN:
@@ -169,7 +169,7 @@ def _transport(way: Way) -> Callable[..., paramiko.Transport]:
     def make(sock: Any, **options: Any) -> paramiko.Transport:
         made = OrderlyTransport(sock, **options)
         security = made.get_security_options()
-        lines = [line for name in way.names for line in way.known.of(name)]
+        lines = [line for name in way.names for line in way.known_hosts.of(name)]
         security.key_types = preferred_kinds(lines, list(security.key_types), list(paramiko.Transport._key_info))  # type: ignore[attr-defined]
         return made
 

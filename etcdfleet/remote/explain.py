@@ -100,7 +100,7 @@ def _host_key(error: HostKeyRefusedError, way: Way, where: str) -> RemoteError:
             remedy=f"if you know why it changed: ssh-keygen -f {shlex.quote(file)} -R {shlex.quote(way.names[0])}, "
             f"then accept the new key: {_accept(way)}",
         )
-    unread = [line for line in way.known.damaged if any(name in line.names for name in way.names)]
+    unread = [line for line in way.known_hosts.damaged if any(name in line.names for name in way.names)]
     damaged = "".join(f"; {line.where} is for it, and cannot be read: {line.why}" for line in unread)
     command = "; KnownHostsCommand is not asked" if way.config.known_hosts_command else ""
     return RemoteError(
@@ -111,53 +111,53 @@ def _host_key(error: HostKeyRefusedError, way: Way, where: str) -> RemoteError:
 
 
 def _refused(error: RefusedError, way: Way, where: str) -> RemoteError:
-    said = f" ({error.said.rstrip('.')})" if error.said and "uthentication failed" not in error.said else ""
+    words = f" ({error.reason.rstrip('.')})" if error.reason and "uthentication failed" not in error.reason else ""
     if error.causes:
         # What could not even be offered is the likelier cause than what was offered and refused.
         cause = error.causes[0]
         beside = f"; refused: {', '.join(error.offered)}" if error.offered else ""
         return RemoteError(
-            f"SSH login as {way.config.user} is not possible: {cause.what}{said}{beside}",
+            f"SSH login as {way.config.user} is not possible: {cause.what}{words}{beside}",
             where=where,
             remedy=cause.remedy,
         )
     if not error.offered:
         return RemoteError(
-            f"SSH login as {way.config.user} is not possible: there is no key to offer{said}",
+            f"SSH login as {way.config.user} is not possible: there is no key to offer{words}",
             where=where,
             remedy="add a key to the ssh-agent (ssh-add), or make one (ssh-keygen -t ed25519) and bring it to the host "
             "(ssh-copy-id), or name its file (connection_options.netmiko.extras.key_file); then try: "
             f"{ssh_command(way)}",
         )
     return RemoteError(
-        f"SSH login refused for user {way.config.user}{said}; offered: {', '.join(error.offered)}",
+        f"SSH login refused for user {way.config.user}{words}; offered: {', '.join(error.offered)}",
         where=where,
         remedy="check the user name and the key (inventory: username, connection_options.netmiko.extras.key_file; "
         f"or the ssh-agent), and try: {ssh_command(way)}",
     )
 
 
-def _proxy(error: Exception, way: Way, where: str, said: str) -> RemoteError:
+def _proxy(error: Exception, way: Way, where: str, words: str) -> RemoteError:
     config = way.config
     file = config.file or "~/.ssh/config"
     if config.proxy_command:
         command = config.proxy_command
         return RemoteError(
-            f"the ProxyCommand of {file} makes no connection: {said or error}",
+            f"the ProxyCommand of {file} makes no connection: {words or error}",
             where=where,
             remedy=f"try it by hand: {ssh_command(way)}; it is: {command}",
         )
     bastion = config.proxy_jump.rpartition(",")[2].removeprefix("ssh://").strip()
     by_hand = shlex.join(["ssh", *(("-F", config.file) if config.file else ()), bastion, "true"])
-    if "open failed" in said:
+    if "open failed" in words:
         return RemoteError(
-            f"the bastion {bastion} (ProxyJump in {file}) does not get through to this host: {said}",
+            f"the bastion {bastion} (ProxyJump in {file}) does not get through to this host: {words}",
             where=where,
             remedy="check power and network of the host, that sshd runs there, and that the bastion may forward "
             "(AllowTcpForwarding in its sshd_config)",
         )
     return RemoteError(
-        f"the bastion {config.proxy_jump} (ProxyJump in {file}) cannot be used: {said or error}",
+        f"the bastion {config.proxy_jump} (ProxyJump in {file}) cannot be used: {words or error}",
         where=where,
         remedy=f"make sure that this works without a question: {by_hand}; its key must be in known_hosts, and yours in "
         "the ssh-agent if it has a passphrase",
@@ -165,15 +165,15 @@ def _proxy(error: Exception, way: Way, where: str, said: str) -> RemoteError:
 
 
 def _no_banner(host: str, way: Way, where: str) -> RemoteError:
-    said = first_words(way.config.hostname, way.config.port)
+    greeting = first_words(way.config.hostname, way.config.port)
     for words, meaning in _TURNED_AWAY.items():
-        if words in said:
+        if words in greeting:
             return RemoteError(
                 f"sshd turns the connection away: {meaning}",
                 where=where,
                 remedy="wait a few minutes, and correct user and key before the next try",
             )
-    answer = f" (it says: {said})" if said and not said.startswith("SSH-") else ""
+    answer = f" (it says: {greeting})" if greeting and not greeting.startswith("SSH-") else ""
     return RemoteError(
         f"it answers, but no SSH session begins: the host is overloaded, or what answers is no sshd{answer}",
         where=where,

@@ -55,11 +55,11 @@ class KnownHosts:
         return tuple(key for key in self.keys if is_named(key.names, name))
 
 
-def notes_of(known: KnownHosts) -> tuple[str, ...]:
+def notes_of(known_hosts: KnownHosts) -> tuple[str, ...]:
     """Return what the user should know about these files, as one warning. Pure."""
-    if not known.damaged:
+    if not known_hosts.damaged:
         return ()
-    lines = some([f"{line.where} ({line.why})" for line in known.damaged])
+    lines = some([f"{line.where} ({line.why})" for line in known_hosts.damaged])
     return (f"known_hosts has lines that cannot be read and do not count: {lines}; correct or remove them",)
 
 
@@ -90,9 +90,9 @@ def read_known_hosts(paths: Sequence[Path]) -> KnownHosts:
             content = path.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             continue
-        found = parse_known_hosts(content, str(path))
-        keys += found.keys
-        damaged += found.damaged
+        entries = parse_known_hosts(content, str(path))
+        keys += entries.keys
+        damaged += entries.damaged
     return KnownHosts(tuple(keys), tuple(damaged))
 
 
@@ -133,16 +133,16 @@ def _blob(kind: str, text: str) -> bytes | None:
 
 def is_named(names: Sequence[str], name: str) -> bool:
     """Return whether a line's names mean ``name``: wild cards, ``!`` for none of those, and hashed names."""
-    name, found = name.lower(), False
+    name, named = name.lower(), False
     for pattern in names:
         if pattern.startswith("|1|"):
-            found = found or _hashed(pattern, name)
+            named = named or _hashed(pattern, name)
         elif pattern.startswith("!"):
             if _like(name, pattern[1:].lower()):
                 return False
         else:
-            found = found or _like(name, pattern.lower())
-    return found
+            named = named or _like(name, pattern.lower())
+    return named
 
 
 def _like(name: str, pattern: str) -> bool:
@@ -165,10 +165,12 @@ def names_of(hostname: str, port: int, alias: str = "") -> tuple[str, ...]:
     return (hostname,) if port == 22 else (f"[{hostname}]:{port}", hostname)
 
 
-def judge(known: KnownHosts, names: Sequence[str], kind: str, blob: bytes, *, now: float | None = None) -> Judgement:
+def judge(
+    known_hosts: KnownHosts, names: Sequence[str], kind: str, blob: bytes, *, now: float | None = None
+) -> Judgement:
     """Return whether the key that a host shows is its own. ``blob`` is the public key, or the certificate, as sent."""
-    best = [known.of(name) for name in names]
-    lines = [line for found in best for line in found]
+    best = [known_hosts.of(name) for name in names]
+    lines = [line for matches in best for line in matches]
     if kind.endswith(_CERTIFIED):
         return _judge_certificate(lines, names, kind, blob, time.time() if now is None else now)
     for line in lines:
@@ -245,11 +247,11 @@ def preferred_kinds(lines: Sequence[KnownKey], offered: Sequence[str], possible:
 
     ``offered`` is what the connection would offer, ``possible`` what it could.
     """
-    known = {line.kind for line in lines if not line.marker}
+    kinds = {line.kind for line in lines if not line.marker}
     certified = any(line.marker == AUTHORITY for line in lines)
 
     def is_known(algorithm: str) -> bool:
-        return ("ssh-rsa" if algorithm.startswith("rsa-sha2-") else algorithm) in known
+        return ("ssh-rsa" if algorithm.startswith("rsa-sha2-") else algorithm) in kinds
 
     plain = [algorithm for algorithm in offered if not algorithm.endswith(_CERTIFIED)]
     first = [a + _CERTIFIED for a in plain if a + _CERTIFIED in possible] if certified else []

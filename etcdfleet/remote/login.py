@@ -94,9 +94,9 @@ def _open(host: Host, configuration: Config) -> tuple[Any, Another | None, Seque
         )
     except Exception as error:
         host.connections.pop("netmiko", None)
-        said = str(error).strip().partition("\n")[0]
+        reason = str(error).strip().partition("\n")[0]
         raise RemoteError(
-            f"netmiko does not take its options: {said or type(error).__name__}",
+            f"netmiko does not take its options: {reason or type(error).__name__}",
             where="inventory",
             remedy="correct connection_options.netmiko (extras, platform); docs/settings.md lists the extras",
         ) from error
@@ -105,7 +105,7 @@ def _open(host: Host, configuration: Config) -> tuple[Any, Another | None, Seque
     except BaseException:
         host.connections.pop("netmiko", None)
         raise
-    return plugin, another, notes_of(way.known)
+    return plugin, another, notes_of(way.known_hosts)
 
 
 def _way(
@@ -132,7 +132,7 @@ def _way(
     if own is not None and extras.get("alt_host_keys", True):
         known_files.insert(0, own)
     try:
-        known = read_known_hosts(known_files)
+        known_hosts = read_known_hosts(known_files)
     except OSError as error:
         raise RemoteError(
             f"known_hosts cannot be read: {error.strerror}",
@@ -153,7 +153,7 @@ def _way(
     return Way(
         config=config,
         login=login,
-        known=known,
+        known_hosts=known_hosts,
         known_files=tuple(known_files),
         strict=bool(extras.get("ssh_strict")),
         patience=session_of(configuration).connect_timeout or CONNECT_TIMEOUT,

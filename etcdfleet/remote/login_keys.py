@@ -34,9 +34,9 @@ class KeyFileError(Exception):
 class RefusedError(Exception):
     """The host accepted nothing of what was offered. ``causes`` are the files that could not be offered at all."""
 
-    def __init__(self, said: str, offered: Sequence[str], causes: Sequence[KeyFileError]) -> None:
-        super().__init__(said)
-        self.said, self.offered, self.causes = said, tuple(offered), tuple(causes)
+    def __init__(self, reason: str, offered: Sequence[str], causes: Sequence[KeyFileError]) -> None:
+        super().__init__(reason)
+        self.reason, self.offered, self.causes = reason, tuple(offered), tuple(causes)
 
 
 def load_key(path: Path, content: bytes, passphrases: Sequence[str] = ()) -> paramiko.PKey:
@@ -119,8 +119,8 @@ def public_half(content: bytes, beside: bytes = b"") -> bytes | None:
                 return base64.b64decode(words[1], validate=True)
             except ValueError:
                 continue
-    _, found, rest = content.partition(b"-----BEGIN OPENSSH PRIVATE KEY-----")
-    if not found:
+    _, header, rest = content.partition(b"-----BEGIN OPENSSH PRIVATE KEY-----")
+    if not header:
         return None
     try:
         data = base64.b64decode(b"".join(rest.partition(b"-----END")[0].split()), validate=True)
@@ -153,20 +153,20 @@ class Login:
         """Log in; what is returned means nothing. Raises RefusedError, or what broke the connection."""
         import paramiko
 
-        self.causes, self.offered, said = [], [], ""
+        self.causes, self.offered, reason = [], [], ""
         for name, key in self._keys():
             try:
                 left = transport.auth_publickey(self.user, key)
             except paramiko.BadAuthenticationType as error:
-                said = f"it takes {', '.join(error.allowed_types)} only"
+                reason = f"it takes {', '.join(error.allowed_types)} only"
                 break
             except paramiko.SSHException as error:
                 self.offered.append(name)
-                said = str(error)
+                reason = str(error)
                 log.debug("%s was not accepted: %s", name, error)
                 if not transport.is_active():
-                    said = "it ended the connection after so many keys"
-                    raise RefusedError(said, self.offered, self.causes) from error
+                    reason = "it ended the connection after so many keys"
+                    raise RefusedError(reason, self.offered, self.causes) from error
                 continue
             self.offered.append(name)
             if not left:
@@ -179,7 +179,7 @@ class Login:
             except paramiko.SSHException as error:
                 raise RefusedError(str(error), self.offered, self.causes) from error
             return None
-        raise RefusedError(said, self.offered, self.causes)
+        raise RefusedError(reason, self.offered, self.causes)
 
     def _keys(self) -> Iterator[tuple[str, paramiko.PKey]]:
         if self.given is not None:

@@ -38,8 +38,8 @@ class Denied:
 
 def denied(stderr: str) -> Denied | None:
     """Return what the first shell reports where it could not become root; None when it did not get that far. Pure."""
-    _, found, rest = stderr.partition(f"\n{_NO_ROOT}")
-    if not found:
+    _, mark, rest = stderr.partition(f"\n{_NO_ROOT}")
+    if not mark:
         return None
     user, _, words = rest.partition("\n")
     sudo, _, doas = words.partition(f"\n{_NO_ROOT}\n")
@@ -92,57 +92,57 @@ _LOGIN = (
 )
 
 
-def wants_password(found: Denied) -> bool:
+def wants_password(denial: Denied) -> bool:
     """Return whether sudo would be content with a password, by what it says; other refusals stay refusals with one."""
-    return bool(found.sudo) and not any(re.search(pattern, found.sudo) for pattern, _, _ in _SUDO)
+    return bool(denial.sudo) and not any(re.search(pattern, denial.sudo) for pattern, _, _ in _SUDO)
 
 
-def no_root(found: Denied, where: str, *, password_given: bool) -> RemoteError:
+def no_root(denial: Denied, where: str, *, password_given: bool) -> RemoteError:
     """Return why root cannot be had, in sudo's or doas' own words. Pure. ``password_given``: sudo has refused one."""
-    if not found.sudo and not found.doas:
+    if not denial.sudo and not denial.doas:
         return RemoteError(
-            f"cannot become root: {found.user or 'this user'} is not root, and neither sudo nor doas is there",
+            f"cannot become root: {denial.user or 'this user'} is not root, and neither sudo nor doas is there",
             where=where,
             remedy="log in as root, or install sudo (or doas with nopass) and allow this user to use it",
         )
-    user = found.user or "USER"
-    also = f"; {found.doas}" if found.sudo and found.doas else ""
-    for pattern, meaning, remedy in _SUDO if found.sudo else _DOAS:
-        if re.search(pattern, found.sudo or found.doas):
+    user = denial.user or "USER"
+    also = f"; {denial.doas}" if denial.sudo and denial.doas else ""
+    for pattern, meaning, remedy in _SUDO if denial.sudo else _DOAS:
+        if re.search(pattern, denial.sudo or denial.doas):
             return RemoteError(
-                f"cannot become root: {meaning.format(user=user)} (it says: {found.sudo or found.doas}{also})",
+                f"cannot become root: {meaning.format(user=user)} (it says: {denial.sudo or denial.doas}{also})",
                 where=where,
                 remedy=remedy.format(user=user),
             )
-    if not found.sudo:
+    if not denial.sudo:
         return RemoteError(
-            f"cannot become root: doas says: {found.doas}", where=where, remedy=_DOAS[0][2].format(user=user)
+            f"cannot become root: doas says: {denial.doas}", where=where, remedy=_DOAS[0][2].format(user=user)
         )
     if password_given:
         return RemoteError(
-            f"sudo did not accept the password (it says: {found.sudo}{also})",
+            f"sudo did not accept the password (it says: {denial.sudo}{also})",
             where=where,
             remedy=f"check {SUDO_PASSWORD_ENV}, and that {user} may use sudo (sudo -l on the host)",
         )
-    if re.search(_SUDO_WANTS_PASSWORD, found.sudo):
+    if re.search(_SUDO_WANTS_PASSWORD, denial.sudo):
         return RemoteError(
-            f"sudo asks for a password (it says: {found.sudo}{also})",
+            f"sudo asks for a password (it says: {denial.sudo}{also})",
             where=where,
             remedy=f"set {SUDO_PASSWORD_ENV} in the environment (read -rs {SUDO_PASSWORD_ENV}; export "
             f"{SUDO_PASSWORD_ENV}), or allow {user} passwordless sudo on the host",
         )
     return RemoteError(
-        f"cannot become root: sudo says: {found.sudo}{also}",
+        f"cannot become root: sudo says: {denial.sudo}{also}",
         where=where,
         remedy=f"try on the host, as {user}: sudo -n true; it must work, or ask for a password ({SUDO_PASSWORD_ENV})",
     )
 
 
-def no_shell(said: str, where: str) -> RemoteError:
+def no_shell(words: str, where: str) -> RemoteError:
     """Return the error of a login shell that ended before it looked for root: what it said, and what helps. Pure."""
-    hint = next((remedy for pattern, remedy in _LOGIN if re.search(pattern, said)), "")
+    hint = next((remedy for pattern, remedy in _LOGIN if re.search(pattern, words)), "")
     return RemoteError(
-        f"cannot run commands as this user: {said or 'the login shell ended at once'}",
+        f"cannot run commands as this user: {words or 'the login shell ended at once'}",
         where=where,
         remedy=hint or "see what a login gives: ssh USER@HOST true; a login script or ForceCommand may end it",
     )
@@ -155,8 +155,8 @@ def marked(script: bytes) -> bytes:
 
 def how(stderr: str) -> tuple[str, str] | None:
     """Return the command that gives a root shell from now on, and what else was said; None when not root. Pure."""
-    before, found, after = stderr.partition(f"\n{AS}")
-    if not found:
+    before, mark, after = stderr.partition(f"\n{AS}")
+    if not mark:
         return None
     shell, _, rest = after.partition("\n")
     return shell, before + rest

@@ -49,15 +49,15 @@ def looked_up(tmp_path: Path, content: str | bytes, name: str = "pi", **given: A
     ],
 )
 def test_ssh_says_how_a_host_is_reached(tmp_path: Path, content: str, expected: dict[str, object]) -> None:
-    found = looked_up(tmp_path, content)
-    assert {key: getattr(found, key) for key in expected} == expected
+    config = looked_up(tmp_path, content)
+    assert {key: getattr(config, key) for key in expected} == expected
 
 
 @SSH
 def test_included_files_count_and_the_inventory_wins(tmp_path: Path) -> None:
     (tmp_path / "more").write_text("Host pi\n HostName 192.0.2.1\n Port 2222\n User x\n")
-    found = looked_up(tmp_path, f"Include {tmp_path}/mo*\n", port=2200, user="me")
-    assert (found.hostname, found.port, found.user) == ("192.0.2.1", 2200, "me")
+    config = looked_up(tmp_path, f"Include {tmp_path}/mo*\n", port=2200, user="me")
+    assert (config.hostname, config.port, config.user) == ("192.0.2.1", 2200, "me")
 
 
 @SSH
@@ -102,8 +102,8 @@ def test_without_openssh_paramiko_reads_what_it_can_and_names_the_rest(
             looked_up(tmp_path, content)
         assert "openssh-client" in caught.value.remedy
         return
-    found = looked_up(tmp_path, content)
-    assert {key: getattr(found, key) for key in expected} == expected
+    config = looked_up(tmp_path, content)
+    assert {key: getattr(config, key) for key in expected} == expected
 
 
 def test_a_user_that_ssh_does_not_know_is_no_obstacle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,9 +118,9 @@ def test_a_home_of_its_own_has_its_own_configuration(tmp_path: Path, monkeypatch
     (tmp_path / ".ssh").mkdir()
     (tmp_path / ".ssh" / "config").write_text("Host pi\n HostName 192.0.2.1\n")
     monkeypatch.setenv("HOME", str(tmp_path))
-    found = client_config("pi", port=None, user="", file=None)
-    assert (found.hostname, found.file) == ("192.0.2.1", str(tmp_path / ".ssh" / "config"))
-    assert at_home(found.user_known_hosts[0]) == tmp_path / ".ssh" / "known_hosts"
+    config = client_config("pi", port=None, user="", file=None)
+    assert (config.hostname, config.file) == ("192.0.2.1", str(tmp_path / ".ssh" / "config"))
+    assert at_home(config.user_known_hosts[0]) == tmp_path / ".ssh" / "known_hosts"
 
 
 @pytest.mark.parametrize(
@@ -138,8 +138,8 @@ def test_wrong_options_of_the_inventory_are_said_to_be_there(tmp_path: Path, ext
 
 
 def test_what_ssh_leaves_out_has_its_default() -> None:
-    found = from_answer("pi", "hostname pi\nport 22\nuser me\n")
-    assert (found.identities, found.user_known_hosts, found.agent) == ((), (), "")
+    config = from_answer("pi", "hostname pi\nport 22\nuser me\n")
+    assert (config.identities, config.user_known_hosts, config.agent) == ((), (), "")
 
 
 @pytest.mark.parametrize(
@@ -152,14 +152,14 @@ def test_what_ssh_leaves_out_has_its_default() -> None:
     ],
 )
 def test_bastions_are_left_to_ssh(jump: str, argv: str) -> None:
-    found = program(replace(HOST, proxy_jump=jump), 10)
-    assert " ".join(found.argv) == argv
+    command = program(replace(HOST, proxy_jump=jump), 10)
+    assert " ".join(command.argv) == argv
     assert " ".join(program(replace(HOST, proxy_jump=jump, file="/c"), 10).argv) == argv.replace("ssh", "ssh -F /c", 1)
 
 
 def test_tokens_of_a_proxy_command(tmp_path: Path) -> None:
     assert expand("nc %h %p %r %n %% %k %z", HOST) == "nc 192.0.2.1 22 me pi % pi %z"
     assert expand("100%", HOST) == "100%"
-    found = program(replace(HOST, proxy_command=f"{tmp_path}/nc %h"), 10)
-    assert found.argv[1:] == ("-c", f"exec {tmp_path}/nc 192.0.2.1")
-    assert found.name == f"{tmp_path}/nc"
+    command = program(replace(HOST, proxy_command=f"{tmp_path}/nc %h"), 10)
+    assert command.argv[1:] == ("-c", f"exec {tmp_path}/nc 192.0.2.1")
+    assert command.name == f"{tmp_path}/nc"

@@ -18,9 +18,9 @@ from etcdfleet.remote.login_keys import KeyFileError, Login, RefusedError
 
 
 def way(**config: Any) -> Way:
-    known = (Path("/home/me/.ssh/known_hosts"),)
+    files = (Path("/home/me/.ssh/known_hosts"),)
     given = {"alias": "pi", "hostname": "192.0.2.1", "port": 22, "user": "me", **config}
-    return Way(ClientConfig(**given), Login("me", first=[Path("/home/me/a key")]), KnownHosts(), known, True, 10)
+    return Way(ClientConfig(**given), Login("me", first=[Path("/home/me/a key")]), KnownHosts(), files, True, 10)
 
 
 LOCKED = KeyFileError("the key /k has a passphrase", "ssh-add /k")
@@ -32,7 +32,7 @@ def refused(verdict: Verdict, why: str) -> HostKeyRefusedError:
 
 
 @pytest.mark.parametrize(
-    ("error", "config", "said", "what", "remedy"),
+    ("error", "config", "words", "what", "remedy"),
     [
         (
             RefusedError("Authentication failed.", ["/k"], []),
@@ -113,12 +113,12 @@ def refused(verdict: Verdict, why: str) -> HostKeyRefusedError:
     ],
 )
 def test_a_failed_login_says_what_is_wrong_and_what_helps(
-    error: Exception, config: dict[str, Any], said: str, what: str, remedy: str
+    error: Exception, config: dict[str, Any], words: str, what: str, remedy: str
 ) -> None:
-    found = explain(error, "h", way(**config), said)
-    assert what in found.what
-    assert remedy in found.remedy
-    assert found.where == f"h (192.0.2.1:{config.get('port', 22)})"
+    failure = explain(error, "h", way(**config), words)
+    assert what in failure.what
+    assert remedy in failure.remedy
+    assert failure.where == f"h (192.0.2.1:{config.get('port', 22)})"
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_a_port_that_turns_us_away_is_asked_for_its_reason(banner: bytes, what: 
         thread.start()
         port = server.getsockname()[1]
         error = paramiko.SSHException("Error reading SSH protocol banner")
-        found = explain(error, "h", way(hostname="127.0.0.1", port=port), "")
+        failure = explain(error, "h", way(hostname="127.0.0.1", port=port), "")
         thread.join()
-    assert what in found.what
-    assert remedy in found.remedy
+    assert what in failure.what
+    assert remedy in failure.remedy

@@ -28,7 +28,7 @@ def file(path: Path, content: bytes, mode: int = 0o600) -> RemoteFile:
 @pytest.mark.parametrize("parallel", [False, True])
 def test_a_batch_keeps_exit_codes_and_both_outputs_apart(parallel: bool) -> None:
     host = LocalHost()
-    found = host.batch(
+    results = host.batch(
         {
             "good": "echo out; echo err >&2",
             "bad": "printf 'no newline'; exit 7",
@@ -37,33 +37,33 @@ def test_a_batch_keeps_exit_codes_and_both_outputs_apart(parallel: bool) -> None
         },
         parallel=parallel,
     )
-    assert (found["good"].rc, found["good"].stdout, found["good"].stderr) == (0, "out\n", "err\n")
-    assert (found["bad"].rc, found["bad"].stdout) == (7, "no newline")
-    assert found["bytes"].stdout == "a\0b\n\n"
-    assert (found["none"].rc, found["none"].stdout) == (0, "")
+    assert (results["good"].rc, results["good"].stdout, results["good"].stderr) == (0, "out\n", "err\n")
+    assert (results["bad"].rc, results["bad"].stdout) == (7, "no newline")
+    assert results["bytes"].stdout == "a\0b\n\n"
+    assert (results["none"].rc, results["none"].stdout) == (0, "")
     assert host.round_trips == 1
 
 
 def test_a_command_of_a_batch_cannot_eat_the_script_nor_end_it() -> None:
-    found = LocalHost().batch({"reader": "cat", "exit": "exit 3", "after": "echo still here"})
-    assert found["reader"].stdout == ""
-    assert found["after"].stdout == "still here\n"
+    results = LocalHost().batch({"reader": "cat", "exit": "exit 3", "after": "echo still here"})
+    assert results["reader"].stdout == ""
+    assert results["after"].stdout == "still here\n"
 
 
 def test_text_that_looks_like_a_frame_is_only_text() -> None:
-    found = LocalHost().batch({"sly": "printf '0 5 0\\nhello'", "next": "echo ok"})
-    assert found["sly"].stdout == "0 5 0\nhello"
-    assert found["next"].stdout == "ok\n"
+    results = LocalHost().batch({"sly": "printf '0 5 0\\nhello'", "next": "echo ok"})
+    assert results["sly"].stdout == "0 5 0\nhello"
+    assert results["next"].stdout == "ok\n"
 
 
 def test_parallel_commands_run_side_by_side(tmp_path: Path) -> None:
     # Each waits for the other's sign: run one after the other, the first would never end.
     wait = "n=0; while [ ! -e {0} ]; do sleep 0.05; n=$((n+1)); [ $n -lt 100 ] || exit 9; done"
     a, b = tmp_path / "a", tmp_path / "b"
-    found = LocalHost().batch(
+    results = LocalHost().batch(
         {"one": f"touch {a}; {wait.format(b)}", "two": f"touch {b}; {wait.format(a)}"}, parallel=True
     )
-    assert (found["one"].rc, found["two"].rc) == (0, 0)
+    assert (results["one"].rc, results["two"].rc) == (0, 0)
 
 
 def test_files_are_placed_with_mode_and_content(tmp_path: Path) -> None:

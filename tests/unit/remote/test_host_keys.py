@@ -57,9 +57,9 @@ def line(names: str, byte: int, kind: str = KIND, marker: str = "") -> str:
 def test_a_key_is_judged_by_the_lines_for_its_host(
     content: str, names: tuple[str, ...], verdict: Verdict, why: str
 ) -> None:
-    found = judge(parse_known_hosts(content.encode(), "kh"), names, KIND, key(1))
-    assert found.verdict is verdict
-    assert why in found.why
+    judgement = judge(parse_known_hosts(content.encode(), "kh"), names, KIND, key(1))
+    assert judgement.verdict is verdict
+    assert why in judgement.why
 
 
 @pytest.mark.parametrize(
@@ -79,9 +79,9 @@ def test_a_key_is_judged_by_the_lines_for_its_host(
 )
 def test_a_line_that_cannot_be_read_takes_nothing_from_the_others(content: bytes, damaged: list[str]) -> None:
     whole = content + line("pi", 1).encode()
-    found = parse_known_hosts(whole, "kh")
-    assert [each.where for each in found.damaged] == damaged
-    assert judge(found, ("pi",), KIND, key(1)).verdict is Verdict.KNOWN
+    known_hosts = parse_known_hosts(whole, "kh")
+    assert [each.where for each in known_hosts.damaged] == damaged
+    assert judge(known_hosts, ("pi",), KIND, key(1)).verdict is Verdict.KNOWN
 
 
 @pytest.mark.parametrize(
@@ -89,9 +89,9 @@ def test_a_line_that_cannot_be_read_takes_nothing_from_the_others(content: bytes
     [(0, ""), (1, "kh:1 (a name, a kind"), (3, "kh:3 (a name"), (5, " and 2 more; correct or remove them")],
 )
 def test_lines_that_cannot_be_read_are_named_once(damaged: int, note: str) -> None:
-    found = notes_of(parse_known_hosts(b"half ssh-ed25519\n" * damaged, "kh"))
-    assert len(found) == bool(damaged)
-    assert note in "".join(found)
+    notes = notes_of(parse_known_hosts(b"half ssh-ed25519\n" * damaged, "kh"))
+    assert len(notes) == bool(damaged)
+    assert note in "".join(notes)
 
 
 def test_hashed_names() -> None:
@@ -140,7 +140,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("signed", "known", "verdict", "why"),
+    ("signed", "template", "verdict", "why"),
     [
         (["-h", "-n", "pi"], "@cert-authority * {ca}", Verdict.KNOWN, "kh:1"),
         (["-h", "-n", "p*"], "@cert-authority * {ca}", Verdict.KNOWN, "kh:1"),
@@ -159,7 +159,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
 )
 @pytest.mark.parametrize("name", ["host", "rsa"])
 def test_certificates_of_hosts(
-    authority: Path, name: str, signed: list[str], known: str, verdict: Verdict, why: str
+    authority: Path, name: str, signed: list[str], template: str, verdict: Verdict, why: str
 ) -> None:
     certificate = authority / f"{name}-cert.pub"
     certificate.unlink(missing_ok=True)
@@ -176,9 +176,9 @@ def test_certificates_of_hosts(
     subprocess.run(argv, check=True, capture_output=True)
     kind, text, *_ = certificate.read_text().split()
     public = {each: (authority / f"{each}.pub").read_text().strip() for each in ("ca", "other")}
-    content = known.format(**public, host=(authority / f"{name}.pub").read_text().strip())
-    found = judge(parse_known_hosts(content.encode(), "kh"), ("pi",), kind, base64.b64decode(text))
-    assert (found.verdict, why in found.why) == (verdict, True), found
+    content = template.format(**public, host=(authority / f"{name}.pub").read_text().strip())
+    judgement = judge(parse_known_hosts(content.encode(), "kh"), ("pi",), kind, base64.b64decode(text))
+    assert (judgement.verdict, why in judgement.why) == (verdict, True), judgement
 
 
 def test_a_certificate_that_was_changed_is_refused(authority: Path) -> None:
@@ -186,5 +186,5 @@ def test_a_certificate_that_was_changed_is_refused(authority: Path) -> None:
     kind, text, *_ = (authority / "host-cert.pub").read_text().split()
     blob = bytearray(base64.b64decode(text))
     blob[-1] ^= 1
-    known = parse_known_hosts(b"@cert-authority * " + (authority / "ca.pub").read_bytes(), "kh")
-    assert judge(known, ("pi",), kind, bytes(blob)).verdict is Verdict.NOT_CERTIFIED
+    known_hosts = parse_known_hosts(b"@cert-authority * " + (authority / "ca.pub").read_bytes(), "kh")
+    assert judge(known_hosts, ("pi",), kind, bytes(blob)).verdict is Verdict.NOT_CERTIFIED

@@ -56,10 +56,10 @@ EXPIRED = "sudo: Account or password is expired, reset your password and try aga
 def test_a_refusal_is_told_in_the_words_of_who_refused(
     sudo: str, doas: str, given: bool, what: str, remedy: str
 ) -> None:
-    found = no_root(Denied("pi", sudo, doas), "a", password_given=given)
-    assert what in found.what
-    assert (sudo or doas) in found.what
-    assert remedy in found.remedy
+    error = no_root(Denied("pi", sudo, doas), "a", password_given=given)
+    assert what in error.what
+    assert (sudo or doas) in error.what
+    assert remedy in error.remedy
 
 
 @pytest.mark.parametrize(
@@ -92,14 +92,14 @@ def test_what_the_first_shell_reports(stderr: str, expected: Denied | None) -> N
 
 
 @pytest.mark.parametrize(
-    ("said", "remedy"),
+    ("words", "remedy"),
     [
         ("WARNING: Your password has expired. | Password change required but no TTY available.", "passwd USER"),
         ("This account is currently not available.", "nologin"),
         ("", "login script"),
     ],
 )
-def test_a_login_that_gives_no_shell(said: str, remedy: str) -> None:
-    found = no_shell(said, "a")
-    assert said in found.what
-    assert remedy in found.remedy
+def test_a_login_that_gives_no_shell(words: str, remedy: str) -> None:
+    error = no_shell(words, "a")
+    assert words in error.what
+    assert remedy in error.remedy

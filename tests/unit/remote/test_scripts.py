@@ -59,12 +59,12 @@ def _here(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 def complaints(text: str, *expected: str) -> str:
     """What the shells and shellcheck have against a script, but for ``expected`` codes; empty for nothing."""
-    said, exclude = "", ",".join(("SC2016", *expected))  # a value may look like shell
+    output, exclude = "", ",".join(("SC2016", *expected))  # a value may look like shell
     for shell in (["sh", "-n"], ["busybox", "ash", "-n"], ["shellcheck", "--shell=sh", f"--exclude={exclude}", "-"]):
         if shutil.which(shell[0]):
             done = subprocess.run(shell, input=text, capture_output=True, text=True, cwd=FOLDER, check=False)
-            said += done.stdout + done.stderr
-    return said
+            output += done.stdout + done.stderr
+    return output
 
 
 @pytest.fixture(name="folder")
@@ -203,7 +203,7 @@ def test_with_any_value_a_script_is_well_formed(value: str) -> None:
 @needs_shellcheck
 def test_what_runs_on_hosts_is_well_formed(monkeypatch: pytest.MonkeyPatch) -> None:
     everything = [*of_packages(monkeypatch), *of_services(), *of_tasks()]
-    assert [f"{name}: {said}" for name, text in everything if (said := complaints(text))] == []
+    assert [f"{name}: {words}" for name, text in everything if (words := complaints(text))] == []
 
 
 def of_hand() -> Mapping[str, str]:
