@@ -59,10 +59,10 @@ class _Parser(argparse.ArgumentParser):
     def parse_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
         """Refuse as argparse does, with a hint for what it does not know."""
         self._given = sys.argv[1:] if args is None else list(args)
-        found, unknown = self.parse_known_args(args, namespace)
+        parsed, unknown = self.parse_known_args(args, namespace)
         if unknown:
             self._unknown(unknown[0].partition("=")[0])
-        return found
+        return parsed
 
     def _unknown(self, word: str) -> NoReturn:
         if not word.startswith("-"):
@@ -94,15 +94,15 @@ class _Parser(argparse.ArgumentParser):
         self.exit(refuse(Path(self.prog).stem, error, Options(json=target), REDACTOR))
 
 
-def near_option(word: str, known: Sequence[str]) -> str:
-    """Return the option of ``known`` that was most likely meant by ``word``; empty when none comes near."""
+def near_option(word: str, options: Sequence[str]) -> str:
+    """Return the one of ``options`` that was most likely meant by ``word``; empty when none comes near."""
     foreign = _FOREIGN.get(word, "")
-    if foreign in known:
+    if foreign in options:
         return foreign
     if not word.startswith("--"):
         return ""
-    beginnings = [option for option in known if option.startswith(word)]
-    return next(iter(beginnings or difflib.get_close_matches(word, known, n=1)), "")
+    beginnings = [option for option in options if option.startswith(word)]
+    return next(iter(beginnings or difflib.get_close_matches(word, options, n=1)), "")
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):

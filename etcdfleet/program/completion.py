@@ -41,12 +41,12 @@ def complete(parser: argparse.ArgumentParser) -> None:
     for action in parser._actions:
         if getattr(action, "completer", None) is not None or action.choices is not None:
             continue
-        found: Any = _COMPLETERS.get(action.dest)
-        if found is None and (action.type is Path or action.dest == "json"):
+        completer: Any = _COMPLETERS.get(action.dest)
+        if completer is None and (action.type is Path or action.dest == "json"):
             folder = action.dest.endswith("dir") or action.metavar == "DIR"
-            found = _native_paths if native else DirectoriesCompleter() if folder else FilesCompleter()
-        if found is not None:
-            action.completer = found  # type: ignore[attr-defined]
+            completer = _native_paths if native else DirectoriesCompleter() if folder else FilesCompleter()
+        if completer is not None:
+            action.completer = completer  # type: ignore[attr-defined]
     argcomplete.autocomplete(
         parser,
         always_complete_options="long",
@@ -104,8 +104,8 @@ def _user(parsed_args: argparse.Namespace, **_: object) -> Mapping[str, str]:
 
 
 def _run(parsed_args: argparse.Namespace, **_: object) -> Mapping[str, str]:
-    found = runs(parsed_args.report_dir)
-    return {**({"latest": found[0]} if found else {}), **dict.fromkeys(found, "")}
+    names = runs(parsed_args.report_dir)
+    return {**({"latest": names[0]} if names else {}), **dict.fromkeys(names, "")}
 
 
 def runs(folder: Path) -> list[str]:
@@ -134,10 +134,10 @@ def _content(path: Path | None) -> dict[str, Any]:
     if path is None:
         return {}
     try:
-        found = yaml.load(path.expanduser().read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+        document = yaml.load(path.expanduser().read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
     except (OSError, ValueError, yaml.YAMLError):
         return {}
-    return {str(key): value for key, value in _mapping(found).items()}
+    return {str(key): value for key, value in _mapping(document).items()}
 
 
 def _mapping(value: object) -> Mapping[Any, Any]:

@@ -126,14 +126,14 @@ class Program(Generic[Own]):
         """Return the error to be raised: a stop that was asked for only if there is no other. All others are noted."""
         from etcdfleet.report.record.recorder import RunInterruptedError
 
-        found = {name: error for name, error in errors.items() if not isinstance(error, RunInterruptedError)}
-        if not found:
+        failures = {name: error for name, error in errors.items() if not isinstance(error, RunInterruptedError)}
+        if not failures:
             return next(iter(errors.values()))
-        first, *others = found
+        first, *others = failures
         for cluster in others:
-            log.error("the run of cluster %s failed", cluster, exc_info=found[cluster])
-            self.record.warn(cluster, f"its run ended early: {found[cluster]}")
-        return found[first]
+            log.error("the run of cluster %s failed", cluster, exc_info=failures[cluster])
+            self.record.warn(cluster, f"its run ended early: {failures[cluster]}")
+        return failures[first]
 
     def step(
         self,
@@ -281,8 +281,8 @@ class Run(Generic[Own]):
 
     def pending(self, step: str) -> tuple[str, ...]:
         """Return the good hosts on which a step of this name has neither run nor been left out."""
-        known = self._steps.get(step, {})
-        return tuple(host for host in self.good if host not in known)
+        by_host = self._steps.get(step, {})
+        return tuple(host for host in self.good if host not in by_host)
 
     def changed(self, *steps: str) -> frozenset[str]:
         """Return the hosts on which one of these steps (none given: any) changed something, or with --check would."""
@@ -303,8 +303,8 @@ class Run(Generic[Own]):
         """Mark steps that have not begun as left out on these hosts, all by default, with the reason."""
         hosts = self.hosts if on is None else tuple(on)
         for step in (steps,) if isinstance(steps, str) else steps:
-            known = self._steps.setdefault(step, {})
-            known.update({host: False for host in hosts if host not in known})
+            by_host = self._steps.setdefault(step, {})
+            by_host.update({host: False for host in hosts if host not in by_host})
         self.program.record.skip(hosts, steps, why)
 
     def leave(self, why: str) -> NoReturn:
@@ -320,7 +320,7 @@ class Run(Generic[Own]):
 
 def restart_due(outcomes: Mapping[str, Any]) -> frozenset[str]:
     """Return the hosts on which a step has changed, or with --check would change, what etcd reads at its start."""
-    return frozenset(host for host, found in outcomes.items() if isinstance(found, StepOutcome) and found.restart)
+    return frozenset(host for host, outcome in outcomes.items() if isinstance(outcome, StepOutcome) and outcome.restart)
 
 
 def _changes(result: Iterable[Any]) -> Iterator[bool]:

@@ -27,13 +27,13 @@ def select(hosts: Mapping[str, HostLabels], limit: Sequence[str] = (), clusters:
     """
     if not hosts:
         raise UsageError("there are no hosts in the inventory", remedy="add hosts to inventory/hosts.yaml")
-    known = sorted({labels.cluster for labels in hosts.values()})
+    existing = sorted({labels.cluster for labels in hosts.values()})
     for cluster in clusters:
-        if cluster not in known:
+        if cluster not in existing:
             raise UsageError(
-                f"there is no cluster {cluster!r}{_hint(cluster, known)}",
+                f"there is no cluster {cluster!r}{_hint(cluster, existing)}",
                 where="--cluster",
-                remedy=f"clusters: {', '.join(known)}",
+                remedy=f"clusters: {', '.join(existing)}",
             )
     wanted = [pattern for pattern in limit if not pattern.startswith("!")]
     spared = [pattern.removeprefix("!") for pattern in limit if pattern.startswith("!")]
@@ -53,7 +53,7 @@ def select(hosts: Mapping[str, HostLabels], limit: Sequence[str] = (), clusters:
 
 
 def _matches(hosts: Mapping[str, HostLabels], patterns: Sequence[str]) -> set[str]:
-    found: set[str] = set()
+    chosen: set[str] = set()
     for pattern in patterns:
         matching = {
             name
@@ -67,12 +67,12 @@ def _matches(hosts: Mapping[str, HostLabels], patterns: Sequence[str]) -> set[st
                 where="--limit",
                 remedy=_what_exists(hosts),
             )
-        found |= matching
-    return found
+        chosen |= matching
+    return chosen
 
 
-def _hint(name: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
+def _hint(name: str, names: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, names, n=1)
     return f" (did you mean {near[0]!r}?)" if near else ""
 
 

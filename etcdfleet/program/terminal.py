@@ -200,12 +200,14 @@ def refuse(runbook: str, error: FleetError, options: Options, redactor: Redactor
 
 def broke(runbook: str, error: Exception, options: Options, redactor: Redactor) -> int:
     """Print what ended the program outside of any step, a fault of its own most likely; the exit code."""
-    found = failure_of(error)
-    if not found.expected:
-        found = replace(found, remedy="a fault of this program: run the same with --debug, and report the traceback")
+    failure = failure_of(error)
+    if not failure.expected:
+        failure = replace(
+            failure, remedy="a fault of this program: run the same with --debug, and report the traceback"
+        )
     console = console_on(sys.stderr, redactor)
     with contextlib.suppress(OSError):
-        _print_blocks(console, f"{runbook}: failed", [found])
+        _print_blocks(console, f"{runbook}: failed", [failure])
     if options.debug:
         console.print_exception()
     return int(ExitCode.FAILED)

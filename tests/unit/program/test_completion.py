@@ -31,7 +31,7 @@ def _config(tmp_path: Path) -> Path:
 
 def asked(line: str, *, python: str = sys.executable, at: int | None = None, **variables: str) -> list[str]:
     """What can follow ``line``, as argcomplete's shell code asks for it; ``line`` starts with the interpreter."""
-    found = subprocess.run(
+    done = subprocess.run(
         ["sh", "-c", 'exec "$@" 8>&1 9>&2 1>/dev/null 2>&1', "sh", python, str(ROOT / "runbooks" / line.split()[1])],
         cwd=ROOT,
         env={name: value for name, value in os.environ.items() if not name.startswith("NORNIR_")}
@@ -50,11 +50,11 @@ def asked(line: str, *, python: str = sys.executable, at: int | None = None, **v
         timeout=30,
         check=False,
     )
-    return found.stdout.split("\013") if found.stdout else []
+    return done.stdout.split("\013") if done.stdout else []
 
 
 @pytest.mark.parametrize(
-    ("words", "found"),
+    ("words", "expected"),
     [
         ("deploy.py --l", ["--limit"]),
         ("deploy.py --quiet --ver", ["--version"]),
@@ -71,16 +71,16 @@ def asked(line: str, *, python: str = sys.executable, at: int | None = None, **v
         ("client_cert.py --config {config} al", ["alice"]),
     ],
 )
-def test_what_can_follow(words: str, found: list[str], config: Path) -> None:
-    assert sorted(asked("python3 " + words.replace("{config}", str(config)))) == found
+def test_what_can_follow(words: str, expected: list[str], config: Path) -> None:
+    assert sorted(asked("python3 " + words.replace("{config}", str(config)))) == expected
 
 
 def test_runs_that_are_kept(tmp_path: Path) -> None:
     name = "20260101T000000Z-deploy"
     (tmp_path / name).mkdir()
     for words in ("", "--compare ", f"--compare {name} "):
-        found = asked(f"python3 report.py --report-dir {tmp_path} {words}")
-        assert {"latest", name} <= set(found), words
+        candidates = asked(f"python3 report.py --report-dir {tmp_path} {words}")
+        assert {"latest", name} <= set(candidates), words
 
 
 def test_paths_are_completed_here_or_left_to_the_shell(config: Path) -> None:
@@ -97,7 +97,7 @@ def test_any_python_will_do(tmp_path: Path) -> None:
     python.write_text('#!/bin/sh\necho "$*" >&8\n')
     python.chmod(0o755)
     script = tmp_path / "runbooks" / "deploy.py"
-    found = subprocess.run(
+    done = subprocess.run(
         ["sh", "-c", 'exec "$@" 8>&1 1>/dev/null 2>&1', "sh", sys.executable, "-S", str(script)],
         env={**os.environ, "_ARGCOMPLETE": "2", "COMP_LINE": "python3 deploy.py --", "COMP_POINT": "20"},
         capture_output=True,
@@ -105,7 +105,7 @@ def test_any_python_will_do(tmp_path: Path) -> None:
         timeout=30,
         check=False,
     )
-    assert found.stdout == f"-S {script}\n"
+    assert done.stdout == f"-S {script}\n"
 
 
 def test_a_tab_needs_neither_nornir_nor_pydantic(config: Path) -> None:
@@ -114,8 +114,8 @@ def test_a_tab_needs_neither_nornir_nor_pydantic(config: Path) -> None:
         f"assert completion.read_names(Path({str(config)!r})).hosts\n"
         "print([name for name in ('nornir', 'rich', 'pydantic', 'netmiko', 'hvac') if name in sys.modules])"
     )
-    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert found.stdout == "[]\n"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 def test_names_of_an_inventory_that_is_being_written(config: Path) -> None:

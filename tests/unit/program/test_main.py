@@ -82,9 +82,9 @@ def _runbook(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: py
             steps=[(one.name, one.title) for one in STEPS],
             argv=["--report-dir", str(tmp_path / "reports"), *argv],
         )
-        said = capsys.readouterr()
+        printed = capsys.readouterr()
         base = tmp_path / "reports"
-        return Ran(code, said.out, said.err, sorted(base.iterdir()) if base.exists() else [])
+        return Ran(code, printed.out, printed.err, sorted(base.iterdir()) if base.exists() else [])
 
     return run
 
@@ -177,16 +177,16 @@ def test_diffs_are_shown_on_demand_and_kept_always(runbook: Runner) -> None:
 
 
 def test_limit_and_cluster_choose_hosts(runbook: Runner) -> None:
-    seen: list[tuple[str, ...]] = []
+    chosen: list[tuple[str, ...]] = []
 
     def body(run: cli.Program[NoOptions]) -> None:
-        seen.append(run.hosts)
+        chosen.append(run.hosts)
         assert set(run.fleet.hosts) == set(FLEET)
         assert run.step("preflight", step(), only=["az-1"]).keys() <= {"az-1"}
 
     runbook(body, "--limit", "az-*", "--limit", "!az-2")
     runbook(body, "--cluster", "edge")
-    assert seen == [("az-1",), ("edge-1",)]
+    assert chosen == [("az-1",), ("edge-1",)]
 
 
 @pytest.mark.parametrize(
@@ -366,8 +366,8 @@ def test_help_imports_nothing_heavy() -> None:
         "arguments.build_parser('deploy', 'd').format_help()\n"
         "print([name for name in ('nornir', 'rich', 'pydantic', 'netmiko', 'hvac') if name in sys.modules])"
     )
-    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert found.stdout == "[]\n"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 SLOW = """
@@ -452,10 +452,10 @@ def test_a_reader_that_goes_away_does_not_stop_the_work(tmp_path: Path, events: 
 
 def test_a_row_for_each_cluster(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = write_inventory(tmp_path)
-    seen: dict[str, Any] = {}
+    names: dict[str, Any] = {}
 
     def look(task: Task) -> Result:
-        seen[task.host.name] = settings_of(task.host).name
+        names[task.host.name] = settings_of(task.host).name
         return Result(task.host, result=StepOutcome("looked", ("something",)), changed=True, diff="+something\n")
 
     def body(run: cli.Program[NoOptions]) -> None:
@@ -471,7 +471,7 @@ def test_a_row_for_each_cluster(tmp_path: Path, capsys: pytest.CaptureFixture[st
         )
 
     assert ran("--diff", "--limit", "b") == 0
-    assert seen == {"home": "a"}
+    assert names == {"home": "a"}
     (folder,) = (tmp_path / "reports").iterdir()
     report = validated(json.loads((folder / "report.json").read_text()))
     assert list(report["hosts"]) == ["home"]

@@ -58,7 +58,7 @@ def test_no_option_is_suggested_that_a_program_has_not() -> None:
 
 
 @pytest.mark.parametrize(
-    ("argv", "said"),
+    ("argv", "texts"),
     [
         (["--limti", "x"], ["there is no option --limti (did you mean --limit?)", "--help"]),
         (["k8s-home"], ["unexpected argument 'k8s-home'; --limit k8s-home chooses hosts"]),
@@ -79,32 +79,32 @@ def test_no_option_is_suggested_that_a_program_has_not() -> None:
         (["--config", "{tmp}/config.yaml", "--json", "{tmp}"], ["cannot write events", "Is a directory"]),
     ],
 )
-def test_nothing_was_run(argv: list[str], said: list[str], tmp_path: Path) -> None:
+def test_nothing_was_run(argv: list[str], texts: list[str], tmp_path: Path) -> None:
     write_inventory(tmp_path)
     (tmp_path / "broken.yaml").write_text("inventory: [\n")
     given = [word.replace("{tmp}", str(tmp_path)) for word in argv]
     reports = [] if "--report-dir" in given else ["--report-dir", str(tmp_path / "reports")]
-    found = deploy(*given, *reports)
-    assert (found.returncode, found.stdout) == (2, "")
-    assert found.stderr.startswith("deploy: ")
-    assert "remedy  " in found.stderr
-    assert "Traceback" not in found.stderr
-    flat = " ".join(found.stderr.split())
-    for text in said:
+    done = deploy(*given, *reports)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("deploy: ")
+    assert "remedy  " in done.stderr
+    assert "Traceback" not in done.stderr
+    flat = " ".join(done.stderr.split())
+    for text in texts:
         assert " ".join(text.replace("{tmp}", str(tmp_path)).split()) in flat
     assert not (tmp_path / "reports").exists() or not list((tmp_path / "reports").glob("*/report.json"))
 
 
 def test_programs_are_told_too() -> None:
-    found = deploy("--json", "-", "--limti", "x")
-    (event,) = [json.loads(line) for line in found.stdout.splitlines()]
+    done = deploy("--json", "-", "--limti", "x")
+    (event,) = [json.loads(line) for line in done.stdout.splitlines()]
     assert (event["event"], event["exit_code"]) == ("run_refused", 2)
     assert "--limit?" in event["problems"][0]["what"]
 
 
 def test_a_traceback_is_shown_with_debug_alone(tmp_path: Path) -> None:
-    found = [deploy("--config", str(tmp_path), *more) for more in ([], ["--debug"])]
-    assert ["Traceback" in one.stderr for one in found] == [False, True]
+    runs = [deploy("--config", str(tmp_path), *more) for more in ([], ["--debug"])]
+    assert ["Traceback" in one.stderr for one in runs] == [False, True]
 
 
 @pytest.mark.parametrize(
@@ -129,10 +129,10 @@ def test_what_fails_outside_of_a_step(
     monkeypatch.setattr(cli, "_open_fleet", opened)
     for argv in ([], ["--debug"]):
         assert cli.run_runbook("deploy", lambda _: None, description="", own=NoOptions, steps=[], argv=argv) == code
-        said = capsys.readouterr().err
-        assert f"  what    {what}\n" in said
-        assert remedy in said
-        assert ("Traceback" in said) is bool(argv)
+        stderr = capsys.readouterr().err
+        assert f"  what    {what}\n" in stderr
+        assert remedy in stderr
+        assert ("Traceback" in stderr) is bool(argv)
 
 
 def test_a_full_disk_costs_the_report_and_nothing_else(tmp_path: Path) -> None:
@@ -144,11 +144,11 @@ def test_a_full_disk_costs_the_report_and_nothing_else(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 
     arguments = ["--config", str(config), "--report-dir", str(tmp_path / "reports")]
-    found = deploy(*arguments, before=no_room)
-    assert found.returncode == 1
-    assert re.search(r"^FAILED  .*  preflight$", found.stdout, re.MULTILINE)
-    assert "\nreport: " not in found.stdout
-    assert [line.partition(": ")[2] for line in found.stderr.splitlines()] == [
+    done = deploy(*arguments, before=no_room)
+    assert done.returncode == 1
+    assert re.search(r"^FAILED  .*  preflight$", done.stdout, re.MULTILINE)
+    assert "\nreport: " not in done.stdout
+    assert [line.partition(": ")[2] for line in done.stderr.splitlines()] == [
         "the log is incomplete: File too large",
         "cannot be written: File too large; make room, or choose another folder with --report-dir",
     ]
@@ -172,7 +172,7 @@ def test_a_fault_while_stopping_is_said_too(
         run.step("verify", step())
 
     code = cli.run_runbook("deploy", body, description="", own=NoOptions, steps=steps, argv=argv)
-    said = capsys.readouterr()
+    printed = capsys.readouterr()
     assert code == 1
-    assert "all well on 3 hosts" in said.out
-    assert "unexpected: RuntimeError: torn" in said.err
+    assert "all well on 3 hosts" in printed.out
+    assert "unexpected: RuntimeError: torn" in printed.err

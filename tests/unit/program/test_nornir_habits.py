@@ -199,14 +199,14 @@ def test_a_variable_that_is_no_mapping(variable: str, tmp_path: Path, monkeypatc
 def test_runners(text: str, workers: int, tmp_path: Path) -> None:
     config = write_inventory(tmp_path)
     config.write_text(text)
-    seen: list[Any] = []
+    counts: list[Any] = []
 
     def body(run: cli.Program[NoOptions]) -> None:
         run.step("preflight", step())
-        seen.append(run.workers)
+        counts.append(run.workers)
 
     assert ran(config, body) == 0
-    assert seen == [workers]
+    assert counts == [workers]
 
 
 def ran(config: Path, body: cli.Body[NoOptions], *argv: str, rows: cli.Rows = "hosts") -> int:
@@ -234,17 +234,17 @@ def test_processors_of_the_user(own: Path) -> None:
         run.step("preflight", step({"b": raises(RemoteError("no answer"))}))
 
     assert ran(config, body, "--limit", "!c", "--forks", "1") == 1
-    seen = sys.modules["own_notify"].SEEN
-    assert sorted(seen) == sorted(
+    lines = sys.modules["own_notify"].SEEN
+    assert sorted(lines) == sorted(
         mark + text for mark in ("", "> ") for text in ("preflight", "preflight a ok", "preflight b failed")
     )
-    seen.clear()
+    lines.clear()
 
     def by_cluster(run: cli.Program[NoOptions]) -> None:
         run.step("preflight", step())
 
     assert ran(config, by_cluster, rows="clusters") == 0
-    assert "preflight home ok" in seen
+    assert "preflight home ok" in lines
 
 
 def test_a_broken_processor_ends_nothing(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -258,9 +258,9 @@ def test_a_broken_processor_ends_nothing(own: Path, capsys: pytest.CaptureFixtur
     (folder,) = (own / "reports").iterdir()
     report = json.loads((folder / "report.json").read_text())
     assert [one["steps"][0]["status"] for one in report["hosts"].values()] == ["ok"] * 3
-    said = {(one["place"], one["text"].partition(" ")[0]) for one in report["warnings"]}
+    warnings = {(one["place"], one["text"].partition(" ")[0]) for one in report["warnings"]}
     hooks = {"task_started", "task_instance_started", "task_instance_completed"}
-    assert said == {("own_notify.Broken", hook) for hook in hooks}
+    assert warnings == {("own_notify.Broken", hook) for hook in hooks}
     assert "warning  own_notify.Broken: task_started failed, and the run went on" in capsys.readouterr().out
     assert "Traceback" in (folder / "deploy.log").read_text()
     assert "> preflight a ok" in sys.modules["own_notify"].SEEN
