@@ -29,6 +29,14 @@ PROOF = 30
 HEALED = 60
 """How long a cluster whose certificates had expired may take to become healthy by itself. One second was measured."""
 
+MEMBERSHIP = 30
+"""A change of the member list is sent again for so long where etcd refuses it because of what will pass: it wants all
+members to have been connected for five seconds."""
+CATCH_UP = 120
+"""How long a learner may take without coming nearer to its leader."""
+STOP = 90
+"""How long a service manager may take to stop etcd."""
+
 STATUS_HOST = 15.0
 """How long a host may take for everything that status.py asks it."""
 STATUS_LOGIN = 4.0

@@ -11,8 +11,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from etcdfleet.program.options import PROJECT
+
 if TYPE_CHECKING:  # --help answers at once
     from etcdfleet.roles import RoleName
+
+
+SNAPSHOTS = PROJECT / "snapshots"
+"""Where snapshots are kept on this machine, a folder for each cluster."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,15 @@ class RotateOptions(LockOptions):
     restart: bool = False
     textfile: Path | None = None
     allow_degraded: bool = False
+
+
+@dataclass(frozen=True)
+class ReplaceOptions(LockOptions):
+    """Of ``replace_member.py``: the host that is to hold a member, and whose place it takes, by name or id."""
+
+    target: str = ""
+    instead_of: str = ""
+    snapshot_dir: Path = SNAPSHOTS
 
 
 @dataclass(frozen=True)

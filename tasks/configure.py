@@ -87,15 +87,21 @@ def cluster_state(observed: Observed) -> ClusterState:
 
 
 def template_variables(
-    site: Site, observed: Observed, state: ClusterState | None = None, program: Installed | None = None
+    site: Site,
+    observed: Observed,
+    state: ClusterState | None = None,
+    program: Installed | None = None,
+    initial_cluster: str = "",
 ) -> dict[str, object]:
     """Return all that a template may use, by the names of ``templates/README.md``.
 
     ``state`` is the ``initial-cluster-state``, else `cluster_state`. ``program`` is the etcd that the files are for,
-    else the one that the next start runs (`Observed.in_force`).
+    else the one that the next start runs (`Observed.in_force`). ``initial_cluster`` is what a member that joins needs:
+    the running cluster's list and itself, no member more; left out, it is the inventory's.
     """
     program, service = program or observed.in_force, site.service.environment()
     return {
+        "initial_cluster": initial_cluster or site.settings.initial_cluster,
         "initial_cluster_state": state or cluster_state(observed),
         "settings": site.settings,
         "paths": HostPaths.of(site.settings),
@@ -113,10 +119,15 @@ def template_variables(
 
 
 def desired_files(
-    task: Task, site: Site, observed: Observed, state: ClusterState | None = None, program: Installed | None = None
+    task: Task,
+    site: Site,
+    observed: Observed,
+    state: ClusterState | None = None,
+    program: Installed | None = None,
+    initial_cluster: str = "",
 ) -> list[RemoteFile]:
-    """Return all files of this step as they should be; ``state`` and ``program`` as for `template_variables`."""
-    variables = template_variables(site, observed, state, program)
+    """Return all files of this step as they should be; the last parameters as for `template_variables`."""
+    variables = template_variables(site, observed, state, program, initial_cluster)
     files = [RemoteFile(CONFIG, _render(task, "conf.yml.j2", variables))]
     files += [RemoteFile(file.path, _render(task, file.template, variables), file.mode) for file in site.service.files]
     if point := observed.facts.place.to_note:

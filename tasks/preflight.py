@@ -27,13 +27,14 @@ SYNC_BYTES = 2300
 """A synced write as etcd's documentation has it tested: 2300 bytes, about one entry of the write-ahead log."""
 
 
-def preflight(task: Task) -> Result:
+def preflight(task: Task, *, data_may_go: bool = False) -> Result:
     """Check that the host is what the inventory says and can become a member; change nothing.
 
     Checked: SSH and root, init system, distribution, architecture, clock, names, ports, an etcd that is there already,
     space, the data directory (links, mounts, the folders on the way, what is in it), the latency of synced writes
     (where no member has its data yet), whether an etcd that is wanted in the place of another can be had, and Vault
-    with the token and the roles. Raises `RemoteError` when the host cannot be worked on, and `PreflightError` with
+    with the token and the roles. With ``data_may_go``, data that cannot be read are no problem: the member is about to
+    be replaced. Raises `RemoteError` when the host cannot be worked on, and `PreflightError` with
     everything that was found wrong, at once.
     """
     site = site_of(task)
@@ -51,7 +52,7 @@ def preflight(task: Task) -> Result:
         *(others or checks.port_problems(settings, facts, observed.service.pid)),
         *checks.space_problems(settings, facts, installs=installs),
         *place_problems(settings.member.data_dir, facts.place, settings.init, running=observed.service.running),
-        *checks.data_problems(settings, facts),
+        *([] if data_may_go else checks.data_problems(settings, facts)),
     ]
     if needs_openssl(settings) and not facts.has_openssl and not site.packages.adds:
         remedy = f"install it{settings.pki.keys_without_openssl}"

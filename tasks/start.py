@@ -47,7 +47,7 @@ def keep_running(task: Task) -> Result:
     if observed.facts.established is None and not task.is_dry_run():
         answers = ask_member(site)
         if answers.members and all(member.started for member in answers.members.members):
-            _note_established(task, site, answers.members)
+            note_established(task, site, answers.members)
             changes.append(f"{ESTABLISHED} notes the cluster's members")
     started = observed.service.started
     since = f" since {started}" if started and not started.isdigit() else ""
@@ -71,18 +71,18 @@ def start_member(task: Task, plan: Plan | None = None, programs: bool = False) -
     swapped = swap_program(task, site) if programs else ""
     observed = site.observe()
     if plan is not None and observed.facts.data.ids is None:
-        _place_state(task, site, "new" if isinstance(plan, Bootstrap) else "existing")
-    mended = _place_readable(task, site)
+        place_state(task, site, "new" if isinstance(plan, Bootstrap) else "existing")
+    mended = place_readable(task, site)
     running = observed.service.running
-    _run_and_wait(site, site.service.restart if running else site.service.start)
+    run_and_wait(site, site.service.restart if running else site.service.start)
     changes = [swapped] if swapped else []
     changes += [f"{CONFIG} is placed anew"] if mended else []
     changes.append("etcd is restarted" if running else what)
     if isinstance(plan, Rolling) and plan.joining:
         return done(task, f"started, healthy; {', '.join(plan.joining)} can join now", changes)
-    members = _wait_for_names(site)
+    members = wait_for_names(site)
     if site.observe().facts.established is None:
-        _note_established(task, site, members)
+        note_established(task, site, members)
         changes.append(f"{ESTABLISHED} notes the cluster's members")
     return done(task, "started, healthy", changes)
 
@@ -105,15 +105,15 @@ def restart_member(task: Task, programs: bool = False) -> Result:
     if programs and (swapped := swap_program(task, site)):
         changes.append(swapped)
         answers, cluster = _gate(task, site)  # that may have taken minutes
-    if _place_readable(task, site):
+    if place_readable(task, site):
         changes.append(f"{CONFIG} is placed anew")
     if moved := _hand_over(site, answers, cluster):
         changes.append(moved)
     changes.append("etcd is restarted")
-    _run_and_wait(site, site.service.restart)
-    _wait_until_caught_up(site)
+    run_and_wait(site, site.service.restart)
+    wait_until_caught_up(site)
     if site.observe().facts.established is None:
-        _note_established(task, site, _wait_for_names(site))
+        note_established(task, site, wait_for_names(site))
     why = f" ({reasons[0]})" if reasons else ""
     version = site.observe().installed.version
     return done(task, f"restarted{why}", changes, facts={"version": version} if version else {})
@@ -162,15 +162,19 @@ def _hand_over(site: Site, answers: MemberAnswers, cluster: Cluster) -> str:
     return f"leadership moves to {target.name}"
 
 
-def _run_and_wait(site: Site, action: str) -> None:
-    """Start or restart etcd and wait on the host, in one round trip, until a request commits through it."""
+def run_and_wait(site: Site, action: str, *, ready: str = "") -> None:
+    """Start or restart etcd and wait on the host, in one round trip, until a request commits through it.
+
+    ``ready`` is shell that succeeds once it is up, for a member through which none can commit yet. Raises
+    `VerificationError` with the last lines of etcd's log.
+    """
     health = etcdctl(site.settings, "endpoint health", [local_endpoint(site.settings)], seconds=timeouts.ETCDCTL_QUICK)
     waiting = script(
         "start_and_wait",
         functions={
             "start": action,
             # A restart with a larger quota is a way out of a full database. Its alarm stands until it is ended later.
-            "takes_part": takes_part_script(health),
+            "takes_part": ready or takes_part_script(health),
             "respawns": site.service.respawns,
             "gave_up": site.service.gave_up,
         },
@@ -211,7 +215,7 @@ def not_healthy(site: Site, what: str, output: str = "") -> VerificationError:
     )
 
 
-def _wait_for_names(site: Site) -> MemberList:
+def wait_for_names(site: Site) -> MemberList:
     """Return the member list once all members are in it by name (a member publishes its name when it has joined)."""
     end = time.monotonic() + timeouts.LISTED
     while True:
@@ -229,7 +233,8 @@ def _wait_for_names(site: Site) -> MemberList:
         time.sleep(0.5)
 
 
-def _wait_until_caught_up(site: Site) -> None:
+def wait_until_caught_up(site: Site) -> None:
+    """Wait until the member is healthy and holds what the others hold. Raise `VerificationError` if it never does."""
     end = time.monotonic() + timeouts.STABLE
     reason = ""
     while True:
@@ -246,20 +251,23 @@ def _wait_until_caught_up(site: Site) -> None:
         time.sleep(0.5)
 
 
-def _note_established(task: Task, site: Site, members: MemberList) -> None:
+def note_established(task: Task, site: Site, members: MemberList) -> None:
     """Write the marker; from now on a start without data must fail, by the configuration, too."""
     content = json.dumps(marker(members), indent=1, sort_keys=True).encode() + b"\n"
     files = [*_other_state(task, site, "existing"), RemoteFile(ESTABLISHED, content)]
     site.place(files, what="noting the cluster's members")
 
 
-def _place_state(task: Task, site: Site, state: ClusterState) -> None:
-    """Bring ``initial-cluster-state`` to what the plan of this moment says; an earlier one may have said another."""
-    if files := _other_state(task, site, state):
+def place_state(task: Task, site: Site, state: ClusterState, initial_cluster: str = "") -> None:
+    """Bring ``initial-cluster-state`` to what the plan of this moment says; an earlier one may have said another.
+
+    ``initial_cluster`` is the running cluster's list, for a member that joins.
+    """
+    if files := _other_state(task, site, state, initial_cluster):
         site.place(files, what=f"placing the configuration with initial-cluster-state {state}")
 
 
-def _place_readable(task: Task, site: Site) -> bool:
+def place_readable(task: Task, site: Site) -> bool:
     """Place the configuration where etcd could not be started with the one on the host; say whether that was so.
 
     A change of CA restarts members before their configuration is converged.
@@ -273,10 +281,11 @@ def _place_readable(task: Task, site: Site) -> bool:
     return True
 
 
-def _other_state(task: Task, site: Site, state: ClusterState) -> list[RemoteFile]:
+def _other_state(task: Task, site: Site, state: ClusterState, initial_cluster: str = "") -> list[RemoteFile]:
     """Return the configuration with this ``initial-cluster-state``, if the host has one that differs in it."""
     observed = site.observe()
     there = observed.facts.files.get(CONFIG)
-    if there is None or state_in(there.content) == state:
+    if there is None or (state_in(there.content) == state and not initial_cluster):
         return []
-    return [file for file in desired_files(task, site, observed, state) if file.path == CONFIG]
+    files = desired_files(task, site, observed, state, initial_cluster=initial_cluster)
+    return [file for file in files if file.path == CONFIG]

@@ -97,6 +97,10 @@ def _cluster(prefix: str, parsed_args: argparse.Namespace, **_: object) -> Mappi
     return in_list(prefix, dict.fromkeys(read_names(parsed_args.config).clusters, "cluster"))
 
 
+def _host(parsed_args: argparse.Namespace, **_: object) -> Mapping[str, str]:
+    return dict.fromkeys(read_names(parsed_args.config).hosts, "host")
+
+
 def _user(parsed_args: argparse.Namespace, **_: object) -> Mapping[str, str]:
     return {
         user: f"user of {cluster}" for cluster, users in read_names(parsed_args.config).users.items() for user in users
@@ -152,6 +156,7 @@ _COMPLETERS: Mapping[str, Completer] = {
     "ttl": _some("24h", "30d", "90d", "365d"),
     "wrap": _some("10m", "1h", "24h"),
     "name": _user,
+    "target": _host,
     "run": _run,
     "compare": _run,
 }

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from etcdfleet.errors import RemoteError
 from etcdfleet.remote import root
@@ -143,6 +143,35 @@ class RemoteHost:
             raise self._lost(str(error) or type(error).__name__) from error
         return Held(channel, line.decode("utf-8", "replace").strip())
 
+    def fetch(self, script: str, into: BinaryIO, *, timeout: float, check: str, remedy: str = "") -> None:
+        """Run a script as root, and write what it prints to a file as it comes: it may be larger than the memory.
+
+        ``timeout`` in seconds bounds the whole command, ``check`` and ``remedy`` are as for `run`. Raises
+        `RemoteError`, also where the file cannot be written; what is in it then is a part.
+        """
+        if self._shell is None:
+            self.run("true")
+
+        def keep(data: bytes) -> None:
+            try:
+                into.write(data)
+            except OSError as error:
+                raise RemoteError(
+                    f"{check} failed: it cannot be written here ({error.strerror or error})",
+                    where=str(getattr(into, "name", "")) or self.name,
+                    remedy="make room on this machine, then run again",
+                ) from error
+
+        data = self._stdin_prefix + (_PRELUDE + script).encode()
+        result = self._exec_into(self._shell or "", data, timeout, keep)
+        self._note(check, result)
+        if not result.ok:
+            raise RemoteError(
+                f"{check} failed with exit code {result.rc}: {last_lines(result.stderr)}",
+                where=self.name,
+                remedy=hint(result, remedy),
+            )
+
     def upload(self, local: Path, remote: str) -> None:
         """Copy a large file by SFTP as the login user (small ones go by `place`). Raises `RemoteError`."""
         self.round_trips += 1
@@ -236,6 +265,12 @@ class RemoteHost:
             raise self._lost(str(error) or type(error).__name__) from error
 
     def _exec(self, command: str, stdin: bytes, timeout: float) -> CommandResult:
+        stdout = bytearray()
+        result = self._exec_into(command, stdin, timeout, stdout.extend)
+        return replace(result, stdout=stdout.decode("utf-8", "surrogateescape"))
+
+    def _exec_into(self, command: str, stdin: bytes, timeout: float, keep: Callable[[bytes], object]) -> CommandResult:
+        """Run a command; what it prints goes to ``keep`` as it comes, and not into the result."""
         import paramiko
 
         self.round_trips += 1
@@ -248,7 +283,8 @@ class RemoteHost:
                 channel.exec_command(command)
                 writer = threading.Thread(target=_feed, args=(channel, stdin), daemon=True)
                 writer.start()
-                stdout, stderr = _drain(channel, transport, started + timeout)
+                stderr = bytearray()
+                _drain(channel, transport, started + timeout, keep, stderr.extend)
                 rc = channel.recv_exit_status() if channel.exit_status_ready() else -1
                 writer.join(_WRITTEN_SECONDS)  # nothing of it must be left when sshd gives the channel's number away
             except TimeoutError as error:
@@ -263,7 +299,7 @@ class RemoteHost:
         if rc < 0:
             raise self._lost("it ended before the command did")
         seconds = time.monotonic() - started
-        return CommandResult(rc, stdout.decode("utf-8", "surrogateescape"), stderr.decode("utf-8", "replace"), seconds)
+        return CommandResult(rc, "", stderr.decode("utf-8", "replace"), seconds)
 
     def _lost(self, why: str) -> RemoteError:
         return RemoteError(
@@ -315,21 +351,28 @@ def _feed(channel: paramiko.Channel, data: bytes) -> None:
         return  # the command ended without reading all of it; its exit code says why
 
 
-def _drain(channel: paramiko.Channel, transport: paramiko.Transport, deadline: float) -> tuple[bytes, bytes]:
-    """Read stdout and stderr together until the command has ended; either one alone could fill up and block."""
-    out, err = bytearray(), bytearray()
+def _drain(
+    channel: paramiko.Channel,
+    transport: paramiko.Transport,
+    deadline: float,
+    stdout: Callable[[bytes], object],
+    stderr: Callable[[bytes], object],
+) -> None:
+    """Hand on stdout and stderr together until the command has ended; either one alone could fill up and block."""
     pause = 0.001
     while True:
         # Asked before the outputs are read: nothing comes after the end.
         over = channel.closed or (channel.exit_status_ready() and channel.eof_received)
-        had = len(out) + len(err)
+        idle = True
         while channel.recv_ready():
-            out += channel.recv(65536)
+            stdout(channel.recv(65536))
+            idle = False
         while channel.recv_stderr_ready():
-            err += channel.recv_stderr(65536)
+            stderr(channel.recv_stderr(65536))
+            idle = False
         if over:
-            return bytes(out), bytes(err)
-        if len(out) + len(err) > had:
+            return
+        if not idle:
             pause = 0.001
             continue
         if not transport.is_active():

@@ -38,7 +38,7 @@ from tasks.certificates.keys import make_requests
 from tasks.certificates.place import swap, tidy
 from tasks.observe import Site
 from tasks.preflight import sync_latencies
-from tasks.start import _run_and_wait
+from tasks.start import run_and_wait
 from tasks.status.read import member_commands
 from tasks.verify.scripts import cluster_commands, host_commands, openssl_knock, probe_script, refusal_commands
 from tests.unit.drivers.init.test_render_and_services import render
@@ -171,7 +171,7 @@ def of_tasks() -> Iterator[tuple[str, str]]:
         yield from host_commands(site, cast(Any, observed), "3.5.1").items()
     for side, port in (("client", 2379), ("peer", 2380)):
         yield f"knock {side}", openssl_knock(host, cast(Any, side), port, None)
-    _run_and_wait(site, site.service.restart)
+    run_and_wait(site, site.service.restart)
     sync_latencies(site)
     tidy(site)
     want = want_for("peer", fqdn="a.test", address="192.0.2.1", usages=("server",), trust_anchor="")

@@ -30,7 +30,7 @@ from etcdfleet.host.lock import LockInfo, hold_script, read_answer
 from etcdfleet.remote.scripts import program, script
 from tasks import preflight
 from tasks.observe import Site
-from tasks.start import _run_and_wait
+from tasks.start import run_and_wait
 from tasks.verify.scripts import cluster_commands, etcdctl_attempt, openssl_knock, probe_script
 from tests.unit.support.paths import FIXTURES
 from tests.unit.support.site import MEMBERS, BusyBox, LocalHost, settings
@@ -216,9 +216,7 @@ def test_a_start_is_over_once_a_request_commits(
     pending.touch()
     monkeypatch.setattr("tasks.start.RESTART_PENDING", str(pending))
     here.stand_ins(programs, etcdctl=f"echo x >>{tmp_path}/asked; [ $(wc -l <{tmp_path}/asked) -gt 2 ]")
-    _run_and_wait(
-        Site(settings(), here, cast(Service, Init()), Apt(AptInstall(), "local")), f"touch {tmp_path}/started"
-    )
+    run_and_wait(Site(settings(), here, cast(Service, Init()), Apt(AptInstall(), "local")), f"touch {tmp_path}/started")
     assert (tmp_path / "started").exists()
     assert not pending.exists()
     assert len((tmp_path / "asked").read_text()) == 6

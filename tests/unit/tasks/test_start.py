@@ -17,7 +17,7 @@ from etcdfleet.host.paths import CONFIG, ESTABLISHED
 from etcdfleet.remote import CommandResult, RemoteFile
 from tasks import programs, start
 from tasks.observe import Observed, Site
-from tasks.start import _run_and_wait, keep_running, restart_member, start_member
+from tasks.start import keep_running, restart_member, run_and_wait, start_member
 from tests.unit.support.site import LocalHost, apt, settings
 from tests.unit.support.stand_ins import (
     REFUSED,
@@ -105,7 +105,7 @@ COUNTING = "date +%s"
 def test_a_wait_that_cannot_end_well_ends_early(action: str, init: Any, what: str) -> None:
     site = Site(settings(client_tls=False), Quiet(), cast(Service, init), apt())
     with pytest.raises(VerificationError) as caught:
-        _run_and_wait(site, action)
+        run_and_wait(site, action)
     assert caught.value.what.startswith(what)
     assert "permission denied" in caught.value.what
 

@@ -37,6 +37,7 @@ def render(template: str, host: Any, **more: Any) -> str:
         "binary": "/usr/bin/etcd",
         "unsupported_arch": "",
         "stop_seconds": 35,
+        "initial_cluster": host.initial_cluster,
         "initial_cluster_state": "new",
         "service": OpenRC().environment(),
         **tls_settings(host),

@@ -1,0 +1,109 @@
+"""Changes of a cluster's member list, each sent by a host whose own member works, and what they leave on a host."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+from nornir.core.task import Result, Task
+
+from etcdfleet import timeouts
+from etcdfleet.errors import FleetError, RemoteError
+from etcdfleet.etcd.answers import ExpectedMember
+from etcdfleet.etcd.etcdctl import etcdctl, local_endpoint
+from etcdfleet.etcd.ids import hex_id
+from etcdfleet.etcd.replacement import RemoveEntry
+from etcdfleet.host.paths import ASIDE, ESTABLISHED
+from etcdfleet.outcome import done
+from etcdfleet.remote import last_lines
+from etcdfleet.remote.scripts import script
+from tasks.lock import still_ours
+from tasks.observe import Site, site_of
+
+_NOT_YET = ("unhealthy cluster", "not enough started members", "leader changed", "timed out", "no leader")
+"""Refusals that pass: etcd wants all peers to have been connected for five seconds (``HealthInterval`` in
+``server/etcdserver/server.go``), which they have not been right after a start or an election."""
+_GONE_ALREADY = "member not found"
+
+
+def remove_entry(task: Task, step: RemoveEntry, other_leader: str = "") -> Result:
+    """Take a member off the list, through the member on this host: result is why it failed, empty if it did not.
+
+    ``other_leader`` is the hexadecimal id of the member that takes over the leadership before.
+    """
+    number = hex_id(step.entry.id)
+    try:
+        site = site_of(task)
+        still_ours(task)
+        if other_leader and step.entry.client_urls:
+            asked = etcdctl(
+                site.settings, f"move-leader {other_leader}", step.entry.client_urls[:1], seconds=timeouts.MOVE_LEADER
+            )
+            site.remote.run(asked)  # without it, the removal costs an election
+        why = _send(site, f"member remove {number}", f"removing member {number}")
+    except FleetError as error:
+        why = error.what
+    return Result(task.host, result="" if _GONE_ALREADY in why else why)
+
+
+def add_learner(task: Task, member: ExpectedMember) -> Result:
+    """Put a member on the list, as a learner: result is why it failed, empty if it did not."""
+    try:
+        site = site_of(task)
+        still_ours(task)
+        why = _send(site, f"member add {member.name} --learner --peer-urls={member.peer_url}", f"adding {member.name}")
+    except FleetError as error:
+        why = error.what
+    return Result(task.host, result=why)
+
+
+def noted(task: Task, summary: str, change: str) -> Result:
+    """Tell the report about this host what was done for it through another one."""
+    return done(task, summary, [change])
+
+
+def _send(site: Site, command: str, what: str) -> str:
+    """Send a change until etcd takes it or time is over; return why it was refused, empty where it was not."""
+    end = time.monotonic() + timeouts.MEMBERSHIP
+    while True:
+        asked = etcdctl(site.settings, command, [local_endpoint(site.settings)], seconds=timeouts.ETCDCTL_PATIENT)
+        answer = site.remote.run(asked)
+        if answer.ok:
+            return ""
+        said = last_lines(answer.stderr or answer.stdout) or f"exit code {answer.rc}"
+        if not any(text in said for text in _NOT_YET) or time.monotonic() > end:
+            return f"{what}: {said}"
+        time.sleep(1)
+
+
+def set_aside(task: Task) -> Result:
+    """Stop etcd on this host, and move what is left of a member there out of the way. It is kept.
+
+    The marker goes with the data: a member that starts without data is refused as long as it is there. Raises
+    `RemoteError`, with nothing moved.
+    """
+    site = site_of(task)
+    data_dir = site.settings.member.data_dir.rstrip("/")
+    aside = f"{data_dir}/{ASIDE}{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    if not task.is_dry_run():
+        still_ours(task)
+        _stop(site)
+        moving = script("set_aside", data_dir=data_dir, aside=aside, marker=ESTABLISHED)
+        try:
+            site.remote.run(moving, check=f"moving the data of {data_dir} aside")
+        finally:
+            site.forget()
+    return done(task, "old data are kept", [f"what was left of a member is moved to {aside}"])
+
+
+def _stop(site: Site) -> None:
+    try:
+        stopped = site.remote.run(site.service.stop, timeout=timeouts.STOP)
+    finally:
+        site.forget()
+    if site.observe().service.running:
+        raise RemoteError(
+            f"etcd could not be stopped: {last_lines(stopped.stderr or stopped.stdout) or 'it still runs'}",
+            where=site.settings.name,
+            remedy=f"stop it by hand: {site.service.stop}",
+        )

@@ -1,0 +1,43 @@
+"""What there is before a change of members: what lies on the host that is to hold one, and how the others are."""
+
+from __future__ import annotations
+
+from nornir.core.task import Result, Task
+
+from etcdfleet.errors import FleetError
+from etcdfleet.etcd.cluster import Cluster
+from etcdfleet.etcd.expected import expected_member, expected_members
+from etcdfleet.etcd.replacement import Place
+from tasks.member import ask_cluster, ask_member
+from tasks.observe import site_of
+
+
+def read_place(task: Task, gone: str = "") -> Result:
+    """Read what lies on the host that is to hold a member: a `Place`. Raises `FleetError`."""
+    site = site_of(task)
+    observed = site.observe()
+    facts = observed.facts
+    place = Place(
+        task.host.name,
+        expected_member(site.settings, site.settings.member),
+        data=facts.data.ids,
+        data_unreadable=facts.data.unreadable,
+        marked=facts.established is not None,
+        running=observed.service.running,
+        gone=gone,
+    )
+    return Result(task.host, result=place)
+
+
+def see_cluster(task: Task) -> Result:
+    """Ask for the cluster as the member on this host sees it: a `Cluster`, whose ``no_list`` says why there is none."""
+    try:
+        site = site_of(task)
+        members = ask_member(site).members
+        if members is None:
+            cluster = Cluster(tuple(expected_members(site.settings)), no_list="its member does not answer")
+        else:
+            cluster = ask_cluster(site, members)
+    except FleetError as error:
+        cluster = Cluster(no_list=error.what)
+    return Result(task.host, result=cluster)

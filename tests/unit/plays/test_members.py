@@ -1,0 +1,195 @@
+"""A host becomes a member anew: one step, then another look, whatever a run before has left."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from etcdfleet.etcd.cluster import Cluster
+from etcdfleet.etcd.replacement import Place
+from etcdfleet.outcome import StepOutcome
+from etcdfleet.program.run import LeftError, Program
+from etcdfleet.report.record.model import ExitCode
+from plays import certificates, lock, members, trust
+from plays.options import ReplaceOptions
+from tasks.members.snapshot import SavedSnapshot
+from tests.unit.etcd import test_replacement as table
+from tests.unit.support.fake_run import Stage, program_of, run_of
+
+HOST = "h1"
+SAVED = SavedSnapshot("/s/home.db", 1 << 20, "ab", "home", "c", "m2", "3.5.16", 50, 100, "2026-11-26T10:00:00+00:00")
+STEPS = ("preflight", "snapshot", "member", "install", "certificates", "configure", "start", "verify")
+
+
+def staged(
+    monkeypatch: pytest.MonkeyPatch,
+    *looks: tuple[Place, Cluster],
+    own: ReplaceOptions | None = None,
+    does: dict[str, Any] | None = None,
+    **options: Any,
+) -> tuple[Stage, Program[Any]]:
+    """What is seen before each step; the last one stays. ``does`` by the names of tasks."""
+    stage, coming = Stage(monkeypatch), list(looks)
+
+    def seen_by(host: str) -> Cluster:
+        assert host != HOST
+        return coming[0][1]
+
+    def place(_: str) -> Place:
+        return coming[0][0]
+
+    def then(_: str) -> Any:
+        if len(coming) > 1:
+            coming.pop(0)
+        return ""
+
+    def aside(host: str) -> Any:
+        then(host)
+        return StepOutcome("kept", ("moved",))
+
+    usual: dict[str, Any] = {
+        "read_place": place,
+        "see_cluster": seen_by,
+        "save_snapshot": SAVED,
+        "remove_entry": then,
+        "add_learner": then,
+        "set_aside": aside,
+        "noted": None,
+        "preflight": None,
+        "install": None,
+        "configure": None,
+        "join_member": StepOutcome("is a member with a vote", ("joins",)),
+        "note_members": True,
+        "trusted_by": {},
+        "verify": None,
+    }
+    for name, what in (usual | (does or {})).items():
+        stage.put(members, name, what)
+    monkeypatch.setattr(lock, "take", lambda _: stage.ran.append(("lock", "")))
+    monkeypatch.setattr(trust, "states_of", lambda _: {})
+    monkeypatch.setattr(certificates, "place", lambda _: stage.ran.append(("certificates", "")))
+
+    def settings(host: str) -> Any:
+        return SimpleNamespace(name=host, member=SimpleNamespace(name=host.replace("h", "m")))
+
+    program = program_of(
+        own or ReplaceOptions(snapshot_dir=Path("/s")),
+        fleet={HOST: "home"},
+        left_out={"h2": "home", "h3": "home"},
+        member=settings,
+        steps=STEPS,
+        **{"yes": True, **options},
+    )
+    return stage, program
+
+
+def done(stage: Stage) -> list[str]:
+    """What was done, without the looks."""
+    looks = ("read_place", "see_cluster", "noted", "trusted_by", "lock", "preflight")
+    return [name for name, _ in stage.ran if name not in looks]
+
+
+JOINING = ["install", "certificates", "configure", "join_member", "note_members", "note_members", "verify"]
+WHOLE = [(table.OLD, table.LOST), (table.OLD, table.REMOVED), (table.EMPTY, table.REMOVED), (table.EMPTY, table.ADDED)]
+
+
+@pytest.mark.parametrize(
+    ("at", "steps"),
+    [
+        (0, ["save_snapshot", "remove_entry", "set_aside", "add_learner", *JOINING]),
+        (1, ["save_snapshot", "set_aside", "add_learner", *JOINING]),
+        (2, ["save_snapshot", "add_learner", *JOINING]),
+        (3, JOINING),
+    ],
+    ids=["whole", "removed", "set aside", "added"],
+)
+def test_a_run_goes_on_wherever_one_before_was_ended(monkeypatch: Any, at: int, steps: list[str]) -> None:
+    stage, program = staged(monkeypatch, *WHOLE[at:])
+    members.replace(run_of(program))
+    assert done(stage) == steps
+    assert {host for name, host in stage.ran if name in ("remove_entry", "add_learner")} <= {"h2"}
+    assert program.record.finish().exit_code == ExitCode.OK
+
+
+def test_the_snapshot_is_of_the_leader_and_holds_what_it_has(monkeypatch: Any) -> None:
+    statuses = tuple(replace(status, leader_id=3) for status in table.LOST.statuses)
+    stage, program = staged(monkeypatch, (table.EMPTY, replace(table.LOST, statuses=statuses)), *WHOLE[2:])
+    members.replace(run_of(program))
+    assert ("save_snapshot", "h3") in stage.ran
+    assert stage.given["save_snapshot"] == {"folder": Path("/s"), "least": 100}
+
+
+def test_a_snapshot_is_tried_on_every_other_host_and_without_one_nothing_is_changed(monkeypatch: Any) -> None:
+    stage, program = staged(monkeypatch, *WHOLE, does={"save_snapshot": lambda host: f"{host}: no room"})
+    with pytest.raises(LeftError):
+        members.replace(run_of(program))
+    assert done(stage) == ["save_snapshot", "save_snapshot"]
+    assert "no snapshot could be taken: h2: no room; h3: no room" in program.record.record.protections[0].what
+    stage, program = staged(monkeypatch, *WHOLE, does={"save_snapshot": lambda h: "no room" if h == "h2" else SAVED})
+    members.replace(run_of(program))
+    assert "remove_entry" in done(stage)
+
+
+def test_nothing_is_changed_without_a_yes(monkeypatch: Any) -> None:
+    for answer in (False, None):
+        stage, program = staged(monkeypatch, *WHOLE, yes=False, answer=answer)
+        with pytest.raises(LeftError):
+            members.replace(run_of(program))
+        assert done(stage) == []
+        assert program.record.finish().exit_code == ExitCode.PROTECTED
+        (question,) = program.terminal.asked  # type: ignore[attr-defined]
+        assert "member m1 (1) is removed" in question
+        assert "although its data lie on h1 (its etcd does not run)" in question
+
+
+def test_check_says_all_steps_and_changes_nothing(monkeypatch: Any) -> None:
+    stage, program = staged(monkeypatch, *WHOLE, check=True)
+    with pytest.raises(LeftError):
+        members.replace(run_of(program))
+    assert done(stage) == []
+    (warning,) = program.record.record.warnings
+    assert "is removed from the cluster; what is left of a member on the host is moved aside" in str(warning)
+
+
+def test_a_healthy_member_is_only_verified(monkeypatch: Any) -> None:
+    stage, program = staged(monkeypatch, (table.NEW, table.JOINED))
+    members.replace(run_of(program))
+    assert done(stage) == ["verify"]
+
+
+def test_a_refusal_protects_the_cluster(monkeypatch: Any) -> None:
+    alone = table.cluster(*table.FIVE[:3], answering=(table.status(2),))
+    stage, program = staged(monkeypatch, (table.EMPTY, alone))
+    with pytest.raises(LeftError):
+        members.replace(run_of(program))
+    assert done(stage) == []
+    assert program.record.finish().exit_code == ExitCode.PROTECTED
+
+
+def test_a_change_that_one_host_refuses_is_sent_by_another(monkeypatch: Any) -> None:
+    refused = {"remove_entry": lambda host: f"{host}: etcdserver: unhealthy cluster"}
+    stage, program = staged(monkeypatch, *WHOLE, does=refused)
+    with pytest.raises(LeftError):
+        members.replace(run_of(program))
+    assert [host for name, host in stage.ran if name == "remove_entry"] == ["h2", "h3"]
+    assert "unhealthy cluster" in program.record.record.protections[0].what
+
+
+def test_a_host_that_does_not_join_is_left_as_a_learner(monkeypatch: Any) -> None:
+    stage, program = staged(monkeypatch, *WHOLE[3:], does={"join_member": RuntimeError("it does not catch up")})
+    with pytest.raises(LeftError, match="run again"):
+        members.replace(run_of(program))
+    assert "verify" not in done(stage)
+    assert program.record.finish().exit_code == ExitCode.FAILED
+
+
+def test_nothing_begins_where_the_preflight_fails(monkeypatch: Any) -> None:
+    stage, program = staged(monkeypatch, *WHOLE, does={"preflight": RuntimeError("no root")})
+    with pytest.raises(LeftError):
+        members.replace(run_of(program))
+    assert [name for name, _ in stage.ran] == ["preflight"]
+    assert stage.given["preflight"] == {"data_may_go": True}
