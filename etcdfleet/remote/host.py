@@ -93,12 +93,12 @@ class RemoteHost:
                 where=self.name,
                 remedy=hint(result),
             )
-        found = parse_batch(result.stdout.encode("utf-8", "surrogateescape"), names, self.name)
+        answers = parse_batch(result.stdout.encode("utf-8", "surrogateescape"), names, self.name)
         log.debug("%s: %d commands in one round trip, %.3f s", self.name, len(names), result.seconds)
-        for name, answer in found.items():
+        for name, answer in answers.items():
             if not answer.ok:
                 self._note(name, answer)
-        return found
+        return answers
 
     def place(
         self,
@@ -192,8 +192,8 @@ class RemoteHost:
 
     def _note(self, what: str, result: CommandResult) -> None:
         # Never the script itself: it may carry a private key to its place.
-        said = last_lines(result.stderr) if not result.ok else ""
-        log.debug("%s: %s: exit code %d in %.3f s %s", self.name, what, result.rc, result.seconds, said)
+        words = last_lines(result.stderr) if not result.ok else ""
+        log.debug("%s: %s: exit code %d in %.3f s %s", self.name, what, result.rc, result.seconds, words)
 
     def _run_as_root(self, data: bytes, timeout: float) -> CommandResult:
         if self._shell is None:
@@ -202,10 +202,10 @@ class RemoteHost:
 
     def _first_run(self, data: bytes, timeout: float) -> CommandResult:
         result = self._exec(root.FIRST_SHELL, root.marked(data), timeout)
-        found = root.how(result.stderr)
-        if found is not None:
-            self._shell, said = found
-            return CommandResult(result.rc, result.stdout, said, result.seconds)
+        root_shell = root.how(result.stderr)
+        if root_shell is not None:
+            self._shell, stderr = root_shell
+            return CommandResult(result.rc, result.stdout, stderr, result.seconds)
         refused = root.denied(result.stderr)
         if refused is None:
             raise root.no_shell(last_lines(result.stderr or result.stdout), self.name)

@@ -149,14 +149,14 @@ HTTP = "printf 'HTTP/1.0 200 OK\\r\\n\\r\\n{}'"
     ],
 )
 def test_the_client_port(here: LocalHost, programs: Path, tmp_path: Path, openssl: str, rc: int, kind: str) -> None:
-    said = tmp_path / "said"
-    here.stand_ins(programs, openssl=openssl.replace("SAID", str(said)))
+    request = tmp_path / "said"
+    here.stand_ins(programs, openssl=openssl.replace("SAID", str(request)))
     answer = here.run(openssl_knock(settings(), "client", 2379, "server"))
     assert answer.rc == rc
     if kind != "closed":
         assert heard_by_openssl(answer.rc, answer.stdout + answer.stderr).kind == kind
     if kind == "answered":
-        assert said.read_bytes() == f"GET /version HTTP/1.0\r\nHost: {MEMBERS[0].fqdn}\r\n\r\n".encode()
+        assert request.read_bytes() == f"GET /version HTTP/1.0\r\nHost: {MEMBERS[0].fqdn}\r\n\r\n".encode()
 
 
 def test_a_peer_port_that_keeps_the_connection_is_not_waited_for(
@@ -181,9 +181,9 @@ def test_what_etcdctl_says_of_a_refusal_ends_its_attempt(here: LocalHost, progra
     began = time.monotonic()
     answer = here.run(etcdctl_attempt(settings(), "peer"))
     assert time.monotonic() - began < 5
-    said = answer.stdout + answer.stderr
-    assert heard_by_etcdctl(answer.rc, said).kind == "refused"
-    assert proper_answered(said)
+    output = answer.stdout + answer.stderr
+    assert heard_by_etcdctl(answer.rc, output).kind == "refused"
+    assert proper_answered(output)
     assert ended(int((tmp_path / "pid").read_text())), "it goes on alone"
 
 
@@ -256,15 +256,15 @@ def test_synced_writes_are_timed(here: LocalHost, tmp_path: Path, monkeypatch: p
 
 def test_the_space_of_folders_that_are_not_there_yet(here: LocalHost, tmp_path: Path) -> None:
     paths = (f"{tmp_path}/a/b", "/etc", "/nowhere")
-    found = facts._free_bytes(here.run(script("free_space", *paths)).stdout)
-    assert tuple(found) == paths
-    assert found[paths[0]] == pytest.approx(shutil.disk_usage(tmp_path).free, rel=0.05)
+    free = facts._free_bytes(here.run(script("free_space", *paths)).stdout)
+    assert tuple(free) == paths
+    assert free[paths[0]] == pytest.approx(shutil.disk_usage(tmp_path).free, rel=0.05)
 
 
 def test_names_are_resolved(here: LocalHost, programs: Path) -> None:
     here.stand_ins(programs, getent='[ "$2" = a.test ] && echo "192.0.2.1 $1" || exit 2')
-    found = facts._resolved(here.run(facts._resolve(["a.test", "b.test", "a.test"])).stdout)
-    assert found == {"a.test": ("192.0.2.1",), "b.test": ()}
+    resolved = facts._resolved(here.run(facts._resolve(["a.test", "b.test", "a.test"])).stdout)
+    assert resolved == {"a.test": ("192.0.2.1",), "b.test": ()}
 
 
 def test_the_user_and_the_folders(here: LocalHost, programs: Path, tmp_path: Path) -> None:
@@ -287,8 +287,8 @@ def test_the_user_and_the_folders(here: LocalHost, programs: Path, tmp_path: Pat
 
 
 def test_round_trips(here: LocalHost, programs: Path) -> None:
-    said = "rtt min/avg/max/mdev = 0.1/0.2/0.3/0.0 ms"
-    here.stand_ins(programs, ping=f'case "$*" in *192.0.2.1) echo "{said}" ;; *) echo x >&2; exit 1 ;; esac')
+    summary = "rtt min/avg/max/mdev = 0.1/0.2/0.3/0.0 ms"
+    here.stand_ins(programs, ping=f'case "$*" in *192.0.2.1) echo "{summary}" ;; *) echo x >&2; exit 1 ;; esac')
     answer = here.run(script("ping", "192.0.2.1", "192.0.2.2", count=4))
     assert answer.rc == 0
     assert read_round_trips(answer.stdout, {"a": "192.0.2.1", "b": "192.0.2.2"}) == {"a": 0.2}
@@ -387,18 +387,18 @@ def test_apt_says_why_nothing_is_configured(here: LocalHost, programs: Path, pol
     assert not policy.exists()
 
 
-@pytest.mark.parametrize("known", [True, False])
-def test_what_apt_would_install(here: LocalHost, programs: Path, tmp_path: Path, known: bool) -> None:
+@pytest.mark.parametrize("listed", [True, False])
+def test_what_apt_would_install(here: LocalHost, programs: Path, tmp_path: Path, listed: bool) -> None:
     says = "Inst etcd-server (3.4.23+dfsg-4 Debian:12/stable [amd64])"
     here.stand_ins(
         programs,
         apt_get=f'echo "$*" >>{tmp_path}/log\n'
-        f'case "$*" in *update) exit 0 ;; *Dir::State::lists=*) ;; *) {"" if known else "exit 100"} ;; esac\n'
+        f'case "$*" in *update) exit 0 ;; *Dir::State::lists=*) ;; *) {"" if listed else "exit 100"} ;; esac\n'
         f'echo "{says}"',
     )
     assert Apt(AptInstall(), "local").offer(Target(here, "amd64")) == "3.4.23"
     log = (tmp_path / "log").read_text().splitlines()
-    assert len(log) == (1 if known else 3)
+    assert len(log) == (1 if listed else 3)
     assert all(line.endswith(" install etcd-server etcd-client") for line in log if not line.endswith("update"))
 
 
