@@ -27,15 +27,15 @@ def entry(number: int, **how: Any) -> Member:
 
 def status(number: int, *, index: int = 100, revision: int = 50, leader: int = 2, **how: Any) -> EndpointStatus:
     """What m1, m2, … says of itself."""
-    known: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "version": "3.5.16",
         "db_size": 1 << 20,
         "db_size_in_use": 1 << 20,
         "term": 3,
         "raft_index": index,
     }
-    known |= {"raft_applied": index, "revision": revision, "cluster_id": CLUSTER_ID, "leader_id": leader} | how
-    return EndpointStatus(endpoint=f"https://h{number}:2379", member_id=number, **known)
+    fields |= {"raft_applied": index, "revision": revision, "cluster_id": CLUSTER_ID, "leader_id": leader} | how
+    return EndpointStatus(endpoint=f"https://h{number}:2379", member_id=number, **fields)
 
 
 def cluster(
@@ -70,7 +70,7 @@ REMOVE, ADD, ASIDE = RemoveEntry(entry(1)), AddLearner(), SetAside()
 
 
 @pytest.mark.parametrize(
-    ("place", "seen", "step"),
+    ("place", "cluster", "step"),
     [
         # Its entry is there, its data are not: removed first, whatever is left on the host.
         (EMPTY, LOST, REMOVE),
@@ -97,12 +97,12 @@ REMOVE, ADD, ASIDE = RemoveEntry(entry(1)), AddLearner(), SetAside()
         (replace(OLD, running=True), WELL, None),
     ],
 )
-def test_the_next_step(place: Place, seen: Cluster, step: Any) -> None:
-    assert next_step(place, seen) == step
+def test_the_next_step(place: Place, cluster: Cluster, step: Any) -> None:
+    assert next_step(place, cluster) == step
 
 
 @pytest.mark.parametrize(
-    ("place", "seen", "steps"),
+    ("place", "cluster", "steps"),
     [
         (EMPTY, LOST, [RemoveEntry, AddLearner, JoinCluster]),
         (OLD, LOST, [RemoveEntry, SetAside, AddLearner, JoinCluster]),
@@ -113,8 +113,8 @@ def test_the_next_step(place: Place, seen: Cluster, step: Any) -> None:
         (NEW, JOINED, []),
     ],
 )
-def test_the_course_says_all_steps_that_are_left(place: Place, seen: Cluster, steps: list[type]) -> None:
-    ahead = course(place, seen)
+def test_the_course_says_all_steps_that_are_left(place: Place, cluster: Cluster, steps: list[type]) -> None:
+    ahead = course(place, cluster)
     assert not isinstance(ahead, Refusal)
     assert [type(step) for step in ahead] == steps
 
@@ -135,9 +135,9 @@ def test_a_member_with_other_data_is_replaced_and_leads_no_more() -> None:
 
 def test_a_host_at_another_address_takes_the_place_of_its_own_entry() -> None:
     moved = replace(EMPTY, member=replace(EXPECTED[0], peer_url="https://new:2380", client_url="https://new:2379"))
-    seen = replace(LOST, expected=(moved.member, *EXPECTED[1:3]))
-    assert next_step(moved, seen) == REMOVE, "the entry has the old address"
-    added = replace(ADDED, expected=seen.expected)
+    lost = replace(LOST, expected=(moved.member, *EXPECTED[1:3]))
+    assert next_step(moved, lost) == REMOVE, "the entry has the old address"
+    added = replace(ADDED, expected=lost.expected)
     left = next_step(moved, added)
     assert isinstance(left, Refusal), "added under the old address, and never started: it has no name yet"
     assert "--instead-of 9" in left.remedy
@@ -146,13 +146,13 @@ def test_a_host_at_another_address_takes_the_place_of_its_own_entry() -> None:
 
 def test_a_spare_takes_the_place_of_a_member_with_another_name() -> None:
     spare = Place("h4", EXPECTED[3])
-    seen = replace(LOST, expected=(*EXPECTED[1:3], EXPECTED[3]))
-    refused = next_step(spare, seen)
+    lost = replace(LOST, expected=(*EXPECTED[1:3], EXPECTED[3]))
+    refused = next_step(spare, lost)
     assert isinstance(refused, Refusal)
     assert "--instead-of m1" in refused.remedy
     for name in ("m1", "1"):
-        assert next_step(replace(spare, gone=name), seen) == REMOVE
-    after = replace(REMOVED, expected=seen.expected)
+        assert next_step(replace(spare, gone=name), lost) == REMOVE
+    after = replace(REMOVED, expected=lost.expected)
     assert next_step(replace(spare, gone="m1"), after) == ADD, "goes on once the entry is gone"
     well = cluster(entry(2), entry(3), entry(4), answering=(*OTHERS, status(4)), size=4)
     well = replace(well, expected=EXPECTED[1:4])
@@ -166,7 +166,7 @@ FIVE = tuple(entry(number) for number in range(1, 6))
 
 
 @pytest.mark.parametrize(
-    ("place", "seen", "what"),
+    ("place", "cluster", "what"),
     [
         (EMPTY, Cluster(EXPECTED[:3], no_list="its member does not answer"), "no other member gives the member list"),
         # The others must carry the cluster.
@@ -205,8 +205,8 @@ FIVE = tuple(entry(number) for number in range(1, 6))
         (NEW, replace(LEARNING, statuses=(*LEARNING.statuses[:1], LEARNING.statuses[2])), "1 of the 2 other members"),
     ],
 )
-def test_what_is_refused(place: Place, seen: Cluster, what: str) -> None:
-    refusal = next_step(place, seen)
+def test_what_is_refused(place: Place, cluster: Cluster, what: str) -> None:
+    refusal = next_step(place, cluster)
     assert isinstance(refusal, Refusal), refusal
     assert what in refusal.what
     assert refusal.hosts == ("h1",)
@@ -214,10 +214,10 @@ def test_what_is_refused(place: Place, seen: Cluster, what: str) -> None:
 
 
 def test_one_sick_member_of_five_does_not_stand_in_the_way_of_another() -> None:
-    seen = cluster(*FIVE, answering=(status(2), status(3), status(4)), size=5)
-    assert next_step(EMPTY, seen) == REMOVE
+    lost = cluster(*FIVE, answering=(status(2), status(3), status(4)), size=5)
+    assert next_step(EMPTY, lost) == REMOVE
 
 
 def test_a_healthy_member_is_left_alone_whatever_the_others_do() -> None:
-    seen = cluster(entry(1), entry(2), entry(3), answering=(status(1), status(2)))
-    assert next_step(replace(OLD, running=True), seen) is None
+    silent = cluster(entry(1), entry(2), entry(3), answering=(status(1), status(2)))
+    assert next_step(replace(OLD, running=True), silent) is None
