@@ -53,12 +53,8 @@ class ProtectionError(FleetError):
 
 @dataclass(frozen=True)
 class Refusal:
-    """A plan that touches nothing: what stands against it, on which hosts, and what a person can do.
-
-    ``prepare`` says that files may be placed all the same: the person needs them there.
-    """
+    """A plan that touches nothing: what stands against it, on which hosts, and what a person can do."""
 
     what: str
     hosts: tuple[str, ...]
     remedy: str
-    prepare: bool = False

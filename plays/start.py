@@ -28,12 +28,12 @@ def look_ahead(run: Run[Any]) -> frozenset[str]:
     """Leave a cluster whose start would be refused anyway, before anything is changed on its hosts.
 
     What is on the hosts contradicts itself or the inventory: data lost, data of another cluster, another member list.
-    A plan that refuses no more than the start is left to `bring_up`. Returns the hosts that are to begin a new cluster.
+    Returns the hosts that are to begin a new cluster.
     """
     if _settled(run):
         return frozenset()
     plan, _ = _plan(run)
-    if isinstance(plan, Refusal) and not plan.prepare:
+    if isinstance(plan, Refusal):
         _refuse(run, plan)
     return frozenset(plan.hosts) if isinstance(plan, Bootstrap) else frozenset()
 

@@ -19,10 +19,6 @@ from etcdfleet.etcd.start_model import MemberState, hosts_of
 from etcdfleet.host.storage import ABSENT_REMEDY
 from etcdfleet.text import mib
 
-REPLACE = (
-    "do not re-initialise it: remove the member and add it again by hand, which deploy does not do (docs/hosts.md, A"
-    " host that lost its data: etcdctl member remove, member add)"
-)
 RESTORE = (
     "do not re-initialise them: bring back the data of a majority, or restore the cluster from a snapshot"
     " (docs/hosts.md, Restore a cluster from a snapshot)"
@@ -36,6 +32,13 @@ DEFAULTS = static_ids({"default": ["http://localhost:2380"]}, "etcd-cluster")
 _FOREIGN = "find out whose data this is; move the data directory away only if you are sure that it is not needed"
 
 
+def replacement(hosts: Sequence[str]) -> str:
+    """Return what to do about members whose data are lost, while a majority of the others works."""
+    command = f"python runbooks/replace_member.py {hosts[0]}"
+    then = f", then the same for {', '.join(hosts[1:])}" if len(hosts) > 1 else ""
+    return f"{command}{then}: it is removed and joins anew, with all data from the others"
+
+
 def contradiction(states: Sequence[MemberState], cluster: Cluster, ids: StaticIds) -> Refusal | None:
     """Return the first contradiction in what is on the hosts, the inventory and the running member list."""
     observed, member_list = [state for state in states if state.seen], cluster.members
@@ -43,7 +46,7 @@ def contradiction(states: Sequence[MemberState], cluster: Cluster, ids: StaticId
     if unreadable:
         details = "; ".join(f"{state.host}: {state.data_unreadable}" for state in unreadable)
         whole = len(states) - len(unreadable)
-        remedy = REPLACE if whole >= len(states) // 2 + 1 else RESTORE
+        remedy = replacement(hosts_of(unreadable)) if whole >= len(states) // 2 + 1 else RESTORE
         return Refusal(
             f"the data directory cannot be read ({details})",
             hosts_of(unreadable),
@@ -185,7 +188,7 @@ def _member_twice(observed: Sequence[MemberState]) -> Refusal | None:
             return Refusal(
                 f"{' and '.join(hosts_of(holders))} hold the data of the same member {hex_id(number)} (a copied disk?)",
                 hosts_of(holders),
-                "stop the copy and remove its data, then " + REPLACE,
+                "stop the copy, remove its data, and have its host join anew: python runbooks/replace_member.py HOST",
             )
     return None
 
@@ -256,9 +259,10 @@ def _against_list(
                 hosts or hosts_of(states),
                 "; ".join(dict.fromkeys(one.remedy for one in told)),
             )
-    refusals = [_against_entry(by_name[m.name], entry, ids, member_list, states) for m, entry in cluster.matched.pairs]
-    # Files are placed on one that was added only where nothing else is wrong.
-    return min((refusal for refusal in refusals if refusal), key=lambda refusal: refusal.prepare, default=None)
+    # Lost data first: only then is there anything to be said about one that is to join.
+    pairs = sorted(cluster.matched.pairs, key=lambda pair: not pair[1].started)
+    refusals = (_against_entry(by_name[member.name], entry, ids, member_list, states) for member, entry in pairs)
+    return next(filter(None, refusals), None)
 
 
 def _against_entry(
@@ -269,7 +273,14 @@ def _against_entry(
             f"{state.host} holds data of member {hex_id(state.data.member_id)}, but the running cluster knows"
             f" {state.name} as {hex_id(entry.id)}",
             (state.host,),
-            "its data are stale (the member was replaced) or another member's: " + REPLACE,
+            "its data are stale (the member was replaced) or another member's; to have it join anew, with the old data"
+            f" moved aside: python runbooks/replace_member.py {state.host}",
+        )
+    if entry.learner and state.data and not state.answering:
+        return Refusal(
+            f"{state.name} is a learner that has not got its vote yet",
+            (state.host,),
+            f"python runbooks/replace_member.py {state.host} goes on with it",
         )
     if entry.started:
         return data_lost((state,), "the running cluster knows it as started") if state.empty else None
@@ -279,9 +290,7 @@ def _against_entry(
         return Refusal(
             f"{state.name} was added to the running cluster but has not joined it yet",
             (state.host,),
-            "deploy does not join members that were added by hand, but etcd, certificates and configuration are in"
-            " place: start it by hand (docs/hosts.md, A host that lost its data), or remove it again",
-            prepare=True,
+            f"python runbooks/replace_member.py {state.host} lets it join",
         )
     marked = [other for other in states if other.seen and other.established is not None]
     if marked:
@@ -306,7 +315,7 @@ def _against_markers(states: Sequence[MemberState], ids: StaticIds) -> Refusal |
         lost = [state for state in observed if state.data is None]
         if lost:
             evidence = f"the marker on {', '.join(hosts_of(marked))} says that this cluster was healthy once"
-            return data_lost(lost, evidence, REPLACE if len(states) - len(lost) >= quorum else RESTORE)
+            return data_lost(lost, evidence, "" if len(states) - len(lost) >= quorum else RESTORE)
         for state in marked:
             marker_id = _number(_map(_map(state.established).get("members")).get(state.name))
             if marker_id and state.data and state.data.member_id != marker_id:
@@ -338,15 +347,19 @@ def _against_markers(states: Sequence[MemberState], ids: StaticIds) -> Refusal |
     return None
 
 
-def data_lost(lost: Sequence[MemberState], evidence: str, remedy: str = REPLACE) -> Refusal:
+def data_lost(lost: Sequence[MemberState], evidence: str, remedy: str = "") -> Refusal:
     """Refuse for members without data that had some; ``evidence`` tells from what that is known.
+
+    Without a ``remedy``, a majority of the others has its data, and they can be replaced.
 
     A disk that is not mounted is the cheapest cause, and the one that must not end in a member that is given up.
     """
     hosts = ", ".join(hosts_of(lost))
     members = "a member" if len(lost) == 1 else "members"
     return Refusal(
-        f"no data on {hosts}, {members} of an existing cluster ({evidence})", hosts_of(lost), f"{_DISK_FIRST}{remedy}"
+        f"no data on {hosts}, {members} of an existing cluster ({evidence})",
+        hosts_of(lost),
+        f"{_DISK_FIRST}{remedy or replacement(hosts_of(lost))}",
     )
 
 

@@ -24,7 +24,7 @@ CONFIRMATIONS = 2
 """So many further looks must show a difference before it counts."""
 DIVERGED = (
     "take a snapshot of each member now (etcdctl snapshot save), and let no client read from the one that differs; then"
-    " replace it: docs/hosts.md, A member with other data"
+    " replace it: python runbooks/replace_member.py HOST (docs/hosts.md, A member with other data)"
 )
 """What to do when members do not hold the same data."""
 PAUSE_SECONDS = 0.5

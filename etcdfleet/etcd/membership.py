@@ -14,9 +14,6 @@ from etcdfleet.etcd.answers import ExpectedMember, Member
 from etcdfleet.etcd.ids import hex_id
 
 Kind = Literal["name", "missing", "unstarted", "learner", "peer URL", "client URL", "extra"]
-JOIN = (
-    "start it by hand (docs/hosts.md, A host that lost its data), once etcd, certificates and configuration are there"
-)
 MOVED = (
     "if they are the same member with a new name and address, put the old member.name, member.fqdn and ports back into "
     "the inventory; remove nothing that works"
@@ -27,9 +24,9 @@ PUT_BACK_URL = (
 )
 COMPARE = (
     "run etcdctl member list on each host first: a host whose list is another one has a cluster of its own, and must "
-    "not be added to this one. Others are added one after the other (etcdctl member add), or taken out of the inventory"
+    "not be added to this one. Others become members one after the other (python runbooks/replace_member.py NAME), or "
+    "are taken out of the inventory"
 )
-ADD = "add it (etcdctl member add; deploy changes no membership), or take it out of the inventory"
 
 
 @dataclass(frozen=True)
@@ -81,7 +78,9 @@ def lacking(matched: Matched) -> str:
     """Return what to do about members of the inventory that the cluster lacks."""
     if matched.extra:
         return MOVED
-    return ADD if len(matched.missing) == 1 else COMPARE
+    if len(matched.missing) > 1:
+        return COMPARE
+    return f"{_join(matched.missing[0])} makes it a member; or take it out of the inventory"
 
 
 def put_back(entry: Member) -> str:
@@ -105,14 +104,19 @@ def _differences(wanted: ExpectedMember, entry: Member) -> Iterable[Mismatch]:
         what = f"{wanted.name} has the peer URL {', '.join(entry.peer_urls)} in the cluster, not {wanted.peer_url}"
         yield Mismatch("peer URL", what, PUT_BACK_URL, wanted)
     if not entry.started:
-        yield Mismatch("unstarted", f"{wanted.name} has never joined its cluster", JOIN, wanted)
+        what = f"{wanted.name} has never joined its cluster"
+        yield Mismatch("unstarted", what, f"{_join(wanted)} lets it join", wanted)
     elif not same_urls(entry.client_urls, (wanted.client_url,)):
         told = ", ".join(entry.client_urls)
         what = f"{wanted.name} has the client URL {told} in the cluster, not {wanted.client_url}"
         yield Mismatch("client URL", what, "run deploy, which restarts it with the inventory's", wanted)
     if entry.learner:
-        remedy = f"etcdctl member promote {hex_id(entry.id)}, once it has caught up"
+        remedy = f"{_join(wanted)} gives it its vote, once it has caught up"
         yield Mismatch("learner", f"{wanted.name} is a learner: it has no vote", remedy, wanted)
+
+
+def _join(member: ExpectedMember) -> str:
+    return f"python runbooks/replace_member.py {member.name}"
 
 
 def same_urls(some: Iterable[str], others: Iterable[str]) -> bool:

@@ -79,6 +79,7 @@ def machine_of(site: Site, observed: Observed, drift: tuple[str, ...], issuing: 
         keys=tuple(keys),
         quota_bytes=running_quota(facts),
         disk_absent=facts.place.absent,
+        data_lost=facts.established is not None and facts.data.ids is None and not facts.data.unreadable,
         other=next(((trouble.what, trouble.remedy) for trouble in others), None),
         besides=tuple(
             (side, ", ".join(repr(ca.title) for ca in cas)) for side, cas in trusted_besides(site, observed).items()

@@ -256,9 +256,11 @@ def silently_empty(handle: LabHandle, cluster: str) -> str:
 
 
 @each
-def test_a_silently_empty_member_is_found_by_all_that_look_at_the_cluster(deployed: LabHandle, cluster: str) -> None:
+def test_a_silently_empty_member_is_found_by_all_that_look_at_the_cluster(
+    deployed: LabHandle, tmp_path: Path, cluster: str
+) -> None:
     """Its health is good, and its hash at the lowest common revision is that of the others. status, verify and the gate
-    of a rolling restart say which member it is; deploy restarts nobody. Replaced as docs/hosts.md says, all is well."""
+    of a rolling restart say which member it is; deploy restarts nobody. Replaced as they say, all is well."""
     odd = silently_empty(deployed, cluster)
     found = f"{odd} does not hold what the majority holds"
     status = deploy(deployed, "--cluster", cluster, runbook="status")
@@ -280,7 +282,10 @@ def test_a_silently_empty_member_is_found_by_all_that_look_at_the_cluster(deploy
     assert rotation.exit_code == 3, rotation.text
     assert found in in_one_line(rotation)
     assert start_times(deployed) == before
-    replace_by_hand(deployed, odd, cluster)
+    assert "python runbooks/replace_member.py" in block.remedy
+    replaced = deploy(deployed, odd, "--yes", "--snapshot-dir", str(tmp_path), runbook="replace_member")
+    assert replaced.exit_code == 0, replaced.text
+    output(deployed, odd, "ls -d /var/lib/etcd/removed-*/member/wal")
     assert deploy(deployed, "--cluster", cluster).exit_code == 0
     for host in members(deployed, cluster):
         assert keys_at(deployed, host) == KEYS + 1
@@ -290,17 +295,3 @@ def test_a_silently_empty_member_is_found_by_all_that_look_at_the_cluster(deploy
 def in_one_line(outcome: Outcome) -> str:
     """What was on the terminal, with no line broken."""
     return " ".join(outcome.text.split())
-
-
-def replace_by_hand(handle: LabHandle, odd: str, cluster: str) -> None:
-    """The steps of "A member with other data" in docs/hosts.md."""
-    other = members(handle, cluster)[0]
-    listed = output(handle, other, f"{profile()} etcdctl member list").splitlines()
-    number, _, _, url, *_ = next(line for line in listed if f" {odd}," in line).split(", ")
-    output(handle, odd, service(odd, "stop"))
-    output(handle, odd, f"mv /var/lib/etcd/member /root/odd-{cluster}; rm -f /etc/etcd/cluster.json")
-    output(handle, other, f"{profile()} etcdctl member remove {number}")
-    add = f"{profile()} etcdctl member add {odd} --peer-urls={url}"
-    wait_for("the others are in touch", lambda: on_host(handle, other, add).returncode == 0, every=1)
-    protection(deploy(handle, "--cluster", cluster), cluster)
-    output(handle, odd, service(odd, "start"))

@@ -84,7 +84,8 @@ class Machine:
     which something is wrong. ``quota_bytes`` is what the running etcd was started with; None when not known.
     ``besides`` names, by side, CAs that are trusted and of which the host shows nothing; ``due_ca``, by side, the CA
     that issues today and the one of the certificates on the host, where these differ. ``disk_absent`` is the
-    mount point of the disk that held the data, if nothing is mounted there. ``other`` tells of an etcd that this
+    mount point of the disk that held the data, if nothing is mounted there; ``data_lost`` says that a member had data
+    there, and has none. ``other`` tells of an etcd that this
     project has not set up, and what to do."""
 
     running: bool
@@ -101,6 +102,7 @@ class Machine:
     besides: tuple[tuple[str, str], ...] = ()
     due_ca: tuple[tuple[str, str, str], ...] = ()
     disk_absent: str = ""
+    data_lost: bool = False
     other: tuple[str, str] | None = None
 
 

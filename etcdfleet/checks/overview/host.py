@@ -21,7 +21,6 @@ from etcdfleet.text import mib, span_text
 KEY_MODE = "600 etcd"
 """Mode and owner of a private key, as `stat` writes them."""
 DEPLOY, ROTATE = "run deploy", "run rotate_certs"
-_FINISH = "run deploy: it finishes a first deploy, and leaves alone, with the reason, who lost its data or is to join"
 ROTATE_OR_DEPLOY = f"{ROTATE} (or deploy)"
 _DAY = 86400.0
 
@@ -116,7 +115,8 @@ def host_concerns(
         yield Concern(Level.WRONG, machine.other[0], (view.host,), machine.other[1])
         return
     if not machine.deployed:
-        yield Concern(Level.WRONG, "nothing is deployed there", (view.host,), _FINISH if cluster_lives else DEPLOY)
+        remedy = _join(view.host) if cluster_lives else DEPLOY
+        yield Concern(Level.WRONG, "nothing is deployed there", (view.host,), remedy)
         return
     yield from _service(view, machine)
     yield from _keys(view.host, machine)
@@ -134,11 +134,23 @@ def host_concerns(
         yield Concern(Level.SOON, what, (view.host,), f"run {run.runbook} again: it finishes what is missing")
 
 
+def _join(host: str) -> str:
+    """Return what to do about a host of a cluster that works without it."""
+    return (
+        f"python runbooks/replace_member.py {host}, where it has lost its data or is new to the cluster; where a first"
+        " deploy was interrupted, run deploy"
+    )
+
+
 def _service(view: MemberView, machine: Machine) -> Iterator[Concern]:
     here = (view.host,)
     if machine.disk_absent and not machine.running:
         what = f"etcd waits for the disk with its data: nothing is mounted on {machine.disk_absent}"
         yield Concern(Level.BROKEN, what, here, ABSENT_REMEDY.format(point=machine.disk_absent))
+    elif machine.data_lost:
+        what = "its data are lost: it was a member, and there are none in its data directory"
+        remedy = f"see first whether their disk is mounted there; then python runbooks/replace_member.py {view.host}"
+        yield Concern(Level.BROKEN, what, here, remedy)
     elif not machine.running:
         state = f" ({machine.service})" if machine.service else ""
         yield Concern(

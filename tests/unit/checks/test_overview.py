@@ -353,7 +353,15 @@ def test_deploy_is_no_remedy_for_a_member_that_lost_everything() -> None:
     assert [one.remedy for one in seen(*bare).concerns] == ["run deploy"]
     remedies = [one.remedy for one in seen(member("a"), bare[1], member("c")).concerns]
     assert "run deploy" not in remedies
-    assert any("who lost its data or is to join" in remedy for remedy in remedies)
+    assert any(f"replace_member.py {NAMES[1]}" in remedy for remedy in remedies)
+
+
+def test_lost_data_are_said_with_the_command_that_replaces_the_member() -> None:
+    lost = replace(stopped("b"), machine=replace(MACHINE, running=False, data_lost=True))
+    (concern, *_) = [one for one in seen(member("a"), lost, member("c")).concerns if "its data are lost" in one.what]
+    assert "replace_member.py b" in concern.remedy
+    absent = replace(lost, machine=replace(MACHINE, running=False, data_lost=True, disk_absent="/mnt/ssd"))
+    assert not any("its data are lost" in one.what for one in seen(member("a"), absent, member("c")).concerns)
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,7 @@ BARRED = "SSH login refused for user pi"
                      ("member add", "look again in a few seconds", "lost"), id="leader left out of the inventory"),
         pytest.param(Seen(inventory="abd"), EVERYBODY, "d", "put the old member.name, member.fqdn", HARM,
                      id="renamed and moved"),
-        pytest.param(Seen(cluster="ab"), EVERYBODY, "c", "etcdctl member add", ("member remove",), id="one too many"),
+        pytest.param(Seen(cluster="ab"), EVERYBODY, "c", "replace_member.py c", HARM, id="one too many"),
         pytest.param(Seen(cluster="a"), EVERYBODY, "b", "a cluster of its own, and must not be added", (),
                      id="one-member clusters"),
         pytest.param(Seen(silent=(("c", DROPPED),)), (by_verify,), "c: context deadline exceeded",

@@ -112,7 +112,6 @@ def test_a_failed_restart_stops_the_others(monkeypatch: pytest.MonkeyPatch) -> N
         (Bootstrap(ALL), {*ALL}, False),
         (Join(("az-3",)), set(), False),
         (Refusal("data lost", ("az-1",), "look"), set(), True),
-        (Refusal("not all are prepared", ("az-1",), "look", prepare=True), set(), False),
     ],
 )
 def test_what_is_known_before_anything_is_changed(

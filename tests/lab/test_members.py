@@ -1,0 +1,208 @@
+"""A member that is lost is replaced by one command while clients work, and whatever ends it on the way."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from etcdfleet.etcd.snapshot_file import check_snapshot
+from tests.lab.conftest import LabHandle
+from tests.lab.deploy_helpers import (
+    TOPOLOGIES,
+    Outcome,
+    begin_deploy,
+    deploy,
+    etcd_processes,
+    etcdctl,
+    member_list,
+    members,
+    on_host,
+    output,
+    own_lab,
+    start_times,
+    unhealthy,
+    wait_for,
+)
+from tests.lab.fault_helpers import events_of
+from tests.lab.load import client_pair
+from tests.lab.register.workload import Workload, clients_at_work
+
+DATA, MARKER = "/var/lib/etcd", "/etc/etcd/cluster.json"
+
+
+@pytest.fixture(scope="module")
+def lab(lab_machine: None) -> Iterator[LabHandle]:  # noqa: ARG001
+    """Two deployed clusters. Each test leaves them whole."""
+    with own_lab("test-members", TOPOLOGIES / "members.yaml") as handle:
+        outcome = deploy(handle, timeout=600)
+        assert outcome.exit_code == 0, outcome.text
+        yield handle
+
+
+@pytest.fixture(params=["m-sd", "m-rc"])
+def cluster(request: pytest.FixtureRequest) -> str:
+    """One cluster of each init system."""
+    return str(request.param)
+
+
+def wipe(handle: LabHandle, host: str) -> None:
+    """Its data are gone, as those of a disk that died; etcd does not come up without them."""
+    output(handle, host, f"systemctl stop etcd 2>/dev/null || rc-service etcd stop; rm -rf {DATA}/member")
+
+
+def replace(handle: LabHandle, host: str, *args: str, folder: Path) -> Outcome:
+    """The command of which the product speaks when a member has lost its data."""
+    return deploy(handle, host, "--yes", "--snapshot-dir", str(folder), *args, runbook="replace_member")
+
+
+def ids(handle: LabHandle, host: str) -> dict[str, int]:
+    """The members by name, as the one on this host has them."""
+    return {entry["name"]: entry["ID"] for entry in member_list(handle, host)}
+
+
+def whole(handle: LabHandle, cluster: str) -> None:
+    """Every member has a vote and serves; verify finds nothing, status is content, and deploy would change nothing."""
+    assert unhealthy(handle, cluster) == ""
+    assert not any(entry.get("isLearner") for entry in member_list(handle, members(handle, cluster)[0]))
+    for runbook in ("verify", "status"):
+        outcome = deploy(handle, "--cluster", cluster, runbook=runbook)
+        assert outcome.exit_code == 0, outcome.text
+    outcome = deploy(handle, "--cluster", cluster, "--check")
+    assert (outcome.exit_code, set(outcome.changed.values())) == (0, {0}), outcome.text
+
+
+def told_nothing_wrong(work: Workload) -> None:
+    """What the clients were told is what one store would have told them, and they waited for no more than a retry."""
+    print(work.story())
+    assert work.violations == [], work.story()
+    assert work.gaps.most_retries <= 1, work.story()
+
+
+def test_a_member_that_lost_its_data_is_replaced_while_clients_work(
+    lab: LabHandle, tmp_path: Path, cluster: str
+) -> None:
+    first, lost, third = members(lab, cluster)
+    pair, before, running = client_pair(lab, tmp_path, cluster, "root"), ids(lab, first), start_times(lab)
+    with clients_at_work(lab, pair, "wiped", [first, third]) as work:
+        wipe(lab, lost)
+        refused = deploy(lab, "--cluster", cluster)
+        assert refused.exit_code == 3, refused.text
+        assert f"python runbooks/replace_member.py {lost}" in refused.text
+        shown = deploy(lab, "--cluster", cluster, runbook="status")
+        assert f"python runbooks/replace_member.py {lost}" in shown.text
+
+        said = replace(lab, lost, "--check", folder=tmp_path / "none")
+        assert said.exit_code == 0, said.text
+        assert "is added as a learner" in said.text
+        assert ids(lab, first) == before
+        assert not (tmp_path / "none").exists()
+
+        outcome = replace(lab, lost, folder=tmp_path / "snapshots")
+        assert outcome.exit_code == 0, outcome.text
+        work.use(first, lost, third)
+    told_nothing_wrong(work)
+
+    after = ids(lab, first)
+    assert after.keys() == before.keys()
+    assert {name for name in after if after[name] != before[name]} == {lost}
+    assert {host: running[host] for host in (first, third)} == {
+        host: each for host, each in start_times(lab).items() if host in (first, third)
+    }, "the others were not restarted"
+    for host in (first, lost, third):
+        assert json.loads(output(lab, host, f"cat {MARKER}"))["members"] == after
+    (snapshot,) = (tmp_path / "snapshots" / cluster).glob("*.db")
+    note = json.loads(snapshot.with_suffix(".json").read_text())
+    assert check_snapshot(snapshot).sha256 == note["sha256"]
+    assert snapshot.stat().st_mode & 0o777 == 0o600
+    for host in (first, third):
+        assert on_host(lab, host, "ls -d /var/lib/etcdfleet-snapshot.* /var/tmp/etcdfleet-snapshot.*").stdout == ""
+    whole(lab, cluster)
+    again = replace(lab, lost, folder=tmp_path / "snapshots")
+    assert (again.exit_code, again.changed) == (0, {lost: 0}), again.text
+
+
+BOUNDARIES: dict[str, tuple[str, str, int]] = {
+    "after the snapshot": ("step_finished", "snapshot", 1),
+    "after the entry was removed": ("step_finished", "member", 1),
+    "after the old data were moved": ("step_finished", "member", 1),
+    "after it was added": ("step_finished", "member", 1),
+    "after the certificates": ("step_finished", "certificates", 1),
+    "while it joins": ("step_started", "start", 1),
+}
+
+
+def killed_at(handle: LabHandle, host: str, event: str, step: str, times: int, folder: Path) -> None:
+    """Start the command, and kill it once this was seen."""
+    arguments = (host, "--yes", "--snapshot-dir", str(folder))
+    running = begin_deploy(handle, *arguments, runbook="replace_member")
+
+    def reached() -> bool:
+        assert running.process.poll() is None, running.finish().text
+        return len(list(events_of(running.events(), event, step))) >= times
+
+    try:
+        wait_for(f"{event} of {step}", reached, timeout=120, every=0.005)
+    finally:
+        running.kill()
+
+
+def test_a_replacement_that_is_killed_at_every_step_is_finished_by_the_same_command(
+    lab: LabHandle, tmp_path: Path, cluster: str
+) -> None:
+    first, second, lost = members(lab, cluster)
+    pair, before = client_pair(lab, tmp_path, cluster, "root"), ids(lab, first)
+    with clients_at_work(lab, pair, "killed", [first, second]) as work:
+        output(lab, lost, "systemctl stop etcd 2>/dev/null || rc-service etcd stop")
+        segment = f"ls {DATA}/member/wal/*.wal | head -n 1"
+        output(lab, lost, f"dd if=/dev/zero of=$({segment}) bs=4096 count=1 conv=notrunc 2>/dev/null")
+        for event, step, times in BOUNDARIES.values():
+            killed_at(lab, lost, event, step, times, tmp_path / "snapshots")
+        outcome = replace(lab, lost, folder=tmp_path / "snapshots")
+        assert outcome.exit_code == 0, outcome.text
+        work.use(first, second, lost)
+    told_nothing_wrong(work)
+    after = ids(lab, first)
+    assert {name for name in after if after[name] != before[name]} == {lost}
+    kept = output(lab, lost, f"ls -d {DATA}/removed-*/member/wal").split()
+    assert len(kept) == 1, "the old data are kept"
+    assert not list((tmp_path / "snapshots").rglob("*.part"))
+    output(lab, lost, f"rm -rf {DATA}/removed-*")
+    whole(lab, cluster)
+
+
+def test_nothing_is_changed_where_the_others_cannot_carry_the_cluster(lab: LabHandle, tmp_path: Path) -> None:
+    first, lost, stopped = members(lab, "m-sd")
+    before = ids(lab, first)
+    output(lab, stopped, "systemctl stop etcd")
+    output(lab, lost, "systemctl stop etcd")
+    refused = replace(lab, lost, folder=tmp_path)
+    assert refused.exit_code == 3, refused.text
+    assert "nothing was changed" in refused.text
+    assert "restore the cluster from a snapshot" in refused.text
+    assert not list(tmp_path.iterdir())
+    output(lab, stopped, "systemctl start etcd")
+    wait_for("the other one is back", lambda: etcdctl(lab, first, "endpoint health").returncode == 0)
+    assert ids(lab, first) == before
+    back = deploy(lab, "--cluster", "m-sd")
+    assert back.exit_code == 0, back.text
+    assert ids(lab, first) == before, "its data were there: a start was all that it needed"
+
+
+def test_only_one_of_two_commands_at_once_replaces_a_member(lab: LabHandle, tmp_path: Path) -> None:
+    first, lost, third = members(lab, "m-rc")
+    before = ids(lab, first)
+    wipe(lab, lost)
+    one = begin_deploy(lab, lost, "--yes", "--snapshot-dir", str(tmp_path), runbook="replace_member")
+    wait_for("the first has the lock", lambda: bool(events_of(one.events(), "step_started", "snapshot")), every=0.02)
+    other = replace(lab, lost, folder=tmp_path)
+    outcome = one.finish()
+    assert outcome.exit_code == 0, outcome.text
+    assert other.exit_code == 3, other.text
+    assert "is working on it" in other.text
+    after = ids(lab, first)
+    assert {name for name in after if after[name] != before[name]} == {lost}
+    assert len(etcd_processes(lab, lost)) == 1
+    assert unhealthy(lab, "m-rc") == "", third
