@@ -50,12 +50,26 @@ class RotateOptions(LockOptions):
 
 
 @dataclass(frozen=True)
-class ReplaceOptions(LockOptions):
+class MemberOptions(LockOptions):
+    """Of all runbooks that change the members of a cluster."""
+
+    snapshot_dir: Path = SNAPSHOTS
+
+
+@dataclass(frozen=True)
+class ReplaceOptions(MemberOptions):
     """Of ``replace_member.py``: the host that is to hold a member, and whose place it takes, by name or id."""
 
     target: str = ""
     instead_of: str = ""
-    snapshot_dir: Path = SNAPSHOTS
+
+
+@dataclass(frozen=True)
+class RemoveOptions(MemberOptions):
+    """Of ``remove_member.py``: a host of the inventory, or the name or id of a member that is not in it any more."""
+
+    target: str = ""
+    gone: str = ""
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def replace_member(program: Program[ReplaceOptions]) -> None:
     """Replace the member on one host; the others of its cluster are asked, and go on."""
-    from plays.members import replace
+    from plays.replace_member import replace
 
     if len(program.hosts) != 1:
         raise UsageError(

@@ -86,8 +86,8 @@ def lacking(matched: Matched) -> str:
 def put_back(entry: Member) -> str:
     """Return what to do about a member that the inventory lacks: it may be the healthiest of all."""
     return (
-        f"put its host back into the inventory; only if that host is gone for good: etcdctl member remove "
-        f"{hex_id(entry.id)}"
+        "put its host back into the inventory; only if that host is gone for good: python runbooks/remove_member.py "
+        f"--gone {entry.name or hex_id(entry.id)} --cluster NAME"
     )
 
 

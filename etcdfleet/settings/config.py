@@ -11,7 +11,8 @@ from typing import Any
 from ruamel.yaml.nodes import MappingNode, Node
 
 from etcdfleet.errors import UsageError
-from etcdfleet.settings.inventory_files import InventoryFiles
+from etcdfleet.settings.inventory_files import InventoryFiles, read_sources
+from etcdfleet.settings.merge import Origin
 from etcdfleet.settings.problems import Problem, SettingsError, did_you_mean, in_file_order
 from etcdfleet.settings.yamlfile import compose, is_null, pairs, shown, unfit, values
 
@@ -118,6 +119,13 @@ def _environment_options(section: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UsageError("is not a mapping", where=variable, remedy="write it as {'key': 'value'}, or unset it")
     return value
+
+
+def where_host(config_file: Path, host: str) -> str:
+    """Return file and line of a host in the inventory, as it is shown to people; empty for an inventory of no files."""
+    config, _ = read_config(config_file)
+    _, files = inventory_arguments(config, config_file.absolute())
+    return read_sources(files).where(Origin("host", host))
 
 
 def inventory_arguments(config: Mapping[str, Any], config_file: Path) -> tuple[dict[str, Any], InventoryFiles]:

@@ -13,7 +13,7 @@ from etcdfleet.etcd.answers import ExpectedMember
 from etcdfleet.etcd.etcdctl import etcdctl, local_endpoint
 from etcdfleet.etcd.ids import hex_id
 from etcdfleet.etcd.replacement import RemoveEntry
-from etcdfleet.host.paths import ASIDE, ESTABLISHED
+from etcdfleet.host.paths import ASIDE, CERTIFICATES, ESTABLISHED, ROLE_FOLDERS
 from etcdfleet.outcome import done
 from etcdfleet.remote import last_lines
 from etcdfleet.remote.scripts import script
@@ -57,9 +57,9 @@ def add_learner(task: Task, member: ExpectedMember) -> Result:
     return Result(task.host, result=why)
 
 
-def noted(task: Task, summary: str, change: str) -> Result:
-    """Tell the report about this host what was done for it through another one."""
-    return done(task, summary, [change])
+def noted(task: Task, summary: str, change: str = "") -> Result:
+    """Tell the report about this host what was done, or seen, through another one."""
+    return done(task, summary, [change] if change else [])
 
 
 def _send(site: Site, command: str, what: str) -> str:
@@ -83,17 +83,52 @@ def set_aside(task: Task) -> Result:
     `RemoteError`, with nothing moved.
     """
     site = site_of(task)
-    data_dir = site.settings.member.data_dir.rstrip("/")
-    aside = f"{data_dir}/{ASIDE}{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    aside = _aside(site)
     if not task.is_dry_run():
         still_ours(task)
         _stop(site)
-        moving = script("set_aside", data_dir=data_dir, aside=aside, marker=ESTABLISHED)
-        try:
-            site.remote.run(moving, check=f"moving the data of {data_dir} aside")
-        finally:
-            site.forget()
+        _move(site, aside)
     return done(task, "old data are kept", [f"what was left of a member is moved to {aside}"])
+
+
+def retire(task: Task, *, revoke: bool = False) -> Result:
+    """Stop etcd on the host of a member that was removed, let it start at boot no more, and move its data aside.
+
+    With ``revoke``, none of its certificates is in use any more either, so that they can be revoked. What is done is
+    not done again. Raises `RemoteError`.
+    """
+    site = site_of(task)
+    observed = site.observe()
+    facts, aside = observed.facts, _aside(site)
+    left_over = facts.data.ids is not None or bool(facts.data.unreadable) or facts.established is not None
+    changes = ["etcd is stopped"] if observed.service.running else []
+    changes += ["etcd is not enabled at boot any more"] if observed.service.enabled else []
+    changes += [f"its data are moved to {aside}, and kept"] if left_over else []
+    if not task.is_dry_run():
+        still_ours(task)
+        if observed.service.enabled:
+            site.remote.run(site.service.disable, check="disabling etcd at boot")
+        _stop(site)
+        if left_over:
+            _move(site, aside)
+        if revoke:
+            folders = " ".join(f"{CERTIFICATES}/{folder}" for folder in ROLE_FOLDERS.values())
+            site.remote.run(f"rm -f {folders}", check="taking its certificates out of use")
+            site.forget()
+    return done(task, "etcd is stopped for good" if changes else "nothing is left of it", changes)
+
+
+def _aside(site: Site) -> str:
+    return f"{site.settings.member.data_dir.rstrip('/')}/{ASIDE}{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+
+
+def _move(site: Site, aside: str) -> None:
+    data_dir = site.settings.member.data_dir.rstrip("/")
+    moving = script("set_aside", data_dir=data_dir, aside=aside, marker=ESTABLISHED)
+    try:
+        site.remote.run(moving, check=f"moving the data of {data_dir} aside")
+    finally:
+        site.forget()
 
 
 def _stop(site: Site) -> None:

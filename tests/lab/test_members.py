@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ from tests.lab.deploy_helpers import (
     deploy,
     etcd_processes,
     etcdctl,
+    inventory_variant,
     member_list,
     members,
     on_host,
@@ -206,3 +208,36 @@ def test_only_one_of_two_commands_at_once_replaces_a_member(lab: LabHandle, tmp_
     assert {name for name in after if after[name] != before[name]} == {lost}
     assert len(etcd_processes(lab, lost)) == 1
     assert unhealthy(lab, "m-rc") == "", third
+
+
+def test_a_member_leaves_for_good_and_is_taken_in_again(lab: LabHandle, tmp_path: Path) -> None:
+    first, second, third = members(lab, "m-sd")
+    pair, running = client_pair(lab, tmp_path, "m-sd", "root"), start_times(lab)
+    with clients_at_work(lab, pair, "leaves", [first, second]) as work:
+        left = deploy(lab, third, "--yes", "--snapshot-dir", str(tmp_path), runbook="remove_member")
+        assert left.exit_code == 0, left.text
+        assert f"take {third} out of the inventory" in left.stdout
+        assert "hosts.yaml:" in left.stdout
+        assert etcd_processes(lab, third) == []
+        assert on_host(lab, third, "systemctl is-enabled etcd").stdout.strip() == "disabled"
+        assert set(ids(lab, first)) == {first, second}
+        again = deploy(lab, third, "--yes", "--snapshot-dir", str(tmp_path), runbook="remove_member")
+        assert (again.exit_code, again.changed) == (0, {third: 0}), again.text
+
+        def edit(files: dict[str, Any]) -> None:
+            del files["inventory/hosts.yaml"][third]
+
+        without = deploy(lab, "--cluster", "m-sd", config=inventory_variant(lab, tmp_path, edit))
+        assert without.exit_code == 0, without.text
+        refused = deploy(lab, "--cluster", "m-sd")
+        assert refused.exit_code == 3, refused.text
+        assert f"python runbooks/replace_member.py {third}" in refused.text
+        back = replace(lab, third, folder=tmp_path)
+        assert back.exit_code == 0, back.text
+        work.use(first, second, third)
+    told_nothing_wrong(work)
+    assert {host: running[host] for host in (first, second)} == {
+        host: each for host, each in start_times(lab).items() if host in (first, second)
+    }, "the others were not restarted"
+    assert deploy(lab, "--cluster", "m-sd").exit_code == 0
+    whole(lab, "m-sd")

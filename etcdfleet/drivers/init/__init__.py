@@ -85,6 +85,8 @@ class Service(Protocol):
     """Shell: stops etcd and waits for its end."""
     enable: str
     """Shell: lets etcd start at boot."""
+    disable: str
+    """Shell: lets etcd start at boot no more."""
     pid: str
     """Shell: prints the process id of etcd, or nothing or 0 while it does not run."""
     program: str

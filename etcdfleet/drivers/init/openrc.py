@@ -49,6 +49,7 @@ class OpenRC:
     )
     stop = "rc-service --quiet --ifstarted etcd stop"
     enable = "rc-update --quiet add etcd default"
+    disable = "rc-update --quiet delete etcd default"
     pid = _PID
     # supervise-daemon writes it at each start of its child: 0 is the first.
     respawns = "cat /run/openrc/options/etcd/start_count 2>/dev/null || echo 0"

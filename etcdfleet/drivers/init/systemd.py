@@ -43,6 +43,7 @@ class Systemd:
     stop = "systemctl stop etcd.service"
     # reenable also renews the alias's link when the unit replaced the package's.
     enable = "systemctl reenable --quiet etcd.service"
+    disable = "systemctl disable --quiet etcd.service"
     pid = "systemctl show etcd.service -p MainPID --value | grep -v '^0$'"
     respawns = "systemctl show etcd.service -p NRestarts --value"
     gave_up = 'case "$(systemctl is-active etcd.service)" in inactive|failed) true ;; *) false ;; esac'

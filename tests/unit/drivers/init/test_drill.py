@@ -45,6 +45,7 @@ class Runit:
     restart = "sv restart etcd"
     stop = "sv stop etcd"
     enable = "ln -sf /etc/sv/etcd /var/service/etcd"
+    disable = "rm -f /var/service/etcd"
     pid = "cat /etc/sv/etcd/supervise/pid"
     respawns = "echo 0"
     gave_up = "false"

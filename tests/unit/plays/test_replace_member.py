@@ -14,7 +14,7 @@ from etcdfleet.etcd.replacement import Place
 from etcdfleet.outcome import StepOutcome
 from etcdfleet.program.run import LeftError, Program
 from etcdfleet.report.record.model import ExitCode
-from plays import certificates, lock, members, trust
+from plays import certificates, lock, members, replace_member, trust
 from plays.options import ReplaceOptions
 from tasks.members.snapshot import SavedSnapshot
 from tests.unit.etcd import test_replacement as table
@@ -68,7 +68,9 @@ def staged(
         "verify": None,
     }
     for name, what in (usual | (does or {})).items():
-        stage.put(members, name, what)
+        for module in (members, replace_member):
+            if hasattr(module, name):
+                stage.put(module, name, what)
     monkeypatch.setattr(lock, "take", lambda _: stage.ran.append(("lock", "")))
     monkeypatch.setattr(trust, "states_of", lambda _: {})
     monkeypatch.setattr(certificates, "place", lambda _: stage.ran.append(("certificates", "")))
@@ -109,7 +111,7 @@ WHOLE = [(table.OLD, table.LOST), (table.OLD, table.REMOVED), (table.EMPTY, tabl
 )
 def test_a_run_goes_on_wherever_one_before_was_ended(monkeypatch: Any, at: int, steps: list[str]) -> None:
     stage, program = staged(monkeypatch, *WHOLE[at:])
-    members.replace(run_of(program))
+    replace_member.replace(run_of(program))
     assert done(stage) == steps
     assert {host for name, host in stage.ran if name in ("remove_entry", "add_learner")} <= {"h2"}
     assert program.record.finish().exit_code == ExitCode.OK
@@ -118,7 +120,7 @@ def test_a_run_goes_on_wherever_one_before_was_ended(monkeypatch: Any, at: int, 
 def test_the_snapshot_is_of_the_leader_and_holds_what_it_has(monkeypatch: Any) -> None:
     statuses = tuple(replace(status, leader_id=3) for status in table.LOST.statuses)
     stage, program = staged(monkeypatch, (table.EMPTY, replace(table.LOST, statuses=statuses)), *WHOLE[2:])
-    members.replace(run_of(program))
+    replace_member.replace(run_of(program))
     assert ("save_snapshot", "h3") in stage.ran
     assert stage.given["save_snapshot"] == {"folder": Path("/s"), "least": 100}
 
@@ -126,11 +128,11 @@ def test_the_snapshot_is_of_the_leader_and_holds_what_it_has(monkeypatch: Any) -
 def test_a_snapshot_is_tried_on_every_other_host_and_without_one_nothing_is_changed(monkeypatch: Any) -> None:
     stage, program = staged(monkeypatch, *WHOLE, does={"save_snapshot": lambda host: f"{host}: no room"})
     with pytest.raises(LeftError):
-        members.replace(run_of(program))
+        replace_member.replace(run_of(program))
     assert done(stage) == ["save_snapshot", "save_snapshot"]
     assert "no snapshot could be taken: h2: no room; h3: no room" in program.record.record.protections[0].what
     stage, program = staged(monkeypatch, *WHOLE, does={"save_snapshot": lambda h: "no room" if h == "h2" else SAVED})
-    members.replace(run_of(program))
+    replace_member.replace(run_of(program))
     assert "remove_entry" in done(stage)
 
 
@@ -138,7 +140,7 @@ def test_nothing_is_changed_without_a_yes(monkeypatch: Any) -> None:
     for answer in (False, None):
         stage, program = staged(monkeypatch, *WHOLE, yes=False, answer=answer)
         with pytest.raises(LeftError):
-            members.replace(run_of(program))
+            replace_member.replace(run_of(program))
         assert done(stage) == []
         assert program.record.finish().exit_code == ExitCode.PROTECTED
         (question,) = program.terminal.asked  # type: ignore[attr-defined]
@@ -149,7 +151,7 @@ def test_nothing_is_changed_without_a_yes(monkeypatch: Any) -> None:
 def test_check_says_all_steps_and_changes_nothing(monkeypatch: Any) -> None:
     stage, program = staged(monkeypatch, *WHOLE, check=True)
     with pytest.raises(LeftError):
-        members.replace(run_of(program))
+        replace_member.replace(run_of(program))
     assert done(stage) == []
     (warning,) = program.record.record.warnings
     assert "is removed from the cluster; what is left of a member on the host is moved aside" in str(warning)
@@ -157,7 +159,7 @@ def test_check_says_all_steps_and_changes_nothing(monkeypatch: Any) -> None:
 
 def test_a_healthy_member_is_only_verified(monkeypatch: Any) -> None:
     stage, program = staged(monkeypatch, (table.NEW, table.JOINED))
-    members.replace(run_of(program))
+    replace_member.replace(run_of(program))
     assert done(stage) == ["verify"]
 
 
@@ -165,7 +167,7 @@ def test_a_refusal_protects_the_cluster(monkeypatch: Any) -> None:
     alone = table.cluster(*table.FIVE[:3], answering=(table.status(2),))
     stage, program = staged(monkeypatch, (table.EMPTY, alone))
     with pytest.raises(LeftError):
-        members.replace(run_of(program))
+        replace_member.replace(run_of(program))
     assert done(stage) == []
     assert program.record.finish().exit_code == ExitCode.PROTECTED
 
@@ -174,7 +176,7 @@ def test_a_change_that_one_host_refuses_is_sent_by_another(monkeypatch: Any) -> 
     refused = {"remove_entry": lambda host: f"{host}: etcdserver: unhealthy cluster"}
     stage, program = staged(monkeypatch, *WHOLE, does=refused)
     with pytest.raises(LeftError):
-        members.replace(run_of(program))
+        replace_member.replace(run_of(program))
     assert [host for name, host in stage.ran if name == "remove_entry"] == ["h2", "h3"]
     assert "unhealthy cluster" in program.record.record.protections[0].what
 
@@ -182,7 +184,7 @@ def test_a_change_that_one_host_refuses_is_sent_by_another(monkeypatch: Any) -> 
 def test_a_host_that_does_not_join_is_left_as_a_learner(monkeypatch: Any) -> None:
     stage, program = staged(monkeypatch, *WHOLE[3:], does={"join_member": RuntimeError("it does not catch up")})
     with pytest.raises(LeftError, match="run again"):
-        members.replace(run_of(program))
+        replace_member.replace(run_of(program))
     assert "verify" not in done(stage)
     assert program.record.finish().exit_code == ExitCode.FAILED
 
@@ -190,6 +192,6 @@ def test_a_host_that_does_not_join_is_left_as_a_learner(monkeypatch: Any) -> Non
 def test_nothing_begins_where_the_preflight_fails(monkeypatch: Any) -> None:
     stage, program = staged(monkeypatch, *WHOLE, does={"preflight": RuntimeError("no root")})
     with pytest.raises(LeftError):
-        members.replace(run_of(program))
+        replace_member.replace(run_of(program))
     assert [name for name, _ in stage.ran] == ["preflight"]
     assert stage.given["preflight"] == {"data_may_go": True}

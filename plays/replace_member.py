@@ -1,0 +1,133 @@
+"""A host becomes a member of its running cluster anew: what it lost comes from the others, by way of a learner.
+
+Which step is next is decided in ``etcdfleet/etcd/replacement.py``. After each step the cluster is looked at again, so
+that a run which was ended anywhere is continued by the next one.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from etcdfleet.certs import accepts, still_shown
+from etcdfleet.etcd.cluster import Cluster
+from etcdfleet.etcd.ids import hex_id
+from etcdfleet.etcd.replacement import AddLearner, JoinCluster, Place, RemoveEntry, SetAside, Step, course, next_step
+from etcdfleet.program.run import Run
+from etcdfleet.roles import SIDES
+from plays import certificates, lock, members, trust
+from plays.options import ReplaceOptions
+from tasks.certificates.trust import trusted_by
+from tasks.configure import configure
+from tasks.install import install
+from tasks.members.change import set_aside
+from tasks.members.join import join_member, note_members
+from tasks.members.look import read_place
+from tasks.preflight import preflight
+from tasks.verify.member import verify
+
+ROUNDS = 6
+"""After each step the cluster is looked at and decided upon anew; more than these there are not."""
+
+
+def replace(run: Run[ReplaceOptions]) -> None:
+    """Bring one host into its cluster: the old entry away, old data aside, added as a learner, joined, promoted."""
+    run.step("preflight", preflight, data_may_go=True)
+    if run.failed:
+        run.leave("nothing was changed, since the preflight failed")
+    lock.take(run)
+    _keep_trust(run)
+    saved = False
+    for _ in range(ROUNDS):
+        place, cluster = _look(run)
+        if run.check:
+            _say(run, place, members.accept(run, course(place, cluster)))
+        step = members.accept(run, next_step(place, cluster))
+        if step is None:
+            run.skip((members.STEP, "snapshot", "install", "certificates", "configure", "start"), "a healthy member")
+            break
+        if isinstance(step, JoinCluster):
+            _join(run)
+            break
+        if not saved:
+            question = _question(place, cluster, step)
+            members.save_first(run, place.host, question, cluster, run.left_out, on=place.host)
+            saved = True
+        _carry_out(run, place, cluster, step)
+    run.step("verify", verify)
+
+
+def _look(run: Run[ReplaceOptions]) -> tuple[Place, Cluster]:
+    """Return what lies on the host, and the cluster as one of the others sees it that works."""
+    places = run.ask(read_place, gone=run.own.instead_of)
+    if not places:
+        run.leave("the host cannot be read")
+    return places[run.hosts[0]], members.see(run, run.left_out)
+
+
+def _say(run: Run[ReplaceOptions], place: Place, steps: tuple[Step, ...]) -> None:
+    """Say what would be done, and end there."""
+    if steps:
+        run.warn(f"without --check: {'; '.join(_words(place, step) for step in steps)}", place.host)
+        run.leave("nothing is changed with --check")
+
+
+def _words(place: Place, step: Step) -> str:
+    name = place.member.name
+    match step:
+        case RemoveEntry(entry):
+            return f"member {entry.name or name} ({hex_id(entry.id)}) is removed from the cluster"
+        case SetAside():
+            return "what is left of a member on the host is moved aside, and kept"
+        case AddLearner():
+            return f"{name} is added as a learner"
+        case JoinCluster():
+            return f"{name} starts without data, gets all of it from the others, and is promoted"
+
+
+def _question(place: Place, cluster: Cluster, step: Step) -> str:
+    words = _words(place, step)
+    if isinstance(step, RemoveEntry) and place.data and place.data.member_id == step.entry.id:
+        runs = "its etcd runs, and is not healthy" if place.running else "its etcd does not run"
+        words += f", although its data lie on {place.host} ({runs}); they are moved aside and kept"
+    voters = sum(not entry.learner for entry in cluster.entries)
+    return f"{words}; {voters} members have a vote now. Go on?"
+
+
+def _carry_out(run: Run[ReplaceOptions], place: Place, cluster: Cluster, step: Step) -> None:
+    """Change the member list through one of the others, or set aside what lies on the host."""
+    if isinstance(step, SetAside):
+        run.step(members.STEP, set_aside)
+        if run.failed:
+            run.leave("what was left of a member could not be moved aside")
+        return
+    wanted = step if isinstance(step, RemoveEntry) else place.member
+    members.change(run, wanted, _words(place, step), cluster, run.left_out, on=place.host)
+
+
+def _join(run: Run[ReplaceOptions]) -> None:
+    """Install, certificates, configuration; then the host joins, and the others note that it did."""
+    run.step("install", install)
+    certificates.place(run)
+    run.step("configure", configure, final=frozenset(SIDES), fresh=frozenset())
+    run.step("start", join_member)
+    if run.failed:
+        run.leave("it is no member with a vote yet: run again, which goes on where this run stopped")
+    run.ask_members(note_members, on=run.left_out)
+
+
+def _keep_trust(run: Run[ReplaceOptions]) -> None:
+    """Leave the cluster while its CA changes: the others would refuse the host's new certificates, or it theirs."""
+    mine, others = trust.states_of(run), run.ask_members(trusted_by, on=run.left_out)
+    now = datetime.now(UTC)
+    for sides in mine.values():
+        for side, state in sides.items():
+            members = [each[side] for each in others.values() if side in each and each[side].live]
+            late = [each.name for each in members if not all(accepts(way, each.trusted, at=now) for way in state.ways)]
+            late += [each.name for each in still_shown(members, state.anchors, at=now)]
+            if late:
+                run.protect(
+                    f"{', '.join(dict.fromkeys(late))} and this host would refuse each other's certificates: the CA of"
+                    f" the cluster's {side}s is being changed",
+                    "let the previous CA issue again until this member is back (in Vault: as the mount's default"
+                    " issuer), and run again; then go on with the change",
+                )
