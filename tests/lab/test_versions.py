@@ -48,6 +48,10 @@ from tests.lab.watch import leader
 OLD, ALPINE = "v-deb12", "v-alpine"
 VERSIONS = {OLD: "3.4.23", ALPINE: "3.5.1", "v-deb13": "3.5.16", "v-new": "", "v-mixed": ""}
 """The clusters, and their version where it is certain: what sid and updates have changes with time."""
+SLOW_SYNC = (
+    "(journalctl -q -u etcd --no-pager 2>/dev/null || cat /var/log/etcd/etcd.log)"
+    " | grep -qE 'slow fdatasync|failed to send out heartbeat on time|sync duration of'"
+)
 clusters = pytest.mark.parametrize("cluster", VERSIONS)
 ALLOWED = {
     "enabled": True,
@@ -147,7 +151,10 @@ def test_verify_finds_all_well(verified: Outcome, deployed: LabHandle, cluster: 
     for host in members(deployed, cluster):
         found = checks(verified, host)
         assert [name for name, check in found.items() if check["status"] == "failed"] == [], verified.text
-        assert [name for name in found if name.startswith("log: ")] == [], found
+        from_log = [name for name in found if name.startswith("log: ")]
+        # Where this machine has too much to do, etcd itself says so; what else there is would be of our own making.
+        slow = on_host(deployed, host, SLOW_SYNC).returncode == 0
+        assert from_log == [] or (from_log == ["log: slow disk"] and slow), found
         old = version_of(deployed, host).startswith("3.4.")
         assert found["/health"]["status"] == ("skipped" if old else "ok"), found["/health"]
 
