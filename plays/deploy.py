@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from etcdfleet.program.run import Run, restart_due
 from etcdfleet.text import some
-from plays import access, certificates, clients, lock, start, trust, versions
+from plays import access, certificates, clients, lock, replace_member, start, trust, versions
 from plays.options import LockOptions
 from plays.preflight import try_ports
 from tasks.configure import configure
@@ -24,6 +24,7 @@ def deploy(run: Run[LockOptions]) -> None:
     if run.failed:
         run.leave(f"nothing was changed, since {some(run.failed)} failed the preflight")
     lock.take(run)
+    replace_member.take_in(run)
     fresh = start.look_ahead(run)
     versions.refuse_unfit(run)
     access.keep_root(run)

@@ -8,6 +8,7 @@ by the next one.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 from etcdfleet.errors import Refusal
@@ -18,14 +19,12 @@ from etcdfleet.etcd.ids import hex_id
 from etcdfleet.etcd.replacement import RemoveEntry
 from etcdfleet.program.run import Run
 from etcdfleet.text import mib
-from plays.options import MemberOptions
 from tasks.members.change import add_learner, noted, remove_entry
 from tasks.members.look import see_cluster
 from tasks.members.snapshot import SavedSnapshot, save_snapshot, told
 
 STEP = "member"
 AGAIN = "see etcd's log on the other hosts, then run again: it goes on where it stopped"
-Changing = TypeVar("Changing", bound=MemberOptions)
 Decided = TypeVar("Decided")
 
 
@@ -48,19 +47,26 @@ def see(run: Run[Any], others: Sequence[str]) -> Cluster:
 
 
 def save_first(
-    run: Run[Changing], where: str, question: str, cluster: Cluster, others: Sequence[str], *, on: str
+    run: Run[Any],
+    where: str,
+    question: str,
+    cluster: Cluster,
+    others: Sequence[str],
+    folder: Path,
+    told_as: str,
 ) -> None:
     """Ask before the first change, and take the snapshot that comes before it; leave the cluster without either.
 
-    ``where`` is what the change is about; the report about host ``on`` is told.
+    ``where`` is what the change is about; without a ``question`` nothing is asked. The snapshot comes into a folder of
+    this machine; the report about the run's first host is told, in the step ``told_as``.
     """
-    if not run.agreed(question):
+    if question and not run.agreed(question):
         run.protect(
             "nothing was changed, since this was not confirmed",
             "run again and say yes, or add --yes; --check says what would be done",
             where=where,
         )
-    saved = _snapshot(run, cluster, others)
+    saved = _snapshot(run, cluster, others, folder)
     if isinstance(saved, str):
         run.protect(
             f"nothing was changed, since no snapshot could be taken: {saved}",
@@ -68,10 +74,10 @@ def save_first(
             where=where,
         )
     summary = f"{mib(saved.size)}, revision {saved.revision}"
-    run.step("snapshot", noted, on=[on], summary=summary, change=told(saved))
+    run.step(told_as, noted, on=run.hosts[:1], summary=summary, change=told(saved))
 
 
-def _snapshot(run: Run[Changing], cluster: Cluster, others: Sequence[str]) -> SavedSnapshot | str:
+def _snapshot(run: Run[Any], cluster: Cluster, others: Sequence[str], folder: Path) -> SavedSnapshot | str:
     """Return the snapshot of the first of these hosts that gives a good one, or why there is none.
 
     The leader's host comes first: no member has more than it.
@@ -81,7 +87,7 @@ def _snapshot(run: Run[Changing], cluster: Cluster, others: Sequence[str]) -> Sa
     names = {member.name: member.member.name for member in run.members}
     reasons = []
     for host in sorted(others, key=lambda host: names[host] != name):
-        answers = run.ask_members(save_snapshot, on=[host], folder=run.own.snapshot_dir, least=least)
+        answers = run.ask_members(save_snapshot, on=[host], folder=folder, least=least)
         saved = answers.get(host, f"{host} could not be reached")
         if isinstance(saved, SavedSnapshot):
             return saved
@@ -95,12 +101,11 @@ def change(
     words: str,
     cluster: Cluster,
     others: Sequence[str],
-    *,
-    on: str,
+    told_as: str = STEP,
 ) -> None:
     """Remove an entry or add a learner, through the first of these hosts that does it; leave the cluster if none does.
 
-    The report about host ``on`` is told in ``words``.
+    The report about the run's first host is told in ``words``, in the step ``told_as``.
     """
     reasons = []
     for host in others:
@@ -112,7 +117,7 @@ def change(
             answers = run.ask_members(add_learner, on=[host], member=step)
         why = answers.get(host, "it could not be reached")
         if not why:
-            run.step(STEP, noted, on=[on], summary=f"changed through {host}", change=words)
+            run.step(told_as, noted, on=run.hosts[:1], summary=f"changed through {host}", change=words)
             return
         reasons.append(f"{host}: {why}")
     run.protect(f"the member list could not be changed: {'; '.join(reasons) or 'there is no other host'}", AGAIN)

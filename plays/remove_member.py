@@ -40,8 +40,8 @@ def remove(run: Run[RemoveOptions]) -> None:
         run.leave("nothing is changed with --check")
     if decided.step:
         question = "; ".join(filter(None, (words, decided.warning)))
-        members.save_first(run, name, f"{question}. Go on?", cluster, others, on=on)
-        members.change(run, decided.step, words, cluster, others, on=on)
+        members.save_first(run, name, f"{question}. Go on?", cluster, others, run.own.snapshot_dir, "snapshot")
+        members.change(run, decided.step, words, cluster, others)
     elif gone:
         run.skip((members.STEP, "snapshot", "retire", "revoke"), f"the cluster has no member {gone}")
     elif not run.agreed(f"{words}. Go on?"):

@@ -7,15 +7,28 @@ that a run which was ended anywhere is continued by the next one.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 from etcdfleet.certs import accepts, still_shown
 from etcdfleet.etcd.cluster import Cluster
 from etcdfleet.etcd.ids import hex_id
-from etcdfleet.etcd.replacement import AddLearner, JoinCluster, Place, RemoveEntry, SetAside, Step, course, next_step
+from etcdfleet.etcd.member_changes import unfit_version
+from etcdfleet.etcd.replacement import (
+    AddLearner,
+    JoinCluster,
+    Place,
+    RemoveEntry,
+    SetAside,
+    Step,
+    course,
+    is_new,
+    next_step,
+)
 from etcdfleet.program.run import Run
 from etcdfleet.roles import SIDES
 from plays import certificates, lock, members, trust
-from plays.options import ReplaceOptions
+from plays.options import SNAPSHOTS, ReplaceOptions
 from tasks.certificates.trust import trusted_by
 from tasks.configure import configure
 from tasks.install import install
@@ -23,6 +36,7 @@ from tasks.members.change import set_aside
 from tasks.members.join import join_member, note_members
 from tasks.members.look import read_place
 from tasks.preflight import preflight
+from tasks.upgrades import VersionsSeen, look_at_versions
 from tasks.verify.member import verify
 
 ROUNDS = 6
@@ -35,36 +49,61 @@ def replace(run: Run[ReplaceOptions]) -> None:
     if run.failed:
         run.leave("nothing was changed, since the preflight failed")
     lock.take(run)
+    if not _bring_in(run, run.own.snapshot_dir, run.own.instead_of):
+        run.skip((members.STEP, "snapshot", "install", "certificates", "configure", "start"), "a healthy member")
+    run.step("verify", verify)
+
+
+def take_in(run: Run[Any]) -> None:
+    """Bring the hosts that are new to a running cluster into it, one after the other; for a deploy of all of it."""
+    places: dict[str, Place] = run.ask(read_place)
+    candidates = [place for place in places.values() if not place.marked]
+    old = [member.name for member in run.members if places.get(member.name) not in candidates]
+    if not candidates or not old:
+        return
+    cluster = members.see(run, old)
+    for place in candidates:
+        if is_new(place, cluster):
+            _bring_in(run.about(place.host), SNAPSHOTS, told_as="start")
+
+
+def _bring_in(run: Run[Any], folder: Path, gone: str = "", told_as: str = "") -> bool:
+    """Take the steps, one after the other, until the run's only host is a member; return whether there were any.
+
+    ``told_as`` is the step of the report that tells of snapshot and member list, where they are no steps of their own.
+    """
     _keep_trust(run)
     saved = False
     for _ in range(ROUNDS):
-        place, cluster = _look(run)
+        place, cluster = _look(run, gone)
         if run.check:
             _say(run, place, members.accept(run, course(place, cluster)))
         step = members.accept(run, next_step(place, cluster))
         if step is None:
-            run.skip((members.STEP, "snapshot", "install", "certificates", "configure", "start"), "a healthy member")
-            break
+            return False
+        _keep_version(run, cluster)
         if isinstance(step, JoinCluster):
-            _join(run)
             break
         if not saved:
-            question = _question(place, cluster, step)
-            members.save_first(run, place.host, question, cluster, run.left_out, on=place.host)
+            question = "" if isinstance(step, AddLearner) else _question(place, cluster, step)
+            members.save_first(run, place.host, question, cluster, run.left_out, folder, told_as or "snapshot")
             saved = True
-        _carry_out(run, place, cluster, step)
-    run.step("verify", verify)
+        _carry_out(run, place, cluster, step, told_as or members.STEP)
+    else:
+        run.protect(f"no member after {ROUNDS} steps: something else changes the members", members.AGAIN)
+    _join(run)
+    return True
 
 
-def _look(run: Run[ReplaceOptions]) -> tuple[Place, Cluster]:
+def _look(run: Run[Any], gone: str) -> tuple[Place, Cluster]:
     """Return what lies on the host, and the cluster as one of the others sees it that works."""
-    places = run.ask(read_place, gone=run.own.instead_of)
+    places = run.ask(read_place, gone=gone)
     if not places:
         run.leave("the host cannot be read")
     return places[run.hosts[0]], members.see(run, run.left_out)
 
 
-def _say(run: Run[ReplaceOptions], place: Place, steps: tuple[Step, ...]) -> None:
+def _say(run: Run[Any], place: Place, steps: tuple[Step, ...]) -> None:
     """Say what would be done, and end there."""
     if steps:
         run.warn(f"without --check: {'; '.join(_words(place, step) for step in steps)}", place.host)
@@ -93,18 +132,18 @@ def _question(place: Place, cluster: Cluster, step: Step) -> str:
     return f"{words}; {voters} members have a vote now. Go on?"
 
 
-def _carry_out(run: Run[ReplaceOptions], place: Place, cluster: Cluster, step: Step) -> None:
+def _carry_out(run: Run[Any], place: Place, cluster: Cluster, step: Step, told_as: str) -> None:
     """Change the member list through one of the others, or set aside what lies on the host."""
     if isinstance(step, SetAside):
-        run.step(members.STEP, set_aside)
+        run.step(told_as, set_aside)
         if run.failed:
             run.leave("what was left of a member could not be moved aside")
         return
     wanted = step if isinstance(step, RemoveEntry) else place.member
-    members.change(run, wanted, _words(place, step), cluster, run.left_out, on=place.host)
+    members.change(run, wanted, _words(place, step), cluster, run.left_out, told_as)
 
 
-def _join(run: Run[ReplaceOptions]) -> None:
+def _join(run: Run[Any]) -> None:
     """Install, certificates, configuration; then the host joins, and the others note that it did."""
     run.step("install", install)
     certificates.place(run)
@@ -115,7 +154,15 @@ def _join(run: Run[ReplaceOptions]) -> None:
     run.ask_members(note_members, on=run.left_out)
 
 
-def _keep_trust(run: Run[ReplaceOptions]) -> None:
+def _keep_version(run: Run[Any], cluster: Cluster) -> None:
+    """Leave the cluster where the host would bring another minor version of etcd into it."""
+    looks: dict[str, VersionsSeen] = run.ask(look_at_versions)
+    for host, look in looks.items():
+        version = look.member.running or look.member.brings or look.member.installed
+        members.accept(run, unfit_version(host, version, cluster))
+
+
+def _keep_trust(run: Run[Any]) -> None:
     """Leave the cluster while its CA changes: the others would refuse the host's new certificates, or it theirs."""
     mine, others = trust.states_of(run), run.ask_members(trusted_by, on=run.left_out)
     now = datetime.now(UTC)

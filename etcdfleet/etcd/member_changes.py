@@ -71,3 +71,22 @@ def _unsettled(host: str, others: Sequence[Member], well: Sequence[Member], clus
     if len(leaders) > 1 or 0 in {leader for leader, _ in leaders}:
         return Refusal("an election is under way", (host,), "run again in a moment")
     return None
+
+
+def unfit_version(host: str, version: str, cluster: Cluster) -> Refusal | None:
+    """Return why a host that would run this etcd must not join: its minor is not the one that the members run.
+
+    etcd would let it, as in the midst of an upgrade; but what the first of a newer minor writes as a learner, older
+    members have got wrong (etcd pull request 20793). Nothing is refused where a version is not known.
+    """
+    wanted = parse(version)
+    running = sorted({status.version for status in cluster.statuses if parse(status.version)})
+    if wanted is None or not running or any((parse(text) or ())[:2] == wanted[:2] for text in running):
+        return None
+    return Refusal(
+        f"{host} would join with etcd {version}, and the members run {', '.join(running)}: a cluster takes in no member"
+        " of another minor version",
+        (host,),
+        "let install.version or install.method bring it the minor version that they run (docs/hosts.md, Another version"
+        " of etcd), or upgrade them first",
+    )

@@ -95,6 +95,21 @@ def next_step(place: Place, cluster: Cluster) -> Step | Refusal | None:
     return _unless(unfit(place.host, place.member.name, others, cluster), step)
 
 
+def is_new(place: Place, cluster: Cluster) -> bool:
+    """Return whether a host of the inventory is to become a member of its cluster by a deploy, which asks nothing.
+
+    It is not in the list, or a learner there that has not got its vote yet; nothing of another member lies on it, and
+    the list has no member that the inventory lacks: that may be this one under another name.
+    """
+    if cluster.members is None or cluster.matched.extra:
+        return False
+    entry = next((entry for wanted, entry in cluster.matched.pairs if wanted.name == place.member.name), None)
+    if entry is None:
+        return not place.left_over
+    begun = place.data is not None and place.data.member_id == entry.id
+    return entry.learner and (begun or not (place.left_over or entry.started))
+
+
 def course(place: Place, cluster: Cluster) -> tuple[Step, ...] | Refusal:
     """Return all steps that lead from what was seen to a member with a vote, for a run that only says them."""
     step = next_step(place, cluster)

@@ -36,10 +36,16 @@ DATA, MARKER = "/var/lib/etcd", "/etc/etcd/cluster.json"
 
 
 @pytest.fixture(scope="module")
-def lab(lab_machine: None) -> Iterator[LabHandle]:  # noqa: ARG001
-    """Two deployed clusters. Each test leaves them whole."""
+def lab(lab_machine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabHandle]:  # noqa: ARG001
+    """Two deployed clusters, which each test leaves whole, and one with the first of its members alone."""
+
+    def edit(files: dict[str, Any]) -> None:
+        for host in ("m-grow-2", "m-grow-3"):
+            del files["inventory/hosts.yaml"][host]
+
     with own_lab("test-members", TOPOLOGIES / "members.yaml") as handle:
-        outcome = deploy(handle, timeout=600)
+        config = inventory_variant(handle, tmp_path_factory.mktemp("first"), edit)
+        outcome = deploy(handle, config=config, timeout=600)
         assert outcome.exit_code == 0, outcome.text
         yield handle
 
@@ -241,3 +247,32 @@ def test_a_member_leaves_for_good_and_is_taken_in_again(lab: LabHandle, tmp_path
     }, "the others were not restarted"
     assert deploy(lab, "--cluster", "m-sd").exit_code == 0
     whole(lab, "m-sd")
+
+
+def test_a_cluster_grows_from_one_to_three_by_a_deploy(lab: LabHandle, tmp_path: Path) -> None:
+    """In no moment does a member without data count for the quorum; a run that is killed on the way is finished."""
+    one, *new = members(lab, "m-grow")
+    pair, running = client_pair(lab, tmp_path, "m-grow", "root"), start_times(lab)[one]
+    with clients_at_work(lab, pair, "grows", [one]) as work:
+        said = deploy(lab, "--cluster", "m-grow", "--check")
+        assert said.exit_code == 0, said.text
+        assert "is added as a learner" in said.text
+        assert set(ids(lab, one)) == {one}
+        for step, times in (("certificates", 1), ("start", 1)):
+            killed = begin_deploy(lab, "--cluster", "m-grow", "--yes")
+            try:
+                wait_for(
+                    f"{step} of the first new one",
+                    lambda: events_of(killed.events(), "step_finished", step).count(new[0]) >= times,  # noqa: B023
+                    timeout=120,
+                    every=0.005,
+                )
+            finally:
+                killed.kill()
+        outcome = deploy(lab, "--cluster", "m-grow", timeout=600)
+        assert outcome.exit_code == 0, outcome.text
+        work.use(one, *new)
+    told_nothing_wrong(work)
+    assert set(ids(lab, one)) == {one, *new}
+    assert start_times(lab)[one] == running, "it was not restarted"
+    whole(lab, "m-grow")

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from etcdfleet.errors import PreflightError, Refusal, RemoteError
+from etcdfleet.etcd.replacement import Place
 from etcdfleet.etcd.start_model import Bootstrap, Nothing, Plan
 from etcdfleet.host.lock import LockInfo
 from etcdfleet.outcome import StepOutcome
 from etcdfleet.program.run import Program
 from etcdfleet.report.record.model import ExitCode
-from plays import access, certificates, deploy, lock, preflight, start, trust, versions
+from plays import access, certificates, deploy, lock, preflight, replace_member, start, trust, versions
 from plays.options import LockOptions
 from tasks.member import MemberAnswers
 from tasks.planning import MemberSeen
@@ -47,6 +48,7 @@ def staged(
     passed = StepOutcome("fit", facts={"has_member_data": data})
     for module, name, usual in (
         (deploy, "preflight", passed), (preflight, "reach", None), (lock, "take_lock", ""),
+        (replace_member, "read_place", lambda host: Place(host, nothing, marked=data)),
         (start, "is_settled", plan is None), (start, "read_member", MemberSeen(nothing, MemberAnswers())),
         (versions, "is_due", (False, True)), (access, "is_renamed", False),
         (deploy, "install", None), (trust, "trust_state", {}), (trust, "trust", None),

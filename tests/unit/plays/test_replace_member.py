@@ -11,12 +11,14 @@ import pytest
 
 from etcdfleet.etcd.cluster import Cluster
 from etcdfleet.etcd.replacement import Place
+from etcdfleet.etcd.upgrades import MemberVersion
 from etcdfleet.outcome import StepOutcome
 from etcdfleet.program.run import LeftError, Program
 from etcdfleet.report.record.model import ExitCode
 from plays import certificates, lock, members, replace_member, trust
 from plays.options import ReplaceOptions
 from tasks.members.snapshot import SavedSnapshot
+from tasks.upgrades import VersionsSeen
 from tests.unit.etcd import test_replacement as table
 from tests.unit.support.fake_run import Stage, program_of, run_of
 
@@ -66,6 +68,7 @@ def staged(
         "note_members": True,
         "trusted_by": {},
         "verify": None,
+        "look_at_versions": VersionsSeen(MemberVersion(HOST, brings="3.5.16")),
     }
     for name, what in (usual | (does or {})).items():
         for module in (members, replace_member):
@@ -78,10 +81,11 @@ def staged(
     def settings(host: str) -> Any:
         return SimpleNamespace(name=host, member=SimpleNamespace(name=host.replace("h", "m")))
 
+    fleet: dict[str, str] = options.pop("fleet", {HOST: "home"})
     program = program_of(
         own or ReplaceOptions(snapshot_dir=Path("/s")),
-        fleet={HOST: "home"},
-        left_out={"h2": "home", "h3": "home"},
+        fleet=fleet,
+        left_out={host: "home" for host in ("h2", "h3") if host not in fleet},
         member=settings,
         steps=STEPS,
         **{"yes": True, **options},
@@ -91,7 +95,7 @@ def staged(
 
 def done(stage: Stage) -> list[str]:
     """What was done, without the looks."""
-    looks = ("read_place", "see_cluster", "noted", "trusted_by", "lock", "preflight")
+    looks = ("read_place", "see_cluster", "noted", "trusted_by", "lock", "preflight", "look_at_versions")
     return [name for name, _ in stage.ran if name not in looks]
 
 
@@ -195,3 +199,66 @@ def test_nothing_begins_where_the_preflight_fails(monkeypatch: Any) -> None:
         replace_member.replace(run_of(program))
     assert [name for name, _ in stage.ran] == ["preflight"]
     assert stage.given["preflight"] == {"data_may_go": True}
+
+
+def test_another_minor_version_of_etcd_does_not_join(monkeypatch: Any) -> None:
+    brings = {"look_at_versions": VersionsSeen(MemberVersion(HOST, brings="3.6.1"))}
+    stage, program = staged(monkeypatch, *WHOLE, does=brings)
+    with pytest.raises(LeftError):
+        replace_member.replace(run_of(program))
+    assert done(stage) == []
+    assert "would join with etcd 3.6.1, and the members run 3.5.16" in program.record.record.protections[0].what
+
+
+def deployed(monkeypatch: Any, *looks: tuple[Place, Cluster], **options: Any) -> tuple[Stage, Program[Any], Any]:
+    """A deploy of all three hosts, of which the first may be new; a function that takes it in."""
+    stage, program = staged(monkeypatch, *looks, fleet={HOST: "home", "h2": "home", "h3": "home"}, **options)
+    mine = stage_place(looks)
+    stage.put(replace_member, "read_place", lambda host: mine() if host == HOST else replace(table.OLD, host=host))
+    return stage, program, lambda: replace_member.take_in(run_of(program))
+
+
+def stage_place(looks: Any) -> Any:
+    """What lies on the host, as one look after the other has it."""
+    return lambda: looks[0][0]
+
+
+NEW = [(table.EMPTY, table.REMOVED), (table.EMPTY, table.ADDED)]
+
+
+@pytest.mark.parametrize(
+    ("looks", "steps"),
+    [
+        (NEW, ["save_snapshot", "add_learner", *JOINING[:-1]]),
+        (NEW[1:], JOINING[:-1]),
+        ([(table.NEW, table.LEARNING)], JOINING[:-1]),
+        # What a deploy leaves to replace_member.py, or to its own start.
+        ([(table.EMPTY, table.LOST)], []),
+        ([(table.OLD, table.REMOVED)], []),
+        ([(table.MARKED, table.ADDED)], []),
+        ([(replace(table.OLD, running=True), table.WELL)], []),
+        ([(table.EMPTY, Cluster(no_list="no answer"))], []),
+    ],
+    ids=["new", "added", "learner", "lost", "old data", "marker", "well", "no list"],
+)
+def test_a_deploy_takes_in_what_is_new_without_a_question(monkeypatch: Any, looks: Any, steps: list[str]) -> None:
+    stage, program, take_in = deployed(monkeypatch, *looks, yes=False, answer=False)
+    take_in()
+    assert done(stage) == steps
+    assert program.terminal.asked == []  # type: ignore[attr-defined]
+
+
+def test_a_deploy_that_only_checks_says_who_would_join(monkeypatch: Any) -> None:
+    stage, program, take_in = deployed(monkeypatch, *NEW, check=True)
+    with pytest.raises(LeftError):
+        take_in()
+    assert done(stage) == []
+    assert "m1 is added as a learner" in str(program.record.record.warnings)
+
+
+def test_where_the_list_has_a_member_too_many_a_deploy_takes_in_none(monkeypatch: Any) -> None:
+    renamed = replace(table.REMOVED, members=table.LOST.members, expected=table.EXPECTED[1:4])
+    spare = Place("h1", table.EXPECTED[3])
+    stage, _, take_in = deployed(monkeypatch, (spare, renamed))
+    take_in()
+    assert done(stage) == []
