@@ -26,8 +26,8 @@ from etcdfleet.etcd.wal import DataIds
 class Place:
     """The host that is to hold the member: what lies there, and whether etcd runs.
 
-    ``data_unreadable`` says why it cannot be told whose data are there, ``marked`` that a marker is there. ``gone`` is
-    the name or the hexadecimal id of an entry that this host is to take the place of, where that has another name.
+    ``data_unreadable`` says why it cannot be told whose data are there, ``marked`` that a marker is there, ``removed``
+    that data of a member that was removed are kept there. ``gone`` is the name or the hexadecimal id of an entry that this host is to take the place of, where that has another name.
     """
 
     host: str
@@ -35,6 +35,7 @@ class Place:
     data: DataIds | None = None
     data_unreadable: str = ""
     marked: bool = False
+    removed: bool = False
     running: bool = False
     gone: str = ""
 
@@ -99,13 +100,14 @@ def is_new(place: Place, cluster: Cluster) -> bool:
     """Return whether a host of the inventory is to become a member of its cluster by a deploy, which asks nothing.
 
     It is not in the list, or a learner there that has not got its vote yet; nothing of another member lies on it, and
-    the list has no member that the inventory lacks: that may be this one under another name.
+    the list has no member that the inventory lacks: that may be this one under another name. A host whose member was
+    removed is none of these, as long as what was moved aside is there: its line in the inventory may be forgotten.
     """
     if cluster.members is None or cluster.matched.extra:
         return False
     entry = next((entry for wanted, entry in cluster.matched.pairs if wanted.name == place.member.name), None)
     if entry is None:
-        return not place.left_over
+        return not place.left_over and not place.removed
     begun = place.data is not None and place.data.member_id == entry.id
     return entry.learner and (begun or not (place.left_over or entry.started))
 

@@ -8,6 +8,7 @@ from etcdfleet.errors import FleetError
 from etcdfleet.etcd.cluster import Cluster
 from etcdfleet.etcd.expected import expected_member, expected_members
 from etcdfleet.etcd.replacement import Place
+from etcdfleet.host.paths import ASIDE
 from tasks.member import ask_cluster, ask_member
 from tasks.observe import site_of
 
@@ -23,6 +24,7 @@ def read_place(task: Task, gone: str = "") -> Result:
         data=facts.data.ids,
         data_unreadable=facts.data.unreadable,
         marked=facts.established is not None,
+        removed=any(name.startswith(ASIDE) for name in facts.data.foreign),
         running=observed.service.running,
         gone=gone,
     )

@@ -235,11 +235,12 @@ NEW = [(table.EMPTY, table.REMOVED), (table.EMPTY, table.ADDED)]
         # What a deploy leaves to replace_member.py, or to its own start.
         ([(table.EMPTY, table.LOST)], []),
         ([(table.OLD, table.REMOVED)], []),
+        ([(replace(table.EMPTY, removed=True), table.REMOVED)], []),
         ([(table.MARKED, table.ADDED)], []),
         ([(replace(table.OLD, running=True), table.WELL)], []),
         ([(table.EMPTY, Cluster(no_list="no answer"))], []),
     ],
-    ids=["new", "added", "learner", "lost", "old data", "marker", "well", "no list"],
+    ids=["new", "added", "learner", "lost", "old data", "removed", "marker", "well", "no list"],
 )
 def test_a_deploy_takes_in_what_is_new_without_a_question(monkeypatch: Any, looks: Any, steps: list[str]) -> None:
     stage, program, take_in = deployed(monkeypatch, *looks, yes=False, answer=False)
