@@ -27,7 +27,8 @@ class Place:
     """The host that is to hold the member: what lies there, and whether etcd runs.
 
     ``data_unreadable`` says why it cannot be told whose data are there, ``marked`` that a marker is there, ``removed``
-    that data of a member that was removed are kept there. ``gone`` is the name or the hexadecimal id of an entry that this host is to take the place of, where that has another name.
+    that data of a member that was removed are kept there. ``gone`` is the name or the hexadecimal id of an entry that
+    this host is to take the place of, where that has another name.
     """
 
     host: str
