@@ -21,8 +21,8 @@ from etcdfleet.text import mib
 _WHY_OTHER: Mapping[Kind, str] = {
     "name": "it was renamed in the inventory",
     "missing": "it was added to the inventory alone, or removed from the cluster by hand",
-    "unstarted": "it was added by hand, and its etcd was not started since",
-    "learner": "it was added as a learner by hand",
+    "unstarted": "it was added, and its etcd has not joined since: a run was ended on the way, or it was done by hand",
+    "learner": "it joins as a learner and has not got its vote yet: a run is at it, or was ended on the way",
     "peer URL": "the inventory was changed, or the member was given another URL by hand",
     "client URL": "the inventory was changed, or the member was given another URL by hand",
     "extra": "it was taken out of the inventory, or added to the cluster by hand",
