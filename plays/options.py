@@ -58,10 +58,14 @@ class MemberOptions(LockOptions):
 
 @dataclass(frozen=True)
 class ReplaceOptions(MemberOptions):
-    """Of ``replace_member.py``: the host that is to hold a member, and whose place it takes, by name or id."""
+    """Of ``replace_member.py``: the host that is to hold a member, and whose place it takes, by name or id.
+
+    With ``to``, the member on the first is healthy and moves to that host.
+    """
 
     target: str = ""
     instead_of: str = ""
+    to: str = ""
 
 
 @dataclass(frozen=True)

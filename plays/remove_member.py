@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from etcdfleet import timeouts
 from etcdfleet.etcd.cluster import Cluster
 from etcdfleet.etcd.ids import hex_id
-from etcdfleet.etcd.removal import Removal, removal
+from etcdfleet.etcd.removal import removal
 from etcdfleet.program.run import Run
 from plays import lock, members
 from plays.options import RemoveOptions
@@ -24,49 +25,54 @@ from tasks.members.look import read_place
 
 def remove(run: Run[RemoveOptions]) -> None:
     """Remove a member from the list, then what is left of it on its host, where that is still in the inventory."""
-    gone = run.own.gone
-    others = run.hosts if gone else run.left_out
-    if not gone and not run.ask(read_place):
+    if run.own.gone:
+        lock.take(run)
+        _off_the_list(run, run.own.gone, run.hosts, run.own.snapshot_dir)
+        _prove(run, run.own.gone, run.hosts)
+        return
+    if not run.ask(read_place):
         run.leave("nothing was changed, since the host cannot be read (is it gone for good? see --gone)")
-    on = others[0] if gone else run.hosts[0]
-    settings = {member.name: member for member in run.members}
-    name = gone or settings[on].member.name
     lock.take(run)
+    take_out(run, run.own.snapshot_dir)
+
+
+def take_out(run: Run[Any], folder: Path) -> None:
+    """Remove the member on the run's only host, and see to it that nothing of it starts again."""
+    (host,), others = run.hosts, run.left_out
+    settings = {member.name: member for member in run.members}
+    name, pki = settings[host].member.name, settings[host].pki
+    words = f"{name} is not in the member list; what is left of it on its host is put away"
+    if not _off_the_list(run, name, others, folder) and not run.agreed(f"{words}. Go on?"):
+        run.protect("nothing was changed, since this was not confirmed", "run again and say yes, or add --yes")
+    run.step("retire", retire, revoke=pki.revoke)
+    if pki.revoke:
+        run.step("revoke", revoke_replaced)
+        run.ask_members(refresh_crl, on=[other for other in others if settings[other].pki.crl])
+    else:
+        run.skip("revoke", "pki.revoke is off")
+    _prove(run, name, others)
+
+
+def _off_the_list(run: Run[Any], name: str, others: Sequence[str], folder: Path) -> bool:
+    """Take a member off the list, after a yes and a snapshot; return whether it was there."""
     cluster = members.see(run, others)
     decided = members.accept(run, removal(name, cluster))
-    words = _words(name, decided)
+    number = f" ({hex_id(decided.step.entry.id)})" if decided.step else ""
+    words = f"member {name}{number} is removed from the cluster"
     if run.check:
-        run.warn(f"without --check: {words}", on)
+        run.warn(f"without --check: {words}, and etcd on its host is stopped for good", run.hosts[0])
         run.leave("nothing is changed with --check")
-    if decided.step:
-        question = "; ".join(filter(None, (words, decided.warning)))
-        members.save_first(run, name, f"{question}. Go on?", cluster, others, run.own.snapshot_dir, "snapshot")
-        members.change(run, decided.step, words, cluster, others)
-    elif gone:
-        run.skip((members.STEP, "snapshot", "retire", "revoke"), f"the cluster has no member {gone}")
-    elif not run.agreed(f"{words}. Go on?"):
-        run.protect(
-            "nothing was changed, since this was not confirmed", "run again and say yes, or add --yes", where=on
-        )
-    if not gone:
-        revoke = settings[on].pki.revoke
-        run.step("retire", retire, revoke=revoke)
-        if revoke:
-            run.step("revoke", revoke_replaced)
-            run.ask_members(refresh_crl, on=[host for host in others if settings[host].pki.crl])
-        else:
-            run.skip("revoke", "pki.revoke is off")
-    _prove(run, name, others, on)
+    if not decided.step:
+        run.skip((members.STEP, "snapshot"), f"{name} is not in the member list")
+        return False
+    question = "; ".join(filter(None, (words, decided.warning)))
+    members.save_first(run, name, f"{question}. Go on?", cluster, others, folder, "snapshot")
+    members.change(run, decided.step, words, cluster, others)
+    return True
 
 
-def _words(name: str, decided: Removal) -> str:
-    if decided.step is None:
-        return f"{name} is not in the member list; what is left of it on its host is put away"
-    return f"member {name} ({hex_id(decided.step.entry.id)}) is removed from the cluster"
-
-
-def _prove(run: Run[Any], name: str, others: Sequence[str], on: str) -> None:
-    """Have those that are left show that they are a healthy cluster without it; the report about ``on`` is told."""
+def _prove(run: Run[Any], name: str, others: Sequence[str]) -> None:
+    """Have those that are left show that they are a healthy cluster without it."""
     end, why = time.monotonic() + timeouts.SETTLE, ""
     while True:
         cluster = members.see(run, others)
@@ -77,7 +83,7 @@ def _prove(run: Run[Any], name: str, others: Sequence[str], on: str) -> None:
             run.protect(f"{name} is removed, and those that are left are not well: {why}", members.AGAIN)
         time.sleep(1)
     left = len(cluster.entries)
-    run.step("verify", noted, on=[on], summary=f"the {left} that are left are healthy, with one leader")
+    run.step("verify", noted, on=run.hosts[:1], summary=f"the {left} that are left are healthy, with one leader")
 
 
 def _not_well(name: str, cluster: Cluster) -> str:

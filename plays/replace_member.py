@@ -14,6 +14,7 @@ from etcdfleet.certs import accepts, still_shown
 from etcdfleet.etcd.cluster import Cluster
 from etcdfleet.etcd.ids import hex_id
 from etcdfleet.etcd.member_changes import unfit_version
+from etcdfleet.etcd.removal import not_well
 from etcdfleet.etcd.replacement import (
     AddLearner,
     JoinCluster,
@@ -29,6 +30,7 @@ from etcdfleet.program.run import Run
 from etcdfleet.roles import SIDES
 from plays import certificates, lock, members, trust
 from plays.options import SNAPSHOTS, ReplaceOptions
+from plays.remove_member import take_out
 from tasks.certificates.trust import trusted_by
 from tasks.configure import configure
 from tasks.install import install
@@ -52,6 +54,28 @@ def replace(run: Run[ReplaceOptions]) -> None:
     if not _bring_in(run, run.own.snapshot_dir, run.own.instead_of):
         run.skip((members.STEP, "snapshot", "install", "certificates", "configure", "start"), "a healthy member")
     run.step("verify", verify)
+
+
+def move(run: Run[ReplaceOptions]) -> None:
+    """Move a healthy member to another host: that one becomes a member first, then the old one is removed.
+
+    So the cluster can lose as many members as before, all the time.
+    """
+    old, new = run.own.target, run.own.to
+    run.step("preflight", preflight, data_may_go=True)
+    if run.failed:
+        run.leave("nothing was changed, since the preflight failed")
+    lock.take(run)
+    names = {member.name: member.member.name for member in run.members}
+    cluster = members.see(run, [member.name for member in run.members if member.name != new])
+    members.accept(run, not_well(names[old], new, cluster))
+    if run.check:
+        run.warn(f"without --check: once {new} is a member with a vote, that on {old} is removed", old)
+    _bring_in(run.about(new), run.own.snapshot_dir)
+    run.step("verify", verify, on=[new])
+    if run.failed:
+        run.leave(f"the member on {old} stays")
+    take_out(run.about(old), run.own.snapshot_dir)
 
 
 def take_in(run: Run[Any]) -> None:

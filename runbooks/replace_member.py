@@ -23,6 +23,8 @@ STEPS = [
     ("certificates", "Certificates"),
     ("configure", "Configure"),
     ("start", "Join"),
+    ("retire", "Stop for good"),
+    ("revoke", "Revoke"),
     ("verify", "Verify"),
 ]
 
@@ -30,13 +32,15 @@ DESCRIPTION = """\
 Makes HOST a member of its cluster anew, as long as a majority of the others works: a verified snapshot comes to this
 machine; the old entry is removed; what is left of a member on the host is moved aside and kept; the host is added as a
 learner, gets all data from the others, and then its vote. A learner costs the cluster no quorum, however long it takes.
-A host that is a healthy member is left as it is. Each step is looked at before the next, so a run that was interrupted
-anywhere is continued by the same command."""
+A host that is a healthy member is left as it is, but with --with it moves: NEWHOST becomes a member first, and then the
+one on HOST is removed, so that the cluster can lose as many as before all the time. Each step is looked at before the
+next, so a run that was interrupted anywhere is continued by the same command."""
 
 EXAMPLES = """\
   python runbooks/replace_member.py etcd-az-2 --check              what would be done
   python runbooks/replace_member.py etcd-az-2                      it has a new SD card, or lost its data
-  python runbooks/replace_member.py etcd-az-4 --instead-of etcd-az-2    a spare takes the place of one that is gone"""
+  python runbooks/replace_member.py etcd-az-4 --instead-of etcd-az-2    a spare takes the place of one that is gone
+  python runbooks/replace_member.py etcd-az-2 --with etcd-az-4          a healthy member moves to another machine"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,6 +51,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="",
         metavar="MEMBER",
         help="name or id of the member that is gone, where it has another name than the host's",
+    )
+    parser.add_argument(
+        "--with",
+        dest="to",
+        default="",
+        metavar="NEWHOST",
+        help="move the healthy member on HOST to this one, which is in the inventory, too",
     )
     parser.add_argument(
         "--snapshot-dir",
@@ -60,15 +71,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def replace_member(program: Program[ReplaceOptions]) -> None:
     """Replace the member on one host; the others of its cluster are asked, and go on."""
-    from plays.replace_member import replace
+    from plays.replace_member import move, replace
 
-    if len(program.hosts) != 1:
+    wanted = [name for name in (program.own.target, program.own.to) if name]
+    if sorted(wanted) != sorted(program.hosts):
         raise UsageError(
-            f"{program.own.target!r} is {len(program.hosts)} hosts, and one member is replaced at a time",
+            f"one member is replaced at a time, and {' and '.join(wanted)} would be {', '.join(program.hosts)}",
             where="HOST",
-            remedy=f"name one of them: {', '.join(program.hosts)}",
+            remedy="name single hosts of the inventory",
         )
-    program.play(replace)
+    if len(program.clusters) != 1 or (program.own.to and program.own.instead_of):
+        raise UsageError(
+            f"{program.own.target} cannot move to {program.own.to}",
+            where="--with",
+            remedy="name another host of the same cluster; --instead-of is for a member that is gone",
+        )
+    program.play(move if program.own.to else replace)
 
 
 if __name__ == "__main__":

@@ -65,3 +65,18 @@ def removal(name: str, cluster: Cluster) -> Removal | Refusal:
         told = ", ".join(cluster.name(entry.id) for entry in sick)
         return Refusal(f"nothing was changed: {told}, which would be left, is not healthy", (name,), HEAL)
     return Removal(RemoveEntry(mine, leads=cluster.leader[0] == mine.id and mine.id in cluster.by_id), left)
+
+
+def not_well(name: str, other: str, cluster: Cluster) -> Refusal | None:
+    """Return why a member must not be moved to the host ``other`` while it works: it does not.
+
+    etcd refuses to add a member before one of three that is down was removed.
+    """
+    entry = cluster.entry(name)
+    if cluster.members is None or entry is None or (entry.id in cluster.by_id and not cluster.sickness(entry)):
+        return None
+    return Refusal(
+        f"{name} is not healthy ({cluster.sickness(entry)}): it cannot stay until another has taken its place",
+        (name,),
+        f"have the other take its place at once: python runbooks/replace_member.py {other} --instead-of {name}",
+    )

@@ -196,8 +196,8 @@ def parse_options(parser: argparse.ArgumentParser, argv: Sequence[str] | None = 
 
         complete(parser)
     given = vars(parser.parse_args(argv))
-    if target := given.get("target"):  # of runbooks that are about one host
-        given["limit"] = [target]
+    if target := given.get("target"):  # of runbooks that are about one host, or one and another
+        given["limit"] = [target, *filter(None, [given.get("to")])]
     return Options(
         config=given.pop("config").expanduser(),
         limit=tuple(given.pop("limit")),

@@ -157,6 +157,7 @@ _COMPLETERS: Mapping[str, Completer] = {
     "wrap": _some("10m", "1h", "24h"),
     "name": _user,
     "target": _host,
+    "to": _host,
     "run": _run,
     "compare": _run,
 }

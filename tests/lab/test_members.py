@@ -38,16 +38,21 @@ DATA, MARKER = "/var/lib/etcd", "/etc/etcd/cluster.json"
 @pytest.fixture(scope="module")
 def lab(lab_machine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabHandle]:  # noqa: ARG001
     """Two deployed clusters, which each test leaves whole, and one with the first of its members alone."""
-
-    def edit(files: dict[str, Any]) -> None:
-        for host in ("m-grow-2", "m-grow-3"):
-            del files["inventory/hosts.yaml"][host]
-
     with own_lab("test-members", TOPOLOGIES / "members.yaml") as handle:
-        config = inventory_variant(handle, tmp_path_factory.mktemp("first"), edit)
+        config = without(handle, tmp_path_factory.mktemp("first"), "m-grow-2", "m-grow-3", "m-grow-4")
         outcome = deploy(handle, config=config, timeout=600)
         assert outcome.exit_code == 0, outcome.text
         yield handle
+
+
+def without(handle: LabHandle, folder: Path, *hosts: str) -> Path:
+    """The configuration with an inventory that lacks these hosts."""
+
+    def edit(files: dict[str, Any]) -> None:
+        for host in hosts:
+            del files["inventory/hosts.yaml"][host]
+
+    return inventory_variant(handle, folder, edit)
 
 
 @pytest.fixture(params=["m-sd", "m-rc"])
@@ -71,14 +76,12 @@ def ids(handle: LabHandle, host: str) -> dict[str, int]:
     return {entry["name"]: entry["ID"] for entry in member_list(handle, host)}
 
 
-def whole(handle: LabHandle, cluster: str) -> None:
-    """Every member has a vote and serves; verify finds nothing, status is content, and deploy would change nothing."""
-    assert unhealthy(handle, cluster) == ""
-    assert not any(entry.get("isLearner") for entry in member_list(handle, members(handle, cluster)[0]))
+def whole(handle: LabHandle, cluster: str, config: Path | None = None) -> None:
+    """Verify finds nothing, status is content, and deploy would change nothing."""
     for runbook in ("verify", "status"):
-        outcome = deploy(handle, "--cluster", cluster, runbook=runbook)
+        outcome = deploy(handle, "--cluster", cluster, runbook=runbook, config=config)
         assert outcome.exit_code == 0, outcome.text
-    outcome = deploy(handle, "--cluster", cluster, "--check")
+    outcome = deploy(handle, "--cluster", cluster, "--check", config=config)
     assert (outcome.exit_code, set(outcome.changed.values())) == (0, {0}), outcome.text
 
 
@@ -229,12 +232,8 @@ def test_a_member_leaves_for_good_and_is_taken_in_again(lab: LabHandle, tmp_path
         assert set(ids(lab, first)) == {first, second}
         again = deploy(lab, third, "--yes", "--snapshot-dir", str(tmp_path), runbook="remove_member")
         assert (again.exit_code, again.changed) == (0, {third: 0}), again.text
-
-        def edit(files: dict[str, Any]) -> None:
-            del files["inventory/hosts.yaml"][third]
-
-        without = deploy(lab, "--cluster", "m-sd", config=inventory_variant(lab, tmp_path, edit))
-        assert without.exit_code == 0, without.text
+        others = deploy(lab, "--cluster", "m-sd", config=without(lab, tmp_path, third))
+        assert others.exit_code == 0, others.text
         refused = deploy(lab, "--cluster", "m-sd")
         assert refused.exit_code == 3, refused.text
         assert f"python runbooks/replace_member.py {third}" in refused.text
@@ -251,28 +250,45 @@ def test_a_member_leaves_for_good_and_is_taken_in_again(lab: LabHandle, tmp_path
 
 def test_a_cluster_grows_from_one_to_three_by_a_deploy(lab: LabHandle, tmp_path: Path) -> None:
     """In no moment does a member without data count for the quorum; a run that is killed on the way is finished."""
-    one, *new = members(lab, "m-grow")
+    one, *new, spare = members(lab, "m-grow")
+    config = without(lab, tmp_path, spare)
     pair, running = client_pair(lab, tmp_path, "m-grow", "root"), start_times(lab)[one]
     with clients_at_work(lab, pair, "grows", [one]) as work:
-        said = deploy(lab, "--cluster", "m-grow", "--check")
+        said = deploy(lab, "--cluster", "m-grow", "--check", config=config)
         assert said.exit_code == 0, said.text
         assert "is added as a learner" in said.text
         assert set(ids(lab, one)) == {one}
-        for step, times in (("certificates", 1), ("start", 1)):
-            killed = begin_deploy(lab, "--cluster", "m-grow", "--yes")
+        for step in ("certificates", "start"):
+            killed = begin_deploy(lab, "--cluster", "m-grow", config=config)
             try:
                 wait_for(
                     f"{step} of the first new one",
-                    lambda: events_of(killed.events(), "step_finished", step).count(new[0]) >= times,  # noqa: B023
+                    lambda: new[0] in events_of(killed.events(), "step_finished", step),  # noqa: B023
                     timeout=120,
                     every=0.005,
                 )
             finally:
                 killed.kill()
-        outcome = deploy(lab, "--cluster", "m-grow", timeout=600)
+        outcome = deploy(lab, "--cluster", "m-grow", timeout=600, config=config)
         assert outcome.exit_code == 0, outcome.text
         work.use(one, *new)
     told_nothing_wrong(work)
     assert set(ids(lab, one)) == {one, *new}
     assert start_times(lab)[one] == running, "it was not restarted"
-    whole(lab, "m-grow")
+    whole(lab, "m-grow", config)
+
+
+def test_a_healthy_member_moves_to_another_machine(lab: LabHandle, tmp_path: Path) -> None:
+    """The new one is a member before the old one leaves: the cluster can lose as many as before all the time."""
+    old, second, third, spare = members(lab, "m-grow")
+    pair = client_pair(lab, tmp_path, "m-grow", "root")
+    with clients_at_work(lab, pair, "moves", [second, third]) as work:
+        moved = replace(lab, old, "--with", spare, folder=tmp_path)
+        assert moved.exit_code == 0, moved.text
+        work.use(second, third, spare)
+    told_nothing_wrong(work)
+    assert set(ids(lab, second)) == {second, third, spare}
+    assert etcd_processes(lab, old) == []
+    after = without(lab, tmp_path, old)
+    assert deploy(lab, "--cluster", "m-grow", config=after).exit_code == 0
+    whole(lab, "m-grow", after)

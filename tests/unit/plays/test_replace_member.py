@@ -263,3 +263,30 @@ def test_where_the_list_has_a_member_too_many_a_deploy_takes_in_none(monkeypatch
     stage, _, take_in = deployed(monkeypatch, (spare, renamed))
     take_in()
     assert done(stage) == []
+
+
+@pytest.mark.parametrize("sick", [False, True])
+def test_a_healthy_member_moves_before_the_old_one_is_removed(monkeypatch: Any, sick: bool) -> None:
+    """One that is not healthy does not: etcd would refuse to add the other before it is removed."""
+    three = table.cluster(*table.FIVE[1:4], answering=tuple(map(table.status, (2, 3, 4))), sick=(4,) if sick else ())
+    three = replace(three, expected=table.EXPECTED[:4])
+    stage, program = staged(
+        monkeypatch,
+        (table.EMPTY, three),
+        (table.EMPTY, replace(table.ADDED, expected=table.EXPECTED[:4])),
+        own=ReplaceOptions(target="h4", to=HOST, snapshot_dir=Path("/s")),
+        fleet={HOST: "home", "h4": "home"},
+    )
+    removed = list[tuple[tuple[str, ...], Path]]()
+    monkeypatch.setattr(replace_member, "take_out", lambda run, folder: removed.append((run.hosts, folder)))
+    if sick:
+        with pytest.raises(LeftError):
+            replace_member.move(run_of(program))
+        assert done(stage) == []
+        assert f"replace_member.py {HOST} --instead-of m4" in program.record.record.protections[0].remedy
+    else:
+        replace_member.move(run_of(program))
+        notes = ["note_members"] * 3
+        assert done(stage) == ["save_snapshot", "add_learner", *JOINING[:4], *notes, "verify"]
+        assert ("verify", HOST) in stage.ran
+        assert removed == [(("h4",), Path("/s"))]
