@@ -81,7 +81,10 @@ def join_member(task: Task) -> Result:
 
 
 def _initial_cluster(site: Site) -> str:
-    """Return the running cluster's list as etcd wants it from one that joins: every member, itself, and no other."""
+    """Return the running cluster's list as etcd wants it from one that joins: every member, itself, and no other.
+
+    Empty where that is what the inventory says, too.
+    """
     members = ask_others(site)
     if members is None:
         raise VerificationError(
@@ -89,8 +92,9 @@ def _initial_cluster(site: Site) -> str:
             where=site.settings.name,
             remedy="see etcd's log on the other hosts, and whether this host reaches their client ports; run again",
         )
-    own = site.settings.member.name
-    return ",".join(f"{entry.name or own}={url}" for entry in members.members for url in entry.peer_urls)
+    own, wanted = site.settings.member.name, site.settings.initial_cluster
+    listed = [f"{entry.name or own}={url}" for entry in members.members for url in entry.peer_urls]
+    return "" if sorted(listed) == sorted(wanted.split(",")) else ",".join(listed)
 
 
 def _answers(site: Site) -> str:
