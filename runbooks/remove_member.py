@@ -6,12 +6,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
 import _start  # type: ignore[import-not-found] # noqa: F401  sets the import path, finds the project's own Python
 
 from etcdfleet.errors import UsageError
-from etcdfleet.program.arguments import add_lock_argument
+from etcdfleet.program.arguments import add_lock_argument, add_snapshot_argument
 from etcdfleet.program.main import Program, run_runbook
 from plays.options import RemoveOptions
 
@@ -42,13 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--gone", default="", metavar="MEMBER", help="in place of HOST: name or id of a member whose host is gone"
     )
-    parser.add_argument(
-        "--snapshot-dir",
-        type=Path,
-        default=RemoveOptions.snapshot_dir,
-        metavar="DIR",
-        help="where the snapshot is kept that is taken before (default: %(default)s)",
-    )
+    add_snapshot_argument(parser, RemoveOptions.snapshot_dir)
     add_lock_argument(parser)
 
 

@@ -6,12 +6,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
 import _start  # type: ignore[import-not-found] # noqa: F401  sets the import path, finds the project's own Python
 
 from etcdfleet.errors import UsageError
-from etcdfleet.program.arguments import add_lock_argument
+from etcdfleet.program.arguments import add_lock_argument, add_snapshot_argument
 from etcdfleet.program.main import Program, run_runbook
 from plays.options import ReplaceOptions
 
@@ -59,13 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NEWHOST",
         help="move the healthy member on HOST to this one, which is in the inventory, too",
     )
-    parser.add_argument(
-        "--snapshot-dir",
-        type=Path,
-        default=ReplaceOptions.snapshot_dir,
-        metavar="DIR",
-        help="where the snapshot is kept that is taken before (default: %(default)s)",
-    )
+    add_snapshot_argument(parser, ReplaceOptions.snapshot_dir)
     add_lock_argument(parser)
 
 

@@ -186,6 +186,17 @@ def add_lock_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_snapshot_argument(parser: argparse.ArgumentParser, default: Path) -> None:
+    """Add the argument of runbooks that take a snapshot before they change the members of a cluster."""
+    parser.add_argument(
+        "--snapshot-dir",
+        type=Path,
+        default=default,
+        metavar="DIR",
+        help="where the snapshot is kept that is taken before (default: %(default)s)",
+    )
+
+
 def parse_options(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> Options:
     """Parse ``argv`` (default: the process's). Wrong use ends the process with exit code 2 and a message.
 

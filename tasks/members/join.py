@@ -31,7 +31,7 @@ from tasks.start import (
     wait_until_caught_up,
 )
 
-TAKE_BACK = "runbooks/replace_member.py goes on where this one stopped; see etcd's log on this host"
+TAKE_BACK = "run again: it goes on where this run stopped; or take the learner back: runbooks/remove_member.py"
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,11 @@ class Outcome:
         return f"exit code {self.exit_code} after {self.seconds:.1f} s\n{self.stdout}\n{self.stderr}"
 
     @property
+    def in_one_line(self) -> str:
+        """The same with no line broken."""
+        return " ".join(self.text.split())
+
+    @property
     def log(self) -> str:
         """The run's log."""
         return "".join(path.read_text() for path in self.folder.glob("*.log")) if self.folder else ""

@@ -76,11 +76,6 @@ def command(host: str) -> str:
     return f"python runbooks/replace_member.py {host}"
 
 
-def in_one_line(outcome: Outcome) -> str:
-    """What was on the terminal, with no line broken."""
-    return " ".join(outcome.text.split())
-
-
 def ids(handle: LabHandle, host: str) -> dict[str, int]:
     """The members by name, as the one on this host has them."""
     return {entry["name"]: entry["ID"] for entry in member_list(handle, host)}
@@ -111,9 +106,9 @@ def test_a_member_that_lost_its_data_is_replaced_while_clients_work(
         wipe(lab, lost)
         refused = deploy(lab, "--cluster", cluster)
         assert refused.exit_code == 3, refused.text
-        assert command(lost) in in_one_line(refused)
+        assert command(lost) in refused.in_one_line
         shown = deploy(lab, "--cluster", cluster, runbook="status")
-        assert command(lost) in in_one_line(shown), shown.text
+        assert command(lost) in shown.in_one_line, shown.text
 
         said = replace(lab, lost, "--check", folder=tmp_path / "none")
         assert said.exit_code == 0, said.text
@@ -230,7 +225,7 @@ def test_only_one_of_two_commands_at_once_replaces_a_member(lab: LabHandle, tmp_
     outcome = one.finish()
     assert outcome.exit_code == 0, outcome.text
     assert other.exit_code == 3, other.text
-    assert "is working on it" in in_one_line(other)
+    assert "is working on it" in other.in_one_line
     after = ids(lab, first)
     assert {name for name in after if after[name] != before[name]} == {lost}
     assert len(etcd_processes(lab, lost)) == 1
@@ -254,7 +249,7 @@ def test_a_member_leaves_for_good_and_is_taken_in_again(lab: LabHandle, tmp_path
         assert others.exit_code == 0, others.text
         refused = deploy(lab, "--cluster", "m-sd")
         assert refused.exit_code == 3, refused.text
-        assert command(third) in in_one_line(refused)
+        assert command(third) in refused.in_one_line
         back = replace(lab, third, folder=tmp_path)
         assert back.exit_code == 0, back.text
         work.use(first, second, third)

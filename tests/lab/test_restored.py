@@ -15,7 +15,6 @@ import pytest
 from tests.lab.conftest import LabHandle
 from tests.lab.deploy_helpers import (
     TOPOLOGIES,
-    Outcome,
     deploy,
     etcd_processes,
     etcdctl,
@@ -265,14 +264,14 @@ def test_a_silently_empty_member_is_found_by_all_that_look_at_the_cluster(
     found = f"{odd} does not hold what the majority holds"
     status = deploy(deployed, "--cluster", cluster, runbook="status")
     assert status.exit_code == 1, status.text
-    assert found in in_one_line(status)
+    assert found in status.in_one_line
     verify = deploy(deployed, "--cluster", cluster, runbook="verify")
     assert verify.exit_code == 1, verify.text
-    assert found in in_one_line(verify)
+    assert found in verify.in_one_line
     before = start_times(deployed)
     outcome = deploy(deployed, "--cluster", cluster)
     assert outcome.exit_code in (1, 3), outcome.text
-    assert found in in_one_line(outcome)
+    assert found in outcome.in_one_line
     output(
         deployed, odd, f"echo '# a change' >> {CONFIG}; mkdir -p /run/etcdfleet; touch /run/etcdfleet/restart-pending"
     )
@@ -280,7 +279,7 @@ def test_a_silently_empty_member_is_found_by_all_that_look_at_the_cluster(
     assert found in block.what
     rotation = deploy(deployed, "--cluster", cluster, "--force", runbook="rotate_certs")
     assert rotation.exit_code == 3, rotation.text
-    assert found in in_one_line(rotation)
+    assert found in rotation.in_one_line
     assert start_times(deployed) == before
     assert "python runbooks/replace_member.py" in block.remedy
     replaced = deploy(deployed, odd, "--yes", "--snapshot-dir", str(tmp_path), runbook="replace_member")
@@ -290,8 +289,3 @@ def test_a_silently_empty_member_is_found_by_all_that_look_at_the_cluster(
     for host in members(deployed, cluster):
         assert keys_at(deployed, host) == KEYS + 1
     assert deploy(deployed, "--cluster", cluster, runbook="status").exit_code == 0
-
-
-def in_one_line(outcome: Outcome) -> str:
-    """What was on the terminal, with no line broken."""
-    return " ".join(outcome.text.split())

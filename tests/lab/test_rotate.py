@@ -275,6 +275,9 @@ def test_a_new_ca_in_three_passes_under_load_and_killed_on_the_way(clusters: Lab
         assert "client_cert.py NAME --cluster t-sd --ca-only" in protection(asked, "t-sd").remedy
         # Before, both runs went on, and every client that knew members by the previous CA alone was cut off for good.
         assert issuers(clusters, "t-sd") == {"etcd t-sd client CA"}
+    # The file that says what a member trusts is broken, or gone: it is mended before the member is restarted.
+    for cluster, broken in (("t-sd", "printf 'a: [' > {0}"), ("t-rc", "rm {0}")):
+        output(clusters, members(clusters, cluster)[1], broken.format("/etc/etcd/conf.yml"))
     with ExitStack() as stack:
         watch = stack.enter_context(watching(clusters, names))
         # A client of the CA of before: it is welcome until the last pass.

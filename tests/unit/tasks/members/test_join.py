@@ -110,7 +110,7 @@ def test_one_that_is_far_behind_is_not_promoted_and_fails_in_the_end() -> None:
     host = host_of(json.dumps(answers))
     error = error_of(carry_out(join_member, Place(host, JOINED)))
     assert "the learner has not caught up: it is 4990 entries behind" in error
-    assert "replace_member.py goes on" in error
+    assert "take the learner back: runbooks/remove_member.py" in error
     assert not host.was_sent("member promote")
     assert ESTABLISHED not in host.placed
 
