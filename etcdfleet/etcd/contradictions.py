@@ -34,9 +34,11 @@ _FOREIGN = "find out whose data this is; move the data directory away only if yo
 
 def replacement(hosts: Sequence[str]) -> str:
     """Return what to do about members whose data are lost, while a majority of the others works."""
-    command = f"python runbooks/replace_member.py {hosts[0]}"
-    then = f", then the same for {', '.join(hosts[1:])}" if len(hosts) > 1 else ""
-    return f"{command}{then}: it is removed and joins anew, with all data from the others"
+    it, then = ("them", f", then the same for {', '.join(hosts[1:])}") if len(hosts) > 1 else ("it", "")
+    return (
+        f"do not re-initialise {it}: python runbooks/replace_member.py {hosts[0]}{then} removes the old entry, and the"
+        " host joins anew, with all data from the others"
+    )
 
 
 def contradiction(states: Sequence[MemberState], cluster: Cluster, ids: StaticIds) -> Refusal | None:
