@@ -12,11 +12,15 @@ from typing import Any
 from nornir.core.task import Task
 
 from etcdfleet.drivers.packages import Packages, hold_change, packages_for
+from etcdfleet.etcd.configuration import anchors_in
+from etcdfleet.host.paths import CONFIG
 from etcdfleet.settings.models import HostSettings
 from tasks.configure import place_differing
 from tasks.observe import Observed, Site
 
 REPLACED = "etcd runs a program that was replaced since its start"
+UNREADABLE = f"{CONFIG} is none that etcd could start with"
+"""What it was started with is not known; the restart places a configuration that it can read."""
 
 
 def program_due(packages: Packages[Any], observed: Observed) -> str:
@@ -36,6 +40,9 @@ def restart_reasons(settings: HostSettings, observed: Observed, *, programs: boo
     reasons = dict.fromkeys(observed.facts.restart_pending.splitlines())
     if observed.service.outdated:
         reasons[REPLACED] = None
+    file = observed.facts.files.get(CONFIG)
+    if observed.facts.established is not None and anchors_in(file.content if file else None) is None:
+        reasons[UNREADABLE] = None
     if programs and (why := program_due(packages_for(settings), observed)):
         reasons[why] = None
     return tuple(reasons) if observed.service.running else ()

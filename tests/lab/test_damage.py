@@ -166,7 +166,7 @@ def test_one_member_has_lost_its_data(live: LabHandle) -> None:
         assert "no data on f-live-2" in block.what
         assert "member of an existing cluster" in block.what
         assert "do not re-initialise it" in block.remedy
-        assert "member remove" in block.remedy
+        assert "replace_member.py f-live-2" in block.remedy
         assert pids(live) == before
     assert_whole_again(live)
 

@@ -17,9 +17,11 @@ from etcdfleet.drivers.packages.apk import Apk, ApkInstall
 from etcdfleet.drivers.packages.apt import AptInstall
 from etcdfleet.drivers.packages.archive import Archive, ArchiveInstall, ArchiveSource, must_be_there
 from etcdfleet.errors import FleetError
+from etcdfleet.host.facts import FileFacts
+from etcdfleet.host.paths import CONFIG
 from etcdfleet.remote import CommandResult, RemoteHost
 from tasks.observe import Observed
-from tasks.programs import REPLACED, program_due, restart_reasons
+from tasks.programs import REPLACED, UNREADABLE, program_due, restart_reasons
 from tests.unit.host.test_preflight import GOOD
 from tests.unit.support.site import LocalHost, apt, settings
 
@@ -78,6 +80,19 @@ def test_when_a_program_is_due(found: Observed, wanted: str | None, due: str) ->
 )
 def test_why_a_restart_is_due(found: Observed, programs: bool, reasons: tuple[str, ...]) -> None:
     assert restart_reasons(APT, found, programs=programs) == reasons
+
+
+@pytest.mark.parametrize(
+    ("content", "reasons"),
+    [(b"name: a\n", ()), (b"a: [", (UNREADABLE,)), (b"", (UNREADABLE,)), (None, (UNREADABLE,))],
+)
+def test_a_configuration_that_etcd_cannot_read_is_a_reason(content: bytes | None, reasons: tuple[str, ...]) -> None:
+    """What the running one trusts is not known until it was restarted: without that, no change of CA could go on."""
+    files = {} if content is None else {CONFIG: FileFacts(content, 0o644, "root", "root")}
+    observed = seen(OURS)
+    noted = replace(observed, facts=replace(observed.facts, files=files, established={"cluster_id": 9}))
+    assert restart_reasons(APT, noted) == reasons
+    assert restart_reasons(APT, replace(noted, facts=replace(noted.facts, established=None))) == ()
 
 
 def test_files_are_for_the_program_that_the_next_start_runs() -> None:
