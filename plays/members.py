@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from etcdfleet.errors import Refusal
 from etcdfleet.etcd.answers import ExpectedMember
@@ -33,6 +33,13 @@ def accept(run: Run[Any], decided: Decided | Refusal) -> Decided:
     if isinstance(decided, Refusal):
         run.protect(decided.what, decided.remedy, where=", ".join(decided.hosts))
     return decided
+
+
+def say(run: Run[Any], words: str, told_as: str = STEP) -> NoReturn:
+    """Say what would be done without --check, and end there."""
+    run.warn(f"without --check: {words}", run.hosts[0])
+    run.step(told_as, noted, on=run.hosts[:1], summary="the members would be changed", change=words)
+    run.leave("nothing is changed with --check")
 
 
 def see(run: Run[Any], others: Sequence[str]) -> Cluster:

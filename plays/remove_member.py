@@ -60,8 +60,7 @@ def _off_the_list(run: Run[Any], name: str, others: Sequence[str], folder: Path)
     number = f" ({hex_id(decided.step.entry.id)})" if decided.step else ""
     words = f"member {name}{number} is removed from the cluster"
     if run.check:
-        run.warn(f"without --check: {words}, and etcd on its host is stopped for good", run.hosts[0])
-        run.leave("nothing is changed with --check")
+        members.say(run, f"{words}, and etcd on its host is stopped for good")
     if not decided.step:
         run.skip((members.STEP, "snapshot"), f"{name} is not in the member list")
         return False

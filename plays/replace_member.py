@@ -70,7 +70,7 @@ def move(run: Run[ReplaceOptions]) -> None:
     cluster = members.see(run, [member.name for member in run.members if member.name != new])
     members.accept(run, not_well(names[old], new, cluster))
     if run.check:
-        run.warn(f"without --check: once {new} is a member with a vote, that on {old} is removed", old)
+        run.warn(f"without --check: once {new} is a member with a vote, the one on {old} is removed", old)
     _bring_in(run.about(new), run.own.snapshot_dir)
     run.step("verify", verify, on=[new])
     if run.failed:
@@ -86,9 +86,12 @@ def take_in(run: Run[Any]) -> None:
     if not candidates or not old:
         return
     cluster = members.see(run, old)
-    for place in candidates:
-        if is_new(place, cluster):
-            _bring_in(run.about(place.host), SNAPSHOTS, told_as="start")
+    new = [place for place in candidates if is_new(place, cluster)]
+    if run.check and new:
+        joins = (_words(place, step) for place in new for step in members.accept(run, course(place, cluster)))
+        members.say(run, "; ".join(joins), "start")
+    for place in new:
+        _bring_in(run.about(place.host), SNAPSHOTS, told_as="start")
 
 
 def _bring_in(run: Run[Any], folder: Path, gone: str = "", told_as: str = "") -> bool:
@@ -101,7 +104,7 @@ def _bring_in(run: Run[Any], folder: Path, gone: str = "", told_as: str = "") ->
     for _ in range(ROUNDS):
         place, cluster = _look(run, gone)
         if run.check:
-            _say(run, place, members.accept(run, course(place, cluster)))
+            _say(run, place, members.accept(run, course(place, cluster)), told_as or members.STEP)
         step = members.accept(run, next_step(place, cluster))
         if step is None:
             return False
@@ -127,11 +130,10 @@ def _look(run: Run[Any], gone: str) -> tuple[Place, Cluster]:
     return places[run.hosts[0]], members.see(run, run.left_out)
 
 
-def _say(run: Run[Any], place: Place, steps: tuple[Step, ...]) -> None:
+def _say(run: Run[Any], place: Place, steps: tuple[Step, ...], told_as: str) -> None:
     """Say what would be done, and end there."""
     if steps:
-        run.warn(f"without --check: {'; '.join(_words(place, step) for step in steps)}", place.host)
-        run.leave("nothing is changed with --check")
+        members.say(run, "; ".join(_words(place, step) for step in steps), told_as)
 
 
 def _words(place: Place, step: Step) -> str:
