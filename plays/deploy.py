@@ -5,7 +5,7 @@ from __future__ import annotations
 from etcdfleet.program.run import Run, restart_due
 from etcdfleet.text import some
 from plays import access, certificates, clients, lock, replace_member, start, trust, versions
-from plays.options import LockOptions
+from plays.options import MemberOptions
 from plays.preflight import try_ports
 from tasks.configure import configure
 from tasks.install import install
@@ -13,7 +13,7 @@ from tasks.preflight import preflight
 from tasks.verify.member import verify
 
 
-def deploy(run: Run[LockOptions]) -> None:
+def deploy(run: Run[MemberOptions]) -> None:
     """Take the steps in order; a host that fails one takes no part in the later ones.
 
     Nothing of the cluster is changed before all of its hosts have passed the preflight.
@@ -40,7 +40,7 @@ def deploy(run: Run[LockOptions]) -> None:
     _verify(run)
 
 
-def _verify(run: Run[LockOptions]) -> None:
+def _verify(run: Run[MemberOptions]) -> None:
     """With --check, a cluster on which something would change cannot be as the inventory says."""
     if run.check and run.changed():
         run.skip("verify", "its cluster differs from the inventory", on=run.good)

@@ -51,7 +51,7 @@ class RotateOptions(LockOptions):
 
 @dataclass(frozen=True)
 class MemberOptions(LockOptions):
-    """Of all runbooks that change the members of a cluster."""
+    """Of ``deploy.py``, and of all runbooks that change the members of a cluster."""
 
     snapshot_dir: Path = SNAPSHOTS
 

@@ -29,7 +29,7 @@ from etcdfleet.etcd.replacement import (
 from etcdfleet.program.run import Run
 from etcdfleet.roles import SIDES
 from plays import certificates, lock, members, trust
-from plays.options import SNAPSHOTS, ReplaceOptions
+from plays.options import MemberOptions, ReplaceOptions
 from plays.remove_member import take_out
 from tasks.certificates.trust import trusted_by
 from tasks.configure import configure
@@ -78,7 +78,7 @@ def move(run: Run[ReplaceOptions]) -> None:
     take_out(run.about(old), run.own.snapshot_dir)
 
 
-def take_in(run: Run[Any]) -> None:
+def take_in(run: Run[MemberOptions]) -> None:
     """Bring the hosts that are new to a running cluster into it, one after the other; for a deploy of all of it."""
     places: dict[str, Place] = run.ask(read_place)
     candidates = [place for place in places.values() if not place.marked]
@@ -91,7 +91,7 @@ def take_in(run: Run[Any]) -> None:
         joins = (_words(place, step) for place in new for step in members.accept(run, course(place, cluster)))
         members.say(run, "; ".join(joins), "start")
     for place in new:
-        _bring_in(run.about(place.host), SNAPSHOTS, told_as="start")
+        _bring_in(run.about(place.host), run.own.snapshot_dir, told_as="start")
 
 
 def _bring_in(run: Run[Any], folder: Path, gone: str = "", told_as: str = "") -> bool:

@@ -4,13 +4,14 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 
 import _start  # type: ignore[import-not-found] # noqa: F401  sets the import path, finds the project's own Python
 
-from etcdfleet.program.arguments import add_lock_argument
+from etcdfleet.program.arguments import add_member_arguments
 from etcdfleet.program.main import Program, run_runbook
-from plays.options import LockOptions
+from plays.options import MemberOptions
 
 STEPS = [
     ("preflight", "Preflight"),
@@ -37,7 +38,12 @@ EXAMPLES = """\
   python runbooks/deploy.py --limit 'etcd-az-*'     some hosts"""
 
 
-def deploy(program: Program[LockOptions]) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this runbook's own arguments."""
+    add_member_arguments(parser, MemberOptions.snapshot_dir)
+
+
+def deploy(program: Program[MemberOptions]) -> None:
     """Take each cluster through all steps by itself."""
     from plays.deploy import deploy as play
 
@@ -51,8 +57,8 @@ if __name__ == "__main__":
             deploy,
             description=DESCRIPTION,
             steps=STEPS,
-            own=LockOptions,
+            own=MemberOptions,
             examples=EXAMPLES,
-            add_arguments=add_lock_argument,
+            add_arguments=add_arguments,
         )
     )

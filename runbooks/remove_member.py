@@ -10,7 +10,7 @@ import sys
 import _start  # type: ignore[import-not-found] # noqa: F401  sets the import path, finds the project's own Python
 
 from etcdfleet.errors import UsageError
-from etcdfleet.program.arguments import add_lock_argument, add_snapshot_argument
+from etcdfleet.program.arguments import add_member_arguments
 from etcdfleet.program.main import Program, run_runbook
 from plays.options import RemoveOptions
 
@@ -41,8 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--gone", default="", metavar="MEMBER", help="in place of HOST: name or id of a member whose host is gone"
     )
-    add_snapshot_argument(parser, RemoveOptions.snapshot_dir)
-    add_lock_argument(parser)
+    add_member_arguments(parser, RemoveOptions.snapshot_dir)
 
 
 def remove_member(program: Program[RemoveOptions]) -> None:

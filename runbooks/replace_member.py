@@ -10,7 +10,7 @@ import sys
 import _start  # type: ignore[import-not-found] # noqa: F401  sets the import path, finds the project's own Python
 
 from etcdfleet.errors import UsageError
-from etcdfleet.program.arguments import add_lock_argument, add_snapshot_argument
+from etcdfleet.program.arguments import add_member_arguments
 from etcdfleet.program.main import Program, run_runbook
 from plays.options import ReplaceOptions
 
@@ -58,8 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NEWHOST",
         help="move the healthy member on HOST to this one, which is in the inventory, too",
     )
-    add_snapshot_argument(parser, ReplaceOptions.snapshot_dir)
-    add_lock_argument(parser)
+    add_member_arguments(parser, ReplaceOptions.snapshot_dir)
 
 
 def replace_member(program: Program[ReplaceOptions]) -> None:

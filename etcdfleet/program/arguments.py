@@ -186,15 +186,16 @@ def add_lock_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_snapshot_argument(parser: argparse.ArgumentParser, default: Path) -> None:
-    """Add the argument of runbooks that take a snapshot before they change the members of a cluster."""
+def add_member_arguments(parser: argparse.ArgumentParser, snapshot_dir: Path) -> None:
+    """Add the arguments of runbooks that change the members of a cluster; a snapshot comes before that."""
     parser.add_argument(
         "--snapshot-dir",
         type=Path,
-        default=default,
+        default=snapshot_dir,
         metavar="DIR",
-        help="where the snapshot is kept that is taken before (default: %(default)s)",
+        help="where the snapshot is kept that comes before a change of members (default: %(default)s)",
     )
+    add_lock_argument(parser)
 
 
 def parse_options(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> Options:

@@ -70,9 +70,9 @@ def _send(site: Site, command: str, what: str) -> str:
         answer = site.remote.run(asked)
         if answer.ok:
             return ""
-        said = last_lines(answer.stderr or answer.stdout) or f"exit code {answer.rc}"
-        if not any(text in said for text in _NOT_YET) or time.monotonic() > end:
-            return f"{what}: {said}"
+        reason = last_lines(answer.stderr or answer.stdout) or f"exit code {answer.rc}"
+        if not any(text in reason for text in _NOT_YET) or time.monotonic() > end:
+            return f"{what}: {reason}"
         time.sleep(1)
 
 

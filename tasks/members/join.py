@@ -105,24 +105,24 @@ def _answers(site: Site) -> str:
 
 def _promote(task: Task, site: Site) -> str:
     """Give the member its vote once it has caught up; say so, or nothing where it has one."""
-    end, best, said = time.monotonic() + timeouts.CATCH_UP, -1, "it does not answer"
+    end, best, reason = time.monotonic() + timeouts.CATCH_UP, -1, "it does not answer"
     began = time.monotonic()
     while True:
         learner = _look(site)
         if learner and not learner.status.learner:
             return ""
         if learner:
-            said = f"it is {learner.lag} entries behind"
+            reason = f"it is {learner.lag} entries behind"
             if learner.status.raft_applied + learner.status.db_size > best:
                 # As long as it comes nearer, it has time: a slow card takes minutes for a large database.
                 best, end = learner.status.raft_applied + learner.status.db_size, time.monotonic() + timeouts.CATCH_UP
             if learner.ready:
                 still_ours(task)
-                said = _ask_for_promotion(site, learner)
-                if not said:
+                reason = _ask_for_promotion(site, learner)
+                if not reason:
                     return f"the learner is promoted, {time.monotonic() - began:.0f} s after it answered"
         if time.monotonic() > end:
-            error = not_healthy(site, f"the learner has not caught up: {said}")
+            error = not_healthy(site, f"the learner has not caught up: {reason}")
             raise VerificationError(error.what, where=error.where, remedy=f"{error.remedy}; {TAKE_BACK}")
         time.sleep(0.5)
 

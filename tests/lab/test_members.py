@@ -305,3 +305,23 @@ def test_a_healthy_member_moves_to_another_machine(lab: LabHandle, tmp_path: Pat
     after = without(lab, tmp_path, old)
     assert deploy(lab, "--cluster", "m-grow", config=after).exit_code == 0
     whole(lab, "m-grow", after)
+
+
+def test_a_member_is_replaced_where_authentication_is_on(lab: LabHandle, tmp_path: Path) -> None:
+    """The hosts' etcdctl acts as root: a learner is added, and promoted by the leader itself."""
+
+    def edit(files: dict[str, Any]) -> None:
+        files["inventory/groups.yaml"]["m-rc"]["data"]["auth"] = {"enabled": True}
+
+    first, lost, third = members(lab, "m-rc")
+    config = inventory_variant(lab, tmp_path, edit)
+    on = deploy(lab, "--cluster", "m-rc", config=config)
+    assert on.exit_code == 0, on.text
+    pair = client_pair(lab, tmp_path, "m-rc", "root")
+    with clients_at_work(lab, pair, "auth", [first, third]) as work:
+        wipe(lab, lost)
+        outcome = deploy(lab, lost, "--yes", "--snapshot-dir", str(tmp_path), runbook="replace_member", config=config)
+        assert outcome.exit_code == 0, outcome.text
+        work.use(first, lost, third)
+    told_nothing_wrong(work)
+    whole(lab, "m-rc", config)

@@ -15,7 +15,7 @@ from etcdfleet.outcome import StepOutcome
 from etcdfleet.program.run import Program
 from etcdfleet.report.record.model import ExitCode
 from plays import access, certificates, deploy, lock, preflight, replace_member, start, trust, versions
-from plays.options import LockOptions
+from plays.options import MemberOptions
 from tasks.member import MemberAnswers
 from tasks.planning import MemberSeen
 from tests.unit.support.fake_run import Stage, program_of, statuses
@@ -60,7 +60,7 @@ def staged(
     monkeypatch.setattr(
         start, "plan_cluster", lambda members, *_, **__: plan if members[0].name == "az-1" else Nothing()
     )
-    return stage, program_of(LockOptions(), member=member, steps=STEPS, **options)
+    return stage, program_of(MemberOptions(), member=member, steps=STEPS, **options)
 
 
 def test_a_deploy_reads_like_its_steps(monkeypatch: pytest.MonkeyPatch) -> None:
