@@ -66,9 +66,10 @@ def wipe(handle: LabHandle, host: str) -> None:
     output(handle, host, f"systemctl stop etcd 2>/dev/null || rc-service etcd stop; rm -rf {DATA}/member")
 
 
-def replace(handle: LabHandle, host: str, *args: str, folder: Path) -> Outcome:
+def replace(handle: LabHandle, host: str, *args: str, folder: Path, config: Path | None = None) -> Outcome:
     """The command of which the product speaks when a member has lost its data."""
-    return deploy(handle, host, "--yes", "--snapshot-dir", str(folder), *args, runbook="replace_member")
+    given = (host, "--yes", "--snapshot-dir", str(folder), *args)
+    return deploy(handle, *given, runbook="replace_member", config=config)
 
 
 def command(host: str) -> str:
@@ -305,6 +306,34 @@ def test_a_healthy_member_moves_to_another_machine(lab: LabHandle, tmp_path: Pat
     after = without(lab, tmp_path, old)
     assert deploy(lab, "--cluster", "m-grow", config=after).exit_code == 0
     whole(lab, "m-grow", after)
+
+
+def test_a_spare_takes_the_place_of_a_machine_that_is_gone(lab: LabHandle, tmp_path: Path) -> None:
+    """It has another name, and once held a member itself; the one that is gone is in the inventory no more. Later, one
+    that is gone, too, is removed by its name."""
+    spare, second, gone, fourth = members(lab, "m-grow")
+    config = without(lab, tmp_path, gone)
+    pair = client_pair(lab, tmp_path, "m-grow", "root")
+    with clients_at_work(lab, pair, "gone", [second, fourth]) as work:
+        lab.stop(gone)
+        asked = replace(lab, spare, folder=tmp_path, config=config)
+        assert asked.exit_code == 3, asked.text
+        assert f"--instead-of {gone}" in asked.in_one_line
+        outcome = replace(lab, spare, "--instead-of", gone, folder=tmp_path, config=config)
+        assert outcome.exit_code == 0, outcome.text
+        work.use(second, fourth, spare)
+    told_nothing_wrong(work)
+    assert set(ids(lab, second)) == {spare, second, fourth}
+    assert deploy(lab, "--cluster", "m-grow", config=config).exit_code == 0
+    whole(lab, "m-grow", config)
+
+    lab.stop(fourth)
+    left = without(lab, tmp_path, gone, fourth)
+    arguments = ("--gone", fourth, "--cluster", "m-grow", "--yes", "--snapshot-dir", str(tmp_path))
+    removed = deploy(lab, *arguments, runbook="remove_member", config=left)
+    assert removed.exit_code == 0, removed.text
+    assert set(ids(lab, second)) == {spare, second}
+    assert deploy(lab, "--cluster", "m-grow", config=left).exit_code == 0
 
 
 def test_a_member_is_replaced_where_authentication_is_on(lab: LabHandle, tmp_path: Path) -> None:
