@@ -54,9 +54,11 @@ def remove_member(program: Program[RemoveOptions]) -> None:
         raise UsageError(
             "one member is removed at a time", where="HOST", remedy="name its host, or with --gone the member"
         )
-    if target and len(program.hosts) != 1:
+    if target and program.hosts != (target,):
         hosts = ", ".join(program.hosts)
-        raise UsageError(f"{target!r} is {len(program.hosts)} hosts", where="HOST", remedy=f"name one of them: {hosts}")
+        raise UsageError(
+            f"{target!r} is no single host: it stands for {hosts}", where="HOST", remedy=f"name one of them: {hosts}"
+        )
     if gone and len(program.clusters) != 1:
         clusters = ", ".join(program.clusters)
         raise UsageError("which cluster is it of?", where="--gone", remedy=f"add --cluster with one of: {clusters}")
