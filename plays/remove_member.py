@@ -30,8 +30,15 @@ def remove(run: Run[RemoveOptions]) -> None:
         _off_the_list(run, run.own.gone, run.hosts, run.own.snapshot_dir)
         _prove(run, run.own.gone, run.hosts)
         return
-    if not run.ask(read_place):
-        run.leave("nothing was changed, since the host cannot be read (is it gone for good? see --gone)")
+    (host,) = run.hosts
+    if not run.ask_members(read_place, on=[host]):
+        name = next(member.member.name for member in run.members if member.name == host)
+        run.protect(
+            "nothing was changed, since the host cannot be read, and its etcd may run on",
+            "bring it up, or see with status.py why it cannot be reached; only if it is gone for good: python"
+            f" runbooks/remove_member.py --gone {name} --cluster {run.cluster}",
+            where=host,
+        )
     lock.take(run)
     take_out(run, run.own.snapshot_dir)
 

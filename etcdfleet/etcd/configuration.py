@@ -74,6 +74,6 @@ def needs_restart(there: bytes, wanted: bytes) -> bool:
 def _parsed(content: bytes | None) -> dict[str, Any] | None:
     try:
         document = yaml.load(content or b"", Loader=_LOADER)  # noqa: S506  a safe one
-    except (yaml.YAMLError, UnicodeDecodeError):
+    except (yaml.YAMLError, ValueError):  # no text, or a value that cannot be, such as the date 2001-13-45
         return None
     return document if isinstance(document, dict) else None

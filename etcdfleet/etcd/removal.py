@@ -33,7 +33,7 @@ class Removal:
         if left == 2:
             return "two members are left, and both must live: no member can be lost any more"
         if left % 2 == 0:
-            return f"{left} members can lose no more than {left - 1}"
+            return f"of the {left} that are left, {(left - 1) // 2} can be lost: no more than of {left - 1}"
         return ""
 
 

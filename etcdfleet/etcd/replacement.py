@@ -82,7 +82,8 @@ def next_step(place: Place, cluster: Cluster) -> Step | Refusal | None:
     """
     if cluster.members is None:
         what = f"no other member gives the member list{f' ({cluster.no_list})' if cluster.no_list else ''}"
-        return Refusal(f"nothing was changed: {what}", (place.host,), RECOVER)
+        remedy = f"where there has never been a cluster, run deploy; {RECOVER}"
+        return Refusal(f"nothing was changed: {what}", (place.host,), remedy)
     mine, refusal = _entry_of(place, cluster)
     if refusal:
         return refusal

@@ -328,11 +328,14 @@ def test_a_spare_takes_the_place_of_a_machine_that_is_gone(lab: LabHandle, tmp_p
     whole(lab, "m-grow", config)
 
     lab.stop(fourth)
-    left = without(lab, tmp_path, gone, fourth)
-    arguments = ("--gone", fourth, "--cluster", "m-grow", "--yes", "--snapshot-dir", str(tmp_path))
-    removed = deploy(lab, *arguments, runbook="remove_member", config=left)
+    refused = deploy(lab, fourth, "--yes", runbook="remove_member", config=config)
+    assert refused.exit_code == 3, refused.text
+    arguments = ("--gone", fourth, "--cluster", "m-grow")
+    assert f"remove_member.py {' '.join(arguments)}" in refused.in_one_line
+    removed = deploy(lab, *arguments, "--yes", "--snapshot-dir", str(tmp_path), runbook="remove_member", config=config)
     assert removed.exit_code == 0, removed.text
     assert set(ids(lab, second)) == {spare, second}
+    left = without(lab, tmp_path, gone, fourth)
     assert deploy(lab, "--cluster", "m-grow", config=left).exit_code == 0
 
 

@@ -55,6 +55,7 @@ NAMED = b"client-transport-security: {trusted-ca-file: /etc/etcd/certs/clientCA.
     [
         (NAMED, {"client": "/etc/etcd/certs/clientCA.pem"}),
         (b"name: a\n", {}),
+        (b"\xef\xbb\xbf" + NAMED, {"client": "/etc/etcd/certs/clientCA.pem"}),
         (b"peer-transport-security:\nclient-transport-security: {trusted-ca-file: }\n", {}),
         (b"peer-transport-security: {auto-tls: true}\n" + NAMED, {"client": "/etc/etcd/certs/clientCA.pem"}),
         # No etcd starts with these.
@@ -65,6 +66,10 @@ NAMED = b"client-transport-security: {trusted-ca-file: /etc/etcd/certs/clientCA.
         (NAMED + b"# \xff\xfe\n", None),
         (b"- name: a\n", None),
         (b"a: [\n", None),
+        (b"a: " + b"[" * 3000, None),
+        (NAMED + b"x: 2001-13-45\n", None),
+        (NAMED + b"x: !unknown 1\n", None),
+        (NAMED + b"---\nname: a\n", None),
         (NAMED + b"peer-transport-security: text\n", None),
         (NAMED + b"peer-transport-security: [a]\n", None),
         (NAMED + b"peer-transport-security: {trusted-ca-file: 7}\n", None),

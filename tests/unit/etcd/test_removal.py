@@ -22,7 +22,12 @@ LEADER = cluster(*FIVE[:3], answering=(status(1), status(2), status(3)))
         ("m2", LEADER, Removal(RemoveEntry(entry(2), leads=True), 2), "two members"),
         # One that is down is what a person wants to be rid of.
         ("m1", cluster(*FIVE[:3], answering=ALL[1:3]), Removal(RemoveEntry(entry(1)), 2), "two members"),
-        ("m1", cluster(*FIVE, answering=ALL, size=5), Removal(RemoveEntry(entry(1)), 4), "4 members can lose no more"),
+        (
+            "m1",
+            cluster(*FIVE, answering=ALL, size=5),
+            Removal(RemoveEntry(entry(1)), 4),
+            "of the 4 that are left, 1 can be lost: no more than of 3",
+        ),
         ("m4", cluster(*FIVE[:4], answering=ALL[:4], size=4), Removal(RemoveEntry(entry(4)), 3), ""),
         ("m1", cluster(*FIVE[:2], answering=ALL[:2], size=2), Removal(RemoveEntry(entry(1)), 1), "the only copy"),
         (
