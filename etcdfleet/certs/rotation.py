@@ -166,6 +166,8 @@ def plan_rotation(
         remedy = f"bring members back first: {healthy} of {size} are healthy, and {quorum} are needed"
     else:
         remedy = "bring it back to health first; --allow-degraded goes on with the healthy ones, if they are a majority"
+    if stopped := [member.host for member in members if not member.running]:
+        remedy = f"deploy starts etcd on {', '.join(stopped)}; {remedy}"
     return Refusal("; ".join(problems), tuple(by_name[name].host for name in sick if name in by_name), remedy)
 
 

@@ -41,6 +41,28 @@ class RemoteFile:
     group: str = "root"
 
 
+def whole(script: str) -> str:
+    """Return a script of which a shell does nothing before it has read all of it.
+
+    It comes by the connection: where that is lost on the way, the first half alone would be run.
+    """
+    return f"{{\n:\n{script}\n}}\n"
+
+
+def outliving(command: str) -> str:
+    """Return shell that carries a command through although the connection is lost meanwhile.
+
+    What it prints goes to the shell first, and to standard error at the end: a program that writes to a connection that
+    is gone is ended by that, and OpenRC then takes the start of a service for done.
+    """
+    return f"""answer=$( (
+{command}
+) 2>&1 </dev/null)
+code=$?
+[ -z "$answer" ] || printf '%s\\n' "$answer" >&2
+(exit $code)"""
+
+
 def batch_script(commands: Mapping[str, str], parallel: bool) -> str:
     """Return a script that runs others and tells their exit codes and outputs apart."""
     # Outputs go to /run first (a tmpfs: works with a full disk), then out together, after all exit codes and lengths:

@@ -25,6 +25,7 @@ from etcdfleet.remote.commands import (
     last_lines,
     parse_batch,
     place_script,
+    whole,
 )
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class RemoteHost:
         themselves what is to be done. Raises `RemoteError` also when the connection is lost, the time is over, or root
         cannot be had.
         """
-        data = (_PRELUDE + script).encode()
+        data = (_PRELUDE + whole(script)).encode()
         result = self._run_as_root(data, timeout or self.timeout)
         self._note(check or "a script", result)
         if check and not result.ok:
@@ -86,7 +87,8 @@ class RemoteHost:
     ) -> dict[str, CommandResult]:
         """Run several scripts in one round trip, each with its own exit code and outputs, in order or side by side."""
         names = list(commands)
-        result = self._run_as_root((_PRELUDE + batch_script(commands, parallel)).encode(), timeout or self.timeout)
+        data = (_PRELUDE + whole(batch_script(commands, parallel))).encode()
+        result = self._run_as_root(data, timeout or self.timeout)
         if not result.ok:
             raise RemoteError(
                 f"could not run a batch of commands: {last_lines(result.stderr or result.stdout)}",
@@ -162,7 +164,7 @@ class RemoteHost:
                     remedy="make room on this machine, then run again",
                 ) from error
 
-        data = self._stdin_prefix + (_PRELUDE + script).encode()
+        data = self._stdin_prefix + (_PRELUDE + whole(script)).encode()
         result = self._exec_into(self._shell or "", data, timeout, keep)
         self._note(check, result)
         if not result.ok:

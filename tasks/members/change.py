@@ -15,7 +15,7 @@ from etcdfleet.etcd.ids import hex_id
 from etcdfleet.etcd.replacement import RemoveEntry
 from etcdfleet.host.paths import ASIDE, CERTIFICATES, ESTABLISHED, ROLE_FOLDERS
 from etcdfleet.outcome import done
-from etcdfleet.remote import last_lines
+from etcdfleet.remote import last_lines, outliving
 from etcdfleet.remote.scripts import script
 from tasks.lock import still_ours
 from tasks.observe import Site, site_of
@@ -133,7 +133,7 @@ def _move(site: Site, aside: str) -> None:
 
 def _stop(site: Site) -> None:
     try:
-        stopped = site.remote.run(site.service.stop, timeout=timeouts.STOP)
+        stopped = site.remote.run(outliving(site.service.stop), timeout=timeouts.STOP)
     finally:
         site.forget()
     if site.observe().service.running:

@@ -52,6 +52,13 @@ def test_an_unhealthy_cluster_is_left_alone(how: dict[str, object]) -> None:
     assert "--allow-degraded" in plan.remedy
 
 
+def test_a_member_that_does_not_run_is_started_by_deploy() -> None:
+    stopped = member("b", DUE, healthy=False, running=False, problem="etcd does not run")
+    plan = plan_rotation([member("a", DUE), stopped, member("c", DUE)], size=3)
+    assert isinstance(plan, Refusal)
+    assert plan.remedy.startswith("deploy starts etcd on b; bring it back")
+
+
 def test_a_member_that_could_not_be_looked_at_is_not_healthy() -> None:
     plan = plan_rotation([member("a", DUE), member("b", DUE)], size=3, absent=["c"])
     assert isinstance(plan, Refusal)

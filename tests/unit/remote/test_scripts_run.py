@@ -5,7 +5,10 @@ The code that reads their output on the controller reads it here. See also the t
 
 from __future__ import annotations
 
+import grp
 import json
+import os
+import pwd
 import shutil
 import subprocess
 import time
@@ -27,6 +30,8 @@ from etcdfleet.etcd.answers import parse_hashkv, parse_status
 from etcdfleet.host import facts
 from etcdfleet.host.advice import read_round_trips
 from etcdfleet.host.lock import LockInfo, hold_script, read_answer
+from etcdfleet.remote import CommandResult, RemoteFile, outliving
+from etcdfleet.remote.commands import place_script, whole
 from etcdfleet.remote.scripts import program, script
 from tasks import preflight
 from tasks.observe import Site
@@ -220,6 +225,57 @@ def test_a_start_is_over_once_a_request_commits(
     assert (tmp_path / "started").exists()
     assert not pending.exists()
     assert len((tmp_path / "asked").read_text()) == 6
+
+
+def without_connection(here: LocalHost, script: str) -> int:
+    """Have a shell run a script while what it prints goes to a connection that is gone; return its exit code."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = (here._shell or "").split()
+    done = subprocess.run(command, input=script.encode(), stdout=writing, stderr=writing, timeout=30, check=False)
+    os.close(writing)
+    return done.returncode
+
+
+def test_a_restart_is_carried_through_although_the_connection_is_lost(
+    here: LocalHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pending = tmp_path / "restart-pending"
+    pending.touch()
+    monkeypatch.setattr("tasks.start.RESTART_PENDING", str(pending))
+    asked: list[str] = []
+
+    def keep(script: str, **_: object) -> CommandResult:
+        asked.append(script)
+        return CommandResult(0, "", "")
+
+    monkeypatch.setattr(here, "run", keep)
+    # Programs that print, such as a shell that may not set a limit.
+    stop, start = (f"sh -c 'echo {word} >&2; echo {word}' && touch {tmp_path}/{word}" for word in ("stopped", "up"))
+    restart = f"{stop}\n{start}"
+    run_and_wait(Site(settings(), here, cast(Service, Init()), Apt(AptInstall(), "local")), restart)
+    for way in (asked[0], outliving(restart)):
+        without_connection(here, way)
+        assert {path.name for path in tmp_path.iterdir()} >= {"stopped", "up"}, way
+        (tmp_path / "up").unlink()
+    assert not pending.exists(), "what was due is done"
+    monkeypatch.undo()
+    answer = here.run(outliving("echo why; exit 3"))
+    assert (answer.rc, answer.stdout, answer.stderr) == (3, "", "why\n")
+
+
+def test_of_a_script_that_comes_in_part_nothing_is_done(here: LocalHost, tmp_path: Path) -> None:
+    there = {name: tmp_path / name for name in ("one", "two")}
+    user, group = pwd.getpwuid(os.getuid()).pw_name, grp.getgrgid(os.getgid()).gr_name
+    files = [RemoteFile(str(path), b"new\n", 0o644, user, group) for path in there.values()]
+    script = whole(place_script(files, f"mkdir {tmp_path}/before", f"mkdir {tmp_path}/after"))
+    for cut in range(1, len(script) - 2, 7):
+        for path in there.values():
+            path.write_text("old\n")
+        subprocess.run((here._shell or "").split(), input=script[:cut].encode(), capture_output=True, check=False)
+        assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"one": "old\n", "two": "old\n"}, cut
+    assert here.run(script).ok
+    assert {path.read_text() for path in there.values()} == {"new\n"}
 
 
 def test_a_lock_is_held(here: LocalHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

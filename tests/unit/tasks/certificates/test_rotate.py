@@ -138,7 +138,7 @@ def test_a_new_certificate_is_placed_and_proven() -> None:
     assert host.placed[f"{folder}/{FQDN}.pem"].decode() == NEW.pem
     assert host.placed[f"{folder}/{FQDN}.key"].decode() == pem_of(NEW.key)
     assert host.placed[UNPROVEN] == b"peer\n", "until it is proven: a run that is cut off here is seen by the next"
-    assert host.sent[-2].endswith(f"rm -f {UNPROVEN}")
+    assert f"\nrm -f {UNPROVEN}\n" in host.sent[-2]
     assert host.sent[-1] == "tidied"
     assert result.result.changes == ("peer certificate is replaced",)
     assert result.result.warnings == ("it came by hand",)
