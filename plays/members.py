@@ -73,24 +73,37 @@ def save_first(
             "run again and say yes, or add --yes; --check says what would be done",
             where=where,
         )
-    saved = _snapshot(run, cluster, others, folder)
-    if isinstance(saved, str):
+    saved = keep_snapshot(run, cluster, others, folder, told_as)
+    if saved:
         run.protect(
             f"nothing was changed, since no snapshot could be taken: {saved}",
             "a snapshot comes before any change of members; see what it says, then run again",
             where=where,
         )
+
+
+def keep_snapshot(run: Run[Any], cluster: Cluster, others: Sequence[str], folder: Path, told_as: str) -> str:
+    """Take a snapshot through one of these hosts, and tell the report about the run's first host in this step.
+
+    Returns why there is none, empty if there is.
+    """
+    saved = _snapshot(run, cluster, others, folder)
+    if isinstance(saved, str):
+        return saved
     summary = f"{mib(saved.size)}, revision {saved.revision}"
     run.step(told_as, noted, on=run.hosts[:1], summary=summary, change=told(saved))
+    return ""
 
 
 def _snapshot(run: Run[Any], cluster: Cluster, others: Sequence[str], folder: Path) -> SavedSnapshot | str:
     """Return the snapshot of the first of these hosts that gives a good one, or why there is none.
 
-    The leader's host comes first: no member has more than it.
+    The leader's host comes first, no member has more than it; without a leader, that of the member that has most.
     """
-    leader = cluster.by_id.get(cluster.leader[0])
-    least, name = (leader.raft_applied, cluster.name(leader.member_id)) if leader else (0, "")
+    best = cluster.by_id.get(cluster.leader[0]) or max(
+        cluster.statuses, key=lambda status: status.raft_applied, default=None
+    )
+    least, name = (best.raft_applied, cluster.name(best.member_id)) if best else (0, "")
     names = {member.name: member.member.name for member in run.members}
     reasons = []
     for host in sorted(others, key=lambda host: names[host] != name):

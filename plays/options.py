@@ -77,6 +77,15 @@ class RemoveOptions(MemberOptions):
 
 
 @dataclass(frozen=True)
+class TeardownOptions(MemberOptions):
+    """Of ``teardown.py``. ``confirm`` is the cluster's name, for a run without a terminal."""
+
+    confirm: str = ""
+    delete_data: bool = False
+    without_snapshot: bool = False
+
+
+@dataclass(frozen=True)
 class PreflightOptions:
     """Of ``preflight.py``."""
 

@@ -15,6 +15,7 @@ from etcdfleet import timeouts
 from etcdfleet.etcd.cluster import Cluster
 from etcdfleet.etcd.ids import hex_id
 from etcdfleet.etcd.removal import removal
+from etcdfleet.etcd.teardown import NOT_OURS
 from etcdfleet.program.run import Run
 from plays import lock, members
 from plays.options import RemoveOptions
@@ -31,7 +32,8 @@ def remove(run: Run[RemoveOptions]) -> None:
         _prove(run, run.own.gone, run.hosts)
         return
     (host,) = run.hosts
-    if not run.ask_members(read_place, on=[host]):
+    place = run.ask_members(read_place, on=[host]).get(host)
+    if not place:
         name = next(member.member.name for member in run.members if member.name == host)
         run.protect(
             "nothing was changed, since the host cannot be read, and its etcd may run on",
@@ -39,6 +41,8 @@ def remove(run: Run[RemoveOptions]) -> None:
             f" runbooks/remove_member.py --gone {name} --cluster {run.cluster}",
             where=host,
         )
+    if place.foreign:
+        run.protect(f"nothing was changed: {place.foreign}", NOT_OURS, where=host)
     lock.take(run)
     take_out(run, run.own.snapshot_dir)
 

@@ -55,7 +55,7 @@ def removal(name: str, cluster: Cluster) -> Removal | Refusal:
         return Removal(None, left)
     if not left:
         what = f"{name} is the only member of its cluster: without it there is no cluster and no data"
-        return Refusal(what, (name,), "to take down the whole cluster, see docs/hosts.md, Take a cluster down")
+        return Refusal(what, (name,), "to take down the whole cluster: python runbooks/teardown.py --cluster NAME")
     if refusal := unfit(name, name, others, cluster):
         return refusal
     sick = [

@@ -28,7 +28,8 @@ class Place:
 
     ``data_unreadable`` says why it cannot be told whose data are there, ``marked`` that a marker is there, ``removed``
     that data of a member that was removed are kept there. ``gone`` is the name or the hexadecimal id of an entry that
-    this host is to take the place of, where that has another name.
+    this host is to take the place of, where that has another name. ``foreign`` says what is there that this project has
+    not set up, or elsewhere than the inventory says: nothing of that may be stopped, moved or deleted.
     """
 
     host: str
@@ -39,6 +40,7 @@ class Place:
     removed: bool = False
     running: bool = False
     gone: str = ""
+    foreign: str = ""
 
     @property
     def left_over(self) -> bool:

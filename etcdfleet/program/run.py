@@ -182,6 +182,14 @@ class Program(Generic[Own]):
         except UsageError:
             return False
 
+    def named(self, question: str, name: str) -> bool:
+        """Ask for a name in place of a yes, for what cannot be undone; --yes is no answer. No without a terminal."""
+        with self._questions:
+            try:
+                return self.terminal.ask_name(question) == name
+            except UsageError:
+                return False
+
     def ask_secret(self, question: str) -> str:
         """Ask for a secret, which is not shown. The caller adds it to the redactor."""
         return self.terminal.ask_secret(question)

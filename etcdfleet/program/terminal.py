@@ -91,6 +91,11 @@ class Terminal:
         with self._asking():
             return ask_yes(wrapped(plain(question), reading_width(self.console), 0))
 
+    def ask_name(self, question: str) -> str:
+        """Ask for a name, to be typed in full. Raises UsageError without a terminal."""
+        with self._asking():
+            return ask_line(f"{wrapped(plain(question), reading_width(self.console), 0)}: ")
+
     def ask_secret(self, question: str) -> str:
         """Ask for something that is not shown. Empty without a terminal."""
         with self._asking():
@@ -151,17 +156,22 @@ class Terminal:
 
 
 def ask_yes(question: str) -> bool:
-    """Ask on standard error for a yes at the terminal; anything else is a no. Raises UsageError without a terminal.
+    """Ask on standard error for a yes at the terminal; anything else is a no. Raises UsageError without a terminal."""
+    return ask_line(f"{question} [y/N] ").lower() in ("y", "yes")
+
+
+def ask_line(question: str) -> str:
+    """Ask on standard error, and return the line that is typed at the terminal. Raises UsageError without a terminal.
 
     It is waited for in short turns: a Ctrl-C that comes right before a blocking read is seen only after that read.
     """
     if not sys.stdin.isatty():
         raise UsageError("this needs a yes, and there is no terminal to ask on", remedy="add --yes if you mean it")
-    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.write(question)
     sys.stderr.flush()
     while not select.select([sys.stdin], [], [], _TURN_SECONDS)[0]:
         pass
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+    return sys.stdin.readline().strip()
 
 
 def console_on(stream: TextIO, redactor: Redactor, *, width: int | None = None) -> Console:

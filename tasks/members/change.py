@@ -98,24 +98,40 @@ def retire(task: Task, *, revoke: bool = False) -> Result:
     not done again. Raises `RemoteError`.
     """
     site = site_of(task)
-    observed = site.observe()
-    facts, aside = observed.facts, _aside(site)
-    left_over = facts.data.ids is not None or bool(facts.data.unreadable) or facts.established is not None
-    changes = ["etcd is stopped"] if observed.service.running else []
-    changes += ["etcd is not enabled at boot any more"] if observed.service.enabled else []
-    changes += [f"its data are moved to {aside}, and kept"] if left_over else []
+    changes = [*stop_for_good(task, site), *put_data_away(task, site)]
+    if revoke and not task.is_dry_run():
+        out_of_use(site)
+    return done(task, "etcd is stopped for good" if changes else "nothing is left of it", changes)
+
+
+def stop_for_good(task: Task, site: Site) -> list[str]:
+    """Stop etcd, and let it start at boot no more; return what is changed by that. Raises `RemoteError`."""
+    service = site.observe().service
+    changes = ["etcd is stopped"] if service.running else []
+    changes += ["etcd is not enabled at boot any more"] if service.enabled else []
     if not task.is_dry_run():
         still_ours(task)
-        if observed.service.enabled:
+        if service.enabled:
             site.remote.run(site.service.disable, check="disabling etcd at boot")
         _stop(site)
-        if left_over:
-            _move(site, aside)
-        if revoke:
-            folders = " ".join(f"{CERTIFICATES}/{folder}" for folder in ROLE_FOLDERS.values())
-            site.remote.run(f"rm -f {folders}", check="taking its certificates out of use")
-            site.forget()
-    return done(task, "etcd is stopped for good" if changes else "nothing is left of it", changes)
+    return changes
+
+
+def put_data_away(task: Task, site: Site) -> list[str]:
+    """Move the data of a stopped member aside, with its marker; return what is changed. Raises `RemoteError`."""
+    facts, aside = site.observe().facts, _aside(site)
+    if facts.data.ids is None and not facts.data.unreadable and facts.established is None:
+        return []
+    if not task.is_dry_run():
+        _move(site, aside)
+    return [f"its data are moved to {aside}, and kept"]
+
+
+def out_of_use(site: Site) -> None:
+    """Take all certificates of a stopped member out of use, so that they can be revoked. Raises `RemoteError`."""
+    folders = " ".join(f"{CERTIFICATES}/{folder}" for folder in ROLE_FOLDERS.values())
+    site.remote.run(f"rm -f {folders}", check="taking its certificates out of use")
+    site.forget()
 
 
 def _aside(site: Site) -> str:

@@ -8,9 +8,10 @@ from etcdfleet.errors import FleetError
 from etcdfleet.etcd.cluster import Cluster
 from etcdfleet.etcd.expected import expected_member, expected_members
 from etcdfleet.etcd.replacement import Place
+from etcdfleet.host.facts import HostFacts
 from etcdfleet.host.paths import ASIDE
 from tasks.member import ask_cluster, ask_member
-from tasks.observe import site_of
+from tasks.observe import Site, site_of
 
 
 def read_place(task: Task, gone: str = "") -> Result:
@@ -27,8 +28,18 @@ def read_place(task: Task, gone: str = "") -> Result:
         removed=any(name.startswith(ASIDE) for name in facts.data.foreign),
         running=observed.service.running,
         gone=gone,
+        foreign=_foreign(site, facts),
     )
     return Result(task.host, result=place)
+
+
+def _foreign(site: Site, facts: HostFacts) -> str:
+    if facts.others.processes:
+        units = ", ".join(process.unit or f"process {process.pid}" for process in facts.others.processes)
+        return f"an etcd runs there that this project has not set up ({units})"
+    if facts.data_elsewhere:
+        return f"its data lie in {facts.data_elsewhere}, and member.data_dir says {site.settings.member.data_dir}"
+    return ""
 
 
 def see_cluster(task: Task) -> Result:

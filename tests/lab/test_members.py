@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+import lab.vault as lab_vault
 from etcdfleet.etcd.snapshot_file import check_snapshot
+from lab import pki
 from tests.lab.conftest import LabHandle
 from tests.lab.deploy_helpers import (
     TOPOLOGIES,
@@ -30,6 +32,7 @@ from tests.lab.deploy_helpers import (
 )
 from tests.lab.fault_helpers import events_of
 from tests.lab.load import client_pair
+from tests.lab.outside import of_certificate
 from tests.lab.register.workload import Workload, clients_at_work
 
 DATA, MARKER = "/var/lib/etcd", "/etc/etcd/cluster.json"
@@ -357,3 +360,87 @@ def test_a_member_is_replaced_where_authentication_is_on(lab: LabHandle, tmp_pat
         work.use(first, lost, third)
     told_nothing_wrong(work)
     whole(lab, "m-rc", config)
+
+
+OURS = (
+    "/etc/etcd /etc/profile.d/etcdctl.sh /usr/local/lib/etcdfleet /usr/bin/etcd /usr/bin/etcdctl /var/log/etcd"
+    " /etc/systemd/system/etcd.service /etc/systemd/system/etcd-server.service /etc/conf.d/etcd"
+)
+
+
+def left_on(handle: LabHandle, host: str, *more: str) -> list[str]:
+    """What there still is of our files on a host, and of these."""
+    return on_host(handle, host, f"ls -d {OURS} {' '.join(more)} 2>/dev/null").stdout.split()
+
+
+def take_down(handle: LabHandle, cluster: str, folder: Path, *args: str, **how: Any) -> Outcome:
+    """The whole cluster, its name given in place of typed."""
+    given = ("--cluster", cluster, "--confirm", cluster, "--snapshot-dir", str(folder), *args)
+    return deploy(handle, *given, runbook="teardown", **how)
+
+
+def test_a_cluster_is_taken_down_and_deployed_anew_without_a_trace_of_its_data(lab: LabHandle, tmp_path: Path) -> None:
+    """Killed between the first member that was stopped and the last; the data are kept the first time, and then not."""
+    cluster, (first, second, third) = "m-sd", members(lab, "m-sd")
+    assert etcdctl(lab, first, "put last/words taken-down").returncode == 0
+    before = ids(lab, first)
+    for args, code in (((), 3), (("--yes",), 3), (("--confirm", "m-rc"), 2)):
+        refused = deploy(lab, "--cluster", cluster, *args, runbook="teardown")
+        assert refused.exit_code == code, refused.text
+    assert ids(lab, second) == before
+
+    begun = ("--cluster", cluster, "--confirm", cluster, "--snapshot-dir", str(tmp_path))
+    run = begin_deploy(lab, *begun, runbook="teardown")
+    wait_for("a member to be stopped", lambda: events_of(run.events(), "step_finished", "stop") != [], 90, every=0.005)
+    run.kill()
+    (snapshot,) = (tmp_path / cluster).glob("*.db")
+    assert b"taken-down" in snapshot.read_bytes()
+    check_snapshot(snapshot)
+    assert left_on(lab, first, f"{DATA}/member") != []
+    outcome = take_down(lab, cluster, tmp_path)
+    assert outcome.exit_code == 0, outcome.text
+    for host in (first, second, third):
+        assert etcd_processes(lab, host) == []
+        assert left_on(lab, host, f"{DATA}/member") == []
+        assert len(output(lab, host, f"ls -d {DATA}/removed-*/member/wal").split()) >= 1, "its data are kept"
+    again = take_down(lab, cluster, tmp_path)
+    assert (again.exit_code, set(again.changed.values())) == (0, {0}), again.text
+
+    anew = deploy(lab, "--cluster", cluster, timeout=600)
+    assert anew.exit_code == 0, anew.text
+    assert etcdctl(lab, second, "get '' --prefix --keys-only").stdout.split() == []
+    whole(lab, cluster)
+    gone = take_down(lab, cluster, tmp_path, "--delete-data")
+    assert gone.exit_code == 0, gone.text
+    for host in (first, second, third):
+        assert left_on(lab, host, DATA) == []
+
+
+def test_a_cluster_that_is_down_is_not_deleted_without_a_snapshot(lab: LabHandle, tmp_path: Path) -> None:
+    """On OpenRC; its certificates are revoked."""
+
+    def edit(files: dict[str, Any]) -> None:
+        files["inventory/groups.yaml"]["m-rc"]["data"]["auth"] = {"enabled": True}
+        files["inventory/groups.yaml"]["m-rc"]["data"]["pki"]["revoke"] = True
+
+    names, config = members(lab, "m-rc"), inventory_variant(lab, tmp_path, edit)
+    root = lab_vault.client(lab.plan)
+    fqdn = lab.plan.host(names[0]).fqdn
+    serial = of_certificate(output(lab, names[0], f"cat /etc/etcd/certs/client/{fqdn}.pem"), "-serial")
+    for host in names:
+        output(lab, host, "rc-service etcd stop")
+    how: dict[str, Any] = {"config": config, "env": {"VAULT_TOKEN": str(root.token)}}
+    refused = take_down(lab, "m-rc", tmp_path, "--delete-data", **how)
+    assert refused.exit_code == 3, refused.text
+    assert "leave out --delete-data" in refused.in_one_line
+    assert "--without-snapshot" in refused.in_one_line
+    assert left_on(lab, names[0], f"{DATA}/member") != []
+    outcome = take_down(lab, "m-rc", tmp_path, "--delete-data", "--without-snapshot", **how)
+    assert outcome.exit_code == 0, outcome.text
+    for host in names:
+        assert left_on(lab, host, DATA, "/etc/init.d/etcd") == []
+        assert outcome.step(host, "revoke")["status"] == "changed"
+    plain = serial.rpartition("=")[2].strip()
+    number = ":".join(plain[at : at + 2] for at in range(0, len(plain), 2)).lower()
+    answer = root.secrets.pki.read_certificate(number, mount_point=pki.side_mount("m-rc", "client"))
+    assert answer["data"]["revocation_time"] > 0

@@ -22,7 +22,6 @@ from tests.lab.deploy_helpers import (
     Outcome,
     begin_deploy,
     deploy,
-    etcd_processes,
     inventory_variant,
     members,
     output,
@@ -269,7 +268,7 @@ def test_a_run_that_is_killed_while_a_member_restarts_leaves_it_running(clusters
     down: list[str] = []
 
     def one_is_down() -> bool:
-        down[:] = [host for host in names if not etcd_processes(clusters, host)]
+        down[:] = [host for host in names if not any(Path(f"/proc/{pid}").exists() for pid, _ in before[host])]
         return down != []
 
     wait_for("a member to go down", one_is_down, every=0.01)

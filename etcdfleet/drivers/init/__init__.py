@@ -68,13 +68,16 @@ class Service(Protocol):
     detect: str
     """Shell: exits 0 if this init system runs the host."""
     files: tuple[ServiceFile, ...]
+    made: tuple[str, ...]
+    """What else it makes on a host, its log for instance: files and folders that a cluster which is taken down leaves
+    behind."""
     probe: str
     """Shell: prints what `read` needs, and leaves the process id of etcd in ``$pid``, empty if it does not run.
 
     What `programs` prints comes after it.
     """
     installed: str
-    """Shell: after the files of the service were placed or changed."""
+    """Shell: after the files of the service were placed, changed or removed."""
     prevent_autostart: str
     """Shell: keeps a package's own service from starting until our files are in place."""
     start: str

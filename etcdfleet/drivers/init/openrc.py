@@ -28,6 +28,7 @@ class OpenRC:
         ServiceFile("etcd.initd.j2", "/etc/init.d/etcd", 0o755),
         ServiceFile("etcd.confd.j2", "/etc/conf.d/etcd"),
     )
+    made: tuple[str, ...] = (_LOG.rpartition("/")[0],)
     program = _PROGRAM
     probe = (
         'rc-service etcd status 2>&1; echo "rc=$?"\n'

@@ -25,6 +25,7 @@ class Systemd:
     hides: tuple[Hidden, ...] = (Hidden(("/home", "/root"), "which the unit hides from etcd (ProtectHome=)"),)
     detect = "[ -d /run/systemd/system ]"
     files: tuple[ServiceFile, ...] = (ServiceFile("etcd.service.j2", _UNIT),)
+    made: tuple[str, ...] = ("/etc/systemd/system/etcd-server.service",)
     program = _PROGRAM
     probe = (
         "said=$(systemctl show etcd.service -p ActiveState,SubState,MainPID,UnitFileState,FragmentPath,NRestarts,"

@@ -71,6 +71,11 @@ class Packages(ABC, Generic[S]):
     """Shell: prints for which architecture it installs, and fails where it is not there; empty where it cannot tell."""
     probe: ClassVar[str]
     """Shell: prints what `read` needs."""
+    remove: ClassVar[str] = ":"
+    """Shell: removes the packages that this way has installed; what came from release archives, `RETIRE_ARCHIVE` does.
+
+    It leaves all data and the user etcd.
+    """
     retire: ClassVar[str] = RETIRE_ARCHIVE
     """Shell, once our service starts this way's program: removes another way's programs where they would be found
     first."""

@@ -59,6 +59,11 @@ class Apk(Packages[ApkInstall]):
         f"grep -q '^etcd=' /etc/apk/world && echo held; [ ! -e {HELD} ] || echo held-by-us"
     )
 
+    remove = (
+        "names=$(apk info 2>/dev/null | grep -x -e etcd -e etcd-ctl -e etcd-openrc || true)\n"
+        '[ -z "$names" ] || apk del --no-progress --wait 300 $names'
+    )
+
     def read(self, result: CommandResult) -> Installed:
         """Return the version of ``etcd``; etcdctl must be there, from whichever package has it (its own since 2022)."""
         lines = result.stdout.split()

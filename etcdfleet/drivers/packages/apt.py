@@ -55,6 +55,14 @@ class Apt(Packages[AptInstall]):
         f"[ ! -e {HELD} ] || echo held by us"
     )
 
+    # Not purged: Debian's package would then delete /var/lib/etcd, whatever lies there.
+    remove = (
+        "names=$(dpkg-query -W -f '${db:Status-Status} ${Package}\\n' etcd-server etcd-client 2>/dev/null |"
+        " sed -n 's/^installed //p')\n"
+        '[ -z "$names" ] || DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0'
+        " --allow-change-held-packages remove $names"
+    )
+
     def read(self, result: CommandResult) -> Installed:
         """Return the server's version. Both packages must be installed (``ii``, or ``hi`` where they are held)."""
         versions, states = {}, set()

@@ -1,0 +1,83 @@
+"""A cluster is taken down: a last snapshot, all members stopped for good, then data, certificates and files put away.
+
+Whether that may be is decided in ``etcdfleet/etcd/teardown.py``. What was done is not done again, so that a run which
+was ended anywhere is continued by the next one.
+"""
+
+from __future__ import annotations
+
+from etcdfleet.etcd.teardown import Teardown, teardown
+from etcdfleet.program.run import Run
+from plays import lock, members
+from plays.options import TeardownOptions
+from tasks.certificates.revoke import revoke_replaced
+from tasks.members.look import read_place
+from tasks.members.teardown import put_host_away, remove_files, stop_host
+
+STEP = "data"
+
+
+def take_down(run: Run[TeardownOptions]) -> None:
+    """Take down the whole cluster, after its name was typed in full."""
+    lock.take(run)
+    own = run.own
+    plan = _plan(run)
+    _confirm(run, plan)
+    _save(run, plan)
+    run.step("stop", stop_host)
+    if run.failed:
+        run.leave(f"no data were touched, since etcd on {', '.join(run.failed)} could not be stopped for good")
+    revoke = [member.name for member in run.members if member.pki.revoke]
+    for chosen, revokes in ((revoke, True), ([host for host in run.hosts if host not in revoke], False)):
+        run.step(STEP, put_host_away, on=chosen, delete=own.delete_data, revoke=revokes)
+    if not run.check:
+        run.step("revoke", revoke_replaced, on=revoke)
+    run.skip("revoke", "nothing is taken out of use with --check" if run.check else "pki.revoke is off", on=run.good)
+    run.step("remove", remove_files)
+
+
+def _plan(run: Run[TeardownOptions]) -> Teardown:
+    own = run.own
+    places = run.ask_members(read_place, on=run.hosts)
+    cluster = members.see(run, [host for host in run.hosts if host in places])
+    plan = teardown(run.hosts, places, cluster, deletes=own.delete_data, without_snapshot=own.without_snapshot)
+    return members.accept(run, plan)
+
+
+def _confirm(run: Run[TeardownOptions], plan: Teardown) -> None:
+    """Leave the cluster unless a person has typed its name, here or on the command line."""
+    own, hosts = run.own, ", ".join(run.hosts)
+    data = "ALL DATA OF IT ARE DELETED" if own.delete_data else "its data are moved aside, and kept"
+    words = f"cluster {run.cluster} is taken down for good: etcd on {hosts} is stopped and removed, and {data}"
+    if plan.warning:
+        run.warn(plan.warning)
+        words = f"{words}; {plan.warning}"
+    if run.check or own.confirm == run.cluster:
+        return
+    if own.confirm or not run.program.named(f"{words}. To go on, type the name of the cluster", run.cluster):
+        run.protect(
+            "nothing was changed, since the name of the cluster was not typed",
+            f"type it in full when you are asked, or add --confirm {run.cluster}; --check says what would be done",
+        )
+
+
+def _save(run: Run[TeardownOptions], plan: Teardown) -> None:
+    """Take the last snapshot, as far as a member answers; leave the cluster where one answers and gives none."""
+    if run.own.without_snapshot:
+        run.skip("snapshot", "--without-snapshot")
+        return
+    if not plan.answers:
+        run.skip("snapshot", "no member answers")
+        if plan.with_data:
+            run.warn(f"no member answers, so no snapshot was taken; the data on {', '.join(plan.with_data)} are kept")
+        return
+    if run.check:
+        run.skip("snapshot", "not with --check")
+        return
+    cluster = members.see(run, run.hosts)
+    if why := members.keep_snapshot(run, cluster, run.hosts, run.own.snapshot_dir, "snapshot"):
+        run.protect(
+            f"nothing was changed, since no snapshot could be taken: {why}",
+            "see what it says, then run again; --without-snapshot goes on without one",
+        )
+    run.skip("snapshot", "one for the cluster", on=run.hosts[1:])
