@@ -74,7 +74,7 @@ def save_first(
             where=where,
         )
     saved = keep_snapshot(run, cluster, others, folder, told_as)
-    if saved:
+    if isinstance(saved, str):
         run.protect(
             f"nothing was changed, since no snapshot could be taken: {saved}",
             "a snapshot comes before any change of members; see what it says, then run again",
@@ -82,17 +82,18 @@ def save_first(
         )
 
 
-def keep_snapshot(run: Run[Any], cluster: Cluster, others: Sequence[str], folder: Path, told_as: str) -> str:
+def keep_snapshot(
+    run: Run[Any], cluster: Cluster, others: Sequence[str], folder: Path, told_as: str
+) -> SavedSnapshot | str:
     """Take a snapshot through one of these hosts, and tell the report about the run's first host in this step.
 
-    Returns why there is none, empty if there is.
+    Returns it, or why there is none.
     """
     saved = _snapshot(run, cluster, others, folder)
-    if isinstance(saved, str):
-        return saved
-    summary = f"{mib(saved.size)}, revision {saved.revision}"
-    run.step(told_as, noted, on=run.hosts[:1], summary=summary, change=told(saved))
-    return ""
+    if isinstance(saved, SavedSnapshot):
+        summary = f"{mib(saved.size)}, revision {saved.revision}"
+        run.step(told_as, noted, on=run.hosts[:1], summary=summary, change=told(saved))
+    return saved
 
 
 def _snapshot(run: Run[Any], cluster: Cluster, others: Sequence[str], folder: Path) -> SavedSnapshot | str:

@@ -17,13 +17,13 @@ from tasks.members.teardown import put_host_away, remove_files, stop_host
 STEP = "data"
 
 
-def take_down(run: Run[TeardownOptions]) -> None:
-    """Take down the whole cluster, after its name was typed in full."""
+def take_down(run: Run[TeardownOptions]) -> str:
+    """Take down the whole cluster, after its name was typed in full. Return where the last snapshot is."""
     lock.take(run)
     own = run.own
     plan = _plan(run)
     _confirm(run, plan)
-    _save(run, plan)
+    saved = _save(run, plan)
     run.step("stop", stop_host)
     if run.failed:
         run.leave(f"no data were touched, since etcd on {', '.join(run.failed)} could not be stopped for good")
@@ -34,6 +34,7 @@ def take_down(run: Run[TeardownOptions]) -> None:
         run.step("revoke", revoke_replaced, on=revoke)
     run.skip("revoke", "nothing is taken out of use with --check" if run.check else "pki.revoke is off", on=run.good)
     run.step("remove", remove_files)
+    return saved
 
 
 def _plan(run: Run[TeardownOptions]) -> Teardown:
@@ -61,23 +62,25 @@ def _confirm(run: Run[TeardownOptions], plan: Teardown) -> None:
         )
 
 
-def _save(run: Run[TeardownOptions], plan: Teardown) -> None:
-    """Take the last snapshot, as far as a member answers; leave the cluster where one answers and gives none."""
+def _save(run: Run[TeardownOptions], plan: Teardown) -> str:
+    """Take the last snapshot, and return where it is; leave the cluster where a member answers and gives none."""
     if run.own.without_snapshot:
         run.skip("snapshot", "--without-snapshot")
-        return
+        return ""
     if not plan.answers:
         run.skip("snapshot", "no member answers")
         if plan.with_data:
             run.warn(f"no member answers, so no snapshot was taken; the data on {', '.join(plan.with_data)} are kept")
-        return
+        return ""
     if run.check:
         run.skip("snapshot", "not with --check")
-        return
+        return ""
     cluster = members.see(run, run.hosts)
-    if why := members.keep_snapshot(run, cluster, run.hosts, run.own.snapshot_dir, "snapshot"):
+    saved = members.keep_snapshot(run, cluster, run.hosts, run.own.snapshot_dir, "snapshot")
+    if isinstance(saved, str):
         run.protect(
-            f"nothing was changed, since no snapshot could be taken: {why}",
+            f"nothing was changed, since no snapshot could be taken: {saved}",
             "see what it says, then run again; --without-snapshot goes on without one",
         )
     run.skip("snapshot", "one for the cluster", on=run.hosts[1:])
+    return saved.file

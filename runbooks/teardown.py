@@ -79,8 +79,9 @@ def teardown(program: Program[TeardownOptions]) -> None:
         kept = (
             "" if own.delete_data else " Its data are kept on the hosts, in folders removed-TIME of the data directory."
         )
+        saved = f" Its last snapshot is {ended[cluster]}." if ended[cluster] else ""
         program.say(
-            f"\nCluster {cluster} is taken down.{kept} Take its hosts out of the inventory, or deploy it anew.\n"
+            f"\nCluster {cluster} is taken down.{saved}{kept} Take its hosts out of the inventory, or deploy it anew.\n"
         )
 
 
