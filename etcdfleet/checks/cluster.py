@@ -10,11 +10,13 @@ from dataclasses import replace
 
 from etcdfleet.checks.consequences import causes_first, consequence, silence
 from etcdfleet.checks.findings import Finding, failed, skipped
+from etcdfleet.checks.learner import learner_finding, what_follows
 from etcdfleet.etcd.alarms import WAY_OUT, is_alarm, only_full, takes_part
 from etcdfleet.etcd.answers import address
 from etcdfleet.etcd.cluster import QUOTA_WARNING, Cluster
 from etcdfleet.etcd.equal import DIVERGED
 from etcdfleet.etcd.ids import hex_id
+from etcdfleet.etcd.learners import learners
 from etcdfleet.etcd.membership import Kind, mismatches
 from etcdfleet.text import mib
 
@@ -43,21 +45,30 @@ _CAUSES: Mapping[str, str] = {
 """The likely cause when a check fails, by its name."""
 
 
-def cluster_checks(cluster: Cluster, *, quota_bytes: int = 2 * 1024**3) -> tuple[Finding, ...]:
-    """Return the findings about a cluster, causes first. ``quota_bytes`` is the configured one, else etcd's own."""
+def cluster_checks(
+    cluster: Cluster, *, quota_bytes: int = 2 * 1024**3, seconds: Mapping[str, float | None] | None = None
+) -> tuple[Finding, ...]:
+    """Return the findings about a cluster, causes first. ``quota_bytes`` is the configured one, else etcd's own.
+
+    ``seconds`` is how long etcd has run, by the member's name, as far as that is known.
+    """
     silent = [member for member in cluster.expected if member.name not in cluster.by_name]
     findings = [_all_answer(cluster)]
     if not cluster.by_name:
         return tuple(findings)
     leader, equal = _one_leader(cluster), _equal_data(cluster)
-    listed = _member_list(cluster)
+    listed, health = _member_list(cluster), _health(cluster)
+    without_vote = learners(cluster, seconds or {})
     if cluster.members is None:
         deepest = "members answer" if cluster.alive < cluster.quorum else "" if leader.ok else "one leader"
         listed = consequence(listed, deepest) if deepest else listed
     if silent and not cluster.hashes and not equal.fault:
         names = ", ".join(sorted(member.name for member in silent))
         equal = skipped(equal.check, f"not compared, since {names} did not answer")
-    findings += [listed, _health(cluster), _one_cluster(cluster), leader, _one_term(cluster), _applied(cluster)]
+    if without_vote:
+        findings.append(learner_finding(without_vote.values()))
+        listed, health, equal = what_follows(cluster, without_vote, listed, health, equal)
+    findings += [listed, health, _one_cluster(cluster), leader, _one_term(cluster), _applied(cluster)]
     findings += [_alarms(cluster), equal, _size(cluster, quota_bytes)]
     return tuple(causes_first(f if f.ok or f.cause else replace(f, cause=_CAUSES.get(f.check, "")) for f in findings))
 

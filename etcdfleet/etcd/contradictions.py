@@ -15,6 +15,7 @@ from etcdfleet.etcd.cluster import QUOTA_WARNING, Cluster
 from etcdfleet.etcd.equal import DIVERGED
 from etcdfleet.etcd.ids import StaticIds, hex_id, static_ids
 from etcdfleet.etcd.membership import mismatches
+from etcdfleet.etcd.newcomers import newcomers
 from etcdfleet.etcd.start_model import MemberState, hosts_of
 from etcdfleet.host.storage import ABSENT_REMEDY
 from etcdfleet.text import mib
@@ -310,14 +311,14 @@ def _against_entry(
 
 
 def _against_markers(states: Sequence[MemberState], ids: StaticIds) -> Refusal | None:
-    observed = [state for state in states if state.seen]
-    quorum = len(states) // 2 + 1
+    new = newcomers(states)
+    observed, members = [state for state in states if state.seen], len(states) - len(new)
     marked = [state for state in observed if state.established is not None]
     if marked:
-        lost = [state for state in observed if state.data is None]
+        lost = [state for state in observed if state.data is None and state not in new]
         if lost:
             evidence = f"the marker on {', '.join(hosts_of(marked))} says that this cluster was healthy once"
-            return data_lost(lost, evidence, "" if len(states) - len(lost) >= quorum else RESTORE)
+            return data_lost(lost, evidence, "" if members - len(lost) > members // 2 else RESTORE)
         for state in marked:
             marker_id = _number(_map(_map(state.established).get("members")).get(state.name))
             if marker_id and state.data and state.data.member_id != marker_id:

@@ -33,7 +33,8 @@ it:
 - the two have begun a log of a first start already (they booted): they count as empty, and nothing is started;
 - its log ends with the bootstrap entries, because it was cut off ever since: then what it holds was never promised to
   any client, and the two that did work are gone with their data and markers; there is nothing left to overrule;
-- the data are lost but a marker is left on any of the hosts: the marker closes rule 1;
+- the data are lost but a marker is left on any of the hosts: the marker closes rule 1; what such a marker does not
+  name is a host that is new, which is not started either (`etcdfleet.etcd.newcomers`);
 - the third answers, without a quorum (3.4 lists members from memory, also without one): rule 2 wants a quorum to
   answer;
 - two members were restored from a snapshot, and the third holds data from before, or a log of a first start: nothing is
@@ -104,6 +105,8 @@ def plan_start(
             return _first_start(states)
         if empty:
             return _data_first(states, empty, quorum)
+    if member_list is None and empty:
+        return _without_newcomers(states, empty, statuses)
     return _rolling(states, quorum, statuses)
 
 
@@ -160,6 +163,25 @@ def _data_first(states: Sequence[MemberState], empty: Sequence[MemberState], quo
         " any",
         hosts_of(empty),
         "see etcd's log on the other members, get a quorum of them healthy, and run again",
+    )
+
+
+def _without_newcomers(
+    states: Sequence[MemberState], new: Sequence[MemberState], statuses: Mapping[str, EndpointStatus]
+) -> Plan:
+    """Start the members of a cluster that is down, beside hosts that are new to it: only once it runs can these join.
+
+    All others have their data, so that their start is safe, whatever these hosts turn out to be.
+    """
+    members = [state for state in states if state not in new]
+    plan = _rolling(members, len(members) // 2 + 1, statuses)
+    if isinstance(plan, Refusal) or (isinstance(plan, Rolling) and plan.start_first):
+        return plan
+    return Refusal(
+        f"new to the cluster: {', '.join(hosts_of(new))} (neither data nor a marker there, and no marker names such a"
+        " member, so nothing is lost); but no member answers that could take in a new one",
+        hosts_of(new),
+        "run deploy for the whole cluster, which starts members that are stopped; where they run, see etcd's log there",
     )
 
 

@@ -56,6 +56,7 @@ def describe(
 def machine_of(site: Site, observed: Observed, drift: tuple[str, ...], issuing: Mapping[Side, Certificate]) -> Machine:
     """Return the host itself, out of its probe."""
     facts, settings = observed.facts, site.settings
+    no_data = facts.data.ids is None and not facts.data.unreadable
     deployed = observed.service.running or facts.established is not None or facts.data.ids is not None
     deployed = deployed or any(file.path in facts.files for file in site.service.files)
     others = other_problems(settings.member.data_dir, facts.others, settings.init)
@@ -79,7 +80,9 @@ def machine_of(site: Site, observed: Observed, drift: tuple[str, ...], issuing: 
         keys=tuple(keys),
         quota_bytes=running_quota(facts),
         disk_absent=facts.place.absent,
-        data_lost=facts.established is not None and facts.data.ids is None and not facts.data.unreadable,
+        data_lost=facts.established is not None and no_data,
+        blank=facts.established is None and no_data and not facts.data_elsewhere and not observed.service.running,
+        seconds=observed.service.seconds,
         other=next(((trouble.what, trouble.remedy) for trouble in others), None),
         besides=tuple(
             (side, ", ".join(repr(ca.title) for ca in cas)) for side, cas in trusted_besides(site, observed).items()

@@ -109,6 +109,8 @@ def judge(task: Task, overview: ClusterOverview) -> Result:
         "cluster_margin": overview.margin,
         "cluster_can_lose": overview.can_lose,
     }
+    if learner := overview.learners.get(name):
+        facts |= learner.facts()
     outcome = StepOutcome(overview.margin, facts=facts)
     if not wrong:
         return Result(task.host, result=outcome)

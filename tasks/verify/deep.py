@@ -69,7 +69,8 @@ def check_deeply(task: Task, site: Site, deep: Deep) -> Checked:
         lambda: cluster_of(settings, site.remote.batch(commands, parallel=True, timeout=120)), quiet, timeouts.SETTLE
     )
     cluster, first = looks[-1], next(filter(None, (look.moving() for look in looks)), "")
-    findings = [*cluster_checks(cluster, quota_bytes=settings.cluster.quota_bytes)]
+    seconds = {name: site.observe().service.seconds}
+    findings = [*cluster_checks(cluster, quota_bytes=settings.cluster.quota_bytes, seconds=seconds)]
     if first and not cluster.moving():
         findings.append(
             warned(
@@ -178,8 +179,11 @@ def _write_probe(site: Site, cluster: Cluster, token: str, *, write: bool) -> li
     if settings.cluster.client_tls and "client" not in site.observe().facts.pairs:
         return [skipped(check, "there is no client certificate on this host")]
     names = [member.name for member in settings.members]
+    without_vote = {name for name, status in cluster.by_name.items() if status.learner}
+    if settings.member.name in without_vote:
+        return [skipped(check, "this member is a learner: etcd serves neither reads nor writes through it")]
     silent = [name for name in names if name not in cluster.by_name]
-    asked = [name for name in names if name in cluster.by_name]
+    asked = [name for name in names if name in cluster.by_name and name not in without_vote]
     result = site.remote.run(probe_script(settings, asked, token), timeout=120)
     findings = probe_checks(asked, silent, result.stdout, token)
     return [finding if finding.ok else replace(finding, about=(settings.member.name,)) for finding in findings]

@@ -6,15 +6,17 @@ Each host was asked about its own member at about the same time; here the answer
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from etcdfleet.checks.overview.data import ClusterOverview, Concern, Level, MemberView
 from etcdfleet.checks.overview.host import host_concerns, merge_concerns, unaskable, unreached
+from etcdfleet.checks.overview.learner import learner_concern, learners_of
 from etcdfleet.etcd.alarms import CORRUPT_FIRST, WAY_OUT, has_room
 from etcdfleet.etcd.answers import SLOW_READ, ExpectedMember
 from etcdfleet.etcd.cluster import QUOTA_WARNING, Cluster
 from etcdfleet.etcd.equal import DIVERGED
 from etcdfleet.etcd.ids import hex_id
+from etcdfleet.etcd.learners import Learner
 from etcdfleet.etcd.membership import mismatches
 from etcdfleet.etcd.versions import parse
 from etcdfleet.text import mib
@@ -42,7 +44,9 @@ def overview(
     concerns += _identity(views)
     concerns += _equal_data(views, cluster)
     concerns += _alarms(views, cluster)
-    concerns += _members(views, cluster)
+    without_vote = learners_of(views, cluster)
+    concerns += _members(views, cluster, without_vote)
+    concerns += [learner_concern(host, learner) for host, learner in without_vote.items()]
     concerns += _progress(views, cluster, electing=bool(gone))
     concerns += _quota(views, cluster)
     lives, unseen = any(view.serves for view in views), all(view.machine is None for view in views)
@@ -50,7 +54,9 @@ def overview(
         concerns += host_concerns(view, within_days, cluster_lives=lives, all_unseen=unseen)
     leader = _host(leader_id, views, cluster) if leader_id else ""
     names = {view.host: (view.host, *view.also) for view in views}
-    return ClusterOverview(name, tuple(views), margin, can_lose, leader, term, merge_concerns(concerns, names))
+    return ClusterOverview(
+        name, tuple(views), margin, can_lose, leader, term, merge_concerns(concerns, names), without_vote
+    )
 
 
 def _snapshot(views: Sequence[MemberView], expected: Sequence[ExpectedMember]) -> Cluster:
@@ -159,6 +165,8 @@ def _leadership(views: Sequence[MemberView], cluster: Cluster, election_seconds:
             what = f"leader just lost: {who} does not answer, an election is going on; no reads or writes meanwhile"
         elif followed:
             for view in answered.values():
+                if view.status and view.status.learner:
+                    continue  # through which etcd serves no reads
                 what = f"it answers and knows its leader, and a read through it fails ({_no_read(view)})"
                 remedy = "see etcd's log, disk and network of the host; run verify"
                 yield Concern(Level.BROKEN, what, (view.host,), remedy)
@@ -172,6 +180,8 @@ def _leadership(views: Sequence[MemberView], cluster: Cluster, election_seconds:
         yield Concern(Level.WRONG, what, hosts, wait)
         return
     for view in answered.values():
+        if view.status and view.status.learner and view.status.leader_id:
+            continue  # etcd serves no reads through a learner
         if not view.serves and view.status and "CORRUPT" not in cluster.alarms:
             cut = "knows of no leader" if not view.status.leader_id else "serves no reads"
             what = f"{cut}, while others do ({_no_read(view)}): it does not reach the other members"
@@ -252,13 +262,16 @@ def _room(views: Sequence[MemberView]) -> str:
     )
 
 
-def _members(views: Sequence[MemberView], cluster: Cluster) -> Iterator[Concern]:
-    """Compare the member list with the inventory."""
+def _members(views: Sequence[MemberView], cluster: Cluster, without_vote: Mapping[str, Learner]) -> Iterator[Concern]:
+    """Compare the member list with the inventory, but for what is said of members ``without_vote``."""
     if cluster.members is None:
         return
     hosts = tuple(view.host for view in views if view.members)
     host_of = {view.member.name: (view.host,) for view in views}
+    said = {learner.name for learner in without_vote.values()}
     for mismatch in mismatches(cluster.matched):
+        if mismatch.kind == "learner" and mismatch.member and mismatch.member.name in said:
+            continue
         if mismatch.kind != "client URL":  # a member that is restarted gives itself the new one
             mine = host_of.get(mismatch.member.name, hosts) if mismatch.member else hosts
             yield Concern(Level.WRONG, mismatch.what, mine, mismatch.remedy)
@@ -271,7 +284,7 @@ def _progress(views: Sequence[MemberView], cluster: Cluster, *, electing: bool) 
             yield Concern(Level.SOON, what, (view.host,), "look at load, disk and network of the host; run preflight")
     statuses = {view.host: view.status for view in views if view.status}
     for host, status in statuses.items():
-        if status.member_id in cluster.late:
+        if status.member_id in cluster.late and not status.learner:
             what = f"is {cluster.late[status.member_id]} entries behind the others"
             yield Concern(
                 Level.WRONG, what, (host,), "look again; a member that stays behind has a slow disk or network"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
 from typing import Any
 
 from etcdfleet.etcd.alarms import takes_part
 from etcdfleet.etcd.answers import EndpointHealth, EndpointStatus, ExpectedMember, MemberList
+from etcdfleet.etcd.learners import Learner
 
 
 class Level(IntEnum):
@@ -85,8 +87,9 @@ class Machine:
     ``besides`` names, by side, CAs that are trusted and of which the host shows nothing; ``due_ca``, by side, the CA
     that issues today and the one of the certificates on the host, where these differ. ``disk_absent`` is the
     mount point of the disk that held the data, if nothing is mounted there; ``data_lost`` says that a member had data
-    there, and has none. ``other`` tells of an etcd that this
-    project has not set up, and what to do."""
+    there, and has none; ``blank`` that there are none and no marker, as on a new host or one with a new card.
+    ``seconds`` is how long its etcd has run; None when not known. ``other`` tells of an etcd that this project has not
+    set up, and what to do."""
 
     running: bool
     enabled: bool
@@ -103,6 +106,8 @@ class Machine:
     due_ca: tuple[tuple[str, str, str], ...] = ()
     disk_absent: str = ""
     data_lost: bool = False
+    blank: bool = False
+    seconds: float | None = None
     other: tuple[str, str] | None = None
 
 
@@ -150,7 +155,7 @@ class ClusterOverview:
 
     ``margin`` says in words how many members it can lose, ``can_lose`` as a number (None: not known, or no quorum).
     ``leader`` is a host, or a member's name or id when its host is not among those that were looked at; empty for none.
-    ``concerns`` come worst first.
+    ``concerns`` come worst first. ``learners`` are the members without a vote, by host.
     """
 
     name: str
@@ -160,6 +165,7 @@ class ClusterOverview:
     leader: str
     term: int
     concerns: tuple[Concern, ...]
+    learners: Mapping[str, Learner] = field(default_factory=dict)
 
     @property
     def needs_attention(self) -> bool:

@@ -87,11 +87,13 @@ def state_of(view: MemberView) -> str:
         return "silent"
     if any("CORRUPT" in error for error in view.status.errors):
         return "corrupt"
+    if view.status.learner and view.status.leader_id:
+        return "learner"  # through which etcd serves no reads
     if not view.serves:
         return "no reads" if view.status.leader_id else "no leader"
     if any("NOSPACE" in error for error in view.status.errors):
         return "full"
-    return "learner" if view.status.learner else "serves"
+    return "serves"
 
 
 def unreached(problem: str) -> bool:
@@ -118,7 +120,7 @@ def host_concerns(
         remedy = _join(view.host) if cluster_lives else DEPLOY
         yield Concern(Level.WRONG, "nothing is deployed there", (view.host,), remedy)
         return
-    yield from _service(view, machine)
+    yield from _service(view, machine, cluster_lives=cluster_lives)
     yield from _keys(view.host, machine)
     yield from _clock(view, machine)
     for life in machine.lives:
@@ -142,7 +144,7 @@ def _join(host: str) -> str:
     )
 
 
-def _service(view: MemberView, machine: Machine) -> Iterator[Concern]:
+def _service(view: MemberView, machine: Machine, *, cluster_lives: bool) -> Iterator[Concern]:
     here = (view.host,)
     if machine.disk_absent and not machine.running:
         what = f"etcd waits for the disk with its data: nothing is mounted on {machine.disk_absent}"
@@ -151,6 +153,11 @@ def _service(view: MemberView, machine: Machine) -> Iterator[Concern]:
         what = "its data are lost: it was a member, and there are none in its data directory"
         remedy = f"see first whether their disk is mounted there; then python runbooks/replace_member.py {view.host}"
         yield Concern(Level.BROKEN, what, here, remedy)
+    elif machine.blank:
+        what = "etcd does not run there, and the host is as a new one: there are no data, and no note of a cluster"
+        yield Concern(
+            Level.BROKEN, what, here, _join(view.host) if cluster_lives else f"{DEPLOY}, of the whole cluster"
+        )
     elif not machine.running:
         state = f" ({machine.service})" if machine.service else ""
         yield Concern(

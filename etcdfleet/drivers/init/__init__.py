@@ -15,6 +15,9 @@ from etcdfleet.remote.scripts import script
 if TYPE_CHECKING:
     from etcdfleet.remote import CommandResult
 
+_TICKS = 100
+"""In so many parts of a second Linux tells processes when they began, on all architectures that etcd runs on."""
+
 
 @dataclass(frozen=True)
 class ServiceState:
@@ -23,6 +26,7 @@ class ServiceState:
     ``pid`` is that of the etcd process, ``started`` its start in the init system's own words; ``loaded`` is where the
     unit or script in force lies. ``program`` is the path that our unit or script starts, ``program_file`` the file that
     this leads to now, ``runs`` the file of the running process, with " (deleted)" once another took its place.
+    ``seconds`` is how long the process has run; None where that is not known.
     """
 
     running: bool
@@ -34,6 +38,7 @@ class ServiceState:
     program: str = ""
     program_file: str = ""
     runs: str = ""
+    seconds: float | None = None
 
     @property
     def outdated(self) -> bool:
@@ -124,6 +129,15 @@ class Service(Protocol):
 def programs(service_program: str) -> str:
     """Return shell that prints what `ServiceState` knows of programs; ``$pid`` is etcd's process id if it runs."""
     return script("programs", functions={"service_program": service_program})
+
+
+def ran_seconds(text: str) -> float | None:
+    """Return how long a process has run, by the two numbers that `programs` prints of it."""
+    up, _, start = text.partition(" ")
+    try:
+        return max(0.0, float(up) - int(start) / _TICKS)
+    except ValueError:
+        return None
 
 
 def service_for(init: str) -> Service:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from etcdfleet.drivers.init import Hidden, ServiceFile, ServiceState
+from etcdfleet.drivers.init import Hidden, ServiceFile, ServiceState, ran_seconds
 
 if TYPE_CHECKING:
     from etcdfleet.remote import CommandResult
@@ -64,6 +64,7 @@ class Systemd:
             program=values.get("program", ""),
             program_file=values.get("program_file", ""),
             runs=values.get("runs", ""),
+            seconds=ran_seconds(values.get("ran", "")),
         )
 
     def in_force(self, content: bytes) -> tuple[str, ...]:

@@ -46,6 +46,8 @@ _KNOWN_FACTS = {
     "raft_term": "raft term",
     "distribution": "system",
     "architecture": "architecture",
+    "learner_behind_entries": "entries behind, as a learner",
+    "learner_seconds": "time so far, as a learner",
     "clock_offset_seconds": "clock offset",
     "sync_p99_ms": "synced write (p99)",
     "ssh_round_trips": "SSH round trips",

@@ -82,7 +82,7 @@ def fact_text(key: str, value: object) -> str:
         return size_text(value)
     if key == "leader":
         return "yes" if value else "no"
-    units = {"clock_offset_seconds": " s", "sync_p99_ms": " ms"}
+    units = {"clock_offset_seconds": " s", "learner_seconds": " s or more", "sync_p99_ms": " ms"}
     return value_text(value) + units.get(key, "")
 
 

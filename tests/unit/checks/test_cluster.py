@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from etcdfleet.checks.cluster import cluster_checks
@@ -94,3 +96,73 @@ def test_alarms_are_told_by_who_raised_them() -> None:
 def test_what_a_port_shows_must_be_seen() -> None:
     closed = Finding(f"{SERVED} 2379", False, "it cannot be reached")
     assert new_failures([closed], [closed]) == [closed]
+
+
+NO_READ = "etcdserver: rpc not supported for learner"
+
+
+def with_learner(behind: int, seconds: float | None, *, here: bool = False, **lacks: bool) -> dict[str, Finding]:
+    """The findings where c is a learner; ``here``: on its own host, where etcd gives no member list."""
+    urls = [member.client_url for member in EXPECTED]
+    statuses = tuple(
+        EndpointStatus(
+            url, number, 1, "3.5.16", 2**20, 2**20, 1, 3, 60000, 60000 - behind * (number == 3), 50, number == 3
+        )
+        for number, url in enumerate(urls, 1)
+    )
+    sick = urls[1:] if lacks.get("b_is_sick") else urls[2:]
+    healths = tuple(EndpointHealth(url, url not in sick, 0.01, NO_READ if url in sick else "") for url in urls)
+    hashes = tuple(HashKV(url, 7, 50, 1) for url in (urls[:1] if lacks.get("b_has_no_hash") else urls[:2]))
+    entries = tuple(replace(entry, learner=entry.name == "c") for entry in MEMBERS.members)
+    entries = entries[1:] if lacks.get("a_is_missing") else entries
+    listed = None if here else replace(MEMBERS, members=entries)
+    cluster = Cluster(EXPECTED, listed, statuses, healths, hashes, no_list=NO_READ if here else "")
+    return {finding.check: finding for finding in cluster_checks(cluster, seconds={"c": seconds})}
+
+
+@pytest.mark.parametrize("here", [True, False])
+@pytest.mark.parametrize(
+    ("behind", "seconds", "seen", "remedy"),
+    [
+        (3, 60.0, "it is 3 entries behind, near enough for one, 60.0 s", "gives it its vote"),
+        (
+            52310,
+            7200.0,
+            "52310 entries behind, 2 hours after its etcd was started: it does",
+            "remove_member.py c takes",
+        ),
+        (52310, None, "it is 52310 entries behind", "once it has caught up"),
+    ],
+)
+def test_a_learner_is_one_fault_from_which_others_follow(
+    behind: int, seconds: float | None, seen: str, remedy: str, here: bool
+) -> None:
+    found = with_learner(behind, seconds, here=here)
+    assert not found["learner"].ok
+    assert found["learner"].about == ("c",)
+    assert seen in found["learner"].evidence
+    assert remedy in found["learner"].remedy
+    for check in ("member list", "health", "equal data"):
+        assert not found[check].ok
+        assert (found[check].follows, found[check].remedy) == ("learner", "")
+
+
+@pytest.mark.parametrize(
+    ("lacks", "check", "says"),
+    [
+        ("b_is_sick", "health", "b: "),
+        ("b_has_no_hash", "equal data", "no hash from b, c"),
+        ("a_is_missing", "member list", "a is in the inventory and not a member"),
+    ],
+)
+def test_what_else_is_wrong_beside_a_learner_keeps_its_own_cause(lacks: str, check: str, says: str) -> None:
+    found = with_learner(3, 60.0, **{lacks: True})
+    assert says in found[check].evidence
+    assert (found[check].ok, found[check].follows) == (False, "")
+    assert found[check].remedy
+
+
+def test_a_learner_that_catches_up_between_two_looks_is_the_same_fault() -> None:
+    before, after, late = (list(with_learner(*one).values()) for one in ((9000, 60.0), (3, 90.0), (9000, 7200.0)))
+    assert "learner" not in [finding.check for finding in new_failures(after, before)]
+    assert "learner" in [finding.check for finding in new_failures(late, before)]

@@ -227,6 +227,62 @@ def test_members_against_the_inventory() -> None:
     assert "WRONG c: c has never joined its cluster" in told(seen(*views, stopped("c")))
 
 
+NO_READ = "etcdserver: rpc not supported for learner"
+
+
+@pytest.mark.parametrize(
+    ("behind", "seconds", "leader", "level", "words", "remedy"),
+    [
+        (52310, 60.0, "a", Level.WRONG, "it is 52310 entries behind, 60.0 s after", "once it has caught up"),
+        (3, 60.0, "a", Level.WRONG, "it is 3 entries behind, near enough", "replace_member.py c gives it its vote"),
+        (52310, 7200.0, "a", Level.BROKEN, "it does not become fit for a vote", "remove_member.py c takes it back"),
+        (52310, None, "a", Level.WRONG, "it is 52310 entries behind", "once it has caught up"),
+    ],
+)
+def test_a_learner_is_told_once_with_its_lag_and_age(
+    behind: int, seconds: float | None, leader: str, level: Level, words: str, remedy: str
+) -> None:
+    """etcd serves no reads through one: that says nothing of its network."""
+    members = listed(learners="c")
+    machine = replace(MACHINE, seconds=seconds)
+    ahead: dict[str, Any] = {"raft_index": 60000, "raft_applied": 60000, "members": members}
+    learner = member(
+        "c", machine=machine, healthy=False, error=NO_READ, learner=True, leader_id=ord(leader),
+        **ahead | {"raft_applied": 60000 - behind},
+    )  # fmt: skip
+    found = seen(member("a", **ahead), member("b", **ahead), learner)
+    (concern,) = found.concerns
+    assert (concern.level, concern.hosts) == (level, ("c",))
+    assert words in concern.what
+    assert remedy in concern.remedy
+    assert state_of(learner) == "learner"
+    assert found.learners["c"].behind == behind
+    assert found.margin == "2 of 2 members serve, can lose none"
+
+
+def test_a_learner_that_is_cut_off_or_stopped() -> None:
+    members = listed(learners="c")
+    cut = member("c", healthy=False, error=NO_READ, learner=True, leader_id=0, members=None)
+    found = told(seen(member("a", members=members), member("b", members=members), cut))
+    assert any(one.startswith("BROKEN c: knows of no leader") for one in found)
+    assert any("it knows of no leader, and is 0 entries behind" in one for one in found)
+    assert state_of(cut) == "no leader"
+    found = told(seen(member("a", members=members), member("b", members=members), stopped("c")))
+    assert "WRONG c: c is a learner: it has no vote; it does not answer" in found
+
+
+@pytest.mark.parametrize(
+    ("lives", "remedy"), [(True, "replace_member.py c, where it has lost its data or is new"), (False, "run deploy")]
+)
+def test_a_host_without_data_and_marker_has_lost_nothing(lives: bool, remedy: str) -> None:
+    new = replace(stopped("c"), machine=replace(MACHINE, running=False, blank=True))
+    others = [member(name, members=listed("ab")) if lives else stopped(name) for name in "ab"]
+    (concern,) = [one for one in seen(*others, new).concerns if "the host is as a new one" in one.what]
+    assert concern.hosts == ("c",)
+    assert remedy in concern.remedy
+    assert not any("are lost" in one.what for one in seen(*others, new).concerns)
+
+
 MIB = 2**20
 
 

@@ -23,6 +23,12 @@ LIST = MemberList(
     IDS.cluster_id, tuple(Member(IDS.members[m.name], m.name, (m.peer_url,), (m.client_url,)) for m in EXPECTED)
 )
 MARKER = marker(LIST)
+OF_TWO, OF_ONE = (marker(replace(LIST, members=LIST.members[:count])) for count in (2, 1))
+
+
+def renamed(name: str, other: str) -> dict[str, Any]:
+    """The marker, with one member under another name."""
+    return MARKER | {"members": {other if each == name else each: IDS.members[each] for each in NAMES}}
 
 
 def data(name: str, *, led: bool = True, **more: Any) -> DataIds:
@@ -200,6 +206,58 @@ CASES: dict[str, tuple[Plan, Any]] = {
     "one began anew, two have the data": (
         plan(lonely("a"), *(stopped(n, established=None) for n in "bc")),
         Rolling((), NAMES),
+    ),
+    # -- a host that is new to a cluster which is down
+    "two stopped, one new": (
+        plan(*(stopped(n, established=OF_TWO) for n in "ab"), empty("c")),
+        Rolling((), ("a", "b")),
+    ),
+    "the same, one of the two is off": (
+        plan(stopped("a", established=OF_TWO), off("b"), empty("c")),
+        Rolling((), ("a",)),
+    ),
+    "one stopped, two new": (plan(stopped("a", established=OF_ONE), empty("b"), empty("c")), Rolling((), ("a",))),
+    "two stopped, one new and alone chosen": (
+        plan(*(stopped(n, established=OF_TWO, chosen=False) for n in "ab"), empty("c")),
+        ("new to the cluster: c (neither data nor a marker", "c"),
+    ),
+    "two run and do not answer, one new": (
+        plan(*(live(n, established=OF_TWO, answering=False, restart_pending=True) for n in "ab"), empty("c")),
+        ("no member answers that could take in a new one", "c"),
+    ),
+    "two run, one new": (
+        plan(*(live(n, established=OF_TWO) for n in "ab"), empty("c"), members=replace(LIST, members=LIST.members[:2])),
+        ("replace_member.py c makes it a member", "c"),
+    ),
+    "one stopped, one lost its data and not its marker, one new": (
+        plan(stopped("a", established=OF_TWO), empty("b", established=OF_TWO), empty("c")),
+        ("no data on b, a member", "b"),
+    ),
+    "one stopped, one lost its data and its marker, one new": (
+        plan(stopped("a", established=OF_TWO), empty("b"), empty("c")),
+        ("restore the cluster from a snapshot", "b"),
+    ),
+    "a new card: no data and no marker, and the others' markers name it": (
+        plan(stopped("a"), stopped("b"), empty("c")),
+        ("no data on c, a member", "c"),
+    ),
+    "one marker is older than its member": (
+        plan(stopped("a", established=OF_TWO), stopped("b"), empty("c")),
+        ("no data on c, a member", "c"),
+    ),
+    "one marker cannot be read, so that nobody is known to be new": (
+        plan(stopped("a", established=OF_TWO), stopped("b", established={}), empty("c")),
+        ("no data on c, a member", "c"),
+    ),
+    "a marker names one that the inventory lacks: the new one under another name?": (
+        plan(*(stopped(n, established=renamed("c", "old")) for n in "ab"), empty("c")),
+        ("no data on c, a member", "c"),
+    ),
+    "one new beside data that its marker does not know": (
+        plan(
+            stopped("a", established=OF_TWO), stopped("b", data=data("b", member_id=99), established=OF_TWO), empty("c")
+        ),
+        ("its marker says", "b"),
     ),
     "the marker left cannot be read": (
         plan(empty("a", established={}), empty("b"), empty("c")),

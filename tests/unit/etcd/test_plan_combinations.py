@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from etcdfleet.errors import Refusal
 from etcdfleet.etcd.answers import MemberList
-from etcdfleet.etcd.plan import plan_start
+from etcdfleet.etcd.plan import marker, plan_start
 from etcdfleet.etcd.start_model import Bootstrap, MemberState, Plan, Rolling
 from tests.unit.etcd.test_plan import EXPECTED, IDS, LIST, MARKER, NAMES, data, listed
 
@@ -38,6 +39,30 @@ def build(name: str, kind: Mapping[str, Any], touch: Mapping[str, Any]) -> Membe
     }
     fields = {**kind, **touch}
     return MemberState(name, name, **{**fields, "data": held[fields.get("data", "none")]})
+
+
+NOT_C = marker(replace(LIST, members=LIST.members[:2]))
+"""The marker of a cluster that has never had the third host."""
+
+
+@pytest.mark.parametrize("touched", [(0, 0, 0), (0, 0, 1), (2, 1, 0)])
+def test_a_host_that_is_new_to_a_cluster_which_is_down(touched: tuple[int, int, int]) -> None:
+    """Whatever the two members are like, it is not started, and they are with their data alone."""
+    known = [{**kind, "established": NOT_C} if kind.get("established") else kind for kind in KINDS]
+    new: tuple[dict[str, Any], ...] = ({"running": False}, {"running": True})
+    for kinds in itertools.product(known, known, new):
+        states = [build(name, kind, TOUCH[at]) for name, kind, at in zip(NAMES, kinds, touched, strict=True)]
+        if not any(state.established is not None for state in states if state.seen):
+            continue
+        plan = plan_start(states, EXPECTED, IDS)
+        check(states, None, plan)
+        if isinstance(plan, Rolling):
+            assert "c" not in (*plan.start_first, *plan.order), (states, plan)
+            assert all(state.data is not None or not state.seen for state in states[:2]), (states, plan)
+        else:
+            assert isinstance(plan, Refusal), (states, plan)
+            if plan.what.startswith("no data on"):
+                assert "c" not in plan.hosts, (states, plan)
 
 
 BUILT = {

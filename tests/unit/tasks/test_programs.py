@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
-from etcdfleet.drivers.init import ServiceState, programs
+from etcdfleet.drivers.init import ServiceState, programs, ran_seconds
 from etcdfleet.drivers.packages import Installed, Target, hold_change
 from etcdfleet.drivers.packages.apk import Apk, ApkInstall
 from etcdfleet.drivers.packages.apt import AptInstall
@@ -293,12 +294,15 @@ def test_the_file_of_the_running_program_is_found(tmp_path: Path) -> None:
     """A copy of ``sleep`` called etcd runs; then another file takes its place. Under an emulator its memory tells."""
     program = tmp_path / "etcd"
     shutil.copy("/bin/sleep", program)
+    began = time.monotonic() - 0.05  # Linux counts hundredths
     with subprocess.Popen([str(program), "60"]) as process:
         try:
             script = f"pid={process.pid}\n{programs(f'echo {program}')}"
 
             def found() -> dict[str, str]:
-                return dict(line.split("=", 1) for line in LocalHost().run(script).stdout.splitlines())
+                said = dict(line.split("=", 1) for line in LocalHost().run(script).stdout.splitlines())
+                assert 0 <= (ran_seconds(said.pop("ran")) or 0) <= time.monotonic() - began
+                return said
 
             def emulated() -> str:
                 return LocalHost().run(script.replace("x=$(readlink", "x=$(true")).stdout.rpartition("runs=")[2].strip()

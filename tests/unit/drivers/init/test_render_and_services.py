@@ -13,6 +13,7 @@ from nornir.core import Nornir
 from nornir.core.inventory import Defaults, Groups, Host, Hosts, Inventory
 from nornir.core.task import Result, Task
 
+from etcdfleet.drivers.init import ran_seconds
 from etcdfleet.drivers.init.openrc import OpenRC
 from etcdfleet.drivers.init.systemd import Systemd
 from etcdfleet.drivers.packages import Installed, pinned_reason, upstream_version
@@ -166,6 +167,18 @@ def test_what_systemd_says() -> None:
     crashed = "MainPID=0\nActiveState=activating\nSubState=auto-restart\nUnitFileState=enabled\n"
     assert not Systemd().read(answer(crashed)).running
     assert not Systemd().read(answer("MainPID=0\nActiveState=inactive\nSubState=dead\nUnitFileState=masked\n")).enabled
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("67701.37 6757546", 125.91), ("5.00 500", 0.0), ("5.00 501", 0.0), ("5.00 ", None), ("", None), ("a b", None)],
+)
+def test_how_long_the_process_has_run(text: str, seconds: float | None) -> None:
+    """By two numbers since the boot: no clock that was set meanwhile has part in it."""
+    assert ran_seconds(text) == (seconds if seconds is None else pytest.approx(seconds))
+    for said in (Systemd().read(answer(f"MainPID=77\nActiveState=active\nran={text}\n")),
+                 OpenRC().read(answer(f"rc=0\npid=77\nran={text}\n"))):  # fmt: skip
+        assert said.seconds == ran_seconds(text)
 
 
 def test_what_openrc_says_counts_only_with_a_process() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -174,6 +175,23 @@ def test_in_depth_an_election_that_was_waited_for_is_a_warning(clock: Clock) -> 
 def test_in_depth_nothing_is_written_unless_asked_for(how: Any) -> None:
     written = checks(deeply(GOOD, **how))["write, read, delete"]["status"]
     assert written == ("ok" if not how else "skipped")
+
+
+@pytest.mark.parametrize(
+    ("learner", "status", "says"),
+    [
+        (3, "ok", "written through this member, read and gone on az-1, az-2"),
+        (1, "skipped", "this member is a learner: etcd serves neither reads nor writes through it"),
+    ],
+)
+def test_in_depth_nothing_is_read_or_written_through_a_learner(learner: int, status: str, says: str) -> None:
+    both, health = GOOD
+    line, _, rest = both.partition("\n")
+    answers = json.loads(line)
+    answers[learner - 1]["Status"]["isLearner"] = True
+    found = checks(deeply((f"{json.dumps(answers)}\n{rest}", health)))
+    assert (found["write, read, delete"]["status"], found["write, read, delete"]["evidence"]) == (status, says)
+    assert f"az-{learner} is a learner: it has no vote" in found["learner"]["evidence"]
 
 
 def no_ssh(_: object) -> None:
