@@ -12,6 +12,8 @@ done
 if [ ! -e "$config" ]; then
   for process in /proc/[0-9]*; do
     { read -r name <"$process/comm"; } 2>/dev/null && [ "$name" = etcd ] || continue
+    # While OpenRC is asked for the service, what it runs has the name of the service.
+    case "$(readlink "$process/exe")" in */openrc-run) continue ;; esac
     dir=$(tr '\0' '\n' <"$process/environ" | sed -n 's/^ETCD_DATA_DIR=//p')
     [ -n "$dir" ] || dir=$(tr '\0' '\n' <"$process/cmdline" |
       sed -n '/^--*data-dir$/{n;p;}; s/^--*data-dir=//p' | tail -n 1)

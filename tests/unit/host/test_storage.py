@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -363,3 +364,22 @@ def test_the_probe_finds_the_data_of_another_etcd(tmp_path: Path, monkeypatch: p
         answer = LocalHost().run(others.probe(data_dir))
         assert answer.stderr == ""
         assert [(data.path, data.size) for data in read_others(answer.stdout).data] == expected
+
+
+@pytest.mark.parametrize(("program", "found"), [("etcd", True), ("qemu-arm", True), ("openrc-run", False)])
+def test_what_openrc_runs_for_the_service_etcd_is_no_etcd(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, found: bool
+) -> None:
+    """``rc-service etcd status``, which the same probe asks, is a process of that name for a moment."""
+    monkeypatch.setattr(others, "ESTABLISHED", str(tmp_path / "none"))
+    monkeypatch.setattr(others, "CONFIG", str(tmp_path / "none"))
+    shutil.copy(Path("/bin/sh").resolve(), tmp_path / program)
+    called = "echo etcd >/proc/self/comm; echo; read -r line"
+    with subprocess.Popen(
+        [str(tmp_path / program), "-c", called], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as run:
+        assert run.stdout is not None
+        run.stdout.readline()
+        answer = LocalHost().run(others.probe(str(tmp_path / "data"))).stdout
+        run.communicate(b"\n")
+    assert (f"process {run.pid} " in answer) is found
