@@ -21,6 +21,7 @@ from plays import lock, members
 from plays.options import RemoveOptions
 from tasks.certificates.revoke import refresh_crl, revoke_replaced
 from tasks.members.change import noted, retire
+from tasks.members.join import note_members
 from tasks.members.look import read_place
 
 
@@ -82,7 +83,10 @@ def _off_the_list(run: Run[Any], name: str, others: Sequence[str], folder: Path)
 
 
 def _prove(run: Run[Any], name: str, others: Sequence[str]) -> None:
-    """Have those that are left show that they are a healthy cluster without it."""
+    """Have those that are left show that they are a healthy cluster without it, and note who its members are now.
+
+    While the cluster is down, a note that still names it would make a new host look like one that lost its data.
+    """
     end, why = time.monotonic() + timeouts.SETTLE, ""
     while True:
         cluster = members.see(run, others)
@@ -92,6 +96,7 @@ def _prove(run: Run[Any], name: str, others: Sequence[str]) -> None:
         if time.monotonic() > end:
             run.protect(f"{name} is removed, and those that are left are not well: {why}", members.AGAIN)
         time.sleep(1)
+    run.ask_members(note_members, on=others)
     left = len(cluster.entries)
     run.step("verify", noted, on=run.hosts[:1], summary=f"the {left} that are left are healthy, with one leader")
 

@@ -46,6 +46,7 @@ def staged(
         "retire": StepOutcome("stopped for good", ("stopped",)),
         "revoke_replaced": None,
         "refresh_crl": None,
+        "note_members": True,
     }
     for name, what in (usual | (does or {})).items():
         for module in (members, remove_member):
@@ -69,7 +70,9 @@ def staged(
 
 def done(stage: Stage) -> list[tuple[str, str]]:
     """What was done, and on which host; without the looks."""
-    return [(name, host) for name, host in stage.ran if name not in ("see_cluster", "noted", "read_place")]
+    return [
+        (name, host) for name, host in stage.ran if name not in ("see_cluster", "noted", "read_place", "note_members")
+    ]
 
 
 def test_a_member_leaves_and_nothing_of_it_starts_again(monkeypatch: Any) -> None:
@@ -78,6 +81,15 @@ def test_a_member_leaves_and_nothing_of_it_starts_again(monkeypatch: Any) -> Non
     assert done(stage) == [("save_snapshot", "h2"), ("remove_entry", "h2"), ("retire", "h1")]
     assert stage.given["retire"] == {"revoke": False}
     assert program.record.finish().exit_code == ExitCode.OK
+
+
+@pytest.mark.parametrize("own", [None, RemoveOptions(gone="m1")])
+def test_those_that_are_left_note_who_the_members_are_now(monkeypatch: Any, own: RemoveOptions | None) -> None:
+    stage, program = staged(monkeypatch, table.WELL, LEFT, own=own)
+    remove_member.remove(run_of(program))
+    names = [name for name, _ in stage.ran]
+    assert [host for name, host in stage.ran if name == "note_members"] == ["h2", "h3"]
+    assert names.index("note_members") > names.index("remove_entry")
 
 
 def test_its_certificates_are_revoked_where_the_inventory_says_so(monkeypatch: Any) -> None:
