@@ -33,6 +33,7 @@ QUOTA_WARNING = 0.8
 MAX_LAG = 1000
 """Entries that a member may be behind the most advanced one: far below the 5000 that a leader keeps for slow followers
 (``DefaultSnapshotCatchUpEntries`` in ``server.go``), far above what such hosts write between two answers."""
+DIFFERENT = "members did not hold the same data"
 
 
 @dataclass(frozen=True)
@@ -212,6 +213,14 @@ class Cluster:
         """Return what was seen of that, for messages; empty if all data may be the same."""
         return self.divergence.told(lambda status: self.name(status.member_id)) if self.divergence else ""
 
+    def different_since(self, before: Cluster) -> bool:
+        """Return whether data differ, and will: no member has applied anything since that look, which is over.
+
+        A look asks one member after the other, and may see them at different moments. Where nothing has moved between
+        two of them, there was a moment at which all of this was so.
+        """
+        return self.moving() == DIFFERENT and _applied(before) == _applied(self)
+
     def moving(self) -> str:
         """Return what is going on among the members that answer and will be over soon; empty if nothing is."""
         if len(self.statuses) < self.quorum:
@@ -225,5 +234,9 @@ class Cluster:
         if self.late:
             return "a member was behind the others"
         if self.divergence:
-            return "members did not hold the same data"  # one look may be wrong about that: it is looked at again
+            return DIFFERENT  # one look may be wrong about that: it is looked at again
         return ""
+
+
+def _applied(cluster: Cluster) -> set[tuple[int, int, int, int]]:
+    return {(s.member_id, s.term, s.raft_applied, s.revision) for s in cluster.statuses}

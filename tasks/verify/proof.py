@@ -64,9 +64,12 @@ def settled(look: Callable[[], Seen], ended: Callable[[Sequence[Seen]], bool], s
 def quiet(looks: Sequence[Cluster]) -> bool:
     """Return whether nothing goes on among the members that is over soon.
 
-    A leader that is known by reads alone must be named by two looks, see `Cluster.presumed_leader`.
+    A leader that is known by reads alone must be named by two looks, see `Cluster.presumed_leader`. Data that differ
+    are looked at again, too, but not for long when nothing is written.
     """
     *before, last = looks
+    if before and last.different_since(before[-1]):
+        return True
     leader = before[-1].presumed_leader if before and not before[-1].moving() else 0
     return not last.moving() and last.presumed_leader in (0, leader)
 

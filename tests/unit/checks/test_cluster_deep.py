@@ -144,6 +144,45 @@ def test_a_leader_that_is_silent_is_asked_about_again(
     assert evidence["one leader"].startswith(words)
 
 
+def hollow(*, applied: int = 100, revision: int = 7, odd: str = "c", odd_revision: int = 2) -> Cluster:
+    """The member ``odd`` has another revision at the same raft index."""
+    return answers(
+        statuses=tuple(
+            replace(
+                status,
+                raft_index=applied,
+                raft_applied=applied,
+                revision=odd_revision if status.member_id == IDS[odd] else revision,
+            )
+            for status in answers().statuses
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("said", "count"),
+    [
+        # Nothing has moved between two looks: there was a moment at which the data differed.
+        ([hollow()] * 2, 2),
+        # Something was written: either look may have met members at different moments.
+        ([hollow(), hollow(applied=101), hollow(applied=102, revision=8), hollow(applied=102, revision=8)], 4),
+        ([hollow(), hollow(odd_revision=3), hollow(odd_revision=3)], 3),
+        ([hollow(), hollow(odd="b"), hollow(odd="b")], 3),
+        ([hollow(), answers()], 2),
+        # An election beside it is waited out.
+        ([answers(leader=0)] * 3 + [hollow(), hollow()], 5),
+    ],
+)
+def test_data_that_differ_are_looked_at_until_nothing_has_moved(
+    monkeypatch: pytest.MonkeyPatch, said: list[Cluster], count: int
+) -> None:
+    asked = iter([*said, *[answers()] * 3])
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    looks = settled(lambda: next(asked), quiet, 20)
+    assert len(looks) == count
+    assert looks[-1] == said[-1]
+
+
 def test_two_leaders_and_a_laggard_will_settle() -> None:
     first, *rest = answers().statuses
     assert replace(answers(), statuses=(replace(first, leader_id=2), *rest)).moving() == "an election was under way"
