@@ -49,14 +49,14 @@ def up(name: str, topology_file: Path | None, say: Say) -> Lab:
         machine.register(lab)
         if arm:
             machine.emulate_arm()
-    folders = images.ensure([host.kind for host in lab.hosts], say, lab.cgroup)
+    folders = images.ensure([host.image for host in lab.hosts], say, lab.cgroup)
     hosts.make_keys(lab)
     network.setup(lab)
     names.up(lab)
     names.add_to_controller(lab, say)
     say(f"booting {len(lab.hosts)} hosts on {lab.subnet}")
     jobs: list[Callable[[], None]] = [lambda: _services_up(lab)]
-    jobs += [_boot(lab, host, folders[host.kind]) for host in lab.hosts]
+    jobs += [_boot(lab, host, folders[host.image]) for host in lab.hosts]
     together(jobs)
     _write_user_files(lab)
     return lab

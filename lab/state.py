@@ -23,7 +23,10 @@ Init = Literal["systemd", "openrc"]
 
 @dataclass(frozen=True)
 class LabHost:
-    """One host. ``disk`` (bytes) limits ``/var/lib/etcd``, ``memory`` (bytes) all of its processes; None: no limit."""
+    """One host. ``disk`` (bytes) limits ``/var/lib/etcd``, ``memory`` (bytes) all of its processes; None: no limit.
+
+    ``preinstalled``: its disk has etcd's packages from the beginning.
+    """
 
     name: str
     kind: Kind
@@ -34,6 +37,12 @@ class LabHost:
     sudo_password: bool = False
     disk: int | None = None
     memory: int | None = None
+    preinstalled: bool = False
+
+    @property
+    def image(self) -> str:
+        """The name of the image its disk is made from."""
+        return f"{self.kind}+etcd" if self.preinstalled else self.kind
 
     @property
     def init(self) -> Init:

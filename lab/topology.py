@@ -61,7 +61,10 @@ class _Strict(BaseModel):
 
 
 class HostSpec(_Strict):
-    """One host: ``disk`` and ``memory`` are limits, ``sudo_password`` makes sudo ask."""
+    """One host: ``disk`` and ``memory`` are limits, ``sudo_password`` makes sudo ask.
+
+    ``preinstalled`` left out is the topology's.
+    """
 
     kind: Kind
     fqdn: Domain
@@ -69,6 +72,7 @@ class HostSpec(_Strict):
     sudo_password: bool = False
     disk: Annotated[int, BeforeValidator(parse_size), Field(ge=8 * 2**20)] | None = None
     memory: Annotated[int, BeforeValidator(parse_size), Field(ge=64 * 2**20)] | None = None
+    preinstalled: bool | None = None
 
 
 class ClusterSpec(_Strict):
@@ -84,6 +88,7 @@ class Topology(_Strict):
     clusters: dict[Label, ClusterSpec] = {}
     subnet: Annotated[IPv4Network, BeforeValidator(_check_subnet)] | None = None
     vault: Domain = "vault.home"
+    preinstalled: bool = False
 
     @model_validator(mode="after")
     def _consistent(self) -> Topology:
@@ -164,6 +169,7 @@ def lay_out(topology: Topology, name: str, folder: Path, subnet: IPv4Network) ->
             sudo_password=spec.sudo_password,
             disk=spec.disk,
             memory=spec.memory,
+            preinstalled=topology.preinstalled if spec.preinstalled is None else spec.preinstalled,
         )
         for index, (host_name, spec) in enumerate(topology.hosts.items())
     )

@@ -12,9 +12,12 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 from lab import cgroups
 from lab.errors import LabError
+from lab.images import with_etcd
+from lab.images.with_etcd import SUFFIX
 from lab.state import PROJECT, Kind
 
 
@@ -23,17 +26,30 @@ def cache_folder() -> Path:
     return Path(os.environ.get("ETCDFLEET_LAB_CACHE") or "/var/cache/etcdfleet-lab").absolute()
 
 
-def ensure(kinds: Iterable[Kind], say: Callable[[str], None], group: str = "etcdfleet-images") -> dict[Kind, Path]:
-    """Return the folders of the images of ``kinds``; build those that are missing, side by side. Raises LabError.
+def ensure(names: Iterable[str], say: Callable[[str], None], group: str = "etcdfleet-images") -> dict[str, Path]:
+    """Return the folders of the images of these names; build those that are missing, side by side. Raises LabError.
 
+    An image is named after its kind, and ends with ``+etcd`` if it has etcd's packages: it is built from the other one.
     ``group`` is the control group of the builders: a lab's, so that `down` ends them even if `up` was killed.
     """
-    wanted = sorted(set(kinds))
-    with ThreadPoolExecutor(max_workers=len(wanted)) as pool:
-        return dict(zip(wanted, pool.map(lambda kind: _ensure_one(kind, say, group), wanted), strict=True))
+    wanted = sorted(set(names))
+    missing = [name for name in wanted if name.endswith(SUFFIX) and not folder_of(name).is_dir()]
+    plain = [name for name in wanted if not name.endswith(SUFFIX)]
+    found = _side_by_side([*plain, *(name.removesuffix(SUFFIX) for name in missing)], say, group)
+    if "alpine+etcd" in missing:
+        from lab import apkrepo
+
+        apkrepo.prepare(say)
+    return found | _side_by_side([name for name in wanted if name.endswith(SUFFIX)], say, group)
 
 
-def _ensure_one(kind: Kind, say: Callable[[str], None], parent: str) -> Path:
+def _side_by_side(names: Iterable[str], say: Callable[[str], None], group: str) -> dict[str, Path]:
+    wanted = sorted(set(names))
+    with ThreadPoolExecutor(max_workers=max(1, len(wanted))) as pool:
+        return dict(zip(wanted, pool.map(lambda name: _ensure_one(name, say, group), wanted), strict=True))
+
+
+def _ensure_one(kind: str, say: Callable[[str], None], parent: str) -> Path:
     target = folder_of(kind)
     if target.is_dir():
         return target
@@ -52,14 +68,14 @@ def _ensure_one(kind: Kind, say: Callable[[str], None], parent: str) -> Path:
     return target
 
 
-def folder_of(kind: Kind) -> Path:
-    """Return where the image of that kind is, or will be once built: named after everything its content depends on."""
+def folder_of(kind: str) -> Path:
+    """Return where the image of that name is, or will be once built: named after everything its content depends on."""
     _, recipe = _builder(kind)
     return cache_folder() / f"{kind}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
 
 
-def build(kind: Kind) -> None:
-    """Build the image of that kind unless it is there, under a temporary name until it is complete."""
+def build(kind: str) -> None:
+    """Build the image of that name unless it is there, under a temporary name until it is complete."""
     target = folder_of(kind)
     target.parent.mkdir(parents=True, exist_ok=True)
     with _lock(target.parent / f"{kind}.lock"):
@@ -79,14 +95,20 @@ def build(kind: Kind) -> None:
         unfinished.rename(target)
 
 
-def _builder(kind: Kind) -> tuple[Callable[[Path], None], str]:
-    """Return how to build an image of that kind, and everything its content depends on."""
+def _builder(kind: str) -> tuple[Callable[[Path], None], str]:
+    """Return how to build an image of that name, and everything its content depends on."""
     from lab.images import alpine, debian
 
+    if kind.endswith(SUFFIX):
+        from lab import apkrepo
+
+        base, content = folder_of(kind.removesuffix(SUFFIX)), apkrepo.content() if kind == f"alpine{SUFFIX}" else None
+        recipe = "\n".join([base.name, content.name if content else "", Path(with_etcd.__file__).read_text()])
+        return lambda target: with_etcd.build(target, base, content), recipe
     if kind == "alpine":
         return alpine.build, "\n".join([Path(alpine.__file__).read_text(), *debian.sources()])
     architecture = "armhf" if kind == "debian-armhf" else debian.native_architecture()
-    suite = debian.SUITES[kind]
+    suite = debian.SUITES[cast(Kind, kind)]
     source = Path(debian.__file__).read_text()
     recipe = "\n".join([architecture, suite, source, *debian.sources(suite), *debian.apt_options()])
     return lambda target: debian.build(target, architecture, suite), recipe

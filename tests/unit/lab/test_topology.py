@@ -34,6 +34,16 @@ def test_limits_and_sudo_password_reach_the_host() -> None:
     )
 
 
+def test_a_host_has_the_packages_as_its_topology_says_or_itself() -> None:
+    text = (
+        "preinstalled: true\n"
+        "hosts: {a: {kind: debian, fqdn: a.home}, b: {kind: alpine, fqdn: b.home, preinstalled: false}}"
+    )
+    assert [host.image for host in lab_of(text).hosts] == ["debian+etcd", "alpine"]
+    assert [host.image for host in lab_of(text.replace("true", "false")).hosts] == ["debian", "alpine"]
+    assert lab_of("hosts: {a: {kind: alpine, fqdn: a.home, preinstalled: true}}").hosts[0].image == "alpine+etcd"
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
