@@ -57,10 +57,14 @@ class LabHost:
 
 @dataclass(frozen=True)
 class LabCluster:
-    """A cluster the hosts name: ``service_name`` resolves to all of its members (None: no such name)."""
+    """A cluster the hosts name: ``service_name`` resolves to all of its members (None: no such name).
+
+    ``election_ms`` is for the inventory (None: the default of the framework).
+    """
 
     name: str
     service_name: str | None
+    election_ms: int | None = None
 
 
 @dataclass(frozen=True)

@@ -82,13 +82,14 @@ class ClusterSpec(_Strict):
 
 
 class Topology(_Strict):
-    """A whole topology file."""
+    """A whole topology file. ``election_ms`` goes into the inventory of every cluster, with a tenth as heartbeat."""
 
     hosts: Annotated[dict[Label, HostSpec], Field(min_length=1, max_length=250)]
     clusters: dict[Label, ClusterSpec] = {}
     subnet: Annotated[IPv4Network, BeforeValidator(_check_subnet)] | None = None
     vault: Domain = "vault.home"
     preinstalled: bool = False
+    election_ms: Annotated[int, Field(ge=1000, le=50_000)] | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Topology:
@@ -173,7 +174,9 @@ def lay_out(topology: Topology, name: str, folder: Path, subnet: IPv4Network) ->
         )
         for index, (host_name, spec) in enumerate(topology.hosts.items())
     )
-    clusters = tuple(LabCluster(key, spec.service_name) for key, spec in topology.clusters.items())
+    clusters = tuple(
+        LabCluster(key, spec.service_name, topology.election_ms) for key, spec in topology.clusters.items()
+    )
     return Lab(name, folder, subnet, str(subnet[1]), hosts, clusters, topology.vault)
 
 

@@ -80,7 +80,7 @@ CLUSTER = """\
   data:
     cluster:
       token: {name}                 # the same on all members, another for each cluster
-{service}      peer_tls: true
+{service}{timing}      peer_tls: true
       client_tls: true
     pki:
       roles:                          # roles of the PKI in Vault; ttl: how long a certificate lives
@@ -143,7 +143,10 @@ def _cluster(cluster: LabCluster) -> str:
         service = (
             f"      service_name: {scalar(cluster.service_name)}      # resolves to all members; in certificates too\n"
         )
-    text = CLUSTER.format(name=scalar(cluster.name), service=service)
+    timing = ""
+    if cluster.election_ms:
+        timing = f"      heartbeat_ms: {cluster.election_ms // 10}\n      election_ms: {cluster.election_ms}\n"
+    text = CLUSTER.format(name=scalar(cluster.name), service=service, timing=timing)
     for role, name in pki.role_names(cluster.name).items():
         text += f"        {role}: {{name: {name}, ttl: {pki.TTL}}}\n"
     return text

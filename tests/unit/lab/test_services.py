@@ -4,6 +4,7 @@ import hashlib
 import subprocess
 import tarfile
 import time
+from dataclasses import replace
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -140,10 +141,19 @@ def test_the_inventory_is_what_a_user_would_have(lab: Lab) -> None:
     assert groups["openrc"]["data"]["install"]["repository"] == "http://192.0.2.1:8080/alpine"
     assert groups["k8s-home"]["data"]["cluster"]["service_name"] == "etcd.home"
     assert "service_name" not in groups["k3s-edge"]["data"]["cluster"]
+    assert "election_ms" not in groups["k3s-edge"]["data"]["cluster"]
     roles = groups["k3s-edge"]["data"]["pki"]["roles"]
     assert roles["client"] == {"name": "k3s-edge-client-only-crt", "ttl": "43800h"}
     extras = files["inventory/defaults.yaml"]["connection_options"]["netmiko"]["extras"]
     assert (extras["key_file"], extras["alt_key_file"]) == (str(lab.key), str(lab.known_hosts))
+
+
+def test_a_time_out_of_elections_stands_in_the_inventory_with_a_tenth_as_heartbeat(lab: Lab) -> None:
+    quick = replace(lab, clusters=tuple(replace(cluster, election_ms=2500) for cluster in lab.clusters))
+    groups = yaml.safe_load(userfiles.groups(quick))
+    for cluster in ("k8s-home", "k3s-edge"):
+        settings = groups[cluster]["data"]["cluster"]
+        assert (settings["heartbeat_ms"], settings["election_ms"]) == (250, 2500)
 
 
 def test_a_posix_shell_reads_env_as_it_was_meant(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,6 +34,12 @@ def test_limits_and_sudo_password_reach_the_host() -> None:
     )
 
 
+def test_a_time_out_of_elections_is_for_every_cluster() -> None:
+    text = "clusters: {c: {}, d: {}}\nhosts: {a: {kind: debian, fqdn: a.home}}"
+    assert [cluster.election_ms for cluster in lab_of(f"election_ms: 2500\n{text}").clusters] == [2500, 2500]
+    assert [cluster.election_ms for cluster in lab_of(text).clusters] == [None, None]
+
+
 def test_a_host_has_the_packages_as_its_topology_says_or_itself() -> None:
     text = (
         "preinstalled: true\n"
