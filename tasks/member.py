@@ -15,6 +15,14 @@ from etcdfleet.etcd.expected import expected_members
 from etcdfleet.settings.models import client_url
 from tasks.observe import Site
 
+_NO_OTHER_SCHEME = (
+    "connect: connection refused",
+    "remote error: tls: ",
+    "authentication handshake failed: x509: ",
+)
+"""What etcdctl says of its last attempt to connect where no program listens, or where one speaks TLS, and refuses the
+client, cannot load its own pair, or shows a certificate that is of no use."""
+
 
 @dataclass(frozen=True)
 class MemberAnswers:
@@ -25,7 +33,11 @@ class MemberAnswers:
 
 
 def ask_member(site: Site) -> MemberAnswers:
-    """Ask the member on its own host. It may still run with the scheme from before a change of ``client_tls``."""
+    """Ask the member on its own host. It may still run with the scheme from before a change of ``client_tls``.
+
+    The other scheme is not tried where the answer to the first one shows that it cannot be that: where nothing listens,
+    or something speaks TLS. It would cost as much time again.
+    """
     wanted = site.settings.cluster.client_tls
     for tls in (wanted, not wanted):
         endpoint = [local_endpoint(site.settings, tls=tls)]
@@ -40,6 +52,8 @@ def ask_member(site: Site) -> MemberAnswers:
         members = parsed(parse_member_list, answers["members"].stdout, answers["members"].stderr)
         if statuses or members:
             return MemberAnswers(statuses[0] if statuses else None, members)
+        if any(sign in answer.stderr for answer in answers.values() for sign in _NO_OTHER_SCHEME):
+            break
     return MemberAnswers()
 
 
