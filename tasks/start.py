@@ -6,7 +6,6 @@ The decisions are in ``etcdfleet/etcd/plan.py``; which of these tasks runs on wh
 
 from __future__ import annotations
 
-import json
 import time
 
 from nornir.core.task import Result, Task
@@ -22,7 +21,6 @@ from etcdfleet.etcd.configuration import ClusterState, anchors_in, state_in
 from etcdfleet.etcd.etcdctl import etcdctl, local_endpoint
 from etcdfleet.etcd.gates import caught_up, may_restart, move_leader_to
 from etcdfleet.etcd.ids import hex_id
-from etcdfleet.etcd.plan import marker
 from etcdfleet.etcd.start_model import Bootstrap, Join, Plan, Rolling
 from etcdfleet.host.paths import CONFIG, ESTABLISHED, RESTART_PENDING
 from etcdfleet.outcome import done
@@ -30,6 +28,7 @@ from etcdfleet.remote import RemoteFile, last_lines
 from etcdfleet.remote.scripts import script
 from tasks.configure import desired_files, stop_seconds
 from tasks.lock import still_ours
+from tasks.marker import marker_file, noted_of, renew_note
 from tasks.member import MemberAnswers, ask_cluster, ask_member, ask_others
 from tasks.observe import Site, site_of
 from tasks.programs import restart_reasons, swap_program
@@ -40,10 +39,13 @@ _TOO_LATE, _GAVE_UP, _CRASHES, _NOT_STARTED = 75, 76, 77, 78
 
 
 def keep_running(task: Task) -> Result:
-    """Note that a member which runs as it should belongs to a working cluster, if that is not noted yet."""
+    """Note that a member which runs as it should belongs to a working cluster, if that is not noted yet.
+
+    A marker of an older version gets what it lacks.
+    """
     site = site_of(task)
     observed = site.observe()
-    changes = []
+    changes = renew_note(task, site)
     if observed.facts.established is None and not task.is_dry_run():
         answers = ask_member(site)
         if answers.members and all(member.started for member in answers.members.members):
@@ -84,6 +86,7 @@ def start_member(task: Task, plan: Plan | None = None, programs: bool = False) -
     if site.observe().facts.established is None:
         note_established(task, site, members)
         changes.append(f"{ESTABLISHED} notes the cluster's members")
+    changes += renew_note(task, site)
     return done(task, "started, healthy", changes)
 
 
@@ -114,6 +117,7 @@ def restart_member(task: Task, programs: bool = False) -> Result:
     wait_until_caught_up(site)
     if site.observe().facts.established is None:
         note_established(task, site, wait_for_names(site))
+    changes += renew_note(task, site)
     why = f" ({reasons[0]})" if reasons else ""
     version = site.observe().installed.version
     return done(task, f"restarted{why}", changes, facts={"version": version} if version else {})
@@ -253,8 +257,7 @@ def wait_until_caught_up(site: Site) -> None:
 
 def note_established(task: Task, site: Site, members: MemberList) -> None:
     """Write the marker; from now on a start without data must fail, by the configuration, too."""
-    content = json.dumps(marker(members), indent=1, sort_keys=True).encode() + b"\n"
-    files = [*_other_state(task, site, "existing"), RemoteFile(ESTABLISHED, content)]
+    files = [*_other_state(task, site, "existing"), marker_file(noted_of(site, members))]
     site.place(files, what="noting the cluster's members")
 
 

@@ -52,7 +52,6 @@ All data and all markers lost on all hosts is the same as new hosts, and cannot 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from etcdfleet.errors import Refusal
 from etcdfleet.etcd.answers import EndpointStatus, ExpectedMember, MemberList
@@ -230,11 +229,6 @@ def restart_order(statuses: Mapping[str, EndpointStatus], hosts: Sequence[str]) 
         return 2 if status.leader_id and status.leader_id == status.member_id else 1
 
     return tuple(sorted(hosts, key=rank))
-
-
-def marker(member_list: MemberList) -> dict[str, Any]:
-    """Return what to write to ``/etc/etcd/cluster.json`` after verification (see `MemberState.established`)."""
-    return {"cluster_id": member_list.cluster_id, "members": {member.name: member.id for member in member_list.members}}
 
 
 def _why_not(state: MemberState) -> str:

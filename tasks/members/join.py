@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass
 
@@ -14,11 +13,11 @@ from etcdfleet.etcd.answers import EndpointStatus, MemberList
 from etcdfleet.etcd.cluster import MAX_LAG, Cluster
 from etcdfleet.etcd.etcdctl import etcdctl, local_endpoint
 from etcdfleet.etcd.ids import hex_id
-from etcdfleet.etcd.plan import marker
 from etcdfleet.host.paths import ESTABLISHED
 from etcdfleet.outcome import done
-from etcdfleet.remote import RemoteFile, last_lines
+from etcdfleet.remote import last_lines
 from tasks.lock import still_ours
+from tasks.marker import marker_file, noted_of
 from tasks.member import ask_cluster, ask_member, ask_others
 from tasks.observe import Site, site_of
 from tasks.start import (
@@ -154,8 +153,10 @@ def note_members(task: Task) -> Result:
     site = site_of(task)
     noted = site.observe().facts.established
     members: MemberList | None = ask_member(site).members if noted is not None else None
-    if members is None or marker(members) == noted or not all(entry.started for entry in members.members):
+    if members is None or not all(entry.started for entry in members.members):
         return Result(task.host, result=False)
-    content = json.dumps(marker(members), indent=1, sort_keys=True).encode() + b"\n"
-    site.place([RemoteFile(ESTABLISHED, content)], what="noting the cluster's members")
+    wanted = noted_of(site, members)
+    if wanted == noted:
+        return Result(task.host, result=False)
+    site.place([marker_file(wanted)], what="noting the cluster's members")
     return Result(task.host, result=True)

@@ -12,7 +12,8 @@ from etcdfleet.errors import Refusal
 from etcdfleet.etcd.answers import EndpointStatus, ExpectedMember, Member, MemberList
 from etcdfleet.etcd.contradictions import DEFAULTS
 from etcdfleet.etcd.ids import static_ids
-from etcdfleet.etcd.plan import marker, plan_start, restart_order
+from etcdfleet.etcd.marker import marker
+from etcdfleet.etcd.plan import plan_start, restart_order
 from etcdfleet.etcd.start_model import Bootstrap, Join, MemberState, Nothing, Plan, Rolling
 from etcdfleet.etcd.wal import DataIds
 
@@ -22,8 +23,10 @@ IDS = static_ids({member.name: [member.peer_url] for member in EXPECTED}, "token
 LIST = MemberList(
     IDS.cluster_id, tuple(Member(IDS.members[m.name], m.name, (m.peer_url,), (m.client_url,)) for m in EXPECTED)
 )
-MARKER = marker(LIST)
-OF_TWO, OF_ONE = (marker(replace(LIST, members=LIST.members[:count])) for count in (2, 1))
+MARKER = marker(LIST, token="token", version="3.5.16")
+OF_TWO, OF_ONE = (
+    marker(replace(LIST, members=LIST.members[:count]), token="token", version="3.5.16") for count in (2, 1)
+)
 
 
 def renamed(name: str, other: str) -> dict[str, Any]:

@@ -11,7 +11,8 @@ import pytest
 
 from etcdfleet.errors import Refusal
 from etcdfleet.etcd.answers import MemberList
-from etcdfleet.etcd.plan import marker, plan_start
+from etcdfleet.etcd.marker import marker
+from etcdfleet.etcd.plan import plan_start
 from etcdfleet.etcd.start_model import Bootstrap, MemberState, Plan, Rolling
 from tests.unit.etcd.test_plan import EXPECTED, IDS, LIST, MARKER, NAMES, data, listed
 
@@ -41,7 +42,7 @@ def build(name: str, kind: Mapping[str, Any], touch: Mapping[str, Any]) -> Membe
     return MemberState(name, name, **{**fields, "data": held[fields.get("data", "none")]})
 
 
-NOT_C = marker(replace(LIST, members=LIST.members[:2]))
+NOT_C = marker(replace(LIST, members=LIST.members[:2]), token="token", version="3.5.16")
 """The marker of a cluster that has never had the third host."""
 
 

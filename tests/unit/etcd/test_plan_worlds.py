@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from etcdfleet.errors import Refusal
 from etcdfleet.etcd.answers import EndpointStatus, ExpectedMember, Member, MemberList
 from etcdfleet.etcd.ids import static_ids
-from etcdfleet.etcd.plan import marker, plan_start
+from etcdfleet.etcd.marker import marker
+from etcdfleet.etcd.plan import plan_start
 from etcdfleet.etcd.start_model import Bootstrap, Join, MemberState, Nothing, Plan, Rolling
 from etcdfleet.etcd.wal import DataIds
 
@@ -104,7 +105,7 @@ def visible(world: World, *, listed: bool) -> tuple[list[MemberState], MemberLis
                 host.name,
                 host.name,
                 data=data_of(host, ids.members[host.name], ids.cluster_id, len(world)) if host.seen else None,
-                established=marker(everyone) if host.seen and host.marker else None,
+                established=marker(everyone, token="token", version="3.5.16") if host.seen and host.marker else None,
                 running=host.seen and host.running,
                 answering=answering,
                 restart_pending=host.pending,

@@ -166,6 +166,37 @@ def test_that_a_member_belongs_to_a_working_cluster_is_noted_once(
         assert json.loads(host.placed[ESTABLISHED])["cluster_id"] == 9
 
 
+OF_VERSION_1: Any = {"cluster_id": 9, "members": {"az-1": 1, "az-2": 2, "az-3": 3}}
+
+
+@pytest.mark.parametrize(
+    ("how", "check", "changed"),
+    [
+        ({}, False, True),
+        ({}, True, True),
+        ({"restart_pending": "another version"}, False, False),
+        ({"established": {**OF_VERSION_1, "version": 2, "token": "x", "restores": 0, "etcd": "3.5"}}, False, False),
+    ],
+    ids=["version 1", "check", "a restart is due", "complete"],
+)
+def test_a_marker_of_the_first_version_is_completed_without_a_restart(how: Any, check: bool, changed: bool) -> None:
+    host, site = on(seen(RUNNING, **{"established": OF_VERSION_1, **how}))
+    result = carry_out(keep_running, site, check=check)
+    assert (result.changed, ESTABLISHED in host.placed) == (changed, changed and not check)
+    assert not host.was_sent("systemctl")
+    assert not host.was_sent("etcdctl"), "no member is asked for that"
+    if ESTABLISHED in host.placed:
+        noted = json.loads(host.placed[ESTABLISHED])
+        assert noted == {**OF_VERSION_1, "version": 2, "token": "k8s-home", "restores": 0, "etcd": "3.5"}
+
+
+def test_a_marker_follows_the_version_that_a_restart_has_brought() -> None:
+    older = {**OF_VERSION_1, "version": 2, "token": "first", "restores": 1, "etcd": "3.4"}
+    host, site = on(seen(RUNNING, established=older))
+    assert carry_out(restart_member, site).result.changed
+    assert json.loads(host.placed[ESTABLISHED]) == {**older, "etcd": "3.5"}
+
+
 @pytest.mark.parametrize("task", [start_member, restart_member])
 def test_check_starts_nothing(task: Any) -> None:
     host, site = on(seen(RUNNING))

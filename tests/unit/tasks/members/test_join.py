@@ -121,16 +121,20 @@ def test_check_starts_nothing() -> None:
     assert host.sent == []
 
 
+FIRST_VERSION = {"cluster_id": 9, "members": {"az-1": 1, "az-2": 2, "az-3": 3}}
+
+
 @pytest.mark.parametrize(
     ("noted", "listed", "changed"),
     [
         ({"cluster_id": 9, "members": {"az-1": 7}}, member_list(), True),
-        ({"cluster_id": 9, "members": {"az-1": 1, "az-2": 2, "az-3": 3}}, member_list(), False),
+        (FIRST_VERSION, member_list(), True),
+        ({**FIRST_VERSION, "version": 2, "token": "k8s-home", "restores": 1, "etcd": "3.5"}, member_list(), False),
         (None, member_list(), False),
         ({"cluster_id": 9, "members": {"az-1": 7}}, member_list(3), False),
         ({"cluster_id": 9, "members": {"az-1": 7}}, "", False),
     ],
-    ids=["others", "the same", "never noted", "one has not joined", "no answer"],
+    ids=["others", "the same of version 1", "the same", "never noted", "one has not joined", "no answer"],
 )
 def test_the_marker_follows_the_member_list(noted: Any, listed: str, changed: bool) -> None:
     host = Scripted({"member list": listed, "endpoint status": VOTERS})
