@@ -24,7 +24,7 @@ from etcdfleet.etcd.ids import hex_id
 from etcdfleet.etcd.start_model import Bootstrap, Join, Plan, Rolling
 from etcdfleet.host.paths import CONFIG, ESTABLISHED, RESTART_PENDING
 from etcdfleet.outcome import done
-from etcdfleet.remote import RemoteFile, last_lines
+from etcdfleet.remote import RemoteFile, last_lines, outliving
 from etcdfleet.remote.scripts import script
 from tasks.configure import desired_files, stop_seconds
 from tasks.lock import still_ours
@@ -176,7 +176,8 @@ def run_and_wait(site: Site, action: str, *, ready: str = "") -> None:
     waiting = script(
         "start_and_wait",
         functions={
-            "start": action,
+            # A member that was stopped comes up, though this run be killed.
+            "start": outliving(action),
             # A restart with a larger quota is a way out of a full database. Its alarm stands until it is ended later.
             "takes_part": ready or takes_part_script(health),
             "respawns": site.service.respawns,

@@ -50,16 +50,16 @@ def whole(script: str) -> str:
 
 
 def outliving(command: str) -> str:
-    """Return shell that carries a command through although the connection is lost meanwhile.
+    """Return shell that carries a command through, whatever becomes of the connection and of this shell meanwhile.
 
-    What it prints goes to the shell first, and to standard error at the end: a program that writes to a connection that
-    is gone is ended by that, and OpenRC then takes the start of a service for done.
+    It runs in a session of its own. What it prints goes to a file first, and to standard error at the end: a program
+    that writes to a connection that is gone is ended by that, and OpenRC then takes the start of a service for done.
     """
-    return f"""answer=$( (
-{command}
-) 2>&1 </dev/null)
+    return f"""out=$(mktemp /run/etcdfleet.XXXXXX 2>/dev/null || mktemp 2>/dev/null || echo /dev/null)
+setsid sh -c {shlex.quote(command)} >"$out" 2>&1 </dev/null
 code=$?
-[ -z "$answer" ] || printf '%s\\n' "$answer" >&2
+cat "$out" >&2
+[ "$out" = /dev/null ] || rm -f "$out"
 (exit $code)"""
 
 

@@ -5,13 +5,10 @@
 # The clock may be set during the wait: that must not end or prolong it.
 uptime_seconds() { cut -d . -f 1 /proc/uptime; }
 
-# Should the connection be lost between the stop and the start of a restart, the member comes up all the same: a program
-# that writes to a connection that is gone is ended by that, and OpenRC then takes the start for done.
-answer=$(start 2>&1 </dev/null)
+start
 code=$?
-[ $code != 0 ] || rm -f "$restart_pending"
-[ -z "$answer" ] || printf '%s\n' "$answer" >&2
 [ $code = 0 ] || exit "$not_started"
+rm -f "$restart_pending"
 end=$(($(uptime_seconds) + ready_seconds))
 given_up=0 base=$(respawns)
 while :; do

@@ -10,6 +10,7 @@ import json
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import time
 from contextlib import suppress
@@ -253,7 +254,7 @@ def test_a_restart_is_carried_through_although_the_connection_is_lost(
     # Programs that print, such as a shell that may not set a limit.
     stop, start = (f"sh -c 'echo {word} >&2; echo {word}' && touch {tmp_path}/{word}" for word in ("stopped", "up"))
     restart = f"{stop}\n{start}"
-    run_and_wait(Site(settings(), here, cast(Service, Init()), Apt(AptInstall(), "local")), restart)
+    run_and_wait(Site(settings(), here, cast(Service, Init()), Apt(AptInstall(), "local")), restart, ready="true")
     for way in (asked[0], outliving(restart)):
         without_connection(here, way)
         assert {path.name for path in tmp_path.iterdir()} >= {"stopped", "up"}, way
@@ -262,6 +263,28 @@ def test_a_restart_is_carried_through_although_the_connection_is_lost(
     monkeypatch.undo()
     answer = here.run(outliving("echo why; exit 3"))
     assert (answer.rc, answer.stdout, answer.stderr) == (3, "", "why\n")
+
+
+def test_a_restart_is_carried_through_although_all_of_its_session_is_killed(here: LocalHost, tmp_path: Path) -> None:
+    stopped, up = tmp_path / "stopped", tmp_path / "up"
+    command = outliving(f"touch {stopped}\nsleep 0.5 2>/dev/null || sleep 1\ntouch {up}")
+    shell = subprocess.Popen((here._shell or "").split(), stdin=subprocess.PIPE, text=True, start_new_session=True)
+    assert shell.stdin
+    with shell.stdin as writing:
+        writing.write(whole(command))
+    assert appears(stopped)
+    assert not up.exists()
+    os.killpg(shell.pid, signal.SIGKILL)
+    assert shell.wait() == -signal.SIGKILL
+    assert appears(up)
+
+
+def appears(path: Path) -> bool:
+    for _ in range(100):
+        if path.exists():
+            return True
+        time.sleep(0.05)
+    return False
 
 
 def test_of_a_script_that_comes_in_part_nothing_is_done(here: LocalHost, tmp_path: Path) -> None:
