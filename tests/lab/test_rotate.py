@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 
 import lab.vault
+from etcdfleet.drivers.init import Service
+from etcdfleet.drivers.init.openrc import OpenRC
+from etcdfleet.drivers.init.systemd import Systemd
 from etcdfleet.host.paths import RESTART_PENDING
 from lab import pki
 from tests.lab.ca_changes import new_issuing_ca
@@ -24,6 +27,7 @@ from tests.lab.deploy_helpers import (
     deploy,
     inventory_variant,
     members,
+    on_host,
     output,
     own_lab,
     start_times,
@@ -257,29 +261,36 @@ def test_a_killed_run_leaves_no_lock_and_the_next_one_finishes(clusters: LabHand
         assert ".new" not in output(clusters, host, f"ls -a {CERTS}/sets")
 
 
-@pytest.mark.parametrize("cluster", CLUSTERS)
-def test_a_run_that_is_killed_while_a_member_restarts_leaves_it_running(clusters: LabHandle, cluster: str) -> None:
+@pytest.mark.parametrize(("cluster", "service"), [("t-sd", Systemd()), ("t-rc", OpenRC())], ids=CLUSTERS)
+def test_a_run_that_is_killed_while_a_member_restarts_leaves_it_running(
+    clusters: LabHandle, cluster: str, service: Service
+) -> None:
     """Before, OpenRC took the cut-off start for done, and the member stayed down until the next deploy."""
     names = members(clusters, cluster)
+
+    def pid(host: str) -> str:
+        return on_host(clusters, host, service.pid).stdout.strip()
+
+    before = {host: pid(host) for host in names}
+    assert all(before.values()), before
     for host in names:
         output(clusters, host, f"echo 'a restart that is due' >>{RESTART_PENDING}")
-    before = start_times(clusters)
     run = begin_deploy(clusters, "--cluster", cluster)
     down: list[str] = []
 
     def one_is_down() -> bool:
-        down[:] = [host for host in names if not any(Path(f"/proc/{pid}").exists() for pid, _ in before[host])]
+        down[:] = [host for host in names if pid(host) != before[host]]
         return down != []
 
-    wait_for("a member to go down", one_is_down, every=0.01)
+    wait_for("a member to go down", one_is_down, every=0.005)
     run.kill()
     assert run.process.returncode == -signal.SIGKILL
-    wait_for(f"{down[0]} to be up again", lambda: start_times(clusters)[down[0]] not in ([], before[down[0]]))
+    wait_for(f"{down[0]} to be up again", lambda: pid(down[0]) not in ("", before[down[0]]))
     wait_for("the cluster to be healthy", lambda: unhealthy(clusters, cluster) == "")
     again = rotate(clusters, "--force", "--cluster", cluster)
     assert again.exit_code == 0, again.text
     assert deploy(clusters, "--cluster", cluster).exit_code == 0, "and what is still due is done"
-    assert all(start_times(clusters)[host] != before[host] for host in names)
+    assert all(pid(host) not in ("", before[host]) for host in names)
 
 
 def trusted(handle: LabHandle, host: str) -> list[str]:
