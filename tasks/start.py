@@ -86,7 +86,8 @@ def start_member(task: Task, plan: Plan | None = None, programs: bool = False) -
     if site.observe().facts.established is None:
         note_established(task, site, members)
         changes.append(f"{ESTABLISHED} notes the cluster's members")
-    changes += renew_note(task, site)
+    else:
+        changes += renew_note(task, site)
     return done(task, "started, healthy", changes)
 
 
@@ -117,7 +118,8 @@ def restart_member(task: Task, programs: bool = False) -> Result:
     wait_until_caught_up(site)
     if site.observe().facts.established is None:
         note_established(task, site, wait_for_names(site))
-    changes += renew_note(task, site)
+    else:
+        changes += renew_note(task, site)
     why = f" ({reasons[0]})" if reasons else ""
     version = site.observe().installed.version
     return done(task, f"restarted{why}", changes, facts={"version": version} if version else {})
