@@ -182,6 +182,13 @@ class Badly:
         self.seen: list[str] = []
         self.address = ""
 
+    def heard(self) -> list[str]:
+        """What it saw, once it has read a first request: on a busy machine that may be after the client gave up."""
+        end = time.monotonic() + 30
+        while not self.seen and time.monotonic() < end:
+            time.sleep(0.02)
+        return self.seen
+
 
 @contextmanager
 def misbehaving(*script: str | tuple[int, Mapping[str, Any]]) -> Iterator[Badly]:

@@ -520,7 +520,7 @@ def test_what_does_not_pass_ends_with_words(script: list[Any], what: str, reques
         vault = at(badly.address)
         with pytest.raises(VaultError, match=what):
             vault.token_info()
-        assert len(badly.seen) == requests
+        assert len(badly.heard()) == requests
 
 
 def test_a_broken_connection_has_words_for_an_administrator_too() -> None:

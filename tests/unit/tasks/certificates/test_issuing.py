@@ -64,7 +64,7 @@ def test_a_vault_that_hangs_is_asked_once_and_not_waited_for() -> None:
     with vault_server.misbehaving("hang") as badly:
         asked = Issuing()
         assert [asked.of(site(badly.address)) for _ in range(5)] == [{}] * 5
-        assert badly.seen == [f"/v1/{MOUNT}/ca/pem"]
+        assert badly.heard() == [f"/v1/{MOUNT}/ca/pem"]
 
 
 def test_where_certificates_come_from_files_nobody_is_asked() -> None:
