@@ -69,7 +69,7 @@ def _save(run: Run[TeardownOptions], plan: Teardown) -> str:
         return ""
     if not plan.answers:
         run.skip("snapshot", "no member answers")
-        if plan.with_data:
+        if plan.with_data and not run.own.delete_data:
             run.warn(f"no member answers, so no snapshot was taken; the data on {', '.join(plan.with_data)} are kept")
         return ""
     if run.check:

@@ -27,7 +27,7 @@ Takes a whole cluster down, once you have typed its name: a last verified snapsh
 stopped on all hosts and starts at boot no more; only then are its data moved aside, where they are kept (--delete-data
 deletes them); with pki.revoke its certificates are revoked; etcd's programs and all files of ours are removed. Every
 host must be reachable: a member that runs on could come back. A run that was interrupted is continued by the same
-command."""
+command, with --delete-data by that and --without-snapshot once its members are stopped."""
 
 EXAMPLES = """\
   python runbooks/teardown.py --cluster k8s-home --check

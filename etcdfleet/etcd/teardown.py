@@ -48,7 +48,8 @@ def teardown(
     """Return what is to be done to take down the cluster on these hosts.
 
     ``places`` is what lies on each that could be read, ``cluster`` what its members say of it. With ``deletes`` no data
-    are kept, so that a snapshot must be had of them unless ``without_snapshot`` says that none is wanted.
+    are kept, so that a snapshot must be had of them unless ``without_snapshot`` says that none is wanted. Only where a
+    majority works does one surely hold everything: a lone member may lack what those that are stopped hold.
     """
     if unread := [host for host in hosts if host not in places]:
         names = ", ".join(unread)
@@ -76,10 +77,12 @@ def teardown(
     running = tuple(host for host, place in places.items() if place.running)
     with_data = tuple(host for host, place in places.items() if place.left_over)
     answers = bool(cluster.statuses)
-    if deletes and not answers and not without_snapshot and any(place.data for place in places.values()):
+    holding = tuple(host for host, place in places.items() if place.data or place.data_unreadable or place.removed)
+    if deletes and holding and not cluster.serving and not without_snapshot:
         return Refusal(
-            "nothing was changed: no member answers, so no snapshot can be taken of the data that are to be deleted",
-            with_data,
+            "nothing was changed: no majority of the members works, so no snapshot can be taken that surely holds all "
+            f"of the data that are to be deleted on {', '.join(holding)}",
+            holding,
             "leave out --delete-data: the data are kept on the hosts then; or start etcd with deploy.py; or, where a "
             "snapshot of all that matters is at hand, add --without-snapshot",
         )

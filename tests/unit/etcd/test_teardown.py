@@ -29,6 +29,10 @@ STOPPED = {host: replace(each, running=False) for host, each in RUNNING.items()}
 EMPTY = {host: replace(each, running=False, data=None, marked=False) for host, each in RUNNING.items()}
 
 
+UNREADABLE = EMPTY | {"h1": replace(EMPTY["h1"], data_unreadable="no log")}
+LONE = cluster(*FIVE[:3], answering=(status(1),), sick=(1,))
+
+
 def decided(places: Any, seen: Cluster, **how: bool) -> Teardown | Refusal:
     return teardown(HOSTS, places, seen, **{"deletes": False, "without_snapshot": False, **how})
 
@@ -46,7 +50,7 @@ def test_a_cluster_that_works(deletes: bool) -> None:
         (EMPTY, {"deletes": True}, Teardown((), (), answers=False)),
         (EMPTY | {"h2": STOPPED["h2"]}, {}, Teardown((), ("h2",), answers=False)),
         # A log that cannot be read is no reason to leave it.
-        (EMPTY | {"h1": replace(EMPTY["h1"], data_unreadable="no log")}, {}, Teardown((), ("h1",), answers=False)),
+        (UNREADABLE, {}, Teardown((), ("h1",), answers=False)),
     ],
 )
 def test_a_cluster_that_does_not_answer(places: Any, how: Any, wanted: Teardown) -> None:
@@ -75,6 +79,11 @@ def test_a_member_on_no_host_of_the_inventory_is_told() -> None:
         ),
         (RUNNING | {"h1": place(1, foreign="an etcd runs there")}, WELL, {}, "h1: an etcd runs there", "never touched"),
         (STOPPED, DOWN, {"deletes": True}, "no snapshot can be taken", "leave out --delete-data"),
+        # A lone member gives a snapshot, and may lack what those that are stopped hold.
+        (STOPPED | {"h1": RUNNING["h1"]}, LONE, {"deletes": True}, "on h1, h2, h3", "--without-snapshot"),
+        (UNREADABLE, DOWN, {"deletes": True}, "deleted on h1", "--without-snapshot"),
+        # What an earlier run has moved aside may be the only copy.
+        (EMPTY | {"h2": replace(EMPTY["h2"], removed=True)}, DOWN, {"deletes": True}, "deleted on h2", "--without"),
     ],
 )
 def test_what_is_refused(places: Any, seen: Cluster, how: Any, what: str, remedy: str) -> None:
