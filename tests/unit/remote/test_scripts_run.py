@@ -365,6 +365,67 @@ def test_the_user_and_the_folders(here: LocalHost, programs: Path, tmp_path: Pat
     ]
 
 
+RESTORES = """echo "$ETCDCTL_API" "$@" >>LOG
+for word in "$@"; do case $word in --data-dir=*) into=${word#*=} ;; esac; done
+mkdir -p "$into/member/snap" "$into/member/wal"
+cat "$3" >"$into/member/snap/db"
+exit RC"""
+
+
+def restoring(tmp_path: Path, user: str) -> str:
+    return script(
+        "restore_snapshot",
+        *("--name=two words", "--initial-cluster-token=it's"),
+        program="etcdctl",
+        snapshot=str(tmp_path / "snapshot.db"),
+        into=str(tmp_path / "data-1"),
+        user=user,
+    )
+
+
+def etcdctl_that_restores(here: LocalHost, programs: Path, tmp_path: Path, rc: int = 0) -> None:
+    (tmp_path / "snapshot.db").write_text("data")
+    text = RESTORES.replace("LOG", str(tmp_path / "log")).replace("RC", str(rc))
+    # As su of both kinds reads its words: those behind the name of the user are for the shell.
+    su = f'echo su "$1" "$2" "$3" "$5" "$6" >>{tmp_path}/log; c=$4; shift 6; exec sh -c "$c" "$@"'
+    here.stand_ins(programs, etcdctl=text, su=su)
+
+
+def test_a_snapshot_is_restored_as_another_user(here: LocalHost, programs: Path, tmp_path: Path) -> None:
+    etcdctl_that_restores(here, programs, tmp_path)
+    (tmp_path / "data-1.part-1/member").mkdir(parents=True)
+    answer = here.run(restoring(tmp_path, "etcd"))
+    assert (answer.rc, answer.stdout, answer.stderr) == (0, "", "")
+    assert (tmp_path / "data-1/member/snap/db").read_text() == "data"
+    said, restored = (tmp_path / "log").read_text().splitlines()
+    assert said == "su -s /bin/sh -c -- etcd"
+    words = f"3 snapshot restore {tmp_path}/snapshot.db --data-dir={tmp_path}/data-1.part-"
+    assert restored.startswith(words)
+    assert restored.endswith(" --name=two words --initial-cluster-token=it's")
+    assert not list(tmp_path.glob("*.part-*"))
+
+
+def test_a_snapshot_is_restored_as_this_user_and_once(here: LocalHost, programs: Path, tmp_path: Path) -> None:
+    etcdctl_that_restores(here, programs, tmp_path)
+    for _ in range(2):
+        answer = here.run(restoring(tmp_path, pwd.getpwuid(os.getuid()).pw_name))
+        assert (answer.rc, answer.stderr) == (0, "")
+        assert len((tmp_path / "log").read_text().splitlines()) == 1
+    assert (tmp_path / "data-1/member/snap/db").read_text() == "data"
+
+
+@pytest.mark.parametrize(("rc", "told"), [(7, ""), (0, "there is no database in")])
+def test_of_a_restore_that_fails_nothing_is_left(
+    here: LocalHost, programs: Path, tmp_path: Path, rc: int, told: str
+) -> None:
+    etcdctl_that_restores(here, programs, tmp_path, rc)
+    (tmp_path / "snapshot.db").write_text("data" if rc else "")
+    answer = here.run(restoring(tmp_path, "etcd"))
+    assert answer.rc == (rc or 1)
+    assert told in answer.stderr
+    assert not list(tmp_path.glob("data-1*"))
+
+
 def test_round_trips(here: LocalHost, programs: Path) -> None:
     summary = "rtt min/avg/max/mdev = 0.1/0.2/0.3/0.0 ms"
     here.stand_ins(programs, ping=f'case "$*" in *192.0.2.1) echo "{summary}" ;; *) echo x >&2; exit 1 ;; esac')
