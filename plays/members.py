@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from etcdfleet.backup.store import Snapshot
 from etcdfleet.errors import Refusal
 from etcdfleet.etcd.answers import ExpectedMember
 from etcdfleet.etcd.cluster import Cluster
@@ -21,7 +22,7 @@ from etcdfleet.program.run import Run
 from etcdfleet.text import mib
 from tasks.members.change import add_learner, noted, remove_entry
 from tasks.members.look import see_cluster
-from tasks.members.snapshot import SavedSnapshot, save_snapshot, told
+from tasks.members.snapshot import save_snapshot, told
 
 STEP = "member"
 AGAIN = "see etcd's log on the other hosts, then run again: it goes on where it stopped"
@@ -82,21 +83,19 @@ def save_first(
         )
 
 
-def keep_snapshot(
-    run: Run[Any], cluster: Cluster, others: Sequence[str], folder: Path, told_as: str
-) -> SavedSnapshot | str:
+def keep_snapshot(run: Run[Any], cluster: Cluster, others: Sequence[str], folder: Path, told_as: str) -> Snapshot | str:
     """Take a snapshot through one of these hosts, and tell the report about the run's first host in this step.
 
     Returns it, or why there is none.
     """
     saved = _snapshot(run, cluster, others, folder)
-    if isinstance(saved, SavedSnapshot):
-        summary = f"{mib(saved.size)}, revision {saved.revision}"
+    if isinstance(saved, Snapshot):
+        summary = f"{mib(saved.note.size)}, revision {saved.note.revision}"
         run.step(told_as, noted, on=run.hosts[:1], summary=summary, change=told(saved))
     return saved
 
 
-def _snapshot(run: Run[Any], cluster: Cluster, others: Sequence[str], folder: Path) -> SavedSnapshot | str:
+def _snapshot(run: Run[Any], cluster: Cluster, others: Sequence[str], folder: Path) -> Snapshot | str:
     """Return the snapshot of the first of these hosts that gives a good one, or why there is none.
 
     The leader's host comes first, no member has more than it; without a leader, that of the member that has most.
@@ -110,7 +109,7 @@ def _snapshot(run: Run[Any], cluster: Cluster, others: Sequence[str], folder: Pa
     for host in sorted(others, key=lambda host: names[host] != name):
         answers = run.ask_members(save_snapshot, on=[host], folder=folder, least=least)
         saved = answers.get(host, f"{host} could not be reached")
-        if isinstance(saved, SavedSnapshot):
+        if isinstance(saved, Snapshot):
             return saved
         reasons.append(saved)
     return "; ".join(reasons) or "there is no other host"

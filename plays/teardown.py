@@ -83,4 +83,4 @@ def _save(run: Run[TeardownOptions], plan: Teardown) -> str:
             "see what it says, then run again; --without-snapshot goes on without one",
         )
     run.skip("snapshot", "one for the cluster", on=run.hosts[1:])
-    return saved.file
+    return str(saved.path)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from nornir.core.task import Result, Task
 
+from etcdfleet.backup.note import Note, NotedMember, Purpose, Verified, time_text
+from etcdfleet.backup.store import HOW, Snapshot, incoming, keep
 from etcdfleet.errors import FleetError, VerificationError
-from etcdfleet.etcd.answers import EndpointStatus
+from etcdfleet.etcd.answers import EndpointStatus, parse_hashkv, parsed
 from etcdfleet.etcd.etcdctl import etcdctl, local_endpoint
 from etcdfleet.etcd.ids import hex_id
-from etcdfleet.etcd.snapshot_file import check_snapshot
+from etcdfleet.etcd.snapshot_contents import Contents, read_contents
+from etcdfleet.etcd.snapshot_file import SnapshotFile, check_snapshot
 from etcdfleet.remote.scripts import script
 from etcdfleet.text import mib
 from tasks.member import ask_member
@@ -30,27 +32,8 @@ NO_ROOM_REMEDY = (
 )
 
 
-@dataclass(frozen=True)
-class SavedSnapshot:
-    """A snapshot on the controller whose hash is right, and what it is of.
-
-    ``revision`` and ``raft_index`` were reached when it was begun: it holds at least these.
-    """
-
-    file: str
-    size: int
-    sha256: str
-    cluster: str
-    cluster_id: str
-    member: str
-    etcd: str
-    revision: int
-    raft_index: int
-    taken: str
-
-
-def save_snapshot(task: Task, folder: Path, least: int = 0) -> Result:
-    """Save a snapshot of the member on this host in a folder of the controller: a `SavedSnapshot`, or why not, as text.
+def save_snapshot(task: Task, folder: Path, least: int = 0, purpose: Purpose = "change") -> Result:
+    """Save a snapshot of the member on this host in a folder of the controller: a `Snapshot`, or why not, as text.
 
     ``least`` is the raft index that the member must have applied: one that is behind would give old data. The file is
     complete under its name, or not there; beside it is a note (JSON). Nothing stays on the host.
@@ -60,21 +43,20 @@ def save_snapshot(task: Task, folder: Path, least: int = 0) -> Result:
         status = ask_member(site).status
         if status is None:
             raise VerificationError("its member does not answer", where=site.settings.name)
+        if status.learner:
+            raise VerificationError("its member is a learner", where=site.settings.name)
         if status.raft_applied < least:
             raise VerificationError(f"it is {least - status.raft_applied} entries behind", where=site.settings.name)
-        result: SavedSnapshot | str = _save(site, status, folder)
+        result: Snapshot | str = _save(site, status, folder, purpose)
     except FleetError as error:
         result = "; ".join(filter(None, (f"{task.host.name}: {error.what}", error.remedy)))
     return Result(task.host, result=result)
 
 
-def _save(site: Site, status: EndpointStatus, folder: Path) -> SavedSnapshot:
+def _save(site: Site, status: EndpointStatus, folder: Path, purpose: Purpose) -> Snapshot:
     cluster, now = site.settings.cluster.name, datetime.now(UTC)
-    path = folder / cluster / f"{cluster}-{now:%Y%m%dT%H%M%SZ}-{status.revision}.db"
-    part = path.with_suffix(".part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        with incoming(folder, cluster) as (part, file):
             seconds = 60 + 2 * status.db_size / _SLOWEST
             site.remote.fetch(
                 _script(site, status, seconds),
@@ -85,32 +67,58 @@ def _save(site: Site, status: EndpointStatus, folder: Path) -> SavedSnapshot:
             )
             file.flush()
             os.fsync(file.fileno())
-        checked = check_snapshot(part)
-        saved = SavedSnapshot(
-            file=str(path),
-            size=checked.size,
-            sha256=checked.sha256,
-            cluster=cluster,
-            cluster_id=hex_id(status.cluster_id),
-            member=site.settings.member.name,
-            etcd=status.version,
-            revision=status.revision,
-            raft_index=status.raft_applied,
-            taken=now.isoformat(timespec="seconds"),
-        )
-        note = path.with_suffix(".json")
-        note.write_text(json.dumps(asdict(saved), indent=1) + "\n")
-        note.chmod(0o600)
-        part.replace(path)
+            checked, contents = check_snapshot(part), read_contents(part)
+            if contents.revision < status.revision:
+                raise VerificationError(
+                    f"it gave a snapshot of revision {contents.revision}, and has {status.revision}",
+                    where=site.settings.name,
+                    remedy="take it from another member, and look at this one's data: run verify",
+                )
+            key_hash = _key_hash(site, contents, seconds) if purpose == "backup" else None
+            note = _note(site, status, contents, checked, time_text(now))
+            return keep(part, replace(note, purpose=purpose, key_hash=key_hash))
     except OSError as error:
         raise VerificationError(
             f"the snapshot cannot be kept: {error.strerror or error}",
-            where=str(path),
-            remedy="make room on this machine, or name another folder: --snapshot-dir",
+            where=str(folder / cluster),
+            remedy="make room on this machine, or name another folder",
         ) from error
-    finally:
-        part.unlink(missing_ok=True)
-    return saved
+
+
+def _note(site: Site, status: EndpointStatus, contents: Contents, checked: SnapshotFile, when: str) -> Note:
+    marked = site.observe().facts.established or {}
+    same = marked.get("cluster_id") == status.cluster_id
+    return Note(
+        cluster=site.settings.cluster.name,
+        taken=when,
+        size=checked.size,
+        sha256=checked.sha256,
+        revision=contents.revision,
+        compacted=contents.compacted,
+        keys=contents.keys,
+        raft_index=contents.raft_index,
+        term=contents.term,
+        auth=contents.auth,
+        alarms=contents.alarms,
+        members=tuple(
+            NotedMember(hex_id(member.id), member.name, member.peer_urls, member.learner) for member in contents.members
+        ),
+        etcd=status.version,
+        member=site.settings.member.name,
+        member_id=hex_id(status.member_id),
+        cluster_id=hex_id(status.cluster_id),
+        token=str(marked.get("token") or site.settings.cluster.token) if same else site.settings.cluster.token,
+        restores=int(marked.get("restores") or 0) if same else 0,
+        verified=Verified(when, HOW),
+    )
+
+
+def _key_hash(site: Site, contents: Contents, seconds: float) -> int | None:
+    """Return the hash of the keys at the snapshot's revision, as the member has it; None where it cannot say it."""
+    command = f"-w json endpoint hashkv --rev={contents.revision}"
+    asked = site.remote.run(etcdctl(site.settings, command, [local_endpoint(site.settings)], seconds=seconds))
+    answers = parsed(parse_hashkv, asked.stdout, asked.stderr) or ()
+    return next((answer.hash for answer in answers if max(0, answer.compact_revision) == contents.compacted), None)
 
 
 def _script(site: Site, status: EndpointStatus, seconds: float) -> str:
@@ -127,6 +135,6 @@ def _script(site: Site, status: EndpointStatus, seconds: float) -> str:
     )
 
 
-def told(saved: SavedSnapshot) -> str:
+def told(saved: Snapshot) -> str:
     """Return what was saved, in words."""
-    return f"{saved.file} ({mib(saved.size)}, revision {saved.revision}, its hash is right)"
+    return f"{saved.path} ({mib(saved.note.size)}, revision {saved.note.revision}, its hash is right)"

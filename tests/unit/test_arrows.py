@@ -24,7 +24,7 @@ FLOORS = (
     ("etcdfleet.renewal",),
     ("etcdfleet.certs", "etcdfleet.settings"),
     ("etcdfleet.etcd", "etcdfleet.remote"),
-    ("etcdfleet.drivers.init", "etcdfleet.drivers.packages"),
+    ("etcdfleet.backup", "etcdfleet.drivers.init", "etcdfleet.drivers.packages"),
     ("etcdfleet.host",),
     ("etcdfleet.client_files", "etcdfleet.rendering", "etcdfleet.vault"),
     ("etcdfleet.checks",),

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from etcdfleet.backup.store import Snapshot
 from etcdfleet.etcd.cluster import Cluster
 from etcdfleet.etcd.replacement import Place
 from etcdfleet.etcd.upgrades import MemberVersion
@@ -17,13 +18,13 @@ from etcdfleet.program.run import LeftError, Program
 from etcdfleet.report.record.model import ExitCode
 from plays import certificates, lock, members, replace_member, trust
 from plays.options import ReplaceOptions
-from tasks.members.snapshot import SavedSnapshot
 from tasks.upgrades import VersionsSeen
 from tests.unit.etcd import test_replacement as table
 from tests.unit.support.fake_run import Stage, program_of, run_of
+from tests.unit.support.snapshots import NOTE
 
 HOST = "h1"
-SAVED = SavedSnapshot("/s/home.db", 1 << 20, "ab", "home", "c", "m2", "3.5.16", 50, 100, "2026-11-26T10:00:00+00:00")
+SAVED = Snapshot(Path("/s/home.db"), replace(NOTE, size=1 << 20, revision=50))
 STEPS = ("preflight", "snapshot", "member", "install", "certificates", "configure", "start", "verify")
 
 

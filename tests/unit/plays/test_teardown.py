@@ -73,7 +73,7 @@ def done(stage: Stage) -> list[str]:
 
 def test_the_order(monkeypatch: Any) -> None:
     stage, program = staged(monkeypatch)
-    assert teardown.take_down(run_of(program)) == SAVED.file
+    assert teardown.take_down(run_of(program)) == str(SAVED.path)
     assert done(stage) == ["save_snapshot", "stop_host", "put_host_away", "remove_files"]
     assert [name for name, _ in stage.ran].count("stop_host") == 3
     assert stage.given["put_host_away"] == {"delete": False, "revoke": False}

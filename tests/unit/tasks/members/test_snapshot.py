@@ -8,9 +8,11 @@ from typing import Any, BinaryIO
 
 import pytest
 
+from etcdfleet.backup.note import read_note
+from etcdfleet.backup.store import Snapshot, newest
 from etcdfleet.errors import RemoteError
-from tasks.members.snapshot import SavedSnapshot, save_snapshot, told
-from tests.unit.etcd.test_snapshot_file import DIGEST, WHOLE
+from tasks.members.snapshot import save_snapshot, told
+from tests.unit.support.snapshots import WHOLE
 from tests.unit.support.stand_ins import RUNNING, Place, Scripted, carry_out, member_list, seen, statuses
 
 
@@ -18,7 +20,9 @@ class Giving(Scripted):
     """Its member runs; asked for a snapshot it gives these bytes, or fails."""
 
     def __init__(self, content: bytes | Exception, status: str = "") -> None:
-        super().__init__({"endpoint status": status or statuses(1), "member list": member_list()})
+        hashed = json.dumps([{"HashKV": {"hash": 77, "compact_revision": 9}}])
+        answers = {"endpoint status": status or statuses(1), "member list": member_list(), "hashkv --rev=22": hashed}
+        super().__init__(answers)
         self.content = content
         self.scripts: list[str] = []
 
@@ -31,8 +35,9 @@ class Giving(Scripted):
         into.write(self.content)
 
 
-def save(host: Giving, folder: Path, least: int = 0) -> Any:
-    return carry_out(save_snapshot, Place(host, seen(RUNNING)), folder=folder, least=least).result
+def save(host: Giving, folder: Path, least: int = 0, purpose: str = "change", **marker: Any) -> Any:
+    place = Place(host, seen(RUNNING, established=marker or None))
+    return carry_out(save_snapshot, place, folder=folder, least=least, purpose=purpose).result
 
 
 def files(folder: Path) -> list[str]:
@@ -42,14 +47,14 @@ def files(folder: Path) -> list[str]:
 def test_a_good_snapshot_is_kept_with_a_note_and_open_to_nobody_else(tmp_path: Path) -> None:
     host = Giving(WHOLE)
     saved = save(host, tmp_path / "snapshots", least=50)
-    assert isinstance(saved, SavedSnapshot)
-    path = Path(saved.file)
+    assert isinstance(saved, Snapshot)
+    path = saved.path
     assert path.read_bytes() == WHOLE
-    assert path.parent.name == saved.cluster
-    assert json.loads(path.with_suffix(".json").read_text())["sha256"] == DIGEST.hexdigest()
+    assert path.parent.name == saved.note.cluster
+    assert read_note(path.with_suffix(".json").read_text()) == saved.note
     assert {file.stat().st_mode & 0o777 for file in path.parent.iterdir()} == {0o600}
     assert path.parent.stat().st_mode & 0o777 == 0o700
-    assert "revision 21, its hash is right" in told(saved)
+    assert "revision 22, its hash is right" in told(saved)
     (script,) = host.scripts
     assert "--endpoints=https://127.0.0.1:2379" in script, "of this very member"
 
@@ -68,6 +73,48 @@ def test_of_a_bad_one_nothing_is_left(tmp_path: Path, content: Any, why: str) ->
     assert files(tmp_path) == []
 
 
+def test_the_note_has_what_a_restore_must_know(tmp_path: Path) -> None:
+    saved = save(Giving(WHOLE), tmp_path, purpose="backup", cluster_id=9, members={}, token="second", restores=1)
+    note = saved.note
+    assert (note.cluster, note.member, note.member_id, note.cluster_id) == ("k8s-home", "az-1", "1", "9")
+    assert (note.etcd, note.minor, note.token, note.restores, note.purpose) == ("3.5.16", "3.5", "second", 1, "backup")
+    assert (note.revision, note.keys, note.auth, note.key_hash) == (22, 412, True, 77)
+    assert [member.name for member in note.members] == ["one"]
+    assert note.size == len(WHOLE)
+    assert newest(tmp_path, "k8s-home").snapshot.path == saved.path
+
+
+@pytest.mark.parametrize("marker", [{}, {"cluster_id": 8, "token": "of another cluster", "restores": 5}])
+def test_without_a_marker_of_this_cluster_the_token_is_that_of_the_inventory(tmp_path: Path, marker: Any) -> None:
+    note = save(Giving(WHOLE), tmp_path, **marker).note
+    assert (note.token, note.restores) == ("k8s-home", 0)
+
+
+def test_before_a_change_the_member_is_not_asked_for_a_hash_of_all_its_keys(tmp_path: Path) -> None:
+    host = Giving(WHOLE)
+    assert save(host, tmp_path).note.key_hash is None
+    assert not host.was_sent("hashkv")
+
+
+@pytest.mark.parametrize(
+    "answer", ["", "[]", json.dumps([{"HashKV": {"hash": 77, "compact_revision": 12}}])], ids=("none", "empty", "later")
+)
+def test_a_hash_at_another_compaction_is_none(tmp_path: Path, answer: str) -> None:
+    host = Giving(WHOLE)
+    host.answers["hashkv --rev=22"] = answer
+    assert save(host, tmp_path, purpose="backup").note.key_hash is None
+
+
+def test_a_learner_and_a_member_that_gives_less_than_it_has_give_none(tmp_path: Path) -> None:
+    learner = json.loads(statuses(1))
+    learner[0]["Status"]["isLearner"] = True
+    assert "its member is a learner" in save(Giving(WHOLE, status=json.dumps(learner)), tmp_path)
+    ahead = json.loads(statuses(1))
+    ahead[0]["Status"]["header"]["revision"] = 23
+    assert "gave a snapshot of revision 22, and has 23" in save(Giving(WHOLE, status=json.dumps(ahead)), tmp_path)
+    assert files(tmp_path) == []
+
+
 def test_a_member_that_is_behind_or_silent_gives_none(tmp_path: Path) -> None:
     host = Giving(WHOLE)
     assert "10 entries behind" in save(host, tmp_path, least=60)
@@ -78,4 +125,4 @@ def test_a_member_that_is_behind_or_silent_gives_none(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    assert "--snapshot-dir" in save(Giving(WHOLE), tmp_path / "file")
+    assert "name another folder" in save(Giving(WHOLE), tmp_path / "file")
