@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from etcdfleet.backup.note import Purpose
 from etcdfleet.backup.store import Snapshot
 from etcdfleet.errors import Refusal
 from etcdfleet.etcd.answers import ExpectedMember
@@ -83,19 +84,27 @@ def save_first(
         )
 
 
-def keep_snapshot(run: Run[Any], cluster: Cluster, others: Sequence[str], folder: Path, told_as: str) -> Snapshot | str:
+def keep_snapshot(
+    run: Run[Any],
+    cluster: Cluster,
+    others: Sequence[str],
+    folder: Path,
+    told_as: str,
+    *,
+    purpose: Purpose = "change",
+) -> Snapshot | str:
     """Take a snapshot through one of these hosts, and tell the report about the run's first host in this step.
 
     Returns it, or why there is none.
     """
-    saved = _snapshot(run, cluster, others, folder)
+    saved = _snapshot(run, cluster, others, folder, purpose)
     if isinstance(saved, Snapshot):
         summary = f"{mib(saved.note.size)}, revision {saved.note.revision}"
         run.step(told_as, noted, on=run.hosts[:1], summary=summary, change=told(saved))
     return saved
 
 
-def _snapshot(run: Run[Any], cluster: Cluster, others: Sequence[str], folder: Path) -> Snapshot | str:
+def _snapshot(run: Run[Any], cluster: Cluster, others: Sequence[str], folder: Path, purpose: Purpose) -> Snapshot | str:
     """Return the snapshot of the first of these hosts that gives a good one, or why there is none.
 
     The leader's host comes first, no member has more than it; without a leader, that of the member that has most.
@@ -107,7 +116,7 @@ def _snapshot(run: Run[Any], cluster: Cluster, others: Sequence[str], folder: Pa
     names = {member.name: member.member.name for member in run.members}
     reasons = []
     for host in sorted(others, key=lambda host: names[host] != name):
-        answers = run.ask_members(save_snapshot, on=[host], folder=folder, least=least)
+        answers = run.ask_members(save_snapshot, on=[host], folder=folder, least=least, purpose=purpose)
         saved = answers.get(host, f"{host} could not be reached")
         if isinstance(saved, Snapshot):
             return saved

@@ -86,6 +86,16 @@ class TeardownOptions(MemberOptions):
 
 
 @dataclass(frozen=True)
+class BackupOptions:
+    """Of ``backup.py``. ``folder`` is None for that of the settings."""
+
+    folder: Path | None = None
+    list: bool = False
+    verify: bool = False
+    textfile: Path | None = None
+
+
+@dataclass(frozen=True)
 class PreflightOptions:
     """Of ``preflight.py``."""
 

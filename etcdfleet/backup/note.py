@@ -64,6 +64,7 @@ class Note:
     are hexadecimal as etcdctl shows them, and times UTC. ``token`` is the one that the cluster was begun with, or
     restored under, and ``restores`` how often it was restored before. ``key_hash`` is what the member said of its keys
     at this revision (``etcdctl endpoint hashkv --rev``), None where it was not asked or had been compacted since.
+    ``damaged`` says what was wrong with the copy when it was last read; empty for a good one.
     """
 
     cluster: str
@@ -88,6 +89,7 @@ class Note:
     purpose: Purpose = "change"
     verified: Verified | None = None
     drill: Drill | None = None
+    damaged: str = ""
     version: int = field(default=VERSION)
 
     @property

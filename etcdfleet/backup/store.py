@@ -144,7 +144,7 @@ def check(snapshot: Snapshot) -> Snapshot:
             where=str(snapshot.path),
             remedy=f"find out who replaced it; without its note {snapshot.note_path.name} it counts as nobody's",
         )
-    return replace(snapshot, note=replace(note, verified=Verified(time_text(datetime.now(UTC)), HOW)))
+    return replace(snapshot, note=replace(note, verified=Verified(time_text(datetime.now(UTC)), HOW), damaged=""))
 
 
 def note_again(snapshot: Snapshot) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from etcdfleet.drivers.packages import driver_of, fits
 from etcdfleet.drivers.table import PACKAGE_MANAGERS
+from etcdfleet.settings.backup import BackupSettings
 from etcdfleet.settings.checks_auth import check_auth
 from etcdfleet.settings.checks_pki import check_pki
 from etcdfleet.settings.ciphers import WEAK, without_fit
@@ -184,6 +185,8 @@ def _same_in_cluster(cluster: str, members: Sequence[Draft], notes: Notes) -> No
         _same(cluster, having, f"pki.{key}", attrgetter(f"pki.{key}"), notes)
     # By its text: a mapping is no key of a mapping.
     _same(cluster, members, "auth", lambda draft: draft.auth.model_dump_json(), notes)
+    for key in BackupSettings.model_fields:
+        _same(cluster, members, f"backup.{key}", attrgetter(f"backup.{key}"), notes)
 
 
 def _same(cluster: str, members: Sequence[Draft], key: str, value: Callable[[Draft], Any], notes: Notes) -> None:

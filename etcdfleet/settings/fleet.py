@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from etcdfleet.drivers.table import INIT_SYSTEMS
 from etcdfleet.settings.auth import AuthSettings
+from etcdfleet.settings.backup import BackupSettings
 from etcdfleet.settings.base import InstallSettings, Section
 from etcdfleet.settings.checks import check_all, clusters_of
 from etcdfleet.settings.choices import INSTALL, PKI, Choice
@@ -118,6 +119,7 @@ def _draft(host: Host, sources: Sources, mistakes: list[Problem]) -> Draft:
     auth = reader.read("auth", AuthSettings, AuthSettings())
     platform = reader.read("platform", PlatformSettings, PlatformSettings())
     preflight = reader.read("preflight", PreflightSettings, PreflightSettings())
+    backup = reader.read("backup", BackupSettings, BackupSettings())
     install = InstallSettings(method="")
     if init or "install" in merged.data:
         where = f"groups {_and(INIT_SYSTEMS)} are good places for it"
@@ -140,6 +142,7 @@ def _draft(host: Host, sources: Sources, mistakes: list[Problem]) -> Draft:
         install=install.resolved(resolve),
         platform=platform,
         preflight=preflight,
+        backup=backup.resolved(resolve),
         members=(),
         merged=merged,
         bad=reader.bad,

@@ -22,7 +22,7 @@ from etcdfleet.settings.yamlfile import (
     unfit,
 )
 
-SECTIONS = ("member", "cluster", "pki", "auth", "install", "platform", "preflight")
+SECTIONS = ("member", "cluster", "pki", "auth", "install", "platform", "preflight", "backup")
 CONNECTION = "connection_options"
 ATTRIBUTES = ("hostname", "port", "username", "password", "platform")
 _BASE_KEYS = (*ATTRIBUTES, CONNECTION, "data")

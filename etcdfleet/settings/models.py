@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from etcdfleet.settings.auth import AuthSettings
+from etcdfleet.settings.backup import BackupSettings
 from etcdfleet.settings.base import InstallSettings, Section
 from etcdfleet.settings.ciphers import GOOD
 from etcdfleet.settings.pki import PkiSettings
@@ -131,6 +132,7 @@ class HostSettings:
     install: InstallSettings
     platform: PlatformSettings
     preflight: PreflightSettings
+    backup: BackupSettings
     members: tuple[MemberSettings, ...]
 
     @property

@@ -6,7 +6,11 @@ umask 077
 chosen=
 for folder in "$@"; do
   [ -d "$folder" ] || continue
-  rm -rf "$folder"/etcdfleet-snapshot.*  # of a run whose host lost its power: one run at a time works on a cluster
+  for left in "$folder"/etcdfleet-snapshot.*; do
+    # Of a run whose host lost its power; one whose process lives is at work.
+    pid=${left##*/etcdfleet-snapshot.} && pid=${pid%%.*}
+    [ -d "/proc/$pid" ] || rm -rf "$left"
+  done
   # shellcheck disable=SC2046  # device and free blocks, two words
   set -- $(df -Pk "$folder" | awk 'NR == 2 { print $1, $4 }') "$folder"
   free=${2:-0}
@@ -22,7 +26,7 @@ for folder in "$@"; do
   echo "$folder has room for ${free:-0} KiB" >&2
 done
 [ -n "$chosen" ] || exit "$no_room"
-work=$(mktemp -d "$chosen/etcdfleet-snapshot.XXXXXX") || exit
+work=$(mktemp -d "$chosen/etcdfleet-snapshot.$$.XXXXXX") || exit
 trap 'rm -rf "$work"' EXIT
 trap 'exit 1' HUP INT TERM PIPE
 save "$work/snapshot.db" >&2 && cat "$work/snapshot.db"

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from nornir.core.configuration import Config
 
 _HELP = {
+    "etcdfleet_backup_last_good_seconds": "When the newest good backup was taken, in seconds since 1970.",
+    "etcdfleet_backup_last_drill_seconds": "When a backup was last restored for a trial, and was good.",
+    "etcdfleet_backup_size_bytes": "Size of the newest good backup.",
+    "etcdfleet_backup_copies": "Backups that there are, by whether they are good.",
     "etcdfleet_certificate_not_after_seconds": "When the certificate on the host ends, in seconds since 1970.",
     "etcdfleet_host_failed": "1 if the last run failed on the host, else 0.",
     "etcdfleet_run_exit_code": "Exit code of the last run: 0 well, 1 failed, 2 wrong use, 3 stopped for safety.",
@@ -40,7 +44,10 @@ def metrics(record: RunRecord) -> str:
         )
         for host in record.hosts.values()
     ]
-    of_hosts = {"etcdfleet_certificate_not_after_seconds": list(_ends(record)), "etcdfleet_host_failed": failed}
+    of_hosts = _backups(record) | {
+        "etcdfleet_certificate_not_after_seconds": list(_ends(record)),
+        "etcdfleet_host_failed": failed,
+    }
     return _text(of_hosts | _of_run(record.runbook, int(record.exit_code), record.finished, record.changed))
 
 
@@ -116,6 +123,25 @@ def _ends(record: RunRecord) -> Iterator[str]:
             if end := certificate.not_after:
                 labels = {"host": host.name, "cluster": host.cluster, "role": role}
                 yield _line("etcdfleet_certificate_not_after_seconds", labels, int(end.timestamp()))
+
+
+def _backups(record: RunRecord) -> dict[str, list[str]]:
+    """Return what backup.py saw of each cluster's backups, whether this run took one or not."""
+    lines: dict[str, list[str]] = {name: [] for name in _HELP if name.startswith("etcdfleet_backup_")}
+    for row in record.hosts.values():
+        seen, labels = row.facts.get("backup"), {"cluster": row.cluster}
+        if not isinstance(seen, Mapping):
+            continue
+        for name, key in (("last_good_seconds", "taken"), ("last_drill_seconds", "drilled")):
+            if key in seen:
+                when = int(datetime.fromisoformat(seen[key]).timestamp())
+                lines[f"etcdfleet_backup_{name}"].append(_line(f"etcdfleet_backup_{name}", labels, when))
+        if "size_bytes" in seen:
+            name = "etcdfleet_backup_size_bytes"
+            lines[name].append(_line(name, labels, seen["size_bytes"]))
+        name = "etcdfleet_backup_copies"
+        lines[name] += [_line(name, {**labels, "state": state}, seen[state]) for state in ("good", "damaged")]
+    return lines
 
 
 def _line(name: str, labels: Mapping[str, str], value: int) -> str:

@@ -13,6 +13,7 @@ from pydantic_core import PydanticUndefined
 from etcdfleet.drivers.packages import driver_of
 from etcdfleet.renewal import RenewBefore
 from etcdfleet.settings.auth import AuthSettings
+from etcdfleet.settings.backup import BackupSettings
 from etcdfleet.settings.base import Section
 from etcdfleet.settings.choices import CHOICES
 from etcdfleet.settings.models import DERIVED, ClusterSettings, MemberSettings, PlatformSettings, PreflightSettings
@@ -26,6 +27,7 @@ SECTIONS: Mapping[str, type[Section]] = {
     "auth": AuthSettings,
     "platform": PlatformSettings,
     "preflight": PreflightSettings,
+    "backup": BackupSettings,
 }
 METHODS, SOURCES = CHOICES["install"], CHOICES["pki"]
 

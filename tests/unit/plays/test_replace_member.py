@@ -127,7 +127,7 @@ def test_the_snapshot_is_of_the_leader_and_holds_what_it_has(monkeypatch: Any) -
     stage, program = staged(monkeypatch, (table.EMPTY, replace(table.LOST, statuses=statuses)), *WHOLE[2:])
     replace_member.replace(run_of(program))
     assert ("save_snapshot", "h3") in stage.ran
-    assert stage.given["save_snapshot"] == {"folder": Path("/s"), "least": 100}
+    assert stage.given["save_snapshot"] == {"folder": Path("/s"), "least": 100, "purpose": "change"}
 
 
 def test_a_snapshot_is_tried_on_every_other_host_and_without_one_nothing_is_changed(monkeypatch: Any) -> None:

@@ -426,6 +426,33 @@ def test_of_a_restore_that_fails_nothing_is_left(
     assert not list(tmp_path.glob("data-1*"))
 
 
+def saving(tmp_path: Path, needed_kib: int = 1) -> str:
+    save = f'cp {tmp_path}/member.db "$1"; ls {tmp_path}/disk >&2'
+    folders = (str(tmp_path / "none"), str(tmp_path / "disk"))
+    return script("save_snapshot", *folders, functions={"save": save}, needed_kib=needed_kib, no_room=28)
+
+
+def test_a_snapshot_is_printed_and_nothing_of_it_stays(here: LocalHost, tmp_path: Path) -> None:
+    (tmp_path / "member.db").write_text("all that there is")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    at_work, died, older = (disk / f"etcdfleet-snapshot.{name}" for name in (f"{os.getpid()}.abc", "4194305.xy", "zzz"))
+    for folder in (at_work, died, older):
+        folder.mkdir()
+        (folder / "snapshot.db").write_text("a part")
+    other = disk / "etcd"
+    other.mkdir()
+
+    answer = here.run(saving(tmp_path))
+    assert (answer.rc, answer.stdout) == (0, "all that there is")
+    assert sorted(disk.iterdir()) == [other, at_work], "of runs that died nothing is left, one at work is left alone"
+    assert len([name for name in answer.stderr.split() if "snapshot." in name]) == 2, "it lay in a folder of its own"
+
+    answer = here.run(saving(tmp_path, needed_kib=1 << 50))
+    assert (answer.rc, answer.stdout) == (28, "")
+    assert f"{disk} has room for" in answer.stderr
+
+
 def test_round_trips(here: LocalHost, programs: Path) -> None:
     summary = "rtt min/avg/max/mdev = 0.1/0.2/0.3/0.0 ms"
     here.stand_ins(programs, ping=f'case "$*" in *192.0.2.1) echo "{summary}" ;; *) echo x >&2; exit 1 ;; esac')

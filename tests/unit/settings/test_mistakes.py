@@ -394,6 +394,14 @@ CASES = {
         "pki.trust_anchor",
         "members of cluster home differ",
     ),
+    "backups differ": at(
+        "hosts/b/data/backup", {"daily": 30}, "host b", "backup.daily", "members of cluster home differ: 30 for b"
+    ),
+    "a count below zero": at(
+        "groups/home/data/backup", {"weekly": -1}, "group home", "backup.weekly", "-1 is too small"
+    ),
+    "a folder without a name": at("groups/home/data/backup", {"folder": ""}, "group home", "backup.folder", ""),
+    "an age without a unit": at("groups/home/data/backup", {"max_age": 36}, "group home", "backup.max_age", "no unit"),
     # the files' shape
     "host without value": at("hosts/b", None, "host b", "", "has no value", "hostname, groups and data"),
     "misspelt attribute": at(
@@ -550,3 +558,12 @@ def test_two_clusters_with_one_token_are_a_warning_and_with_one_name_a_mistake(t
     (problem,) = mistakes(tmp_path, edits)
     assert problem.key == "cluster.name"
     assert "two clusters are named home" in problem.what
+
+
+@pytest.mark.parametrize(
+    ("folder", "used"), [("backups", "{here}/backups"), ("/srv/backups", "/srv/backups"), ("~/b", "{home}/b")]
+)
+def test_the_folder_of_backups_is_made_absolute(folder: str, used: str, tmp_path: Path) -> None:
+    _, fleet = open_nornir(write_inventory(tmp_path, {"groups/home/data/backup": {"folder": folder}}))
+    assert {host.backup.folder for host in fleet.hosts.values()} == {used.format(here=tmp_path, home=Path.home())}
+    assert {host.backup.daily for host in fleet.hosts.values()} == {7}

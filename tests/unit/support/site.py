@@ -9,6 +9,7 @@ from typing import Any
 from etcdfleet.drivers.packages.apt import Apt, AptInstall
 from etcdfleet.remote import CommandResult, RemoteHost
 from etcdfleet.settings.auth import AuthSettings
+from etcdfleet.settings.backup import BackupSettings
 from etcdfleet.settings.base import InstallSettings
 from etcdfleet.settings.models import (
     ClusterSettings,
@@ -35,6 +36,7 @@ def settings(
     preflight: PreflightSettings | None = None,
     pki: PkiSettings | None = None,
     auth: AuthSettings | None = None,
+    backup: BackupSettings | None = None,
     **cluster: Any,
 ) -> HostSettings:
     """The settings of the host az-1, az-2 or az-3 of a three-member cluster."""
@@ -49,6 +51,7 @@ def settings(
         install=install or AptInstall(),
         platform=platform or PlatformSettings(),
         preflight=preflight or PreflightSettings(),
+        backup=backup or BackupSettings(),
         members=MEMBERS,
     )
 

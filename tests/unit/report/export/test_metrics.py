@@ -90,3 +90,21 @@ def test_a_folder_that_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be written") as caught:
         write_metrics(tmp_path / "nowhere" / "etcdfleet.prom", recorded())
     assert "nowhere" in caught.value.where
+
+
+def test_backups_by_cluster() -> None:
+    facts = {"good": 3, "damaged": 1, "taken": END.isoformat(), "size_bytes": 4096, "drilled": END.isoformat()}
+    recorder = recorder_of()
+    nornir = nornir_of().with_processors([recorder])
+    nothing = step(facts={"backup": {"good": 0, "damaged": 0}})
+    nornir.run(step({"az-1": step(facts={"backup": facts}), "edge-1": nothing}), name="install")
+    lines = metrics(recorder.finish()).splitlines()
+    assert [line for line in lines if line.startswith("etcdfleet_backup")] == [
+        f'etcdfleet_backup_last_good_seconds{{cluster="home"}} {int(END.timestamp())}',
+        f'etcdfleet_backup_last_drill_seconds{{cluster="home"}} {int(END.timestamp())}',
+        'etcdfleet_backup_size_bytes{cluster="home"} 4096',
+        'etcdfleet_backup_copies{cluster="home",state="good"} 3',
+        'etcdfleet_backup_copies{cluster="home",state="damaged"} 1',
+        'etcdfleet_backup_copies{cluster="edge",state="good"} 0',
+        'etcdfleet_backup_copies{cluster="edge",state="damaged"} 0',
+    ]

@@ -1,0 +1,130 @@
+"""A backup is taken of a cluster that is well, and old ones go only when there is a new one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from etcdfleet.backup.retention import Counts
+from etcdfleet.backup.store import Snapshot
+from etcdfleet.backup.thin import Read
+from etcdfleet.errors import VerificationError
+from etcdfleet.etcd.cluster import Cluster
+from etcdfleet.program.run import LeftError, Program
+from plays import backup, members
+from plays.options import SNAPSHOTS, BackupOptions
+from tests.unit.etcd import test_replacement as table
+from tests.unit.support.fake_run import Stage, program_of, run_of, statuses
+from tests.unit.support.snapshots import NOTE
+
+STEPS = ("look", "snapshot", "retention")
+HOSTS = ("h1", "h2", "h3")
+SAVED = Snapshot(Path("/s/home.db"), NOTE)
+
+
+def staged(
+    monkeypatch: pytest.MonkeyPatch,
+    seen: Cluster = table.WELL,
+    *,
+    own: BackupOptions | None = None,
+    folder: str | None = "/s",
+    does: dict[str, Any] | None = None,
+    **options: Any,
+) -> tuple[Stage, Program[Any]]:
+    stage = Stage(monkeypatch)
+    usual: dict[str, Any] = {"see_cluster": seen, "save_snapshot": SAVED, "noted": None, "look": None}
+    usual |= {"thin_out": None, "verify_copies": None, "list_copies": Read()}
+    for name, what in (usual | (does or {})).items():
+        for module in (members, backup):
+            if hasattr(module, name):
+                stage.put(module, name, what)
+    settings = SimpleNamespace(folder=folder, daily=7, weekly=4, monthly=6)
+    fleet = {
+        host: SimpleNamespace(name=host, member=SimpleNamespace(name=host.replace("h", "m")), backup=settings)
+        for host in HOSTS
+    }
+    program = program_of(
+        own or BackupOptions(), fleet={"home": "home"}, left_out=dict.fromkeys(HOSTS, "home"), steps=STEPS, **options
+    )
+    program = replace(program, fleet=cast(Any, SimpleNamespace(clusters={"home": tuple(fleet.values())})))
+    return stage, program
+
+
+def test_the_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage, program = staged(monkeypatch)
+    backup.back_up(run_of(program))
+    assert stage.names == ["look", "see_cluster", "save_snapshot", "noted", "thin_out"]
+    assert stage.hosts("save_snapshot") == ["h2"], "the leader's"
+    assert stage.given["save_snapshot"] == {"folder": Path("/s"), "least": 100, "purpose": "backup"}
+    assert stage.given["thin_out"] == {"folder": Path("/s"), "counts": Counts(7, 4, 6)}
+    assert statuses(program, "home") == {"look": "ok", "snapshot": "ok", "retention": "ok"}
+
+
+def test_another_member_gives_it_where_the_leader_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage, program = staged(monkeypatch, does={"save_snapshot": lambda host: "no room" if host == "h2" else SAVED})
+    backup.back_up(run_of(program))
+    assert stage.hosts("save_snapshot") == ["h2", "h1"]
+    assert statuses(program, "home")["retention"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("seen", "does", "why"),
+    [
+        (Cluster(no_list="its member does not answer"), {}, "its member does not answer"),
+        (table.WELL, {"save_snapshot": "no room"}, "no room; no room; no room"),
+        (table.WELL, {"save_snapshot": VerificationError("x")}, "h2 could not be reached; h1 could not be reached"),
+        (table.cluster(table.entry(1), answering=(table.status(1, leader=0),), size=1), {}, "it has no leader"),
+    ],
+)
+def test_without_a_new_one_no_old_one_goes(
+    monkeypatch: pytest.MonkeyPatch, seen: Cluster, does: dict[str, Any], why: str
+) -> None:
+    stage, program = staged(monkeypatch, seen, does=does)
+    with pytest.raises(LeftError):
+        backup.back_up(run_of(program))
+    assert "thin_out" not in stage.names
+    step = program.record.record.hosts["home"].steps["snapshot"]
+    assert step.error is not None
+    assert why in step.error.what
+    assert program.record.finish().exit_code == 1
+
+
+def test_where_nothing_can_be_kept_no_member_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage, program = staged(monkeypatch, does={"look": VerificationError("no")})
+    with pytest.raises(LeftError):
+        backup.back_up(run_of(program))
+    assert stage.names == ["look"]
+
+
+def test_with_check_none_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage, program = staged(monkeypatch, check=True)
+    backup.back_up(run_of(program))
+    assert stage.names == ["look", "see_cluster", "thin_out"]
+    assert "m2 leads and would give it" in program.record.record.hosts["home"].steps["snapshot"].summary
+
+
+def test_an_alarm_in_it_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    saved = replace(SAVED, note=replace(NOTE, alarms=("NOSPACE",)))
+    _, program = staged(monkeypatch, does={"save_snapshot": saved})
+    backup.back_up(run_of(program))
+    (warning,) = program.record.record.warnings
+    assert "the alarm NOSPACE is in its backup" in warning.text
+
+
+@pytest.mark.parametrize(
+    ("own", "folder", "used"),
+    [
+        (BackupOptions(), None, SNAPSHOTS),
+        (BackupOptions(), "/srv/b", Path("/srv/b")),
+        (BackupOptions(folder=Path("/other")), "/srv/b", Path("/other")),
+    ],
+)
+def test_where_they_lie(monkeypatch: pytest.MonkeyPatch, own: BackupOptions, folder: str | None, used: Path) -> None:
+    stage, program = staged(monkeypatch, own=own, folder=folder)
+    backup.read_again(run_of(program))
+    assert stage.given["verify_copies"] == {"folder": used}
+    assert backup.list_them(run_of(program)) == (used / "home", Read())

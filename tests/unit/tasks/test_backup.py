@@ -1,0 +1,116 @@
+"""What backup.py does on this machine: a look, the copies read again, old ones gone, and what the report is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from nornir.core.task import Result
+
+from etcdfleet.backup.note import Drill, time_text
+from etcdfleet.backup.retention import Counts
+from etcdfleet.outcome import StepOutcome
+from tasks.backup import list_copies, look, none_taken, thin_out, verify_copies
+from tests.unit.backup.test_store import damage, files
+from tests.unit.support.fake_run import nornir_of
+from tests.unit.support.snapshots import WHOLE, put
+
+NOW = datetime.now(UTC)
+
+
+def run(task: Callable[..., Any], *, check: bool = False, **given: Any) -> Result:
+    return nornir_of({"home": "home"}, check=check).run(task, **given)["home"][0]
+
+
+def outcome(task: Callable[..., Any], **given: Any) -> StepOutcome:
+    result = run(task, **given)
+    assert not result.failed, result.exception
+    found: StepOutcome = result.result
+    return found
+
+
+def failure(task: Callable[..., Any], **given: Any) -> str:
+    result = run(task, **given)
+    assert result.failed
+    return str(result.exception)
+
+
+def test_the_look_says_how_old_the_last_good_one_is(tmp_path: Path) -> None:
+    assert outcome(look, folder=tmp_path / "new" / "deeper").summary == "no backup before this one"
+    good = put(tmp_path, NOW - timedelta(hours=30))
+    put(tmp_path, NOW, damaged="its hash does not fit")
+    damage(put(tmp_path, NOW - timedelta(hours=1)).path, "no note")
+    seen = outcome(look, folder=tmp_path)
+    assert seen.summary == "the last one is of 30 h ago, 100 KiB"
+    (warning,) = seen.warnings
+    assert "it has no note" in warning
+    assert seen.facts["backup"] == {
+        "good": 1,
+        "damaged": 1,
+        "file": str(good.path),
+        "taken": good.note.taken,
+        "size_bytes": len(WHOLE),
+        "revision": 22,
+    }
+
+
+def test_a_folder_in_which_nothing_can_be_kept_is_said_before_a_member_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda *_: False)
+    assert "nothing can be kept in this folder" in failure(look, folder=tmp_path / "new")
+
+
+def test_why_there_is_none() -> None:
+    said = failure(none_taken, why="it has no leader", remedy="bring members back")
+    assert "home: no backup was taken: it has no leader" in said
+    assert "bring members back" in said
+
+
+def test_old_ones_go(tmp_path: Path) -> None:
+    for ago in range(4):
+        put(tmp_path, NOW - timedelta(days=ago))
+    would = outcome(thin_out, folder=tmp_path, counts=Counts(2, 0, 0), check=True)
+    assert (would.summary, len(would.changes)) == ("2 snapshots kept, 2 read", 2)
+    assert len(files(tmp_path)) == 8
+    found = outcome(thin_out, folder=tmp_path, counts=Counts(2, 0, 0))
+    assert (found.summary, found.changes) == (would.summary, would.changes)
+    assert found.facts["backup"]["good"] == 2
+    assert len(files(tmp_path)) == 4
+    assert outcome(thin_out, folder=tmp_path, counts=Counts(2, 0, 0)).changes == ()
+
+
+def test_a_bad_one_that_was_found_on_the_way_is_a_warning(tmp_path: Path) -> None:
+    for ago in range(3):
+        last = put(tmp_path, NOW - timedelta(days=ago))
+    damage(put(tmp_path, NOW + timedelta(hours=1)).path, "flipped")
+    found = outcome(thin_out, folder=tmp_path, counts=Counts(1, 0, 0))
+    (warning,) = found.warnings
+    assert "its hash does not fit" in warning
+    assert "move it away" in warning
+    assert found.facts["backup"]["damaged"] == 1
+    assert not last.path.exists()
+
+
+def test_all_copies_are_read_again(tmp_path: Path) -> None:
+    assert "there is no backup" in failure(verify_copies, folder=tmp_path)
+    first, second = (put(tmp_path, NOW - timedelta(days=ago)) for ago in (0, 1))
+    assert outcome(verify_copies, folder=tmp_path).summary == "2 good ones, 0.2 MiB read"
+    damage(first.path, "flipped")
+    said = failure(verify_copies, folder=tmp_path)
+    assert f"{first.path}: this is no good snapshot: its hash does not fit" in said
+    assert "1 good one besides" in said
+    damage(second.path, "truncated")
+    assert "and there is no good one\n  remedy: take a backup now" in failure(verify_copies, folder=tmp_path)
+
+
+def test_the_list_has_what_counts_and_what_does_not(tmp_path: Path) -> None:
+    one = put(tmp_path, NOW, drill=Drill(time_text(NOW), "here", "3.5.1", good=True, says="412 keys"))
+    damage(put(tmp_path, NOW - timedelta(days=1)).path, "no note")
+    read = run(list_copies, folder=tmp_path).result
+    assert [each.path for each in read.good] == [one.path]
+    assert len(read.bad) == 1
+    assert outcome(look, folder=tmp_path).facts["backup"]["drilled"] == time_text(NOW)
