@@ -7,22 +7,27 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from etcdfleet.backup.note import parse_time
+from etcdfleet.backup.store import listed
+from etcdfleet.checks.overview.backup import Backups, backup_concerns, told
 from etcdfleet.checks.overview.cluster import overview, presumed_leader
 from etcdfleet.checks.overview.data import ClusterOverview, LastRun, MemberView
-from etcdfleet.errors import UsageError
+from etcdfleet.errors import UsageError, VerificationError
 from etcdfleet.etcd.equal import CONFIRMATIONS, PAUSE_SECONDS, divergence
 from etcdfleet.etcd.expected import expected_members
 from etcdfleet.program.run import Program, Run
 from etcdfleet.report.record.history import last_runs
 from etcdfleet.report.show import overview as pages
 from etcdfleet.report.show.format import Marks, marks_for, wrapped
+from etcdfleet.settings.models import HostSettings
 from etcdfleet.text import seconds_text
-from plays.options import StatusOptions
+from plays.options import SNAPSHOTS, StatusOptions
 from tasks.certificates.issuing import Issuing
 from tasks.status.read import judge, list_members, read_host
 
@@ -137,6 +142,7 @@ def overviews(program: Program[StatusOptions], views: Mapping[str, MemberView]) 
     clusters = []
     for name, hosts in program.clusters.items():
         settings = program.fleet.hosts[hosts[0]]
+        now, backups = datetime.now(UTC), backups_of(settings)
         clusters.append(
             overview(
                 name,
@@ -144,9 +150,26 @@ def overviews(program: Program[StatusOptions], views: Mapping[str, MemberView]) 
                 expected_members(settings),
                 election_seconds=settings.cluster.election_ms / 1000,
                 within_days=program.own.days,
+                backup=told(backups, now),
+                about_backups=backup_concerns(backups, settings.backup.max_age, hosts, now),
             )
         )
     return clusters
+
+
+def backups_of(settings: HostSettings) -> Backups:
+    """Return what the notes of a cluster's backups say, as they lie on this machine."""
+    folder = Path(settings.backup.folder or SNAPSHOTS)
+    try:
+        notes = [one.note for one in listed(folder, settings.cluster.name)[0]]
+    except VerificationError as error:
+        return Backups(unreadable=error.what)
+    drills = [parse_time(note.drill.when) for note in notes if note.drill and note.drill.good]
+    return Backups(
+        next((note.when for note in notes if not note.damaged), None),
+        max(drills, default=None),
+        sum(bool(note.damaged) for note in notes),
+    )
 
 
 def _with_last_runs(program: Program[StatusOptions], views: Mapping[str, MemberView]) -> Views:

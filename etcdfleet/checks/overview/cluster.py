@@ -32,8 +32,13 @@ def overview(
     *,
     election_seconds: float = 5.0,
     within_days: float = SOON_DAYS,
+    backup: str = "",
+    about_backups: Sequence[Concern] = (),
 ) -> ClusterOverview:
-    """Return a cluster as its hosts were seen; ``expected`` are all members of the inventory, looked at or not."""
+    """Return a cluster as its hosts were seen; ``expected`` are all members of the inventory, looked at or not.
+
+    ``backup`` tells how old the newest backup is, ``about_backups`` what is wrong with them.
+    """
     cluster = _snapshot(views, expected)
     gone = _gone(cluster, views)
     leader_id, term = cluster.leader
@@ -52,10 +57,11 @@ def overview(
     lives, unseen = any(view.serves for view in views), all(view.machine is None for view in views)
     for view in views:
         concerns += host_concerns(view, within_days, cluster_lives=lives, all_unseen=unseen)
+    concerns += about_backups
     leader = _host(leader_id, views, cluster) if leader_id else ""
     names = {view.host: (view.host, *view.also) for view in views}
     return ClusterOverview(
-        name, tuple(views), margin, can_lose, leader, term, merge_concerns(concerns, names), without_vote
+        name, tuple(views), margin, can_lose, leader, term, merge_concerns(concerns, names), without_vote, backup
     )
 
 

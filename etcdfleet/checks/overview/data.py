@@ -155,7 +155,8 @@ class ClusterOverview:
 
     ``margin`` says in words how many members it can lose, ``can_lose`` as a number (None: not known, or no quorum).
     ``leader`` is a host, or a member's name or id when its host is not among those that were looked at; empty for none.
-    ``concerns`` come worst first. ``learners`` are the members without a vote, by host.
+    ``concerns`` come worst first. ``learners`` are the members without a vote, by host. ``backup`` tells in words how
+    old the newest one is, empty for none.
     """
 
     name: str
@@ -166,6 +167,7 @@ class ClusterOverview:
     term: int
     concerns: tuple[Concern, ...]
     learners: Mapping[str, Learner] = field(default_factory=dict)
+    backup: str = ""
 
     @property
     def needs_attention(self) -> bool:

@@ -118,7 +118,10 @@ def _sentences(cluster: ClusterOverview, width: int) -> Iterator[Text]:
         yield _sentence(concern, width, len(cluster.views))
     if not cluster.concerns:
         first = _first_end(cluster)
-        yield Text("  all well", "green").append(f"; next: {first}" if first else "", "dim")
+        more = "".join(f"; {words}" for words in (f"next: {first}" if first else "", cluster.backup) if words)
+        yield Text("  all well", "green").append(more, "dim")
+    elif cluster.backup:
+        yield Text(f"  {cluster.backup}", "dim")
 
 
 def _sentence(concern: Concern, width: int, hosts: int) -> Text:

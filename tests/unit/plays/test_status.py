@@ -4,20 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from nornir.core.task import Result, Task
 
+from etcdfleet.backup.note import Drill, time_text
+from etcdfleet.checks.overview.backup import Backups
 from etcdfleet.checks.overview.data import MemberView
 from etcdfleet.errors import RemoteError
 from etcdfleet.program.run import Program
+from etcdfleet.settings.backup import BackupSettings
 from plays import status
 from plays.options import StatusOptions
 from tasks.status.read import HostRead
 from tests.unit.checks.test_overview import down, listed, member
 from tests.unit.support.fake_run import program_of
+from tests.unit.support.site import settings
+from tests.unit.support.snapshots import put
 
 FLEET = {"a": "home", "b": "home", "c": "home"}
 Reads = Callable[[str, int], MemberView]
@@ -86,3 +93,19 @@ def test_members_that_seem_to_differ_are_asked_again(monkeypatch: pytest.MonkeyP
     program, counts, _ = staged(monkeypatch, reads)
     program.play(status.read_members, NO_ISSUER)
     assert counts == dict.fromkeys(FLEET, 2)
+
+
+def test_backups_are_looked_at_by_their_notes(tmp_path: Path) -> None:
+    def seen(folder: Path) -> Backups:
+        ours = settings(backup=BackupSettings(folder=str(folder)), name="home")
+        return status.backups_of(ours)
+
+    assert seen(tmp_path) == Backups()
+    night = datetime(2026, 11, 26, 2, tzinfo=UTC)
+    drill = Drill(time_text(night + timedelta(hours=1)), "here", "3.5.1", good=True, says="")
+    put(tmp_path, night, drill=drill)
+    put(tmp_path, night + timedelta(days=1), damaged="its hash does not fit", drill=replace(drill, good=False))
+    assert seen(tmp_path) == Backups(night, night + timedelta(hours=1), 1)
+    (tmp_path / "none" / "home").parent.mkdir()
+    (tmp_path / "none" / "home").write_text("")
+    assert "cannot be read" in seen(tmp_path / "none").unreadable
