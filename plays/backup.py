@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from etcdfleet.backup.fit import fit_for_backup
 from etcdfleet.backup.retention import Counts
-from etcdfleet.backup.source import fit_for_backup
 from etcdfleet.backup.thin import Read
 from etcdfleet.program.run import Run
 from plays import members

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -57,6 +58,7 @@ def _save(site: Site, status: EndpointStatus, folder: Path, purpose: Purpose) ->
     cluster, now = site.settings.cluster.name, datetime.now(UTC)
     try:
         with incoming(folder, cluster) as (part, file):
+            _has_room(part.parent, status.db_size)
             seconds = 60 + 2 * status.db_size / _SLOWEST
             site.remote.fetch(
                 _script(site, status, seconds),
@@ -83,6 +85,17 @@ def _save(site: Site, status: EndpointStatus, folder: Path, purpose: Purpose) ->
             where=str(folder / cluster),
             remedy="make room on this machine, or name another folder",
         ) from error
+
+
+def _has_room(folder: Path, size: int) -> None:
+    """Raise `VerificationError` where the snapshot cannot fit: before the member reads all of its database for it."""
+    free = shutil.disk_usage(folder).free
+    if free < size:
+        raise VerificationError(
+            f"the snapshot cannot be kept: it takes {mib(size)}, and {mib(free)} are free on this machine",
+            where=str(folder),
+            remedy="make room on this machine, or name another folder",
+        )
 
 
 def _note(site: Site, status: EndpointStatus, contents: Contents, checked: SnapshotFile, when: str) -> Note:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, BinaryIO
 
 import pytest
@@ -119,6 +120,14 @@ def test_a_member_that_is_behind_or_silent_gives_none(tmp_path: Path) -> None:
     host = Giving(WHOLE)
     assert "10 entries behind" in save(host, tmp_path, least=60)
     assert "does not answer" in save(Giving(WHOLE, status="[]"), tmp_path)
+    assert host.scripts == []
+    assert files(tmp_path) == []
+
+
+def test_where_it_cannot_fit_the_member_is_not_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=20479))
+    host = Giving(WHOLE)
+    assert "az-1: the snapshot cannot be kept: it takes 0.0 MiB" in save(host, tmp_path)
     assert host.scripts == []
     assert files(tmp_path) == []
 

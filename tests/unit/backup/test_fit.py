@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from etcdfleet.backup.source import fit_for_backup
+from etcdfleet.backup.fit import fit_for_backup
 from etcdfleet.etcd.cluster import Cluster
 from tests.unit.etcd.test_replacement import LEARNING, LOST, WELL, cluster, entry, status
 
