@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from etcdfleet.backup.note import Note, parse_time
-from etcdfleet.backup.store import Bad
+from etcdfleet.backup.store import Bad, Snapshot
 from etcdfleet.backup.thin import Read
 from etcdfleet.text import age_text, size_text
 
@@ -29,7 +29,7 @@ def print_backups(console: Console, found: Mapping[str, tuple[Path, Read]], now:
             console.print()
         console.print(Text.assemble((cluster, "bold"), f"  in {folder}"), soft_wrap=True)
         if read.good:
-            console.print(_table([(one.path.name, one.note) for one in read.good], now))
+            _print_rows(console, [_row(one, now) for one in read.good])
         elif not read.bad:
             console.print(Text("  none", "yellow"))
         damaged = [Bad(one.path, one.note.damaged) for one in read.good if one.note.damaged]
@@ -37,24 +37,36 @@ def print_backups(console: Console, found: Mapping[str, tuple[Path, Read]], now:
             console.print(Text(f"  does not count: {bad.path.name}: {bad.why}", "bold red"), soft_wrap=True)
 
 
-def _table(notes: list[tuple[str, Note]], now: datetime) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 2), header_style="dim")
-    for title in ("snapshot", "taken", "for", "size", "revision", "keys", "etcd", "read", "drill"):
-        right = title in ("size", "revision", "keys")
-        table.add_column(title, no_wrap=True, overflow="fold", justify="right" if right else "left")
-    for name, note in notes:
-        table.add_row(
-            name,
-            age_text(now - note.when),
-            note.purpose,
-            size_text(note.size),
-            str(note.revision),
-            "" if note.keys is None else str(note.keys),
-            note.etcd,
-            _read(note, now),
-            _drill(note, now),
-        )
-    return table
+_TITLES = ("snapshot", "taken", "for", "size", "revision", "keys", "etcd", "read", "drill")
+_RIGHT = ("size", "revision", "keys")
+
+
+def _row(one: Snapshot, now: datetime) -> tuple[Text, ...]:
+    note = one.note
+    keys = "" if note.keys is None else str(note.keys)
+    told = (one.path.name, age_text(now - note.when), note.purpose, size_text(note.size), str(note.revision), keys)
+    return (*map(Text, (*told, note.etcd)), _read(note, now), _drill(note, now))
+
+
+def _print_rows(console: Console, rows: Sequence[Sequence[Text]]) -> None:
+    """Print a row for each; where they do not fit, two lines for each."""
+    widest = [max(len(title), *(row[at].cell_len for row in rows)) for at, title in enumerate(_TITLES)]
+    if sum(widest) + 2 * len(widest) + 2 <= console.width:
+        table = Table(box=None, pad_edge=True, padding=(0, 0, 0, 2), header_style="dim")
+        for title in _TITLES:
+            table.add_column(title, no_wrap=True, justify="right" if title in _RIGHT else "left")
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
+        return
+    for row in rows:
+        console.print(Text.assemble("  ", row[0]), soft_wrap=True)
+        line = Text("    ")
+        for title, cell in zip(_TITLES[1:], row[1:], strict=True):
+            if cell.plain:
+                line.append(f"{title} ", "dim").append_text(cell).append("  ")
+        line.rstrip()
+        console.print(line, soft_wrap=True)
 
 
 def _read(note: Note, now: datetime) -> Text:

@@ -17,8 +17,8 @@ from tests.unit.support.snapshots import NOTE, put
 NOW = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)
 
 
-def shown(*clusters: tuple[str, Read]) -> str:
-    console = Console(file=io.StringIO(), width=160)
+def shown(*clusters: tuple[str, Read], width: int = 160) -> str:
+    console = Console(file=io.StringIO(), width=width)
     print_backups(console, {name: (Path("/s") / name, read) for name, read in clusters}, NOW)
     output = console.file
     assert isinstance(output, io.StringIO)
@@ -51,3 +51,12 @@ def test_what_there_is(tmp_path: Path) -> None:
     assert lines[6] == "  does not count: home-20261122T120000Z-22.db: its hash does not fit"
     assert lines[7] == "  does not count: foreign.db: it has no note foreign.json, or is gone"
     assert lines[8:] == ["", "edge  in /s/edge", "  none"]
+
+
+def test_on_a_narrow_terminal_nothing_is_cut_off(tmp_path: Path) -> None:
+    one = put(tmp_path, NOW - timedelta(hours=10))
+    assert shown(("home", Read((one,))), width=60).splitlines() == [
+        "home  in /s/home",
+        "  home-20261126T020000Z-22.db",
+        "    taken 10 h ago  for backup  size 100 KiB  revision 22  keys 412  etcd 3.5.1  read never  drill never",
+    ]
