@@ -77,6 +77,13 @@ class RemoveOptions(MemberOptions):
 
 
 @dataclass(frozen=True)
+class RepairOptions(MemberOptions):
+    """Of ``repair.py``. ``force``: whatever the inventory says about when it is worth while to defragment."""
+
+    force: bool = False
+
+
+@dataclass(frozen=True)
 class TeardownOptions(MemberOptions):
     """Of ``teardown.py``. ``confirm`` is the cluster's name, for a run without a terminal."""
 

@@ -26,11 +26,8 @@ def may_restart(cluster: Cluster, name: str) -> str | None:
     if mine is None:
         return f"{name} is not in the member list"
     others = [entry for entry in cluster.entries if entry != mine]
-    for entry in others:
-        if entry.learner:
-            return f"{cluster.name(entry.id)} is a learner, and does not count for the quorum"
-        if not entry.started:
-            return f"{cluster.name(entry.id)} has never started"
+    if newcomer := _newcomer(cluster, others):
+        return newcomer
     if cluster.divergence:
         return f"members do not hold the same data: {cluster.diverged()}"
     return _trouble(cluster, others, others)
@@ -48,6 +45,32 @@ def caught_up(cluster: Cluster, name: str) -> str | None:
     if cluster.divergence and cluster.divergence.concerns(mine.id):
         return f"{name} does not hold the same data as others: {cluster.diverged()}"
     return _trouble(cluster, [mine], cluster.entries)
+
+
+def all_well(cluster: Cluster) -> str | None:
+    """Return why a member must not be kept busy now, or None: every member must be a healthy voter that has caught up.
+
+    An alarm CORRUPT stands against it whoever raised it; a full database does not, being what is to be mended.
+    """
+    if cluster.members is None:
+        return f"no member gives the member list{f' ({cluster.no_list})' if cluster.no_list else ''}"
+    if newcomer := _newcomer(cluster, cluster.entries):
+        return newcomer
+    if "CORRUPT" in cluster.alarms:
+        return "the alarm CORRUPT is raised: the data of members differ"
+    if cluster.divergence:
+        return f"members do not hold the same data: {cluster.diverged()}"
+    return _trouble(cluster, cluster.entries, cluster.entries)
+
+
+def _newcomer(cluster: Cluster, entries: Sequence[Member]) -> str | None:
+    """Return which of these is not yet a member with a vote, or None."""
+    for entry in entries:
+        if entry.learner:
+            return f"{cluster.name(entry.id)} is a learner, and does not count for the quorum"
+        if not entry.started:
+            return f"{cluster.name(entry.id)} has never started"
+    return None
 
 
 def _trouble(cluster: Cluster, judged: Sequence[Member], compared: Sequence[Member]) -> str | None:

@@ -31,6 +31,7 @@ from etcdfleet.settings.models import (
     MemberSettings,
     PlatformSettings,
     PreflightSettings,
+    RepairSettings,
 )
 from etcdfleet.settings.partial import Draft
 from etcdfleet.settings.pki import PkiSettings
@@ -120,6 +121,7 @@ def _draft(host: Host, sources: Sources, mistakes: list[Problem]) -> Draft:
     platform = reader.read("platform", PlatformSettings, PlatformSettings())
     preflight = reader.read("preflight", PreflightSettings, PreflightSettings())
     backup = reader.read("backup", BackupSettings, BackupSettings())
+    repair = reader.read("repair", RepairSettings, RepairSettings())
     install = InstallSettings(method="")
     if init or "install" in merged.data:
         where = f"groups {_and(INIT_SYSTEMS)} are good places for it"
@@ -143,6 +145,7 @@ def _draft(host: Host, sources: Sources, mistakes: list[Problem]) -> Draft:
         platform=platform,
         preflight=preflight,
         backup=backup.resolved(resolve),
+        repair=repair,
         members=(),
         merged=merged,
         bad=reader.bad,

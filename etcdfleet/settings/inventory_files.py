@@ -22,7 +22,7 @@ from etcdfleet.settings.yamlfile import (
     unfit,
 )
 
-SECTIONS = ("member", "cluster", "pki", "auth", "install", "platform", "preflight", "backup")
+SECTIONS = ("member", "cluster", "pki", "auth", "install", "platform", "preflight", "backup", "repair")
 CONNECTION = "connection_options"
 ATTRIBUTES = ("hostname", "port", "username", "password", "platform")
 _BASE_KEYS = (*ATTRIBUTES, CONNECTION, "data")

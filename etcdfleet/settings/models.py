@@ -96,6 +96,13 @@ class PreflightSettings(Section):
     controller_reaches_members: bool = True
 
 
+class RepairSettings(Section):
+    """From when on it is worth while to defragment a database: both must be free. Sizes in bytes."""
+
+    defragment_free_percent: Annotated[int, Field(ge=1, le=99)] = 50
+    defragment_free_bytes: Annotated[Size, Field(ge=2**20)] = 64 * 2**20
+
+
 def host_port(host: str, port: int) -> str:
     """Return a place to connect to, as URLs and people write it: ``[fd00::1]:2379``."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -133,6 +140,7 @@ class HostSettings:
     platform: PlatformSettings
     preflight: PreflightSettings
     backup: BackupSettings
+    repair: RepairSettings
     members: tuple[MemberSettings, ...]
 
     @property

@@ -16,7 +16,14 @@ from etcdfleet.settings.auth import AuthSettings
 from etcdfleet.settings.backup import BackupSettings
 from etcdfleet.settings.base import Section
 from etcdfleet.settings.choices import CHOICES
-from etcdfleet.settings.models import DERIVED, ClusterSettings, MemberSettings, PlatformSettings, PreflightSettings
+from etcdfleet.settings.models import (
+    DERIVED,
+    ClusterSettings,
+    MemberSettings,
+    PlatformSettings,
+    PreflightSettings,
+    RepairSettings,
+)
 from etcdfleet.text import exact_size, go_duration
 from tests.unit.support.paths import ROOT
 
@@ -28,6 +35,7 @@ SECTIONS: Mapping[str, type[Section]] = {
     "platform": PlatformSettings,
     "preflight": PreflightSettings,
     "backup": BackupSettings,
+    "repair": RepairSettings,
 }
 METHODS, SOURCES = CHOICES["install"], CHOICES["pki"]
 

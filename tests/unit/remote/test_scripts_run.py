@@ -28,6 +28,7 @@ from etcdfleet.drivers.packages.apk import Apk, ApkInstall
 from etcdfleet.drivers.packages.apt import Apt, AptInstall
 from etcdfleet.errors import RemoteError
 from etcdfleet.etcd.answers import parse_hashkv, parse_status
+from etcdfleet.etcd.defragmentation import read_room
 from etcdfleet.host import facts
 from etcdfleet.host.advice import read_round_trips
 from etcdfleet.host.lock import LockInfo, hold_script, read_answer
@@ -338,6 +339,32 @@ def test_the_space_of_folders_that_are_not_there_yet(here: LocalHost, tmp_path: 
     free = facts._free_bytes(here.run(script("free_space", *paths)).stdout)
     assert tuple(free) == paths
     assert free[paths[0]] == pytest.approx(shutil.disk_usage(tmp_path).free, rel=0.05)
+
+
+def test_copies_of_a_defragmentation_and_who_has_them_open(here: LocalHost, tmp_path: Path) -> None:
+    """A process of the name etcd has one of them open, by another path; what no process has open is left over."""
+    data, snap = tmp_path / "it's", tmp_path / "disk" / "member" / "snap"
+    looked = script("database_room", data_dir=str(data))
+    assert here.run(looked).stdout == "", "no data"
+    snap.mkdir(parents=True)
+    data.symlink_to(tmp_path / "disk")
+    free = read_room(here.run(looked).stdout)
+    assert (free.copying, free.left) == (None, ())
+    assert free.free_bytes == pytest.approx(shutil.disk_usage(tmp_path).free, rel=0.05)
+    (snap / "db.tmp.1 2").write_bytes(b"x" * 3000)
+    (snap / "db.tmp.99").write_bytes(b"x" * 500)
+    (tmp_path / "other").hardlink_to(snap / "db.tmp.1 2")
+    etcd = tmp_path / "etcd"
+    shutil.copy("/bin/sleep", etcd)
+    with (tmp_path / "other").open() as open_file:
+        process = subprocess.Popen([etcd, "60"], stdin=open_file)
+    try:
+        room = read_room(here.run(looked).stdout)
+    finally:
+        process.kill()
+        process.wait()
+    assert (room.copying, room.left, room.left_bytes) == (3000, (str(snap / "db.tmp.99"),), 500)
+    assert read_room(here.run(looked).stdout).left_bytes == 3500
 
 
 def test_names_are_resolved(here: LocalHost, programs: Path) -> None:

@@ -17,6 +17,7 @@ from etcdfleet.settings.models import (
     MemberSettings,
     PlatformSettings,
     PreflightSettings,
+    RepairSettings,
 )
 from etcdfleet.settings.pki import PkiSettings
 from etcdfleet.settings.vault import VaultPki
@@ -34,6 +35,7 @@ def settings(
     install: InstallSettings | None = None,
     platform: PlatformSettings | None = None,
     preflight: PreflightSettings | None = None,
+    repair: RepairSettings | None = None,
     pki: PkiSettings | None = None,
     auth: AuthSettings | None = None,
     backup: BackupSettings | None = None,
@@ -52,6 +54,7 @@ def settings(
         platform=platform or PlatformSettings(),
         preflight=preflight or PreflightSettings(),
         backup=backup or BackupSettings(),
+        repair=repair or RepairSettings(),
         members=MEMBERS,
     )
 

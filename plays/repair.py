@@ -1,0 +1,29 @@
+"""A cluster is repaired: what is wrong is told from what its members say, and mended as far as a program may.
+
+Nothing is repaired beside a worse fault: a cluster whose members hold different data is left to a person, and a full
+database comes before one that is merely fragmented.
+"""
+
+from __future__ import annotations
+
+from etcdfleet.etcd.alarms import CORRUPT_FIRST, WAY_OUT
+from etcdfleet.etcd.equal import DIVERGED
+from etcdfleet.program.run import Run
+from plays import defragment, lock, members
+from plays.options import RepairOptions
+from tasks.verify.member import verify
+
+
+def repair(run: Run[RepairOptions]) -> None:
+    """Look what is wrong with the cluster, and mend it."""
+    lock.take(run)
+    cluster = members.see(run, [member.name for member in run.members])
+    if "CORRUPT" in cluster.alarms or cluster.divergence:
+        what = cluster.diverged() or "the alarm CORRUPT is raised: the data of members differ"
+        run.protect(f"nothing was changed: {what}", f"{DIVERGED}; {CORRUPT_FIRST}")
+    if "NOSPACE" in cluster.alarms:
+        run.protect("the database is full (alarm NOSPACE), and nothing is defragmented beside that", WAY_OUT)
+    defragment.by_thresholds(run)
+    if run.changed(defragment.STEP) and not run.check:
+        run.step("verify", verify)
+    run.skip("verify", "nothing was changed", on=run.pending("verify"))
