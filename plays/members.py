@@ -79,7 +79,7 @@ def save_first(
     if isinstance(saved, str):
         run.protect(
             f"nothing was changed, since no snapshot could be taken: {saved}",
-            "a snapshot comes before any change of members; see what it says, then run again",
+            "a snapshot comes before the first change; see what it says, then run again",
             where=where,
         )
 

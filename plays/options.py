@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from etcdfleet.program.options import PROJECT
 
@@ -78,8 +78,12 @@ class RemoveOptions(MemberOptions):
 
 @dataclass(frozen=True)
 class RepairOptions(MemberOptions):
-    """Of ``repair.py``. ``force``: whatever the inventory says about when it is worth while to defragment."""
+    """Of ``repair.py``. ``only`` is one kind of repair, None for all.
 
+    ``force``: whatever the inventory says about when it is worth while to defragment.
+    """
+
+    only: Literal["space", "defragment"] | None = None
     force: bool = False
 
 

@@ -6,10 +6,10 @@ database comes before one that is merely fragmented.
 
 from __future__ import annotations
 
-from etcdfleet.etcd.alarms import CORRUPT_FIRST, WAY_OUT
+from etcdfleet.etcd.alarms import CORRUPT_FIRST
 from etcdfleet.etcd.equal import DIVERGED
 from etcdfleet.program.run import Run
-from plays import defragment, lock, members
+from plays import defragment, full, lock, members
 from plays.options import RepairOptions
 from tasks.verify.member import verify
 
@@ -22,7 +22,16 @@ def repair(run: Run[RepairOptions]) -> None:
         what = cluster.diverged() or "the alarm CORRUPT is raised: the data of members differ"
         run.protect(f"nothing was changed: {what}", f"{DIVERGED}; {CORRUPT_FIRST}")
     if "NOSPACE" in cluster.alarms:
-        run.protect("the database is full (alarm NOSPACE), and nothing is defragmented beside that", WAY_OUT)
+        if run.own.only == "defragment":
+            run.protect(
+                "nothing was defragmented: the database is full (alarm NOSPACE), which --only defragment leaves alone",
+                f"python runbooks/repair.py --cluster {run.cluster}",
+            )
+        full.take_writes_again(run, cluster)
+        return
+    run.skip(("snapshot", "compact", "alarm"), "the database is not full")
+    if run.own.only == "space":
+        run.leave("the database is not full")
     defragment.by_thresholds(run)
     if run.changed(defragment.STEP) and not run.check:
         run.step("verify", verify)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # PYTHON_ARGCOMPLETE_OK
-"""Mend what etcd cannot mend by itself: databases that are fragmented."""
+"""Mend what etcd cannot mend by itself: databases that are full or fragmented."""
 
 from __future__ import annotations
 
@@ -9,32 +9,48 @@ import sys
 
 import _start  # type: ignore[import-not-found] # noqa: F401  sets the import path, finds the project's own Python
 
-from etcdfleet.program.arguments import add_lock_argument
+from etcdfleet.program.arguments import add_member_arguments
 from etcdfleet.program.main import Program, run_runbook
 from plays.options import RepairOptions
 
-STEPS = [("defragment", "Defragment"), ("verify", "Verify")]
+STEPS = [
+    ("snapshot", "Snapshot"),
+    ("compact", "Compact"),
+    ("defragment", "Defragment"),
+    ("alarm", "Alarm"),
+    ("verify", "Verify"),
+]
 
 DESCRIPTION = """\
-Defragments the databases in which so much is free as the inventory says (repair.defragment_free_percent and
-repair.defragment_free_bytes), so that their files become smaller: one member after the other, the leader last and after
-another has taken over, only while all members are healthy and hold the same data, and only where the disk has room for
-the copy. It stops at the first member on which that fails. A member answers no client while it is defragmented; the
-others do. For a timer as well; needs no Vault. docs/repair.md says more."""
+A database that is full (alarm NOSPACE) takes writes again: a snapshot comes to this machine, history is compacted where
+that is needed, the members are defragmented, and once there is room on all of them the alarm is ended, which a write
+proves. Where none is full, databases in which much is free (repair.defragment_free_percent and
+repair.defragment_free_bytes) are defragmented, so that their files become smaller.
+
+One member after the other, the leader last and after another has taken over; only while all are healthy and hold the
+same data, and where the disk has room for the copy. It stops at the first one on which that fails, and the same
+command goes on. A member answers no client while it is defragmented; the others do. Needs no Vault. docs/repair.md
+says more."""
 
 EXAMPLES = """\
-  python runbooks/repair.py --check                      what would be done, and how much it frees
+  python runbooks/repair.py --check                             what would be done, and how much it frees
   python runbooks/repair.py --cluster k8s-home
-  python runbooks/repair.py --force --limit etcd-az-2    this member, however little is free in its file
-  python runbooks/repair.py --yes --quiet                for a timer: only warnings and failures are printed"""
+  python runbooks/repair.py --force --limit etcd-az-2           this member, however little is free in its file
+  python runbooks/repair.py --only defragment --yes --quiet     for a timer: prints warnings and failures alone"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this runbook's own arguments."""
     parser.add_argument(
+        "--only",
+        choices=("space", "defragment"),
+        default=None,
+        help="space: full databases alone; defragment: history is never compacted, a full one is left to you",
+    )
+    parser.add_argument(
         "--force", action="store_true", help="defragment all chosen members in whose files anything is free"
     )
-    add_lock_argument(parser)
+    add_member_arguments(parser, RepairOptions.snapshot_dir)
 
 
 def repair(program: Program[RepairOptions]) -> None:

@@ -45,7 +45,7 @@ _UNDER_WAY = 2
 
 def see_room(task: Task) -> Result:
     """See what the disk of this member's database has: a `Room`. Raises `RemoteError`."""
-    return Result(task.host, result=_room(site_of(task)))
+    return Result(task.host, result=room_of(site_of(task)))
 
 
 def await_copy(task: Task) -> Result:
@@ -101,7 +101,8 @@ def defragment(task: Task) -> Result:
     return done(task, told, [*changes, f"the database is defragmented: {told}"], facts=facts)
 
 
-def _room(site: Site) -> Room:
+def room_of(site: Site) -> Room:
+    """Return what the host has for its member's database. Raise `RemoteError`."""
     looked = site.remote.run(
         script("database_room", data_dir=site.settings.member.data_dir), check="looking at the disk of the database"
     )
@@ -135,7 +136,7 @@ def _fit(site: Site) -> tuple[EndpointStatus, Cluster]:
     except VerificationError as error:
         what = f"not defragmented, because {error.what}"
         raise ProtectionError(what, where=site.settings.name, remedy=SETTLED_FIRST) from error
-    room = _room(site)
+    room = room_of(site)
     if room.copying is not None:
         raise ProtectionError(
             "its database is being defragmented already", where=site.settings.name, remedy="wait, and run again"
@@ -178,7 +179,7 @@ def _hand_over(site: Site, status: EndpointStatus, cluster: Cluster) -> str:
 
 def _remove_left(site: Site) -> str:
     """Remove what a defragmentation left that was cut off with its etcd; say so, or nothing."""
-    room = _room(site)
+    room = room_of(site)
     if not room.left:
         return ""
     files = " ".join(map(shlex.quote, room.left))
@@ -212,7 +213,7 @@ def _until_copied(site: Site) -> None:
     """Wait until no copy of the database is made any more. Raise `VerificationError` where it does not grow."""
     size, end = -1, time.monotonic() + timeouts.CATCH_UP
     while True:
-        copying = _room(site).copying
+        copying = room_of(site).copying
         if copying is None:
             return
         if copying != size:

@@ -308,7 +308,7 @@ def _size(cluster: Cluster, quota: int) -> Finding:
             "database size",
             False,
             "; ".join(large),
-            "raise cluster.quota_bytes and deploy, or make room: docs/hosts.md, A database that is full",
+            "let python runbooks/repair.py --force free what is not in use, or raise cluster.quota_bytes and deploy",
             fault="large",
         )
     size = max(status.db_size for status in cluster.by_name.values())

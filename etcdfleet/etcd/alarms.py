@@ -21,9 +21,9 @@ ONLY_FULL = r"Active Alarm\(s\):( NOSPACE)+ *$"
 """What etcdctl from 3.5 on says of a member's health when reads work and NOSPACE is the only alarm, once for each
 member that raised it (3.4 calls it healthy). A pattern for Python and for ``grep -E``."""
 WAY_OUT = (
-    "raise cluster.quota_bytes and run deploy, which restarts one member after the other and then ends the alarm; or "
-    "make room: etcdctl compact, then etcdctl defrag for one member after the other, then etcdctl alarm disarm "
-    "(docs/hosts.md, A database that is full)"
+    "make room: python runbooks/repair.py, which defragments one member after the other, compacts history before where"
+    " that is needed, and ends the alarm; or raise cluster.quota_bytes and run deploy, which restarts one member after"
+    " the other and then ends it (docs/repair.md, A database that is full)"
 )
 CORRUPT_FIRST = "deal with the alarm CORRUPT first: etcdctl alarm disarm ends both"
 _RAISED = re.compile(r"memberID:(\d+) alarm:(\w+)")

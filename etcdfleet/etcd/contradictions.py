@@ -155,8 +155,8 @@ def quota_too_small(
         f"cluster.quota_bytes is lowered to {mib(quota)}, and the databases are too large for that ({told}):"
         " etcd would refuse all writes",
         hosts_of(state for state, _ in full),
-        "leave the quota larger; or make the database smaller first: etcdctl compact, then etcdctl defrag of one member"
-        " after the other",
+        "leave the quota larger; or make the database smaller first: etcdctl compact, then python runbooks/repair.py"
+        " --force",
     )
 
 

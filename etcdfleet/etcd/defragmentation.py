@@ -17,7 +17,7 @@ from etcdfleet.etcd.gates import all_well
 from etcdfleet.etcd.versions import parse
 from etcdfleet.text import listed, mib
 
-_SPARE = 64 * 2**20
+SPARE = 64 * 2**20
 """So much must be free beside the new file: etcd allocates the next segment of its log in one go (64 MB)."""
 _GROWTH = 1.1
 """What is in use may grow while it is copied."""
@@ -36,7 +36,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Room:
-    """What the disk of a member's database has: free bytes, and copies that defragmentations make or have left.
+    """What the host has for a member's database: free bytes on its disk, copies that defragmentations make or left.
 
     ``copying`` is the size of a copy that etcd writes now, None if it writes none. ``left`` are files of a
     defragmentation that was cut off with its etcd: nobody uses them.
@@ -46,6 +46,7 @@ class Room:
     copying: int | None = None
     left: tuple[str, ...] = ()
     left_bytes: int = 0
+    memory_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -65,16 +66,18 @@ class Defragmentation:
 
 def read_room(text: str) -> Room:
     """Read what ``database_room.sh`` printed."""
-    free, copying, left = 0, None, list[tuple[int, str]]()
+    free, memory, copying, left = 0, 0, None, list[tuple[int, str]]()
     for line in text.splitlines():
         match line.split(" ", 2):
             case ["free", kib]:
                 free = int(kib) * 1024
+            case ["memory", kib]:
+                memory = int(kib) * 1024
             case ["copying", size]:
                 copying = int(size) + (copying or 0)
             case ["left", size, path]:
                 left.append((int(size), path))
-    return Room(free, copying, tuple(path for _, path in left), sum(size for size, _ in left))
+    return Room(free, copying, tuple(path for _, path in left), sum(size for size, _ in left), memory)
 
 
 def defragmented(before: EndpointStatus, after: EndpointStatus) -> str:
@@ -111,7 +114,7 @@ def not_due(status: EndpointStatus, limits: Limits) -> str:
 
 def lacks_room(status: EndpointStatus, room: Room) -> str:
     """Return why the new file has no room on a member's disk; empty if it has."""
-    needed = int(status.db_size_in_use * _GROWTH) + _SPARE
+    needed = int(status.db_size_in_use * _GROWTH) + SPARE
     free = room.free_bytes + room.left_bytes
     if free >= needed:
         return ""

@@ -193,7 +193,7 @@ def add_member_arguments(parser: argparse.ArgumentParser, snapshot_dir: Path) ->
         type=Path,
         default=snapshot_dir,
         metavar="DIR",
-        help="where the snapshot is kept that comes before a change of members (default: %(default)s)",
+        help="where the snapshot is kept that comes before the first change (default: %(default)s)",
     )
     add_lock_argument(parser)
 

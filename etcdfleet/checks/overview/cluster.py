@@ -260,7 +260,7 @@ def _room(views: Sequence[MemberView]) -> str:
         return WAY_OUT
     quotas = [view.machine.quota_bytes if view.machine else None for view, _ in sizes]
     if all(quota and has_room(size, quota) for quota, (_, size) in zip(quotas, sizes, strict=True)):
-        return "there is room again: run deploy for the whole cluster, or etcdctl alarm disarm, which ends the alarm"
+        return "there is room again: python runbooks/repair.py, or deploy for the whole cluster, ends the alarm"
     wanted = mib(max(view.quota_bytes for view in views))
     return (
         f"run deploy for the whole cluster: it restarts one member after the other with the quota of {wanted}, then "
@@ -315,7 +315,9 @@ def _quota(views: Sequence[MemberView], cluster: Cluster) -> Iterator[Concern]:
             used, share = view.status.db_size_in_use, view.status.db_size / view.quota
             what = f"the database has {share:.0%} of its quota ({mib(view.status.db_size)} of {mib(view.quota)}, "
             what += f"{mib(used)} in use): at 100 % the cluster takes no more writes"
-            remedy = "etcdctl compact and defrag, or raise cluster.quota_bytes and deploy"
+            remedy = "raise cluster.quota_bytes and deploy"
+            if has_room(used, view.status.db_size):
+                remedy = f"python runbooks/repair.py --force frees what is not in use; or {remedy}"
             yield Concern(Level.SOON, what, (view.host,), remedy)
 
 

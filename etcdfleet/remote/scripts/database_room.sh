@@ -1,7 +1,8 @@
 #!/bin/sh
-# Prints what the disk of the member's database in $data_dir has: "free KIB", and for each copy of a defragmentation
+# Prints what the host has for the member's database in $data_dir: "memory KIB", "free KIB" on its disk, and for each copy of a defragmentation
 # "copying BYTES" where an etcd has it open, "left BYTES FILE" where none has.
 : "${data_dir?}"
+awk '/^MemTotal:/ { print "memory", $2 }' /proc/meminfo
 snap=$(cd -P "$data_dir/member/snap" 2>/dev/null && pwd -P) || exit 0
 df -Pk "$snap" | awk 'NR == 2 { print "free", $4 }'
 set --

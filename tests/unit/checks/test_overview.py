@@ -292,12 +292,12 @@ MIB = 2**20
     [
         (1024, [1024] * 3, "1024 MiB of 1024 MiB used", "raise cluster.quota_bytes and run deploy"),
         (1024, [None] * 3, "1024 MiB of 1024 MiB used", "raise cluster.quota_bytes and run deploy"),
-        (1023, [1024] * 3, "1023 MiB of 1024 MiB used", "make room: etcdctl compact"),
+        (1023, [1024] * 3, "1023 MiB of 1024 MiB used", "make room: python runbooks/repair.py"),
         (64, [64] * 3, "64 MiB of 64 MiB used", "run deploy for the whole cluster: it restarts one member after the"),
         (64, [64, 64, 1024], "MiB used", "with the quota of 1024 MiB, then ends the alarm"),
         (64, [1024, None, 1024], "MiB used", "with the quota of 1024 MiB, then ends the alarm"),
-        (64, [1024] * 3, "64 MiB of 1024 MiB used", "there is room again: run deploy"),
-        (1, [1024] * 3, "1.0 MiB of 1024 MiB used", "or etcdctl alarm disarm"),
+        (64, [1024] * 3, "64 MiB of 1024 MiB used", "there is room again: python runbooks/repair.py"),
+        (1, [1024] * 3, "1.0 MiB of 1024 MiB used", "or deploy for the whole cluster, ends the alarm"),
     ],
 )
 def test_a_full_database(size: int, running: list[int | None], words: str, remedy: str, raisers: str) -> None:

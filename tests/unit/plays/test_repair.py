@@ -15,14 +15,17 @@ from etcdfleet.etcd.defragmentation import Room
 from etcdfleet.outcome import StepOutcome
 from etcdfleet.program.run import LeftError, Program
 from etcdfleet.report.record.model import ExitCode
-from plays import defragment, lock, members, repair
+from plays import defragment, full, lock, members, repair
 from plays.options import RepairOptions
 from tests.unit.etcd import test_replacement as table
 from tests.unit.etcd.test_defragmentation import FREE, MIB, WIDE, sized, three
+from tests.unit.etcd.test_space import MEANS, SIZES
+from tests.unit.etcd.test_space import full as full_cluster
+from tests.unit.plays.test_replace_member import SAVED
 from tests.unit.support.fake_run import Stage, program_of, run_of, statuses
 
 ALL = ("h1", "h2", "h3")
-STEPS = ("defragment", "verify")
+STEPS = ("snapshot", "compact", "defragment", "alarm", "verify")
 DONE = StepOutcome("200 MiB became 50 MiB in 3.1s", ("defragmented",))
 
 
@@ -44,10 +47,14 @@ def staged(
         "await_copy": None,
         "defragment": DONE,
         "verify": None,
+        "see_means": MEANS,
+        "save_snapshot": SAVED,
+        "compact": StepOutcome("compacted", ("compacted",)),
+        "end_alarm": StepOutcome("writes are taken again", ("ended",)),
     }
     for name, what in (usual | (does or {})).items():
-        for module in (members, defragment, repair):
-            if hasattr(module, name) and callable(getattr(module, name)):
+        for module in (members, defragment, full, repair):
+            if callable(getattr(module, name, None)):
                 stage.put(module, name, what)
     monkeypatch.setattr(lock, "take", lambda _: None)
     program = program_of(
@@ -163,3 +170,110 @@ def test_with_check_the_lock_is_not_needed_and_nothing_verified(monkeypatch: Any
     stage, program = staged(monkeypatch, three(*FREE), check=True)
     assert carried_out(stage, program) == ["h1", "h3", "h2"], "each says what it would free"
     assert stage.hosts("verify") == []
+
+
+ROOMY = ((20, 20), (20, 20), (20, 20))
+
+
+def looks(*clusters: Cluster) -> Callable[[str], Cluster]:
+    """One look after the other; the last one for ever."""
+    left = list(clusters)
+    return lambda _: left.pop(0) if len(left) > 1 else left[0]
+
+
+def course(stage: Stage) -> list[str]:
+    """What was done, without the looks."""
+    return [name for name in stage.names if name not in ("see_cluster", "see_room", "see_means", "noted")]
+
+
+FULL_COURSE = ["save_snapshot", "compact", "defragment", "end_alarm", "verify"]
+
+
+def test_a_full_database_takes_writes_again(monkeypatch: Any) -> None:
+    seen = looks(full_cluster(*SIZES), full_cluster((64, 20), (64, 20), (64, 20)), full_cluster(*ROOMY))
+    stage, program = staged(monkeypatch, seen, yes=True)  # type: ignore[arg-type]
+    assert carried_out(stage, program) == ["h1", "h3", "h2"]
+    assert course(stage) == FULL_COURSE
+    assert (stage.hosts("compact"), stage.hosts("end_alarm")) == (["h1"], ["h1"])
+    assert stage.given["end_alarm"]["quota"] == 64 * MIB
+    assert len(stage.given["end_alarm"]["token"]) == 12
+    assert program.record.finish().exit_code == ExitCode.OK
+
+
+@pytest.mark.parametrize("fails", FULL_COURSE[1:4])
+def test_the_alarm_stays_until_all_before_it_is_done(monkeypatch: Any, fails: str) -> None:
+    seen = looks(full_cluster(*SIZES), full_cluster((64, 20), (64, 20), (64, 20)), full_cluster(*ROOMY))
+    stage, program = staged(monkeypatch, seen, yes=True, does={fails: VerificationError("it fails")})  # type: ignore[arg-type]
+    with pytest.raises(LeftError):
+        repair.repair(run_of(program))
+    assert course(stage) == FULL_COURSE[: FULL_COURSE.index(fails) + 1]
+    assert program.record.finish().exit_code == ExitCode.FAILED
+
+
+def test_without_a_snapshot_or_a_yes_nothing_is_taken_away(monkeypatch: Any) -> None:
+    for how in ({"does": {"save_snapshot": "h1: the disk is full"}, "yes": True}, {"answer": False}, {}):
+        stage, program = staged(monkeypatch, full_cluster(*SIZES), **how)
+        with pytest.raises(LeftError):
+            repair.repair(run_of(program))
+        assert set(course(stage)) <= {"save_snapshot"}
+        assert program.record.finish().exit_code == ExitCode.PROTECTED
+
+
+def test_the_question_says_what_is_lost(monkeypatch: Any) -> None:
+    seen = looks(full_cluster(*SIZES), full_cluster(*ROOMY))
+    _, program = staged(monkeypatch, seen, answer=True)  # type: ignore[arg-type]
+    repair.repair(run_of(program))
+    (asked,) = program.terminal.asked  # type: ignore[attr-defined]
+    assert "what keys were before revision 50 is taken away" in asked
+
+
+def test_a_run_that_was_ended_goes_on_where_it_was(monkeypatch: Any) -> None:
+    """Compacted already: what is in use is small by then. Or all is done but for the alarm."""
+    small = full_cluster((64, 20), (20, 20), (64, 20))
+    stage, program = staged(monkeypatch, looks(small, small, full_cluster(*ROOMY)), yes=True)  # type: ignore[arg-type]
+    assert carried_out(stage, program) == ["h1", "h3"]
+    assert course(stage) == ["save_snapshot", "defragment", "end_alarm", "verify"]
+    stage, program = staged(monkeypatch, full_cluster(*ROOMY))
+    assert carried_out(stage, program) == []
+    assert course(stage) == ["end_alarm", "verify"], "nothing is asked, nothing is taken away"
+
+
+def test_data_that_do_not_fit_keep_the_alarm(monkeypatch: Any) -> None:
+    stage, program = staged(monkeypatch, full_cluster((64, 63), (64, 63), (64, 63)), yes=True)
+    with pytest.raises(LeftError):
+        repair.repair(run_of(program))
+    assert course(stage) == ["save_snapshot", "compact"]
+    (found,) = program.record.record.protections
+    assert "raise cluster.quota_bytes to 128MiB" in found.remedy
+
+
+def test_a_part_of_a_full_cluster_is_not_repaired(monkeypatch: Any) -> None:
+    stage, program = staged(monkeypatch, full_cluster(*SIZES), chosen=("h1", "h2"), yes=True)
+    with pytest.raises(LeftError):
+        repair.repair(run_of(program))
+    assert course(stage) == []
+    assert "m3 takes no part" in program.record.record.protections[0].what
+
+
+def test_a_timer_leaves_a_full_database_to_a_person(monkeypatch: Any) -> None:
+    stage, program = staged(monkeypatch, full_cluster(*SIZES), own=RepairOptions(only="defragment"), yes=True)
+    with pytest.raises(LeftError):
+        repair.repair(run_of(program))
+    assert course(stage) == []
+    assert program.record.record.protections[0].remedy == "python runbooks/repair.py --cluster home"
+
+
+def test_only_full_databases(monkeypatch: Any) -> None:
+    stage, program = staged(monkeypatch, three(*FREE), own=RepairOptions(only="space"))
+    with pytest.raises(LeftError):
+        repair.repair(run_of(program))
+    assert course(stage) == []
+    assert program.record.finish().exit_code == ExitCode.OK
+
+
+@pytest.mark.parametrize(("sizes", "says"), [(SIZES, ["compact", "end_alarm"]), (ROOMY, ["end_alarm"])])
+def test_what_would_be_done_about_a_full_database(monkeypatch: Any, sizes: Any, says: list[str]) -> None:
+    stage, program = staged(monkeypatch, full_cluster(*sizes), check=True)
+    repair.repair(run_of(program))
+    assert course(stage) == says, "they say it themselves"
+    assert ("revision 50" in str(program.record.record.warnings)) == (sizes == SIZES)

@@ -5,20 +5,23 @@ from __future__ import annotations
 import subprocess
 from dataclasses import replace
 from typing import Any
+from unittest import mock
 
 import pytest
 
 from etcdfleet.checks.findings import Finding
 from etcdfleet.drivers.init.systemd import Systemd
+from etcdfleet.errors import ProtectionError
 from etcdfleet.etcd import alarms
 from etcdfleet.etcd.answers import EndpointHealth, EndpointStatus
 from etcdfleet.host.facts import FileFacts
 from etcdfleet.remote import CommandResult
-from tasks.alarms import end_full_alarm, stands
+from tasks.alarms import end_alarm, end_full_alarm, stands
 from tasks.observe import Site
 from tasks.status.describe import running_quota
 from tests.unit.host.test_preflight import GOOD
-from tests.unit.support.site import LocalHost, apt, settings
+from tests.unit.support.site import MEMBERS, LocalHost, apt, settings
+from tests.unit.support.stand_ins import Place, Scripted, carry_out, error_of
 
 MIB = 2**20
 ENDPOINTS = [f"https://etcd.az{number}.k8s.home:2379" for number in (1, 2, 3)]
@@ -160,3 +163,55 @@ def test_the_running_quota_is_the_file_s_unless_a_restart_is_due(
 ) -> None:
     files = {"/etc/etcd/conf.yml": FileFacts(text, 0o644, "root", "root")} if text is not None else {}
     assert running_quota(replace(GOOD, files=files, restart_pending=pending)) == quota
+
+
+NAMES = [member.name for member in MEMBERS]
+
+
+def written(put: str = "put||0|OK") -> str:
+    """What the script of a write says that worked."""
+    return "\n".join(
+        ["lease||0|lease 1 granted", put, *(f"read|{name}|0|t1" for name in NAMES), "del||0|1"]
+        + [f"gone|{name}|0|" for name in NAMES]
+        + ["revoke||0|revoked"]
+    )
+
+
+def ending(sizes: str, write: str = "", **how: Any) -> tuple[Scripted, Any]:
+    host = Scripted({"alarm disarm": "", "endpoint status": sizes, "lease grant": write or written()})
+    with mock.patch("tasks.alarms.still_ours"):
+        return host, carry_out(end_alarm, Place(host), quota=64 * MIB, token="t1", **how)
+
+
+def test_a_repair_ends_the_alarm_and_proves_it_by_a_write() -> None:
+    host, result = ending(answer(20 * MIB, 20 * MIB, 62 * MIB))
+    assert "62 MiB of the quota of 64 MiB are used" in result.result.changes[0]
+    (disarm,) = [script for script in host.sent if "alarm disarm" in script]
+    assert disarm.index("alarm list") < disarm.index("CORRUPT") < disarm.index("alarm disarm")
+    write = host.sent[-1]
+    assert "/etcdfleet/verify/t1/az-1" in write
+    assert host.sent.index(disarm) < len(host.sent) - 1
+
+
+@pytest.mark.parametrize(
+    "sizes", [answer(20 * MIB, 20 * MIB, 63 * MIB), answer(20 * MIB, 20 * MIB), answer(20 * MIB, 20 * MIB, 20 * MIB)
+              .replace("NOSPACE", "CORRUPT")]
+)  # fmt: skip
+def test_a_repair_ends_no_alarm_that_must_stay(sizes: str) -> None:
+    host, result = ending(sizes)
+    assert isinstance(result.exception, ProtectionError)
+    assert not host.was_sent("alarm disarm")
+    assert not host.was_sent("lease grant")
+
+
+def test_a_write_that_is_refused_again_is_a_failure() -> None:
+    refused = written(put="put||1|Error: etcdserver: mvcc: database space exceeded")
+    _, result = ending(answer(20 * MIB, 20 * MIB, 20 * MIB), refused)
+    assert "the alarm NOSPACE was ended, and the write of the key through this member was refused" in error_of(result)
+    assert "repair.py" in error_of(result)
+
+
+def test_with_check_no_alarm_is_ended() -> None:
+    host, result = ending("", check=True)
+    assert result.result.changes
+    assert host.sent == []
