@@ -6,7 +6,10 @@ database comes before one that is merely fragmented.
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 from etcdfleet.etcd.alarms import CORRUPT_FIRST
+from etcdfleet.etcd.cluster import Cluster
 from etcdfleet.etcd.equal import DIVERGED
 from etcdfleet.program.run import Run
 from plays import defragment, full, lock, members
@@ -19,8 +22,7 @@ def repair(run: Run[RepairOptions]) -> None:
     lock.take(run)
     cluster = members.see(run, [member.name for member in run.members])
     if "CORRUPT" in cluster.alarms or cluster.divergence:
-        what = cluster.diverged() or "the alarm CORRUPT is raised: the data of members differ"
-        run.protect(f"nothing was changed: {what}", f"{DIVERGED}; {CORRUPT_FIRST}")
+        _leave_to_a_person(run, cluster)
     if "NOSPACE" in cluster.alarms:
         if run.own.only == "defragment":
             run.protect(
@@ -36,3 +38,14 @@ def repair(run: Run[RepairOptions]) -> None:
     if run.changed(defragment.STEP) and not run.check:
         run.step("verify", verify)
     run.skip("verify", "nothing was changed", on=run.pending("verify"))
+
+
+def _leave_to_a_person(run: Run[RepairOptions], cluster: Cluster) -> NoReturn:
+    """Leave a cluster whose members hold different data; say which host is to be replaced, where a majority tells."""
+    what = cluster.diverged() or "the alarm CORRUPT is raised: the data of members differ"
+    odd = [cluster.name(status.member_id) for status in cluster.divergence.odd] if cluster.divergence else []
+    hosts = [member.name for member in run.members if member.member.name in odd]
+    remedy = DIVERGED.replace("HOST", hosts[0]) if len(hosts) == 1 else DIVERGED
+    if "NOSPACE" in cluster.alarms:
+        remedy = f"{CORRUPT_FIRST}; {remedy}" if "CORRUPT" in cluster.alarms else remedy
+    run.protect(f"nothing was changed: {what}", remedy, where=", ".join(hosts))

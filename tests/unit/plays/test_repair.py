@@ -137,9 +137,13 @@ NOSPACE, CORRUPT = ("memberID:1 alarm:NOSPACE",), ("memberID:1 alarm:CORRUPT",)
 @pytest.mark.parametrize(
     ("cluster", "what", "remedy"),
     [
-        (three(*(replace(one, errors=CORRUPT) for one in FREE)), "alarm CORRUPT", "deal with the alarm CORRUPT first"),
-        (three(*(replace(one, errors=NOSPACE + CORRUPT) for one in FREE)), "alarm CORRUPT", "replace_member.py"),
-        (three(replace(FREE[0], revision=1), *FREE[1:]), "m1 does not hold what the majority holds", "replace"),
+        (three(*(replace(one, errors=CORRUPT) for one in FREE)), "alarm CORRUPT", "replace_member.py HOST"),
+        (
+            three(*(replace(one, errors=NOSPACE + CORRUPT) for one in FREE)),
+            "alarm CORRUPT",
+            "deal with the alarm CORRUPT first",
+        ),
+        (three(replace(FREE[0], revision=1), *FREE[1:]), "m1 does not hold what the majority", "_member.py h1 ("),
     ],
 )
 def test_data_that_differ_are_left_to_a_person(monkeypatch: Any, cluster: Cluster, what: str, remedy: str) -> None:

@@ -1,0 +1,247 @@
+"""Fragmented databases become smaller while clients work, and full ones take writes again, by one command each.
+
+etcd 3.4 on systemd, 3.5 on OpenRC.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from etcdfleet.etcd.snapshot_file import check_snapshot
+from tests.lab.conftest import LabHandle
+from tests.lab.deploy_helpers import (
+    TOPOLOGIES,
+    Outcome,
+    begin_deploy,
+    deploy,
+    etcdctl,
+    etcdctl_command,
+    inventory_variant,
+    members,
+    on_host,
+    output,
+    own_lab,
+    start_times,
+)
+from tests.lab.fault_helpers import events_of, protection
+from tests.lab.load import client_pair
+from tests.lab.register.workload import clients_at_work
+from tests.lab.test_nospace import alarms, concerns, fill, writes
+
+MIB = 2**20
+CLUSTERS = ("rp-sd", "rp-rc")
+QUOTA = 64 * MIB
+
+
+@pytest.fixture(scope="module")
+def lab(lab_machine: None) -> Iterator[LabHandle]:  # noqa: ARG001
+    with own_lab("test-repair", TOPOLOGIES / "repair.yaml") as handle:
+        yield handle
+
+
+@pytest.fixture(scope="module")
+def config(lab: LabHandle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The smallest quota, and defragmentation from 8 MiB on; both clusters are deployed with it."""
+
+    def edit(files: dict[str, Any]) -> None:
+        for cluster in CLUSTERS:
+            data = files["inventory/groups.yaml"][cluster]["data"]
+            data["cluster"]["quota_bytes"] = "64MiB"
+            data["repair"] = {"defragment_free_bytes": "8MiB"}
+
+    config = inventory_variant(lab, tmp_path_factory.mktemp("repair"), edit)
+    outcome = deploy(lab, config=config, timeout=600)
+    assert outcome.exit_code == 0, outcome.text
+    return config
+
+
+@pytest.fixture(params=CLUSTERS)
+def cluster(request: pytest.FixtureRequest) -> str:
+    """One cluster of each init system."""
+    return str(request.param)
+
+
+def repair(handle: LabHandle, config: Path, cluster: str, *args: str) -> Outcome:
+    return deploy(handle, "--cluster", cluster, *args, runbook="repair", config=config)
+
+
+def statuses(handle: LabHandle, cluster: str) -> dict[str, dict[str, Any]]:
+    """What each member says of itself, by host."""
+    found = {}
+    for host in members(handle, cluster):
+        done = etcdctl(handle, host, "-w json endpoint status")
+        assert done.returncode == 0, done.stderr
+        found[host] = json.loads(done.stdout)[0]["Status"]
+    return found
+
+
+def sizes(handle: LabHandle, cluster: str) -> dict[str, int]:
+    return {host: status["dbSize"] for host, status in statuses(handle, cluster).items()}
+
+
+def leader(handle: LabHandle, cluster: str) -> str:
+    return next(host for host, one in statuses(handle, cluster).items() if one["leader"] == one["header"]["member_id"])
+
+
+def compact(handle: LabHandle, cluster: str) -> None:
+    """As etcd does every hour."""
+    host = members(handle, cluster)[0]
+    revision = statuses(handle, cluster)[host]["header"]["revision"]
+    assert etcdctl(handle, host, f"compact --physical {revision}").returncode == 0
+
+
+def fragment(handle: LabHandle, cluster: str) -> None:
+    """Writes 900 kB into the same key, thirty times, and compacts."""
+    host = members(handle, cluster)[-1]
+    put = etcdctl_command(handle, host, "put /fragments", seconds=20)
+    script = "head -c 900000 /dev/zero | tr '\\0' y >/tmp/part; n=0; while [ $n -lt 30 ]; do n=$((n+1)); "
+    output(handle, host, f"{script}{put} </tmp/part >/dev/null || exit; done; rm /tmp/part", timeout=180)
+    compact(handle, cluster)
+    time.sleep(1)
+
+
+def fill_with_keys(handle: LabHandle, cluster: str) -> None:
+    """Writes 900 kB into one new key after the other until the cluster refuses it: nothing of that is history."""
+    host = members(handle, cluster)[-1]
+    put = etcdctl_command(handle, host, "put /keys/$n", seconds=20)
+    script = "head -c 900000 /dev/zero | tr '\\0' x >/tmp/fill; n=0; while [ $n -lt 100 ]; do n=$((n+1)); "
+    script += f"{put} </tmp/fill 2>&1 >/dev/null || break; done; rm /tmp/fill"
+    assert "database space exceeded" in on_host(handle, host, script, timeout=180).stdout
+
+
+def keys(handle: LabHandle, cluster: str) -> str:
+    """A digest of all keys and values under /space, as each member has them."""
+    found = {
+        output(handle, host, f"{etcdctl_command(handle, host, 'get --prefix /space', seconds=20)} | sha256sum")
+        for host in members(handle, cluster)
+    }
+    assert len(found) == 1
+    return found.pop()
+
+
+def defragmented(outcome: Outcome) -> list[str]:
+    """The hosts whose database was defragmented, in order."""
+    return [
+        host
+        for host in events_of(outcome.events, "step_finished", "defragment")
+        if outcome.step(host, "defragment")["status"] == "changed"
+    ]
+
+
+def idle(outcome: Outcome) -> None:
+    """Nothing was left to be done."""
+    assert (outcome.exit_code, set(outcome.changed.values())) == (0, {0}), outcome.text
+
+
+def test_a_fragmented_database_becomes_smaller_while_clients_work(
+    lab: LabHandle, config: Path, tmp_path: Path, cluster: str
+) -> None:
+    fragment(lab, cluster)
+    hosts, led, running = members(lab, cluster), leader(lab, cluster), start_times(lab)
+    pair, before = client_pair(lab, tmp_path, cluster, "root"), sizes(lab, cluster)
+    assert min(before.values()) > 20 * MIB, before
+    left = f"/var/lib/etcd/member/snap/db.tmp.{cluster}"
+    output(lab, hosts[0], f"head -c 1048576 /dev/zero >{left}; chown etcd {left}")
+
+    said = repair(lab, config, cluster, "--check")
+    assert said.exit_code == 0, said.text
+    assert all("which frees" in str(said.step(host, "defragment")["changes"]) for host in hosts), said.text
+    assert sizes(lab, cluster) == before
+
+    with clients_at_work(lab, pair, "defragmented", hosts) as work:
+        outcome = repair(lab, config, cluster)
+    print(work.story())
+    assert outcome.exit_code == 0, outcome.text
+    assert work.violations == [], work.story()
+    assert work.gaps.most_retries <= 1, work.story()
+
+    after = sizes(lab, cluster)
+    assert max(after.values()) < 10 * MIB, after
+    assert defragmented(outcome)[-1] == led
+    assert sorted(defragmented(outcome)) == sorted(hosts)
+    assert leader(lab, cluster) != led
+    assert "leadership moves to" in str(outcome.step(led, "defragment")["changes"])
+    assert start_times(lab) == running, "nothing was restarted"
+    assert "1.0 MiB are removed" in str(outcome.step(hosts[0], "defragment")["changes"])
+    assert on_host(lab, hosts[0], f"test -e {left}").returncode != 0
+    idle(repair(lab, config, cluster))
+
+
+def test_a_full_database_takes_writes_again_by_one_command(
+    lab: LabHandle, config: Path, tmp_path: Path, cluster: str
+) -> None:
+    fill(lab, cluster)
+    held, before = keys(lab, cluster), sizes(lab, cluster)
+    told = concerns(lab, config, cluster)
+    assert "python runbooks/repair.py" in told[0][1], told
+
+    said = repair(lab, config, cluster, "--check")
+    assert said.exit_code == 0, said.text
+    assert "is taken away (compacted)" in said.in_one_line
+    timer = protection(repair(lab, config, cluster, "--only", "defragment", "--yes"), cluster)
+    assert timer.remedy == f"python runbooks/repair.py --cluster {cluster}"
+    assert "not confirmed" in protection(repair(lab, config, cluster), cluster).what
+    assert (sizes(lab, cluster), alarms(lab, cluster) == "") == (before, False)
+
+    outcome = repair(lab, config, cluster, "--yes", "--snapshot-dir", str(tmp_path))
+    print(outcome.stdout)
+    assert outcome.exit_code == 0, outcome.text
+    assert alarms(lab, cluster) == ""
+    assert writes(lab, cluster)
+    etcdctl(lab, members(lab, cluster)[0], "del /space/written")
+    assert keys(lab, cluster) == held
+    assert max(sizes(lab, cluster).values()) < QUOTA / 2
+    (snapshot,) = (tmp_path / cluster).glob("*.db")
+    check_snapshot(snapshot)
+    assert etcdctl(lab, members(lab, cluster)[0], "get --prefix /etcdfleet/verify/ --keys-only").stdout == ""
+    assert concerns(lab, config, cluster) == []
+    idle(repair(lab, config, cluster))
+
+
+@pytest.mark.parametrize(
+    ("event", "step", "hosts"),
+    [("step_finished", "compact", 1), ("step_finished", "defragment", 1), ("step_started", "alarm", 1)],
+)
+def test_a_repair_that_was_killed_is_finished_by_the_next_one(
+    lab: LabHandle, config: Path, tmp_path: Path, cluster: str, event: str, step: str, hosts: int
+) -> None:
+    fill(lab, cluster)
+    held = keys(lab, cluster)
+    options = ("--cluster", cluster, "--yes", "--snapshot-dir", str(tmp_path))
+    running = begin_deploy(lab, *options, runbook="repair", config=config)
+    end = time.monotonic() + 120
+    while len(events_of(running.events(), event, step)) < hosts:
+        assert time.monotonic() < end, running.events()
+        time.sleep(0.02)
+    running.kill()
+    outcome = deploy(lab, *options, "--break-lock", runbook="repair", config=config)
+    assert outcome.exit_code == 0, outcome.text
+    assert alarms(lab, cluster) == ""
+    assert writes(lab, cluster)
+    etcdctl(lab, members(lab, cluster)[0], "del /space/written")
+    assert keys(lab, cluster) == held
+    assert max(sizes(lab, cluster).values()) < QUOTA / 2
+    idle(repair(lab, config, cluster))
+
+
+def test_what_does_not_fit_is_said_and_deleting_helps(
+    lab: LabHandle, config: Path, tmp_path: Path, cluster: str
+) -> None:
+    fill_with_keys(lab, cluster)
+    options = ("--yes", "--snapshot-dir", str(tmp_path))
+    refused = protection(repair(lab, config, cluster, *options), cluster)
+    assert "what is in use does not fit the quota" in refused.what
+    assert "raise cluster.quota_bytes to 128MiB or more and run deploy: all hosts bear it" in refused.remedy
+    assert "NOSPACE" in alarms(lab, cluster), "it stays"
+    assert etcdctl(lab, members(lab, cluster)[0], "del --prefix /keys/").returncode == 0
+    outcome = repair(lab, config, cluster, *options)
+    assert outcome.exit_code == 0, outcome.text
+    assert alarms(lab, cluster) == ""
+    assert writes(lab, cluster)
+    assert max(sizes(lab, cluster).values()) < QUOTA / 2
