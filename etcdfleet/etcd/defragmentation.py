@@ -7,7 +7,7 @@ members go one after the other, only while all are well, and the leader goes las
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from etcdfleet.errors import Refusal
@@ -127,11 +127,17 @@ def patience(status: EndpointStatus) -> float:
 
 
 def defragmentation(
-    cluster: Cluster, limits: Mapping[str, Limits], rooms: Mapping[str, Room], *, every: bool = False
+    cluster: Cluster,
+    limits: Mapping[str, Limits],
+    rooms: Mapping[str, Room],
+    *,
+    every: bool = False,
+    must: Collection[str] = (),
 ) -> Defragmentation | Refusal:
     """Decide who is defragmented of the members in ``limits`` and ``rooms``, by their names.
 
-    With ``every``, all that have anything to free are due. While nobody is due, it does not matter how the others are.
+    With ``every``, all that have anything to free are due, and those in ``must`` always. While nobody is due, it does
+    not matter how the others are.
     """
     by_name = cluster.by_name
     hosts = tuple(limits)
@@ -143,7 +149,7 @@ def defragmentation(
         status = by_name.get(name)
         if status is None:
             idle[name] = "it does not answer"
-        elif reason := _nothing(status) if every else not_due(status, limit):
+        elif name not in must and (reason := _nothing(status) if every else not_due(status, limit)):
             idle[name] = reason
         elif short := lacks_room(status, rooms.get(name, Room())):
             no_room[name] = short

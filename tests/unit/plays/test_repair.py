@@ -246,7 +246,7 @@ def test_data_that_do_not_fit_keep_the_alarm(monkeypatch: Any) -> None:
     stage, program = staged(monkeypatch, full_cluster((64, 63), (64, 63), (64, 63)), yes=True)
     with pytest.raises(LeftError):
         repair.repair(run_of(program))
-    assert course(stage) == ["save_snapshot", "compact"]
+    assert course(stage) == ["save_snapshot", "compact", "defragment"]
     (found,) = program.record.record.protections
     assert "raise cluster.quota_bytes to 128MiB" in found.remedy
 
