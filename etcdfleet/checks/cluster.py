@@ -11,7 +11,7 @@ from dataclasses import replace
 from etcdfleet.checks.consequences import causes_first, consequence, silence
 from etcdfleet.checks.findings import Finding, failed, skipped
 from etcdfleet.checks.learner import learner_finding, what_follows
-from etcdfleet.etcd.alarms import WAY_OUT, is_alarm, only_full, takes_part
+from etcdfleet.etcd.alarms import WAY_OUT, has_room, is_alarm, only_full, takes_part
 from etcdfleet.etcd.answers import address
 from etcdfleet.etcd.cluster import QUOTA_WARNING, Cluster
 from etcdfleet.etcd.equal import DIVERGED
@@ -304,12 +304,9 @@ def _size(cluster: Cluster, quota: int) -> Finding:
         if status.db_size >= quota * QUOTA_WARNING
     ]
     if large:
-        return Finding(
-            "database size",
-            False,
-            "; ".join(large),
-            "let python runbooks/repair.py --force free what is not in use, or raise cluster.quota_bytes and deploy",
-            fault="large",
-        )
+        remedy = "raise cluster.quota_bytes and deploy, or delete keys"
+        if any(has_room(status.db_size_in_use, status.db_size) for status in cluster.by_name.values()):
+            remedy = f"python runbooks/repair.py --force frees what is not in use; else {remedy}"
+        return Finding("database size", False, "; ".join(large), remedy, fault="large")
     size = max(status.db_size for status in cluster.by_name.values())
     return Finding("database size", True, f"at most {mib(size)} of {mib(quota)}")

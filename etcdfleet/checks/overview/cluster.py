@@ -315,9 +315,9 @@ def _quota(views: Sequence[MemberView], cluster: Cluster) -> Iterator[Concern]:
             used, share = view.status.db_size_in_use, view.status.db_size / view.quota
             what = f"the database has {share:.0%} of its quota ({mib(view.status.db_size)} of {mib(view.quota)}, "
             what += f"{mib(used)} in use): at 100 % the cluster takes no more writes"
-            remedy = "raise cluster.quota_bytes and deploy"
+            remedy = "raise cluster.quota_bytes and deploy, or delete keys"
             if has_room(used, view.status.db_size):
-                remedy = f"python runbooks/repair.py --force frees what is not in use; or {remedy}"
+                remedy = f"python runbooks/repair.py --force frees what is not in use; else {remedy}"
             yield Concern(Level.SOON, what, (view.host,), remedy)
 
 
