@@ -10,27 +10,24 @@ from collections.abc import Mapping
 from typing import Any
 
 from etcdfleet.etcd.answers import MemberList
-from etcdfleet.etcd.versions import parse
+from etcdfleet.etcd.restore_record import carried_into
+from etcdfleet.etcd.versions import minor_of
 
 VERSION = 2
 """Of what the marker says. The first had the ids of cluster and members alone; an older deploy reads this one, too."""
 Noted = Mapping[str, Any]
 
 
-def minor_of(version: str | None) -> str:
-    """Return the minor version, such as ``3.5``; empty for one that is not known."""
-    numbers = parse(version)
-    return f"{numbers[0]}.{numbers[1]}" if numbers else ""
-
-
 def marker(members: MemberList, *, token: str, version: str | None, before: Noted | None = None) -> dict[str, Any]:
     """Return what is to be noted of a cluster with this list.
 
     ``token`` is the inventory's, ``version`` that of etcd on the host. Of the same cluster, what was noted ``before``
-    stays: the token that it was begun with, whatever the inventory says today, and how often it was restored.
+    stays: the token that it was begun with, whatever the inventory says today, and how often it was restored. Where it
+    was just restored, the record of that says both.
     """
     ids = {"cluster_id": members.cluster_id, "members": {member.name: member.id for member in members.members}}
     same = before if before and before.get("cluster_id") == members.cluster_id else {}
+    same = same or carried_into(before, members.cluster_id)
     return _completed({**same, **ids}, token, version)
 
 

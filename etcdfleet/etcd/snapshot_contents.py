@@ -18,6 +18,7 @@ from pathlib import Path
 from etcdfleet.errors import VerificationError
 from etcdfleet.etcd.answers import Member
 from etcdfleet.etcd.bbolt import BrokenError, Database
+from etcdfleet.etcd.versions import minor_of
 
 _HASH_BYTES = 32
 _NUMBER = struct.Struct(">Q")
@@ -32,7 +33,8 @@ class Contents:
     """What a restore of the snapshot will give.
 
     ``keys`` are those that exist at ``revision``; of those before ``compacted`` nothing else is known. ``raft_index``
-    is that of the last entry in it, with ``term`` (0 before 3.5, which does not keep it).
+    is that of the last entry in it, with ``term`` (0 before 3.5, which does not keep it). ``minor`` is the cluster's
+    version, which all members had, such as ``3.5``; empty where none was agreed on yet.
     """
 
     revision: int
@@ -43,6 +45,7 @@ class Contents:
     auth: bool
     alarms: tuple[str, ...]
     members: tuple[Member, ...]
+    minor: str = ""
 
 
 def read_contents(path: Path) -> Contents:
@@ -82,9 +85,10 @@ def _read(database: Database) -> Contents:
         auth=auth.get(b"authEnabled") == b"\x01",
         alarms=tuple(sorted({_alarm(key) for key, _ in database.items(b"alarm")})),
         members=tuple(_member(value) for _, value in database.items(b"members")),
+        minor=minor_of(dict(database.items(b"cluster")).get(b"clusterVersion", b"").decode("ascii")),
     )
     for name in database.buckets:
-        if name not in (b"meta", b"key", b"auth", b"alarm", b"members"):
+        if name not in (b"meta", b"key", b"auth", b"alarm", b"members", b"cluster"):
             for _ in database.items(name):
                 pass
     return contents
@@ -95,6 +99,8 @@ def _keys(items: Iterable[tuple[bytes, bytes]]) -> tuple[int, int]:
     last, living = 0, set[bytes]()
     for key, value in items:
         last, _, _ = _REVISION.unpack_from(key)
+        if not value:
+            continue  # a restore that raised the revision puts a place there (``unsafeBumpRevision`` in etcdutl)
         name = _name(value)
         if key[_REVISION.size :] == _TOMBSTONE:
             living.discard(name)

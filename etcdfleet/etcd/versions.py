@@ -13,6 +13,12 @@ def parse(text: str | None) -> Version | None:
     return (int(match[1]), int(match[2]), int(match[3])) if match else None
 
 
+def minor_of(version: str | None) -> str:
+    """Return the minor version, such as ``3.5``; empty for one that is not known."""
+    numbers = parse(version)
+    return f"{numbers[0]}.{numbers[1]}" if numbers else ""
+
+
 MAINTAINED_FROM = (3, 5)
 """The oldest minor version that still gets fixes. etcd maintains the newest two (documentation, "Versioning"), so 3.4
 has had none since 3.6 was released in May 2025. Debian 12 has 3.4."""

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import pytest
 
 from etcdfleet.etcd.answers import Member, MemberList
-from etcdfleet.etcd.marker import carried_over, marker, minor_of
+from etcdfleet.etcd.marker import carried_over, marker
+from etcdfleet.etcd.restore_record import RestoreRecord
+from etcdfleet.etcd.versions import minor_of
 
 LIST = MemberList(9, (Member(1, "a", (), ()), Member(2, "b", (), ())))
 IDS: dict[str, Any] = {"cluster_id": 9, "members": {"a": 1, "b": 2}}
 WHOLE = {**IDS, "version": 2, "token": "home", "restores": 0, "etcd": "3.5"}
+
+RESTORED = {"restore": asdict(RestoreRecord("ab", "home-2", 9, "a", 50, 7, 3, "then"))}
 
 
 @pytest.mark.parametrize(
@@ -25,6 +30,10 @@ WHOLE = {**IDS, "version": 2, "token": "home", "restores": 0, "etcd": "3.5"}
         ({**WHOLE, "token": "first", "restores": 2, "etcd": "3.4"}, {**WHOLE, "token": "first", "restores": 2}),
         ({**WHOLE, "cluster_id": 8, "token": "another", "restores": 5}, WHOLE),
         ({**WHOLE, "version": 3, "more": "x", "etcd": "4.0"}, {**WHOLE, "version": 3, "more": "x", "etcd": "4.0"}),
+        # Just restored: the record says under which token, and stays.
+        ({"version": 2, **RESTORED, "before": WHOLE}, {**WHOLE, **RESTORED, "token": "home-2", "restores": 3}),
+        ({"version": 2, **RESTORED, "cluster_id": 8}, {**WHOLE, **RESTORED, "token": "home-2", "restores": 3}),
+        ({"version": 2, "restore": {**RESTORED["restore"], "cluster_id": 7}}, WHOLE),
     ],
 )
 def test_what_is_noted(before: Any, wanted: Any) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from etcdfleet.errors import VerificationError
 from etcdfleet.etcd.answers import Member
 from etcdfleet.etcd.bbolt import Database
-from etcdfleet.etcd.snapshot_contents import Contents, read_contents
+from etcdfleet.etcd.snapshot_contents import Contents, _keys, read_contents
 from tests.unit.support.snapshots import PAGE, REAL, WHOLE, hashed, with_bytes, with_number
 
 
@@ -42,8 +42,15 @@ def test_what_etcd_said_of_it_is_read_from_the_file(
     tmp_path: Path, version: str, index: int, term: int, alarms: tuple[str, ...], member: Member
 ) -> None:
     """When they were taken, etcd counted 412 keys, and said revision 22, compacted 9."""
-    expected = Contents(22, 9, 412, index, term, auth=True, alarms=alarms, members=(member,))
+    expected = Contents(22, 9, 412, index, term, auth=True, alarms=alarms, members=(member,), minor=version)
     assert read(tmp_path, REAL[version]) == expected
+
+
+def test_a_revision_that_a_restore_has_raised_holds_no_key() -> None:
+    """As etcdutl 3.5.30 writes it with --bump-revision; etcd counts none there."""
+    rows = [(7, b"\x0a\x02k1"), (1_000_000_007, b""), (1_000_000_008, b"\x0a\x02k2")]
+    assert _keys((struct.pack(">QcQ", number, b"_", 0), value) for number, value in rows) == (1_000_000_008, 2)
+    assert _keys((struct.pack(">QcQ", number, b"_", 0), value) for number, value in rows[:2]) == (1_000_000_007, 1)
 
 
 def pages() -> tuple[int, int]:
