@@ -34,6 +34,8 @@ MEMBERSHIP = 30
 members to have been connected for five seconds."""
 CATCH_UP = 120
 """How long a learner may take without coming nearer to its leader."""
+RESTORE = 120
+"""Restoring a snapshot, beside the time for its size: etcd writes and syncs all of it."""
 STOP = 90
 """How long a service manager may take to stop etcd."""
 

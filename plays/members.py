@@ -44,6 +44,20 @@ def say(run: Run[Any], words: str, told_as: str = STEP) -> NoReturn:
     run.leave("nothing is changed with --check")
 
 
+def confirm_by_name(run: Run[Any], words: str, typed: str) -> None:
+    """Leave the cluster unless a person has typed its name, here or on the command line. Not with --check.
+
+    For what cannot be undone by a run: a yes, or ``--yes``, is no answer.
+    """
+    if run.check or typed == run.cluster:
+        return
+    if typed or not run.program.named(f"{words}. To go on, type the name of the cluster", run.cluster):
+        run.protect(
+            "nothing was changed, since the name of the cluster was not typed",
+            f"type it in full when you are asked, or add --confirm {run.cluster}; --check says what would be done",
+        )
+
+
 def see(run: Run[Any], others: Sequence[str]) -> Cluster:
     """Return the cluster as the first of these hosts sees it that has a leader, else as any does."""
     best = Cluster()

@@ -107,6 +107,18 @@ class BackupOptions:
 
 
 @dataclass(frozen=True)
+class RestoreOptions(MemberOptions):
+    """Of ``restore.py``. ``snapshot`` is a file, or ``latest``; ``confirm`` is as for `TeardownOptions`."""
+
+    snapshot: str = ""
+    confirm: str = ""
+    without: Sequence[str] = ()
+    without_snapshot: bool = False
+    bump_revision: bool = False
+    anew: bool = False
+
+
+@dataclass(frozen=True)
 class PreflightOptions:
     """Of ``preflight.py``."""
 

@@ -35,7 +35,7 @@ from tasks.certificates.trust import trusted_by
 from tasks.configure import configure
 from tasks.install import install
 from tasks.members.change import set_aside
-from tasks.members.join import join_member, note_members
+from tasks.members.join import join_member, note_members, read_note
 from tasks.members.look import read_place
 from tasks.preflight import preflight
 from tasks.upgrades import VersionsSeen, look_at_versions
@@ -51,7 +51,7 @@ def replace(run: Run[ReplaceOptions]) -> None:
     if run.failed:
         run.leave("nothing was changed, since the preflight failed")
     lock.take(run)
-    if not _bring_in(run, run.own.snapshot_dir, run.own.instead_of):
+    if not bring_in(run, run.own.snapshot_dir, run.own.instead_of):
         run.skip((members.STEP, "snapshot", "install", "certificates", "configure", "start"), "a healthy member")
     run.step("verify", verify)
 
@@ -71,7 +71,7 @@ def move(run: Run[ReplaceOptions]) -> None:
     members.accept(run, not_well(names[old], new, cluster))
     if run.check:
         run.warn(f"without --check: once {new} is a member with a vote, the one on {old} is removed", old)
-    _bring_in(run.about(new), run.own.snapshot_dir)
+    bring_in(run.about(new), run.own.snapshot_dir)
     run.step("verify", verify, on=[new])
     if run.failed:
         run.leave(f"the member on {old} stays")
@@ -91,16 +91,17 @@ def take_in(run: Run[MemberOptions]) -> None:
         joins = (_words(place, step) for place in new for step in members.accept(run, course(place, cluster)))
         members.say(run, "; ".join(joins), "start")
     for place in new:
-        _bring_in(run.about(place.host), run.own.snapshot_dir, told_as="start")
+        bring_in(run.about(place.host), run.own.snapshot_dir, told_as="start")
 
 
-def _bring_in(run: Run[Any], folder: Path, gone: str = "", told_as: str = "") -> bool:
+def bring_in(run: Run[Any], folder: Path | None, gone: str = "", told_as: str = "") -> bool:
     """Take the steps, one after the other, until the run's only host is a member; return whether there were any.
 
     ``told_as`` is the step of the report that tells of snapshot and member list, where they are no steps of their own.
+    Without a ``folder`` there is nothing to be saved, and nothing is asked: the cluster was just restored.
     """
     _keep_trust(run)
-    saved = False
+    saved = folder is None
     for _ in range(ROUNDS):
         place, cluster = _look(run, gone)
         if run.check:
@@ -111,7 +112,7 @@ def _bring_in(run: Run[Any], folder: Path, gone: str = "", told_as: str = "") ->
         _keep_version(run, cluster)
         if isinstance(step, JoinCluster):
             break
-        if not saved:
+        if folder and not saved:
             question = "" if isinstance(step, AddLearner) else _question(place, cluster, step)
             members.save_first(run, place.host, question, cluster, run.left_out, folder, told_as or "snapshot")
             saved = True
@@ -169,12 +170,18 @@ def _carry_out(run: Run[Any], place: Place, cluster: Cluster, step: Step, told_a
     members.change(run, wanted, _words(place, step), cluster, run.left_out, told_as)
 
 
-def _join(run: Run[Any]) -> None:
-    """Install, certificates, configuration; then the host joins, and the others note that it did."""
+def prepare(run: Run[Any]) -> None:
+    """Install, certificates, configuration, as a host needs them that is no first member of its cluster."""
     run.step("install", install)
     certificates.place(run)
     run.step("configure", configure, final=frozenset(SIDES), fresh=frozenset())
-    run.step("start", join_member)
+
+
+def _join(run: Run[Any]) -> None:
+    """Prepare the host; then it joins, and the others note that it did."""
+    prepare(run)
+    noted = [note for note in run.ask_members(read_note, on=run.left_out).values() if note]
+    run.step("start", join_member, noted=noted)
     if run.failed:
         run.leave("it is no member with a vote yet: run again, which goes on where this run stopped")
     run.ask_members(note_members, on=run.left_out)

@@ -53,13 +53,7 @@ def _confirm(run: Run[TeardownOptions], plan: Teardown) -> None:
     if plan.warning:
         run.warn(plan.warning)
         words = f"{words}; {plan.warning}"
-    if run.check or own.confirm == run.cluster:
-        return
-    if own.confirm or not run.program.named(f"{words}. To go on, type the name of the cluster", run.cluster):
-        run.protect(
-            "nothing was changed, since the name of the cluster was not typed",
-            f"type it in full when you are asked, or add --confirm {run.cluster}; --check says what would be done",
-        )
+    members.confirm_by_name(run, words, own.confirm)
 
 
 def _save(run: Run[TeardownOptions], plan: Teardown) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nornir.core.task import Task
@@ -15,11 +15,16 @@ from etcdfleet.remote import RemoteFile
 from tasks.observe import Site
 
 
-def noted_of(site: Site, members: MemberList) -> dict[str, Any]:
-    """Return what this host is to note of a cluster with this list. Raise `RemoteError`."""
+def noted_of(site: Site, members: MemberList, of_others: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+    """Return what this host is to note of a cluster with this list. Raise `RemoteError`.
+
+    Where it has noted nothing yet, what its members on other hosts have noted tells under which token it was begun.
+    """
     observed = site.observe()
     token, version = site.settings.cluster.token, observed.in_force.version
-    return marker(members, token=token, version=version, before=observed.facts.established)
+    same = [noted for noted in of_others if noted.get("cluster_id") == members.cluster_id]
+    before = observed.facts.established or (same[0] if same else None)
+    return marker(members, token=token, version=version, before=before)
 
 
 def marker_file(noted: Mapping[str, Any]) -> RemoteFile:

@@ -7,6 +7,8 @@ The decisions are in ``etcdfleet/etcd/plan.py``; which of these tasks runs on wh
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from nornir.core.task import Result, Task
 
@@ -258,9 +260,12 @@ def wait_until_caught_up(site: Site) -> None:
         time.sleep(0.5)
 
 
-def note_established(task: Task, site: Site, members: MemberList) -> None:
-    """Write the marker; from now on a start without data must fail, by the configuration, too."""
-    files = [*_other_state(task, site, "existing"), marker_file(noted_of(site, members))]
+def note_established(task: Task, site: Site, members: MemberList, of_others: Sequence[Mapping[str, Any]] = ()) -> None:
+    """Write the marker; from now on a start without data must fail, by the configuration, too.
+
+    ``of_others`` are the markers of other hosts, for a member that joins.
+    """
+    files = [*_other_state(task, site, "existing"), marker_file(noted_of(site, members, of_others))]
     site.place(files, what="noting the cluster's members")
 
 

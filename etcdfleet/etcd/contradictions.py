@@ -16,13 +16,14 @@ from etcdfleet.etcd.equal import DIVERGED
 from etcdfleet.etcd.ids import StaticIds, hex_id, static_ids
 from etcdfleet.etcd.membership import mismatches
 from etcdfleet.etcd.newcomers import newcomers
+from etcdfleet.etcd.restore_signs import forgotten, restoring
 from etcdfleet.etcd.start_model import MemberState, hosts_of
 from etcdfleet.host.storage import ABSENT_REMEDY
 from etcdfleet.text import mib
 
 RESTORE = (
     "do not re-initialise them: bring back the data of a majority, or restore the cluster from a snapshot"
-    " (docs/hosts.md, Restore a cluster from a snapshot)"
+    " (python runbooks/restore.py; docs/restore.md)"
 )
 _DISK_FIRST = (
     "first see whether their disk is mounted there (lsblk, /etc/fstab), and nothing else over them; then run again. If"
@@ -45,6 +46,8 @@ def replacement(hosts: Sequence[str]) -> str:
 def contradiction(states: Sequence[MemberState], cluster: Cluster, ids: StaticIds) -> Refusal | None:
     """Return the first contradiction in what is on the hosts, the inventory and the running member list."""
     observed, member_list = [state for state in states if state.seen], cluster.members
+    if refusal := restoring(observed):
+        return refusal
     unreadable = [state for state in observed if state.data_unreadable]
     if unreadable:
         details = "; ".join(f"{state.host}: {state.data_unreadable}" for state in unreadable)
@@ -173,11 +176,13 @@ def _clusters_differ(observed: Sequence[MemberState], member_list: MemberList | 
         by_cluster.setdefault(member_list.cluster_id, []).append("the member list of the running cluster")
     if len(by_cluster) < 2:
         return None
+    if refusal := forgotten(observed):
+        return refusal
     told = "; ".join(f"cluster {hex_id(cluster)}: {', '.join(where)}" for cluster, where in sorted(by_cluster.items()))
     return Refusal(
         f"data of more than one cluster ({told})",
         tuple(dict.fromkeys(hosts)),
-        f"{_FOREIGN}; after a restore on purpose, go on as docs/hosts.md says (Restore a cluster from a snapshot)",
+        f"{_FOREIGN}; after a restore by hand, go on as docs/hosts.md says (Restore a cluster from a snapshot)",
     )
 
 

@@ -11,7 +11,7 @@ from etcdfleet.certs import parse_pem_bundle
 from etcdfleet.drivers.init import other_inits
 from etcdfleet.errors import CertificateError
 from etcdfleet.host.facts import GO_ARCHITECTURES, NO_DNS, RESOLVE_SECONDS, RUNS_ON, HostFacts
-from etcdfleet.host.paths import ASIDE
+from etcdfleet.host.paths import ASIDE, RESTORING
 from etcdfleet.settings.models import HostSettings
 from etcdfleet.text import mib, span_text
 
@@ -237,7 +237,9 @@ def data_problems(settings: HostSettings, facts: HostFacts) -> list[Trouble]:
     if facts.data.ids is None and facts.data.foreign:
         # Debian's package makes an empty folder `default` there; what a member left is kept in one of ours.
         strange = [
-            name for name in facts.data.foreign if name not in {"default", ".cache"} and not name.startswith(ASIDE)
+            name
+            for name in facts.data.foreign
+            if name not in {"default", ".cache"} and not name.startswith((ASIDE, RESTORING))
         ]
         if strange:
             return [

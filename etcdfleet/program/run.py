@@ -238,9 +238,9 @@ class Run(Generic[Own]):
         """The hosts on which something has failed."""
         return tuple(host for host in self.hosts if host in self._nornir.data.failed_hosts)
 
-    def about(self, host: str) -> Run[Own]:
-        """Return the same run about one of its hosts alone: the others count as left out, as with ``--limit``."""
-        alone = Run(self.program, self.cluster, (host,))
+    def about(self, *hosts: str) -> Run[Own]:
+        """Return the same run about these of its hosts alone: the others count as left out, as with ``--limit``."""
+        alone = Run(self.program, self.cluster, hosts)
         alone._steps = self._steps
         return alone
 

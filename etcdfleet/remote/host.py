@@ -10,7 +10,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -174,6 +174,37 @@ class RemoteHost:
                 remedy=hint(result, remedy),
             )
 
+    def send(self, script: str, source: BinaryIO, *, timeout: float, check: str, remedy: str = "") -> CommandResult:
+        """Run a script as root whose standard input is what is left of a file, which may be larger than the memory.
+
+        The other parameters and what is raised are as for `fetch`. The file is read as the host takes it.
+        """
+        if self._shell is None:
+            self.run("true")
+        stdout, begun = bytearray(), threading.Event()
+
+        def hear(data: bytes) -> None:
+            stdout.extend(data)
+            begun.set()
+
+        def give() -> Iterator[bytes]:
+            # The shell has read all of the script once it says so, and the file is for the script's commands alone.
+            yield self._stdin_prefix + (_PRELUDE + whole(f"echo\n{script}")).encode()
+            if begun.wait(timeout):
+                while piece := source.read(1 << 18):
+                    yield piece
+
+        result = self._exec_into(self._shell or "", give(), timeout, hear)
+        self._note(check, result)
+        result = replace(result, stdout=stdout.decode("utf-8", "replace").lstrip("\n"))
+        if not result.ok:
+            raise RemoteError(
+                f"{check} failed with exit code {result.rc}: {last_lines(result.stderr)}",
+                where=self.name,
+                remedy=hint(result, remedy),
+            )
+        return result
+
     def upload(self, local: Path, remote: str) -> None:
         """Copy a large file by SFTP as the login user (small ones go by `place`). Raises `RemoteError`."""
         self.round_trips += 1
@@ -271,7 +302,9 @@ class RemoteHost:
         result = self._exec_into(command, stdin, timeout, stdout.extend)
         return replace(result, stdout=stdout.decode("utf-8", "surrogateescape"))
 
-    def _exec_into(self, command: str, stdin: bytes, timeout: float, keep: Callable[[bytes], object]) -> CommandResult:
+    def _exec_into(
+        self, command: str, stdin: bytes | Iterator[bytes], timeout: float, keep: Callable[[bytes], object]
+    ) -> CommandResult:
         """Run a command; what it prints goes to ``keep`` as it comes, and not into the result."""
         import paramiko
 
@@ -344,10 +377,11 @@ class Held:
             return
 
 
-def _feed(channel: paramiko.Channel, data: bytes) -> None:
+def _feed(channel: paramiko.Channel, data: bytes | Iterator[bytes]) -> None:
     # In a thread of its own: a script larger than the window would otherwise wait for a host that waits for us to read.
     try:
-        channel.sendall(data)
+        for piece in [data] if isinstance(data, bytes) else data:
+            channel.sendall(piece)
         channel.shutdown_write()
     except OSError:
         return  # the command ended without reading all of it; its exit code says why

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from nornir.core.task import Result, Task
 
 from etcdfleet import timeouts
-from etcdfleet.errors import FleetError, RemoteError
+from etcdfleet.errors import FleetError, ProtectionError, RemoteError
 from etcdfleet.etcd.answers import ExpectedMember
 from etcdfleet.etcd.etcdctl import etcdctl, local_endpoint
 from etcdfleet.etcd.ids import hex_id
@@ -117,13 +117,29 @@ def stop_for_good(task: Task, site: Site) -> list[str]:
     return changes
 
 
-def put_data_away(task: Task, site: Site) -> list[str]:
-    """Move the data of a stopped member aside, with its marker; return what is changed. Raises `RemoteError`."""
-    facts, aside = site.observe().facts, _aside(site)
-    if facts.data.ids is None and not facts.data.unreadable and facts.established is None:
+def must_be_stopped(task: Task, site: Site) -> None:
+    """Raise `ProtectionError` where etcd runs, so that data are touched under none that someone has started meanwhile.
+
+    Not with --check, where it was not stopped.
+    """
+    if not task.is_dry_run() and site.observe().service.running:
+        raise ProtectionError("etcd runs again", where=task.host.name, remedy="see what has started it, then run again")
+
+
+def put_data_away(task: Task, site: Site, *, keep_marker: bool = False) -> list[str]:
+    """Move the data of a stopped member aside, with its marker; return what is changed.
+
+    With ``keep_marker`` that is copied there, and stays as well. Raises `ProtectionError` where etcd runs, else
+    `RemoteError`.
+    """
+    observed, aside = site.observe(), _aside(site)
+    facts = observed.facts
+    must_be_stopped(task, site)
+    if facts.data.ids is None and not facts.data.unreadable and (keep_marker or facts.established is None):
         return []
     if not task.is_dry_run():
-        _move(site, aside)
+        still_ours(task)
+        _move(site, aside, keep_marker=keep_marker)
     return [f"its data are moved to {aside}, and kept"]
 
 
@@ -138,9 +154,9 @@ def _aside(site: Site) -> str:
     return f"{site.settings.member.data_dir.rstrip('/')}/{ASIDE}{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
 
 
-def _move(site: Site, aside: str) -> None:
+def _move(site: Site, aside: str, *, keep_marker: bool = False) -> None:
     data_dir = site.settings.member.data_dir.rstrip("/")
-    moving = script("set_aside", data_dir=data_dir, aside=aside, marker=ESTABLISHED)
+    moving = script("set_aside", data_dir=data_dir, aside=aside, marker=ESTABLISHED, keep_marker=keep_marker)
     try:
         site.remote.run(moving, check=f"moving the data of {data_dir} aside")
     finally:

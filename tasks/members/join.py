@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from nornir.core.task import Result, Task
 
@@ -51,9 +53,10 @@ class Learner:
         return self.lag <= MAX_LAG and self.status.leader_id == self.leader.member_id
 
 
-def join_member(task: Task) -> Result:
+def join_member(task: Task, noted: Sequence[Mapping[str, Any]] = ()) -> Result:
     """Start the member that was added, wait until it has caught up, and promote it if it is a learner.
 
+    ``noted`` are the markers on the other hosts, from which its own one gets the identity of the cluster.
     Raises `VerificationError` when it does not come up or does not catch up: it is a learner then, which costs the
     cluster no vote, and the next run goes on from there.
     """
@@ -74,7 +77,7 @@ def join_member(task: Task) -> Result:
     members = wait_for_names(site)
     wait_until_caught_up(site)
     if site.observe().facts.established is None:
-        note_established(task, site, members)
+        note_established(task, site, members, noted)
         changes.append(f"{ESTABLISHED} notes the cluster's members")
     return done(task, "is a member with a vote", changes)
 
@@ -146,6 +149,11 @@ def _look(site: Site) -> Learner | None:
     cluster: Cluster = ask_cluster(site, members)
     leader = cluster.by_id.get(cluster.leader[0])
     return Learner(own, leader) if leader else None
+
+
+def read_note(task: Task) -> Result:
+    """Read what this host has noted of its cluster: the marker, or nothing. Raises `RemoteError`."""
+    return Result(task.host, result=site_of(task).observe().facts.established)
 
 
 def note_members(task: Task) -> Result:

@@ -16,11 +16,15 @@ from tasks.observe import Site, site_of
 
 def read_place(task: Task, gone: str = "") -> Result:
     """Read what lies on the host that is to hold a member: a `Place`. Raises `FleetError`."""
-    site = site_of(task)
+    return Result(task.host, result=place_of(site_of(task), gone))
+
+
+def place_of(site: Site, gone: str = "") -> Place:
+    """Return what lies on a host. Raises `FleetError`."""
     observed = site.observe()
     facts = observed.facts
-    place = Place(
-        task.host.name,
+    return Place(
+        site.settings.name,
         expected_member(site.settings, site.settings.member),
         data=facts.data.ids,
         data_unreadable=facts.data.unreadable,
@@ -30,7 +34,6 @@ def read_place(task: Task, gone: str = "") -> Result:
         gone=gone,
         foreign=_foreign(site, facts),
     )
-    return Result(task.host, result=place)
 
 
 def _foreign(site: Site, facts: HostFacts) -> str:

@@ -10,7 +10,6 @@ from nornir.core.task import Result, Task
 
 from etcdfleet import timeouts
 from etcdfleet.drivers.packages import INSTALL_TIMEOUT, LIBRARY, RETIRE_ARCHIVE
-from etcdfleet.errors import ProtectionError
 from etcdfleet.host.paths import (
     ASIDE,
     CERTIFICATES,
@@ -23,7 +22,7 @@ from etcdfleet.host.paths import (
 from etcdfleet.outcome import done
 from etcdfleet.remote.scripts import script
 from tasks.lock import still_ours
-from tasks.members.change import out_of_use, put_data_away, stop_for_good
+from tasks.members.change import must_be_stopped, out_of_use, put_data_away, stop_for_good
 from tasks.observe import Site, site_of
 
 
@@ -40,8 +39,7 @@ def put_host_away(task: Task, *, delete: bool = False, revoke: bool = False) -> 
     may have started meanwhile: raises `ProtectionError` then, else `RemoteError`.
     """
     site = site_of(task)
-    if not task.is_dry_run() and site.observe().service.running:
-        raise ProtectionError("etcd runs again", where=task.host.name, remedy="see what has started it, then run again")
+    must_be_stopped(task, site)
     changes = _delete(task, site) if delete else put_data_away(task, site)
     if revoke and not task.is_dry_run():
         out_of_use(site)

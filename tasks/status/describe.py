@@ -18,6 +18,7 @@ from etcdfleet.errors import FleetError
 from etcdfleet.etcd.alarms import is_alarm
 from etcdfleet.etcd.answers import parse_health, parse_member_list, parse_status, parsed, unanswered
 from etcdfleet.etcd.expected import expected_member
+from etcdfleet.etcd.restore_record import under_way
 from etcdfleet.host.facts import HostFacts
 from etcdfleet.host.paths import CONFIG
 from etcdfleet.host.preflight_others import other_problems
@@ -82,6 +83,8 @@ def machine_of(site: Site, observed: Observed, drift: tuple[str, ...], issuing: 
         disk_absent=facts.place.absent,
         data_lost=facts.established is not None and no_data,
         blank=facts.established is None and no_data and not facts.data_elsewhere and not observed.service.running,
+        cluster_id=facts.data.ids.cluster_id if facts.data.ids else 0,
+        restoring=_restoring(facts),
         seconds=observed.service.seconds,
         other=next(((trouble.what, trouble.remedy) for trouble in others), None),
         besides=tuple(
@@ -89,6 +92,11 @@ def machine_of(site: Site, observed: Observed, drift: tuple[str, ...], issuing: 
         ),
         due_ca=tuple((side, issuing[side].title, old) for side, old in other_issuers(observed, issuing).items()),
     )
+
+
+def _restoring(facts: HostFacts) -> str:
+    record = under_way(facts.established)
+    return f"a restore is under way since {record.begun}, on {record.host} first, and not complete" if record else ""
 
 
 def running_quota(facts: HostFacts) -> int | None:

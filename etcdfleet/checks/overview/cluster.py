@@ -55,8 +55,9 @@ def overview(
     concerns += _progress(views, cluster, electing=bool(gone))
     concerns += _quota(views, cluster)
     lives, unseen = any(view.serves for view in views), all(view.machine is None for view in views)
+    works = cluster.members.cluster_id if lives and cluster.members else 0
     for view in views:
-        concerns += host_concerns(view, within_days, cluster_lives=lives, all_unseen=unseen)
+        concerns += host_concerns(view, within_days, cluster_lives=lives, all_unseen=unseen, cluster_id=works)
     concerns += about_backups
     leader = _host(leader_id, views, cluster) if leader_id else ""
     names = {view.host: (view.host, *view.also) for view in views}

@@ -88,6 +88,7 @@ class Machine:
     that issues today and the one of the certificates on the host, where these differ. ``disk_absent`` is the
     mount point of the disk that held the data, if nothing is mounted there; ``data_lost`` says that a member had data
     there, and has none; ``blank`` that there are none and no marker, as on a new host or one with a new card.
+    ``cluster_id`` is of the cluster whose data lie there, 0 for none; ``restoring`` tells of a restore under way.
     ``seconds`` is how long its etcd has run; None when not known. ``other`` tells of an etcd that this project has not
     set up, and what to do."""
 
@@ -107,6 +108,8 @@ class Machine:
     disk_absent: str = ""
     data_lost: bool = False
     blank: bool = False
+    cluster_id: int = 0
+    restoring: str = ""
     seconds: float | None = None
     other: tuple[str, str] | None = None
 

@@ -22,6 +22,8 @@ KEY_MODE = "600 etcd"
 """Mode and owner of a private key, as `stat` writes them."""
 DEPLOY, ROTATE = "run deploy", "run rotate_certs"
 ROTATE_OR_DEPLOY = f"{ROTATE} (or deploy)"
+RESTORING = "complete it with the command that began it: python runbooks/restore.py FILE --cluster NAME"
+FORGOTTEN = "they are from before a restore of the cluster, or of another one, and etcd lets it take no part"
 _DAY = 86400.0
 
 
@@ -102,11 +104,12 @@ def unreached(problem: str) -> bool:
 
 
 def host_concerns(
-    view: MemberView, within_days: float, *, cluster_lives: bool, all_unseen: bool = False
+    view: MemberView, within_days: float, *, cluster_lives: bool, all_unseen: bool = False, cluster_id: int = 0
 ) -> Iterator[Concern]:
     """Return everything about one host. Certificates with less than ``within_days`` left are mentioned, due or not.
 
     With ``all_unseen`` no host of the cluster could be asked: what they have in common is the way from here.
+    ``cluster_id`` is that of the cluster that works, 0 for none.
     """
     machine = view.machine
     if machine is None:
@@ -120,7 +123,15 @@ def host_concerns(
         remedy = _join(view.host) if cluster_lives else DEPLOY
         yield Concern(Level.WRONG, "nothing is deployed there", (view.host,), remedy)
         return
-    yield from _service(view, machine, cluster_lives=cluster_lives)
+    forgotten = cluster_id and machine.cluster_id not in (0, cluster_id) and not view.serves
+    if machine.restoring:
+        yield Concern(Level.BROKEN, machine.restoring, (view.host,), RESTORING)
+    elif forgotten:
+        what = f"its data are of cluster {machine.cluster_id:x}, and the others are in {cluster_id:x}: {FORGOTTEN}"
+        remedy = f"python runbooks/replace_member.py {view.host} moves them aside, keeps them, and has it join"
+        yield Concern(Level.BROKEN, what, (view.host,), remedy)
+    else:
+        yield from _service(view, machine, cluster_lives=cluster_lives)
     yield from _keys(view.host, machine)
     yield from _clock(view, machine)
     for life in machine.lives:

@@ -412,6 +412,28 @@ def test_deploy_is_no_remedy_for_a_member_that_lost_everything() -> None:
     assert any(f"replace_member.py {NAMES[1]}" in remedy for remedy in remedies)
 
 
+def test_data_from_before_a_restore_are_said_with_the_command_that_brings_the_host_in() -> None:
+    """Etcd refuses such a member, which is silent or without a leader; one of the same cluster is only silent."""
+    for number, said in ((0x55, True), (77, False), (0, False)):
+        old = replace(stopped("b"), machine=replace(MACHINE, cluster_id=number), silent=TIMEOUT)
+        found = seen(member("a"), old, member("c"))
+        mine = [one for one in found.concerns if "from before a restore" in one.what]
+        assert bool(mine) is said
+        assert any("does not answer" in one.what for one in found.concerns) is not said
+        assert all("replace_member.py b" in one.remedy for one in mine)
+    nobody = [replace(stopped(name), machine=replace(MACHINE, cluster_id=at)) for at, name in enumerate(NAMES, 5)]
+    assert not any("from before a restore" in one.what for one in seen(*nobody).concerns)
+
+
+def test_a_restore_that_is_under_way_is_said_in_place_of_what_follows_from_it() -> None:
+    amid: dict[str, Any] = {"running": False, "data_lost": True, "restoring": "a restore is under way since then"}
+    found = seen(*(replace(stopped(name), machine=replace(MACHINE, **amid)) for name in NAMES))
+    (concern,) = [one for one in found.concerns if "a restore is under way" in one.what]
+    assert concern.hosts == tuple(NAMES)
+    assert "runbooks/restore.py FILE" in concern.remedy
+    assert not any("its data are lost" in one.what for one in found.concerns)
+
+
 def test_lost_data_are_said_with_the_command_that_replaces_the_member() -> None:
     lost = replace(stopped("b"), machine=replace(MACHINE, running=False, data_lost=True))
     (concern, *_) = [one for one in seen(member("a"), lost, member("c")).concerns if "its data are lost" in one.what]

@@ -25,6 +25,7 @@ from tests.unit.support.snapshots import NOTE
 
 HOST = "h1"
 SAVED = Snapshot(Path("/s/home.db"), replace(NOTE, size=1 << 20, revision=50))
+NOTED = {"cluster_id": 12, "token": "home-2", "restores": 1}
 STEPS = ("preflight", "snapshot", "member", "install", "certificates", "configure", "start", "verify")
 
 
@@ -67,6 +68,7 @@ def staged(
         "configure": None,
         "join_member": StepOutcome("is a member with a vote", ("joins",)),
         "note_members": True,
+        "read_note": NOTED,
         "trusted_by": {},
         "verify": None,
         "look_at_versions": VersionsSeen(MemberVersion(HOST, brings="3.5.16")),
@@ -96,7 +98,7 @@ def staged(
 
 def done(stage: Stage) -> list[str]:
     """What was done, without the looks."""
-    looks = ("read_place", "see_cluster", "noted", "trusted_by", "lock", "preflight", "look_at_versions")
+    looks = ("read_place", "see_cluster", "noted", "trusted_by", "lock", "preflight", "look_at_versions", "read_note")
     return [name for name, _ in stage.ran if name not in looks]
 
 

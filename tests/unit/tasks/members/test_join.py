@@ -80,6 +80,18 @@ def test_a_learner_joins_catches_up_and_gets_its_vote() -> None:
     assert "--endpoints=https://etcd.az2.k8s.home:2379" in asked, "the leader is asked"
 
 
+@pytest.mark.parametrize(("of_cluster", "token", "restores"), [(9, "home-2", 3), (8, "k8s-home", 0)])
+def test_it_notes_the_identity_that_the_others_have_noted(of_cluster: int, token: str, restores: int) -> None:
+    """After a restore the token is not the inventory's."""
+    host = host_of([learner(), learner(), VOTERS])
+    noted = [{"cluster_id": of_cluster, "token": "home-2", "restores": 3, "version": 2, "members": {}}]
+    result = carry_out(join_member, Place(host, EMPTY, JOINED), noted=noted)
+    assert not result.failed, result.exception
+    written = json.loads(host.placed[ESTABLISHED])
+    assert (written["token"], written["restores"], written["cluster_id"]) == (token, restores, 9)
+    assert written["members"] == {"az-1": 1, "az-2": 2, "az-3": 3}
+
+
 def test_it_starts_with_the_running_list_and_no_member_more() -> None:
     """etcd ends at once where the numbers differ: the inventory may have others that are to join later."""
     host = host_of([VOTERS])

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import io
+import os
+import pwd
 import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -69,8 +76,8 @@ def test_a_folder_in_memory_takes_half_of_what_is_free_at_most(here: LocalHost, 
 class Streaming(LocalHost):
     """Prints to the file what it would send."""
 
-    def _exec_into(self, command: str, stdin: bytes, timeout: float, keep: object) -> CommandResult:
-        result = self._exec(command, stdin, timeout)
+    def _exec_into(self, command: str, stdin: bytes | Iterator[bytes], timeout: float, keep: object) -> CommandResult:
+        result = self._exec(command, stdin if isinstance(stdin, bytes) else b"".join(stdin), timeout)
         keep(result.stdout.encode())  # type: ignore[operator]
         return CommandResult(result.rc, "", result.stderr)
 
@@ -97,7 +104,9 @@ def test_what_a_host_prints_goes_to_a_file() -> None:
 
 
 def aside(here: LocalHost, data: Path, marker: Path) -> CommandResult:
-    return here.run(script("set_aside", data_dir=str(data), aside=str(data / "removed-1"), marker=str(marker)))
+    return here.run(
+        script("set_aside", data_dir=str(data), aside=str(data / "removed-1"), marker=str(marker), keep_marker=False)
+    )
 
 
 def test_old_data_and_their_marker_are_moved_and_kept(here: LocalHost, tmp_path: Path) -> None:
@@ -128,3 +137,110 @@ def test_without_a_data_directory_there_is_only_the_marker(here: LocalHost, tmp_
     marker.write_text("{}")
     assert aside(here, tmp_path / "data", marker).ok
     assert list(tmp_path.iterdir()) == []
+
+
+def test_old_data_are_moved_and_the_marker_stays_where_it_is_to(here: LocalHost, tmp_path: Path) -> None:
+    data, marker = tmp_path / "data", tmp_path / "cluster.json"
+    (data / "member" / "wal").mkdir(parents=True)
+    marker.write_text("{}")
+    moving = script(
+        "set_aside", data_dir=str(data), aside=str(data / "removed-1"), marker=str(marker), keep_marker=True
+    )
+    assert here.run(moving).ok
+    assert sorted(path.name for path in (data / "removed-1").iterdir()) == ["cluster.json", "member"]
+    assert marker.read_text() == "{}"
+
+
+class Piped:
+    """Feeds a local shell as a connection does: what is to be sent, while what it says is heard."""
+
+    @staticmethod
+    def into(shell: list[str], pieces: Iterator[bytes], keep: Any) -> CommandResult:
+        process = subprocess.Popen(
+            shell, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
+        )
+        given, said, errors = process.stdin, process.stdout, process.stderr
+        assert given is not None
+        assert said is not None
+        assert errors is not None
+
+        def feed() -> None:
+            with suppress(OSError):
+                for piece in pieces:
+                    given.write(piece)
+            with suppress(OSError):
+                given.close()
+
+        thread = threading.Thread(target=feed, daemon=True)
+        thread.start()
+        while heard := said.read(1000):
+            keep(heard)
+        return CommandResult(process.wait(), "", errors.read().decode())
+
+
+@pytest.fixture(name="piped")
+def _piped(here: LocalHost, monkeypatch: pytest.MonkeyPatch) -> LocalHost:
+    """The same hosts, which are sent a file."""
+
+    def into(command: str, stdin: bytes | Iterator[bytes], _: float, keep: Any) -> CommandResult:
+        pieces = iter([stdin]) if isinstance(stdin, bytes) else stdin
+
+        def known() -> Iterator[bytes]:
+            first = next(pieces)
+            yield first.replace(b" PATH=", b" PATH=" + here._first)
+            yield from pieces
+
+        return Piped.into(command.split(), known(), keep)
+
+    monkeypatch.setattr(here, "_exec_into", into)
+    return here
+
+
+def receive(host: LocalHost, folder: Path, content: bytes, size: int | None = None) -> None:
+    work = folder / "restoring-1"
+    user = pwd.getpwuid(os.getuid()).pw_name
+    receiving = script(
+        "receive_snapshot",
+        work=str(work),
+        all=str(folder / "restoring-"),
+        user=user,
+        size=len(content) if size is None else size,
+    )
+    host.send(receiving, io.BytesIO(content), timeout=20, check="sending the snapshot")
+
+
+def test_a_snapshot_is_sent_whole(piped: LocalHost, tmp_path: Path) -> None:
+    """Any bytes, more than fit into a pipe; the shell that reads the script takes none of them."""
+    content = b"echo no\n}\n\0\xff" * 30_000
+    (tmp_path / "restoring-0" / "data").mkdir(parents=True)
+    receive(piped, tmp_path, content)
+    assert (tmp_path / "restoring-1" / "snapshot.db").read_bytes() == content
+    assert (tmp_path / "restoring-1" / "snapshot.db").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "restoring-1").stat().st_mode & 0o777 == 0o700
+    assert not (tmp_path / "restoring-0").exists(), "of a restore that was given up"
+    receive(piped, tmp_path, b"another")
+    assert (tmp_path / "restoring-1" / "snapshot.db").read_bytes() == content, "it is there already"
+
+
+def test_of_a_snapshot_that_came_in_part_nothing_is_kept(piped: LocalHost, tmp_path: Path) -> None:
+    with pytest.raises(RemoteError, match="sending the snapshot failed with exit code 1: 4 bytes came, and not 9"):
+        receive(piped, tmp_path, b"half", size=9)
+    assert list((tmp_path / "restoring-1").iterdir()) == []
+
+
+def test_restored_data_become_the_members_and_nothing_is_overwritten(here: LocalHost, tmp_path: Path) -> None:
+    data, work = tmp_path / "data", tmp_path / "data" / "restoring-1"
+
+    def take() -> CommandResult:
+        (work / "data" / "member" / "wal").mkdir(parents=True, exist_ok=True)
+        (work / "data" / "member" / "wal" / "0.wal").write_text("restored")
+        return here.run(script("take_restored", work=str(work), data_dir=str(data)))
+
+    (data / "member" / "snap").mkdir(parents=True)  # of a start that was cut off before its first log
+    assert take().ok
+    assert (data / "member" / "wal" / "0.wal").read_text() == "restored"
+    assert sorted(path.name for path in data.iterdir()) == ["member"]
+    (data / "member" / "wal" / "0.wal").write_text("of clients")
+    refused = take()
+    assert (refused.ok, "which nobody knew of" in refused.stderr) == (False, True)
+    assert (data / "member" / "wal" / "0.wal").read_text() == "of clients"

@@ -1,0 +1,239 @@
+"""A cluster is brought back from a snapshot, whatever is left of it: restored on one host, which the others join.
+
+Which step is next is decided in ``etcdfleet/etcd/restoration.py``. After each step the hosts are looked at again, so
+that a run which was ended anywhere is continued by the same command.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from etcdfleet.backup.source import LATEST, latest_of, source_of
+from etcdfleet.errors import VerificationError
+from etcdfleet.etcd.alarms import may_end
+from etcdfleet.etcd.cluster import Cluster
+from etcdfleet.etcd.restoration import (
+    BringIn,
+    Complete,
+    Finish,
+    MoveAside,
+    NoteRestore,
+    RestoreData,
+    StartRestored,
+    Step,
+    StopAll,
+    next_step,
+    restore_of,
+)
+from etcdfleet.etcd.restore_fit import losses
+from etcdfleet.etcd.restore_model import Ground, Sight, Source, Wish
+from etcdfleet.etcd.restore_record import RestoreRecord, under_way
+from etcdfleet.etcd.restore_tool import USUAL_BUMP
+from etcdfleet.program.run import Run
+from etcdfleet.roles import SIDES
+from etcdfleet.settings.models import client_url
+from plays import lock, members
+from plays.options import RestoreOptions
+from plays.replace_member import bring_in, prepare
+from tasks.configure import configure
+from tasks.install import install
+from tasks.members.restore import (
+    find_tool,
+    finish_restore,
+    forget_record,
+    move_old_data,
+    note_restore,
+    read_ground,
+    restore_data,
+    start_restored,
+)
+from tasks.members.teardown import stop_host
+from tasks.preflight import preflight
+from tasks.verify.member import verify
+
+STEPS = ("preflight", "install", "snapshot", "stop", "data", "restore", "certificates", "configure", "start", "member")
+_ROUNDS = 12
+"""Looks beside one for each host: more there are only where something else works on the hosts."""
+
+
+def restore(run: Run[RestoreOptions]) -> str:
+    """Restore the whole cluster, after its name was typed in full. Return what was restored, in words."""
+    own = run.own
+    run.program.record.skip_rest(own.without, "left out: --without")
+    run = run.about(*(host for host in run.hosts if host not in own.without))
+    lock.take(run)
+    sight = _look(run, versions=True)
+    source, wish = _source(run, sight.grounds), _wish(run)
+    decided = restore_of(sight, source, wish)
+    if isinstance(decided, Complete):
+        when = decided.record.done
+        run.skip((*STEPS, "finish"), f"it was restored from this snapshot at {when} (--anew does it again)")
+        _verify(run)
+        return ""
+    record = members.accept(run, decided)
+    _ask(run, sight, source, wish, record)
+    if run.check:
+        run.leave("nothing is changed with --check")
+    run.step("preflight", preflight, data_may_go=True)
+    if run.failed:
+        run.leave("nothing was changed, since the preflight failed")
+    _make_ready(run, sight, record)
+    _carry_through(run, record, source)
+    for step in (*STEPS, "finish"):
+        run.skip(step, "nothing to do there", on=run.pending(step))
+    _verify(run)
+    if run.members[0].auth.enabled not in (None, source.auth):
+        run.warn("authentication in the snapshot is not as the inventory has it: run deploy, which brings it to that")
+    return f"revision {record.expected}, {record.keys} keys, token {record.token}"
+
+
+def _look(run: Run[RestoreOptions], *, versions: bool = False) -> Sight:
+    """Return what lies on the hosts of the whole cluster, and the cluster as one of its members sees it."""
+    hosts = tuple(member.name for member in run.members)
+    grounds: dict[str, Ground] = run.ask_members(read_ground, on=run.hosts, versions=versions)
+    running = [host for host in run.hosts if host in grounds and grounds[host].place.running]
+    return Sight(hosts, grounds, members.see(run, running))
+
+
+def _source(run: Run[RestoreOptions], grounds: Mapping[str, Ground]) -> Source:
+    """Return the snapshot that was asked for, checked; leave the cluster where it is no good one."""
+    own = run.own
+    noted = [record for ground in grounds.values() if (record := under_way(ground.noted))]
+    wanted = max(noted, key=lambda record: record.begun).snapshot if noted and not own.anew else ""
+    try:
+        if own.snapshot != LATEST:
+            return source_of(Path(own.snapshot))
+        source, passed = latest_of(own.snapshot_dir, run.cluster, wanted)
+    except VerificationError as error:
+        run.protect(f"nothing was changed: {error.what}", error.remedy, where=error.where)
+    for bad in passed:
+        run.warn(f"passed over, since it is no good snapshot: {bad}")
+    return source
+
+
+def _wish(run: Run[RestoreOptions]) -> Wish:
+    own, now = run.own, datetime.now(UTC)
+    return Wish(
+        # Never again the same: etcd is to refuse each member that has data of another life of the cluster.
+        token=f"{run.members[0].cluster.token}-{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}",
+        begun=f"{now:%Y-%m-%dT%H:%M:%SZ}",
+        bump=USUAL_BUMP if own.bump_revision else 0,
+        anew=own.anew,
+        without=frozenset(own.without),
+    )
+
+
+def _ask(run: Run[RestoreOptions], sight: Sight, source: Source, wish: Wish, record: RestoreRecord) -> None:
+    """Say what is to be done and what is lost by it, and leave the cluster unless its name is typed."""
+    taken = f", taken {source.taken}" if source.taken else ""
+    what = f"{source.file}{taken}: revision {source.revision}, {source.keys} keys, etcd {source.minor or 'unknown'}"
+    if record.token == wish.token:
+        others = [host for host in sight.placed if host != record.host]
+        joins = f", which {', '.join(others)} join without data" if others else ""
+        words = (
+            f"cluster {run.cluster} is restored from {what}. etcd on {', '.join(sight.placed)} is stopped, its data are"
+            f" moved aside and kept, and {record.host} gets the data of the snapshot{joins}"
+        )
+        words = "; ".join([words, *losses(sight, source, wish, run.cluster)])
+        if record.bump:
+            words += f"; revisions are raised by {record.bump}, so that no client takes what comes for what it knows"
+    else:
+        words = f"the restore of cluster {run.cluster} that was begun at {record.begun} goes on: {what}"
+    if run.check:
+        run.warn(f"without --check: {words}")
+    members.confirm_by_name(run, words, run.own.confirm)
+
+
+def _make_ready(run: Run[RestoreOptions], sight: Sight, record: RestoreRecord) -> None:
+    """Do what comes before the first member is stopped: programs, and a last snapshot of what runs."""
+    run.step("install", install)
+    if run.failed:
+        run.leave(f"no member was stopped and no data were touched, since {', '.join(run.failed)} failed")
+    tool = run.ask_members(find_tool, on=[record.host]).get(record.host, "it cannot be asked")
+    if isinstance(tool, str):
+        run.protect(
+            f"nothing was stopped: {tool}",
+            "install the programs of that release on the host, etcdutl as well, then run again",
+            where=record.host,
+        )
+    if any(under_way(ground.noted) for ground in sight.grounds.values()) or not sight.cluster.statuses:
+        run.skip("snapshot", "no member of the old cluster answers")
+        return
+    if run.own.without_snapshot:
+        run.skip("snapshot", "--without-snapshot")
+        return
+    saved = members.keep_snapshot(run, sight.cluster, sight.placed, run.own.snapshot_dir, "snapshot")
+    if isinstance(saved, str) and sight.cluster.serving:
+        run.protect(
+            f"nothing was stopped: the cluster works, and no last snapshot of it could be taken: {saved}",
+            "see what it says, then run again; --without-snapshot goes on without one",
+        )
+    if isinstance(saved, str):
+        run.warn(f"no snapshot of what still runs could be taken, its data are kept on the hosts: {saved}")
+    run.skip("snapshot", "one for the cluster", on=run.pending("snapshot"))
+
+
+def _carry_through(run: Run[RestoreOptions], record: RestoreRecord, source: Source) -> None:
+    """Take one step after the other, each by what is seen then, until the restore is complete."""
+    for _ in range(_ROUNDS + len(run.hosts)):
+        step = members.accept(run, next_step(_look(run), record))
+        if step is None:
+            return
+        _carry_out(run, step, record, source)
+        if run.failed:
+            run.leave(
+                f"{', '.join(run.failed)} failed: run the same command again, which goes on where this one stopped"
+            )
+    run.protect(
+        "the restore is not complete after all of its steps: something else works on the hosts",
+        "see etcd's log on them; run the same command again, which goes on where this one stopped",
+    )
+
+
+def _carry_out(run: Run[RestoreOptions], step: Step, record: RestoreRecord, source: Source) -> None:
+    match step:
+        case StopAll(hosts):
+            run.step("stop", stop_host, on=hosts)
+        case NoteRestore(hosts):
+            run.step("data", note_restore, on=hosts, record=record)
+        case MoveAside(hosts):
+            run.step("data", move_old_data, on=hosts, record=record)
+        case RestoreData(host):
+            run.step("restore", restore_data, on=[host], record=record, file=Path(source.file), size=source.size)
+        case StartRestored(host):
+            prepare(run.about(host))
+            run.step("start", start_restored, on=[host], record=record)
+        case BringIn(host):
+            run.ask(forget_record, on=[host])
+            bring_in(run.about(host), None, told_as="member")
+        case Finish(hosts):
+            # One that joined has the list of that moment in its configuration, and a deploy is to find nothing to do.
+            run.step("configure", configure, on=hosts, final=frozenset(SIDES), fresh=frozenset())
+            run.step("finish", finish_restore, on=hosts, record=record)
+
+
+def _verify(run: Run[RestoreOptions]) -> None:
+    """Verify all; an alarm that came with the snapshot is ended, with a yes, once its cause is gone."""
+    ends = False
+    left_out = [member.member.name for member in run.members if member.name in run.own.without]
+    if not left_out and not run.check:
+        ends = _may_end_alarm(run, members.see(run, run.hosts))
+    run.step("verify", verify, without=left_out, may_end_alarm=ends)
+    if left_out:
+        run.warn(
+            f"left out: {', '.join(run.own.without)}. Once it is back, python runbooks/replace_member.py HOST brings it"
+            " in, with its old data moved aside; if it is gone for good, take it out of the inventory"
+        )
+
+
+def _may_end_alarm(run: Run[RestoreOptions], cluster: Cluster) -> bool:
+    if "NOSPACE" not in cluster.alarms:
+        return False
+    settings = run.members[0].cluster
+    urls = [client_url(member.member, settings) for member in run.members]
+    return not may_end(cluster.statuses, urls, settings.quota_bytes) and run.agreed(
+        "the alarm NOSPACE came with the snapshot, so writes are refused; all members have room now. End it?"
+    )

@@ -1,0 +1,215 @@
+"""Clusters are brought back from a snapshot by one command, whatever is left of them, and wherever a run is killed.
+
+On both init systems, with etcd 3.4 (authentication on) and 3.5.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab.conftest import LabHandle
+from tests.lab.deploy_helpers import (
+    TOPOLOGIES,
+    Outcome,
+    Running,
+    begin_deploy,
+    deploy,
+    etcd_processes,
+    etcdctl,
+    inventory_variant,
+    member_list,
+    members,
+    on_host,
+    output,
+    own_lab,
+    unhealthy,
+    wait_for,
+)
+from tests.lab.fault_helpers import events_of, protection
+
+CLUSTERS = ("rs-sd", "rs-rc")
+KEYS = 20
+DATA = "/var/lib/etcd"
+MARKER = "/etc/etcd/cluster.json"
+each = pytest.mark.parametrize("cluster", CLUSTERS)
+
+
+@pytest.fixture(scope="module")
+def lab(lab_machine: None) -> Iterator[LabHandle]:  # noqa: ARG001
+    with own_lab("restore", TOPOLOGIES / "restore.yaml") as handle:
+        yield handle
+
+
+@pytest.fixture(scope="module")
+def config(lab: LabHandle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Authentication is on in the cluster of Debian hosts."""
+
+    def edit(files: dict[str, Any]) -> None:
+        files["inventory/groups.yaml"]["rs-sd"]["data"]["auth"] = {"enabled": True}
+
+    return inventory_variant(lab, tmp_path_factory.mktemp("restore"), edit)
+
+
+@pytest.fixture(scope="module")
+def snapshots(lab: LabHandle, config: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Both clusters, deployed, with some keys, and a snapshot of each, as a person takes it; one key came after it."""
+    outcome = deploy(lab, config=config, timeout=600)
+    assert outcome.exit_code == 0, outcome.text
+    found = {}
+    for cluster in CLUSTERS:
+        first = members(lab, cluster)[0]
+        for number in range(KEYS):
+            assert etcdctl(lab, first, f"put key-{number} value").returncode == 0
+        assert etcdctl(lab, first, "snapshot save /root/snapshot.db").returncode == 0
+        encoded = output(lab, first, "base64 /root/snapshot.db")
+        path = tmp_path_factory.mktemp(cluster) / "by-hand.db"
+        path.write_bytes(base64.b64decode(encoded))
+        assert etcdctl(lab, first, "put later value").returncode == 0
+        found[cluster] = path
+    return found
+
+
+def service(host: str, action: str) -> str:
+    return f"systemctl {action} etcd" if host.startswith("rs-sd") else f"rc-service -q etcd {action}"
+
+
+def restore(handle: LabHandle, config: Path, cluster: str, *args: str) -> Outcome:
+    """The runbook, the cluster's name given in place of typed."""
+    return begin(handle, config, cluster, *args).finish(600)
+
+
+def begin(handle: LabHandle, config: Path, cluster: str, *args: str) -> Running:
+    given = ("--cluster", cluster, "--confirm", cluster, "--snapshot-dir", str(config.parent / "snapshots"))
+    return begin_deploy(handle, *args, *given, config=config, runbook="restore")
+
+
+def marker(handle: LabHandle, host: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(output(handle, host, f"cat {MARKER}"))
+    return found
+
+
+def keys_at(handle: LabHandle, host: str) -> set[str]:
+    """The keys that a linearizable read through this host's member finds."""
+    done = etcdctl(handle, host, "get '' --prefix --keys-only")
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
+def assert_restored(handle: LabHandle, config: Path, cluster: str, restores: int, *more: str) -> None:
+    """All keys of the snapshot on every member and no other but these, one identity, and nothing left to do."""
+    wanted = {f"key-{number}" for number in range(KEYS)} | set(more)
+    assert unhealthy(handle, cluster) == ""
+    for host in members(handle, cluster):
+        assert keys_at(handle, host) == wanted, host
+    listed = member_list(handle, members(handle, cluster)[0])
+    assert sorted(member["name"] for member in listed) == members(handle, cluster)
+    assert not any(member.get("isLearner") for member in listed)
+    notes = [marker(handle, host) for host in members(handle, cluster)]
+    assert {note["restores"] for note in notes} == {restores}
+    assert len({(note["token"], note["cluster_id"], note["restore"]["snapshot"]) for note in notes}) == 1
+    assert all(note["restore"]["done"] for note in notes)
+    for host in members(handle, cluster):
+        assert on_host(handle, host, f"ls -d {DATA}/restoring-*").returncode != 0
+        owners = output(handle, host, f"find {DATA}/member ! -user etcd").split()
+        assert owners == []
+    again = deploy(handle, "--cluster", cluster, config=config)
+    assert (again.exit_code, set(again.changed.values())) == (0, {0}), again.text
+    status = deploy(handle, "--cluster", cluster, config=config, runbook="status")
+    assert status.exit_code == 0, status.text
+
+
+@each
+def test_all_data_directories_are_lost(lab: LabHandle, config: Path, snapshots: dict[str, Path], cluster: str) -> None:
+    """One host is as new, on the others the marker is left: deploy begins nothing anew, the restore brings all back."""
+    first, second, third = members(lab, cluster)
+    before = marker(lab, first)["restores"]
+    for host in (first, second, third):
+        on_host(lab, host, service(host, "stop"))
+        output(lab, host, f"rm -rf {DATA}/member")
+    output(lab, first, f"rm {MARKER}")
+    protection(deploy(lab, "--cluster", cluster, config=config), cluster)
+    file = str(snapshots[cluster])
+    check = restore(lab, config, cluster, file, "--check")
+    assert check.exit_code == 0, check.text
+    assert "20 keys" in check.in_one_line
+    assert "no member answers" in check.in_one_line
+    assert all(etcd_processes(lab, host) == [] for host in (first, second, third))
+    outcome = restore(lab, config, cluster, file)
+    assert outcome.exit_code == 0, outcome.text
+    assert "20 keys, as in the snapshot" in outcome.step(first, "start")["summary"]
+    assert_restored(lab, config, cluster, before + 1)
+    same = restore(lab, config, cluster, file)
+    assert (same.exit_code, set(same.changed.values())) == (0, {0}), same.text
+
+
+MOMENTS = (("stop", 1), ("data", 1), ("data", 3), ("restore", 1), ("start", 1), ("member", 1), ("finish", 1))
+"""A run is killed at the end of these steps on so many hosts. What is done by then is not told again by the next."""
+
+
+@each
+def test_a_run_that_is_killed_at_every_boundary_is_completed_by_the_same_command(
+    lab: LabHandle, config: Path, snapshots: dict[str, Path], cluster: str
+) -> None:
+    """Of a cluster that works: it goes back in time, which is said, and a last snapshot is taken. What clients write
+    as soon as the restored member serves is kept: nothing is restored twice."""
+    names, file = members(lab, cluster), str(snapshots[cluster])
+    before = marker(lab, names[0])["restores"]
+    assert etcdctl(lab, names[0], "put lost value").returncode == 0
+    begun_with = ("--anew",)
+    for step, hosts in MOMENTS:
+        run = begin(lab, config, cluster, file, *begun_with)
+
+        def reached(run: Running = run, step: str = step, hosts: int = hosts) -> bool:
+            assert run.process.poll() is None, run.finish().text
+            return len(set(events_of(run.events(), "step_finished", step))) >= hosts
+
+        wait_for(f"{step} on {hosts}", reached, 120, every=0.005)
+        run.kill()
+        if step == "start":
+            assert etcdctl(lab, names[0], "put since value").returncode == 0
+        if step in ("data", "restore"):
+            refused = protection(deploy(lab, "--cluster", cluster, config=config), cluster)
+            assert "a restore of this cluster is under way" in refused.what
+            other = deploy(lab, "--cluster", cluster, config=config, runbook="status")
+            assert other.exit_code != 0
+    outcome = restore(lab, config, cluster, file)
+    assert outcome.exit_code == 0, outcome.text
+    assert_restored(lab, config, cluster, before + 1, "since")
+    saved = list((config.parent / "snapshots" / cluster).glob("*.db"))
+    assert any(b"lost" in path.read_bytes() for path in saved)
+
+
+def test_a_member_that_was_left_out_comes_back_with_old_data(
+    lab: LabHandle, config: Path, snapshots: dict[str, Path]
+) -> None:
+    """Etcd refuses it, status and verify say what it is, and it is brought in with its old data kept."""
+    cluster, file = "rs-sd", str(snapshots["rs-sd"])
+    first, second, third = members(lab, cluster)
+    lab.stop(third)
+    other = begin_deploy(
+        lab, file, "--cluster", cluster, "--confirm", cluster, "--anew", config=config, runbook="restore"
+    ).finish(300)
+    refused = protection(other, cluster)
+    assert f"{third} cannot be read" in refused.what
+    assert f"--without {third}" in refused.remedy
+    outcome = restore(lab, config, cluster, file, "--anew", "--without", third)
+    assert outcome.exit_code == 0, outcome.text
+    assert sorted(member["name"] for member in member_list(lab, first)) == [first, second]
+    lab.start(third)
+    wait_for("its etcd to run", lambda: etcd_processes(lab, third) != [], 90)
+    assert len(keys_at(lab, second)) == KEYS
+    status = deploy(lab, "--cluster", cluster, config=config, runbook="status")
+    assert status.exit_code == 1, status.text
+    assert f"python runbooks/replace_member.py {third}" in status.in_one_line
+    replaced = deploy(lab, third, "--yes", config=config, runbook="replace_member")
+    assert replaced.exit_code == 0, replaced.text
+    assert unhealthy(lab, cluster) == ""
+    assert len(keys_at(lab, third)) == KEYS
+    again = deploy(lab, "--cluster", cluster, config=config)
+    assert (again.exit_code, set(again.changed.values())) == (0, {0}), again.text

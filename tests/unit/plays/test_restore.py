@@ -1,0 +1,286 @@
+"""A restore carries out what was decided, step by step, after the cluster's name was typed; and asks before it does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from etcdfleet.errors import RemoteError
+from etcdfleet.etcd import restoration as steps
+from etcdfleet.etcd.cluster import Cluster
+from etcdfleet.etcd.restore_model import Sight
+from etcdfleet.etcd.restore_record import begun, completed
+from etcdfleet.etcd.restore_tool import RestoreTool
+from etcdfleet.outcome import StepOutcome
+from etcdfleet.program.run import LeftError, Program
+from etcdfleet.report.record.model import ExitCode
+from plays import lock, members
+from plays import restore as play
+from plays.options import RestoreOptions
+from tests.unit.etcd import test_restoration as table
+from tests.unit.plays.test_replace_member import SAVED
+from tests.unit.support.fake_run import Stage, program_of, run_of
+from tests.unit.support.snapshots import NOTE, WHOLE, put
+
+STEPS = (*play.STEPS, "finish", "verify")
+LOOKS = ("see_cluster", "noted", "read_ground", "find_tool", "forget_record")
+
+
+@pytest.fixture(name="file")
+def _file(tmp_path: Path) -> Path:
+    path = tmp_path / "snapshot.db"
+    path.write_bytes(WHOLE)
+    return path
+
+
+def staged(
+    monkeypatch: pytest.MonkeyPatch,
+    file: Path | str,
+    *sights: Sight,
+    own: dict[str, Any] | None = None,
+    does: dict[str, Any] | None = None,
+    auth: bool | None = None,
+    **options: Any,
+) -> tuple[Stage, Program[Any]]:
+    """Hosts that are seen as these say, one look after the other; the last one for ever."""
+    stage, coming = Stage(monkeypatch), list(sights)
+    looked: list[str] = []
+
+    def read_ground(host: str) -> Any:
+        if host in looked:
+            looked.clear()
+            if len(coming) > 1:
+                coming.pop(0)
+        looked.append(host)
+        return coming[0].grounds.get(host) or RemoteError("it is gone")
+
+    usual: dict[str, Any] = {
+        "see_cluster": lambda _: coming[0].cluster,
+        "save_snapshot": SAVED,
+        "noted": None,
+        "read_ground": read_ground,
+        "preflight": None,
+        "install": None,
+        "configure": None,
+        "find_tool": RestoreTool("etcdctl"),
+        "forget_record": None,
+        "verify": None,
+        **{
+            name: StepOutcome(name, (name,))
+            for name in (
+                "stop_host",
+                "note_restore",
+                "move_old_data",
+                "restore_data",
+                "start_restored",
+                "finish_restore",
+            )
+        },
+    }
+    for name, what in (usual | (does or {})).items():
+        for module in (members, play):
+            if hasattr(module, name):
+                stage.put(module, name, what)
+    monkeypatch.setattr(lock, "take", lambda _: None)
+    for name in ("prepare", "bring_in"):
+        monkeypatch.setattr(play, name, lambda run, *_, told=name, **__: stage.ran.append((told, run.hosts[0])))
+    program = program_of(
+        RestoreOptions(**{"snapshot": str(file), "confirm": "home", "snapshot_dir": Path("/s"), **(own or {})}),
+        fleet=dict.fromkeys(table.HOSTS, "home"),
+        member=lambda host: SimpleNamespace(
+            name=host,
+            member=SimpleNamespace(name=host.replace("h", "m")),
+            cluster=SimpleNamespace(token="home", name="home"),
+            auth=SimpleNamespace(enabled=auth),
+        ),
+        steps=STEPS,
+        **options,
+    )
+    return stage, program
+
+
+def done(stage: Stage) -> list[str]:
+    """What was done, in order; without the looks, and once for all hosts."""
+    names = [name for name, _ in stage.ran if name not in LOOKS]
+    return [name for at, name in enumerate(names) if not at or names[at - 1] != name]
+
+
+def test_the_order(monkeypatch: Any, file: Path) -> None:
+    """Stand-ins of the decision, so that what is carried out is seen alone."""
+    stage, program = staged(monkeypatch, file, table.WORKING)
+    coming = [
+        steps.StopAll(table.HOSTS),
+        steps.NoteRestore(table.HOSTS),
+        steps.MoveAside(table.HOSTS),
+        steps.RestoreData("h1"),
+        steps.StartRestored("h1"),
+        steps.BringIn("h2"),
+        steps.BringIn("h3"),
+        steps.Finish(("h2", "h3")),
+        steps.Finish(("h1",)),
+        None,
+    ]
+    monkeypatch.setattr(play, "next_step", lambda *_: coming.pop(0))
+    assert play.restore(run_of(program)).startswith("revision 22, 412 keys, token home-2")
+    assert done(stage) == [
+        *("preflight", "install", "save_snapshot", "stop_host", "note_restore", "move_old_data", "restore_data"),
+        *(
+            "prepare",
+            "start_restored",
+            "bring_in",
+            "configure",
+            "finish_restore",
+            "configure",
+            "finish_restore",
+            "verify",
+        ),
+    ]
+    assert stage.hosts("bring_in") == ["h2", "h3"]
+    assert stage.hosts("finish_restore") == ["h2", "h3", "h1"]
+    assert stage.given["restore_data"]["size"] == len(WHOLE)
+    assert program.record.finish().exit_code == ExitCode.OK
+
+
+@pytest.mark.parametrize(("typed", "goes_on"), [("home", True), ("hom", False), ("", False)])
+def test_the_name_is_typed_in_full(monkeypatch: Any, file: Path, typed: str, goes_on: bool) -> None:
+    stage, program = staged(monkeypatch, file, table.WORKING, own={"confirm": ""}, yes=True)
+    questions: list[str] = []
+
+    def ask_name(question: str) -> str:
+        questions.append(question)
+        return typed
+
+    monkeypatch.setattr(program.terminal, "ask_name", ask_name, raising=False)
+    monkeypatch.setattr(play, "next_step", lambda *_: None)
+    if goes_on:
+        play.restore(run_of(program))
+    else:
+        with pytest.raises(LeftError):
+            play.restore(run_of(program))
+        assert program.record.finish().exit_code == ExitCode.PROTECTED
+    assert bool(done(stage)) is goes_on
+    for words in ("revision 22, 412 keys, etcd 3.5", "the cluster works, and is at revision 50", "28 changes since"):
+        assert words in questions[0]
+
+
+def test_with_check_what_would_be_done_is_said(monkeypatch: Any, file: Path) -> None:
+    stage, program = staged(monkeypatch, file, table.WORKING, own={"confirm": ""}, check=True)
+    with pytest.raises(LeftError):
+        play.restore(run_of(program))
+    assert done(stage) == []
+    assert "28 changes since are lost" in str(program.record.record.warnings)
+    assert program.record.finish().exit_code == ExitCode.OK
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [(b"", "it is empty"), (WHOLE[:-32], "it has no hash"), (WHOLE[:-1] + b"x", "a part of it is damaged")],
+)
+def test_a_file_that_is_no_good_snapshot(monkeypatch: Any, file: Path, content: bytes, what: str) -> None:
+    file.write_bytes(content)
+    stage, program = staged(monkeypatch, file, table.STOPPED)
+    with pytest.raises(LeftError):
+        play.restore(run_of(program))
+    assert done(stage) == []
+    assert what in program.record.record.protections[0].what
+
+
+def test_the_latest_is_the_newest_good_one_and_those_passed_over_are_told(monkeypatch: Any, tmp_path: Path) -> None:
+    put(tmp_path, NOTE.when)
+    put(tmp_path, NOTE.when.replace(day=27), WHOLE[:-1] + b"x")
+    stage, program = staged(monkeypatch, "latest", table.STOPPED, own={"snapshot_dir": tmp_path})
+    monkeypatch.setattr(play, "next_step", lambda *_: None)
+    play.restore(run_of(program))
+    assert "passed over" in str(program.record.record.warnings)
+    assert done(stage) == ["preflight", "install", "verify"]
+
+
+def test_latest_is_the_one_under_way_whatever_came_after_it(monkeypatch: Any, tmp_path: Path) -> None:
+    put(tmp_path, NOTE.when.replace(day=27), revision=22, raft_index=99)
+    stage, program = staged(monkeypatch, "latest", table.MOVED, own={"snapshot_dir": tmp_path})
+    with pytest.raises(LeftError):
+        play.restore(run_of(program))
+    assert "a restore is under way with the snapshot whose SHA-256 begins" in program.record.record.protections[0].what
+    assert done(stage) == []
+
+
+def test_no_last_snapshot_of_a_cluster_that_works(monkeypatch: Any, file: Path) -> None:
+    full = {"save_snapshot": "h1: the disk is full"}
+    stage, program = staged(monkeypatch, file, table.WORKING, does=full)
+    with pytest.raises(LeftError):
+        play.restore(run_of(program))
+    assert "stop_host" not in done(stage)
+    assert "the disk is full" in program.record.record.protections[0].what
+    stage, program = staged(monkeypatch, file, table.WORKING, does=full, own={"without_snapshot": True})
+    monkeypatch.setattr(play, "next_step", lambda *_: None)
+    play.restore(run_of(program))
+    assert "save_snapshot" not in done(stage)
+
+
+def test_nothing_is_stopped_without_a_program_that_restores(monkeypatch: Any, file: Path) -> None:
+    stage, program = staged(monkeypatch, file, table.STOPPED, does={"find_tool": "etcdutl is not there"})
+    with pytest.raises(LeftError):
+        play.restore(run_of(program))
+    assert done(stage) == ["preflight", "install"]
+    assert "etcdutl is not there" in program.record.record.protections[0].what
+
+
+def test_a_step_that_fails_ends_it(monkeypatch: Any, file: Path) -> None:
+    stage, program = staged(monkeypatch, file, table.STOPPED, does={"note_restore": RemoteError("no room")})
+    with pytest.raises(LeftError):
+        play.restore(run_of(program))
+    assert done(stage) == ["preflight", "install", "note_restore"]
+    assert program.record.finish().exit_code == ExitCode.FAILED
+
+
+def test_a_restore_that_something_works_against_ends(monkeypatch: Any, file: Path) -> None:
+    stage, program = staged(monkeypatch, file, table.STOPPED)
+    with pytest.raises(LeftError):
+        play.restore(run_of(program))
+    assert stage.hosts("note_restore").count("h1") > 3
+    assert "something else works on the hosts" in program.record.record.protections[0].what
+
+
+def test_one_that_is_complete_is_only_verified(monkeypatch: Any, file: Path) -> None:
+    record = replace(table.RECORD, snapshot=WHOLE[-32:].hex())
+    ended = completed(table.NEW_MARKER, record, "then")
+    seen = table.sight(
+        *(table.ground(number, table.NEW_ID, ended, running=True) for number in (1, 2, 3)),
+        seen=table.restored(1, 2, 3),
+    )
+    stage, program = staged(monkeypatch, file, seen)
+    assert play.restore(run_of(program)) == ""
+    assert done(stage) == ["verify"]
+
+
+def test_one_that_was_ended_goes_on_without_another_snapshot(monkeypatch: Any, file: Path) -> None:
+    record = replace(table.RECORD, snapshot=WHOLE[-32:].hex())
+    noted = begun(table.OLD_MARKER, record)
+    bare = table.sight(*(table.ground(number, 0, noted) for number in (1, 2, 3)))
+    stage, program = staged(monkeypatch, file, bare, does={"restore_data": RemoteError("no room")})
+    with pytest.raises(LeftError):
+        play.restore(run_of(program))
+    assert done(stage) == ["preflight", "install", "restore_data"]
+    assert stage.given["restore_data"]["record"] == record
+
+
+def test_hosts_that_are_left_out_are_not_touched_and_are_told_of(monkeypatch: Any, file: Path) -> None:
+    two = Sight(table.HOSTS, {host: table.STOPPED.grounds[host] for host in ("h1", "h2")}, Cluster())
+    stage, program = staged(monkeypatch, file, two, own={"without": ["h3"]})
+    monkeypatch.setattr(play, "next_step", lambda *_: None)
+    play.restore(run_of(program))
+    assert {host for _, host in stage.ran} == {"h1", "h2"}
+    assert stage.given["verify"]["without"] == ["m3"]
+    assert "replace_member.py HOST brings it in" in str(program.record.record.warnings)
+
+
+def test_other_authentication_in_the_snapshot_is_told(monkeypatch: Any, file: Path) -> None:
+    for enabled, told in ((True, False), (None, False), (False, True)):
+        _, program = staged(monkeypatch, file, table.STOPPED, auth=enabled)
+        monkeypatch.setattr(play, "next_step", lambda *_: None)
+        play.restore(run_of(program))
+        assert ("run deploy, which brings it to that" in str(program.record.record.warnings)) is told
