@@ -36,7 +36,7 @@ from etcdfleet.program.run import Run
 from etcdfleet.roles import SIDES
 from etcdfleet.settings.models import client_url
 from plays import lock, members
-from plays.options import RestoreOptions
+from plays.options import SNAPSHOTS, RestoreOptions
 from plays.replace_member import bring_in, prepare
 from tasks.configure import configure
 from tasks.install import install
@@ -106,7 +106,8 @@ def _source(run: Run[RestoreOptions], grounds: Mapping[str, Ground]) -> Source:
     try:
         if own.snapshot != LATEST:
             return source_of(Path(own.snapshot))
-        source, passed = latest_of(own.snapshot_dir, run.cluster, wanted)
+        folders = dict.fromkeys((Path(run.members[0].backup.folder or SNAPSHOTS), own.snapshot_dir))
+        source, passed = latest_of(tuple(folders), run.cluster, wanted)
     except VerificationError as error:
         run.protect(f"nothing was changed: {error.what}", error.remedy, where=error.where)
     for bad in passed:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from etcdfleet.backup.note import Note, read_note
-from etcdfleet.backup.store import listed, newest
+from etcdfleet.backup.store import Newest, listed, newest
 from etcdfleet.errors import VerificationError
 from etcdfleet.etcd.restore_model import Source
 from etcdfleet.etcd.snapshot_contents import read_contents
@@ -35,23 +36,32 @@ def source_of(path: Path) -> Source:
     )
 
 
-def latest_of(folder: Path, cluster: str, wanted: str = "") -> tuple[Source, tuple[str, ...]]:
-    """Return the newest good snapshot of a cluster in a folder, and what was passed over for it.
+def latest_of(folders: Sequence[Path], cluster: str, wanted: str = "") -> tuple[Source, tuple[str, ...]]:
+    """Return the newest good snapshot of a cluster in these folders, and what was passed over for it.
 
     ``wanted`` is the SHA-256 of the one that a restore is under way with: that one then. Raises `VerificationError`.
     """
     if wanted:
-        for snapshot in listed(folder, cluster)[0]:
-            if snapshot.note.sha256 == wanted:
-                return source_of(snapshot.path), ()
+        for folder in folders:
+            for snapshot in listed(folder, cluster)[0]:
+                if snapshot.note.sha256 == wanted:
+                    return source_of(snapshot.path), ()
         raise VerificationError(
             f"a restore is under way with the snapshot whose SHA-256 begins with {wanted[:12]}, and it is not among"
             f" those of {cluster}",
-            where=str(folder / cluster),
+            where=", ".join(str(folder / cluster) for folder in folders),
             remedy="name its file; or name another one, and add --anew",
         )
-    found = newest(folder, cluster)
-    return source_of(found.snapshot.path), tuple(str(bad) for bad in found.passed)
+    found, errors = list[Newest](), list[VerificationError]()
+    for folder in folders:
+        try:
+            found.append(newest(folder, cluster))
+        except VerificationError as error:
+            errors.append(error)
+    if not found:
+        raise errors[0]
+    best = max(found, key=lambda one: one.snapshot.note.when)
+    return source_of(best.snapshot.path), tuple(str(bad) for one in found for bad in one.passed)
 
 
 def _note_beside(path: Path) -> Note | None:

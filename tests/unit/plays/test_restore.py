@@ -44,6 +44,7 @@ def staged(
     own: dict[str, Any] | None = None,
     does: dict[str, Any] | None = None,
     auth: bool | None = None,
+    backups: Path = Path("/nowhere"),
     **options: Any,
 ) -> tuple[Stage, Program[Any]]:
     """Hosts that are seen as these say, one look after the other; the last one for ever."""
@@ -96,6 +97,7 @@ def staged(
             member=SimpleNamespace(name=host.replace("h", "m")),
             cluster=SimpleNamespace(token="home", name="home"),
             auth=SimpleNamespace(enabled=auth),
+            backup=SimpleNamespace(folder=str(backups)),
         ),
         steps=STEPS,
         **options,
@@ -192,10 +194,13 @@ def test_a_file_that_is_no_good_snapshot(monkeypatch: Any, file: Path, content: 
 def test_the_latest_is_the_newest_good_one_and_those_passed_over_are_told(monkeypatch: Any, tmp_path: Path) -> None:
     put(tmp_path, NOTE.when)
     put(tmp_path, NOTE.when.replace(day=27), WHOLE[:-1] + b"x")
-    stage, program = staged(monkeypatch, "latest", table.STOPPED, own={"snapshot_dir": tmp_path})
+    put(tmp_path / "other", NOTE.when.replace(day=20))
+    how: dict[str, Any] = {"own": {"snapshot_dir": tmp_path / "other"}, "backups": tmp_path}
+    stage, program = staged(monkeypatch, "latest", table.STOPPED, **how)
     monkeypatch.setattr(play, "next_step", lambda *_: None)
     play.restore(run_of(program))
     assert "passed over" in str(program.record.record.warnings)
+    assert stage.given["verify"] == {"without": [], "may_end_alarm": False}
     assert done(stage) == ["preflight", "install", "verify"]
 
 
