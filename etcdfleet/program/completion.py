@@ -42,7 +42,7 @@ def complete(parser: argparse.ArgumentParser) -> None:
         if getattr(action, "completer", None) is not None or action.choices is not None:
             continue
         completer: Any = _COMPLETERS.get(action.dest)
-        if completer is None and (action.type is Path or action.dest == "json"):
+        if completer is None and (action.type is Path or action.dest in ("json", "go")):
             folder = action.dest.endswith("dir") or action.metavar == "DIR"
             completer = _native_paths if native else DirectoriesCompleter() if folder else FilesCompleter()
         if completer is not None:
@@ -95,6 +95,12 @@ def _limit(prefix: str, parsed_args: argparse.Namespace, **_: object) -> Mapping
 
 def _cluster(prefix: str, parsed_args: argparse.Namespace, **_: object) -> Mapping[str, str]:
     return in_list(prefix, dict.fromkeys(read_names(parsed_args.config).clusters, "cluster"))
+
+
+def _arch(prefix: str, **_: object) -> Mapping[str, str]:
+    from etcdfleet.build.targets import TARGETS
+
+    return in_list(prefix, {target.name: target.runs_on for target in TARGETS.values()})
 
 
 def _host(parsed_args: argparse.Namespace, **_: object) -> Mapping[str, str]:
@@ -151,6 +157,8 @@ def _mapping(value: object) -> Mapping[Any, Any]:
 _COMPLETERS: Mapping[str, Completer] = {
     "limit": _limit,
     "cluster": _cluster,
+    "arch": _arch,
+    "jobs": _some("1", "2", "4"),
     "forks": _some("1", "5", "10", "20", "50"),
     "timeout": _some("10", "30", "60", "120", "300"),
     "ttl": _some("24h", "30d", "90d", "365d"),

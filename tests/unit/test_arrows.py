@@ -26,7 +26,7 @@ FLOORS = (
     ("etcdfleet.etcd", "etcdfleet.remote"),
     ("etcdfleet.backup", "etcdfleet.drivers.init", "etcdfleet.drivers.packages"),
     ("etcdfleet.host",),
-    ("etcdfleet.client_files", "etcdfleet.rendering", "etcdfleet.vault"),
+    ("etcdfleet.build", "etcdfleet.client_files", "etcdfleet.rendering", "etcdfleet.vault"),
     ("etcdfleet.checks",),
     ("etcdfleet.report.record",),
     ("etcdfleet.report.show",),

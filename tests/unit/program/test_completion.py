@@ -68,6 +68,8 @@ def asked(line: str, *, python: str = sys.executable, at: int | None = None, **v
         ("deploy.py --config {config}.no --limit ", []),
         ("deploy.py --forks 2", ["20"]),
         ("rotate_certs.py --only ", ["client", "peer", "server"]),
+        ("build_etcd.py 3.6.14 --arch ", ["amd64", "arm", "arm64", "armv7"]),
+        ("build_etcd.py 3.6.14 --arch arm,arm", ["arm,arm64", "arm,armv7"]),
         ("client_cert.py --config {config} al", ["alice"]),
     ],
 )

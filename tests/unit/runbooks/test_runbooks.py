@@ -16,12 +16,12 @@ import pytest
 
 from etcdfleet.program import main as cli
 from etcdfleet.program.arguments import COMMON_HELP, build_parser
-from plays import report as command
+from plays import build_etcd, report
 from tests.unit.support.paths import ROOT
 
 RUNBOOKS = sorted((ROOT / "runbooks").glob("[a-z]*.py"))
 COMMON = {option: action.help for option, action in build_parser("x", "d")._option_string_actions.items()}
-WITHOUT_HOSTS = {"report"}
+WITHOUT_HOSTS = {"report": report, "build_etcd": build_etcd}
 """Those that touch no host, and have of the shared options only what makes sense for them."""
 each = pytest.mark.parametrize("path", RUNBOOKS, ids=lambda path: path.stem)
 HEAVY = ("nornir", "netmiko", "paramiko", "hvac", "requests", "pydantic", "rich", "jinja2", "yaml", "cryptography")
@@ -36,11 +36,12 @@ def asked_for(path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         return 0
 
     def main(description: str, examples: str) -> int:
-        given.update(name="report", description=description, examples=examples)
+        given.update(name=path.stem, description=description, examples=examples)
         return 0
 
     monkeypatch.setattr(cli, "run_runbook", run_runbook)
-    monkeypatch.setattr(command, "main", main)
+    for play in WITHOUT_HOSTS.values():
+        monkeypatch.setattr(play, "main", main)
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     monkeypatch.setattr(sys, "argv", [str(path)])
     monkeypatch.syspath_prepend(path.parent)
@@ -50,8 +51,9 @@ def asked_for(path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def parser_of(given: dict[str, Any]) -> argparse.ArgumentParser:
-    if given["name"] == "report":
-        return command._parser(given["description"], given["examples"])
+    if play := WITHOUT_HOSTS.get(given["name"]):
+        parser: argparse.ArgumentParser = play._parser(given["description"], given["examples"])
+        return parser
     return build_parser(given["name"], given["description"], given.get("examples", ""), given.get("add_arguments"))
 
 
@@ -67,7 +69,8 @@ def test_the_shared_base(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = {option: action.help for option, action in parser._option_string_actions.items()}
     if path.stem in WITHOUT_HOSTS:
         assert not {"--limit", "--cluster", "--forks", "--timeout"} & set(found)
-        assert {"--json", "--report-dir", "--debug", "--help", "--version"} <= set(found)
+        assert {"--json", "--check", "--debug", "--help", "--version"} <= set(found)
+        assert ("--report-dir" in found) is (path.stem == "report")
         return
     assert {option: found.get(option) for option in COMMON} == COMMON
     own = [action for action in parser._actions if action.option_strings and action.option_strings[0] not in COMMON]
