@@ -23,8 +23,8 @@ _KNOWN = (
     _Known(
         r"no space left on device|disk quota exceeded",
         "the disk is full",
-        "make room: modules go to $(go env GOMODCACHE), compiled packages to $(go env GOCACHE), about 1 GiB for each "
-        "architecture, the rest below TMPDIR; each can be another folder, by the variable of its name",
+        "make room: modules go to $(go env GOMODCACHE), compiled packages to $(go env GOCACHE), 0.3 GiB each for one "
+        "architecture, the rest goes below TMPDIR; each can be another folder, by the variable of its name",
     ),
     _Known(
         r"checksum mismatch|SECURITY ERROR|invalid checksum",

@@ -106,8 +106,10 @@ def _run_here(plan: Plan, target: Target, programs: Path) -> None:
     if target.name != plan.go.host:
         return
     command = [str(programs / "etcd"), "--version"]
+    env = {**os.environ, "ETCD_UNSUPPORTED_ARCH": target.goarch}  # without it, etcd does not even say that on ARM
     try:
-        said = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False).stdout.splitlines()
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=30, check=False)
+        said = done.stdout.splitlines()
     except (OSError, subprocess.TimeoutExpired) as error:
         remedy = "set TMPDIR to a folder whose programs may be run (it is mounted noexec, most likely)"
         raise FleetError(f"the program does not run here: {error}", where=" ".join(command), remedy=remedy) from None

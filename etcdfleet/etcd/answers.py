@@ -3,7 +3,7 @@
 Measured with the real binaries; their recorded output is in ``tests/unit/fixtures/``. 3.6 adds fields, ignored here.
 
 =====================  ================================================================================
-API                    3.4.23 and 3.5.1: v3 by default (``ETCDCTL_API=3`` does no harm)
+API                    3.4.23 and 3.5.1: v3 by default (``ETCDCTL_API=3`` says nothing new, and 3.6 complains of it)
 ids in JSON            both: uint64 numbers; hexadecimal strings with ``--hex``
 zero-valued fields     both: omitted (``revision`` 0, ``leader`` 0, ...)
 ``member list``        3.4: one member's memory, so also without a quorum, and possibly stale;

@@ -68,7 +68,7 @@ def etcdctl(
     are really asked (``"$1"``; left out: all), ``folder`` where the pair lies (left out: that of ``role``).
     """
     # A proxy that the host has for its packages does not lead to the members.
-    words = [_DIRECT, "ETCDCTL_API=3", "etcdctl", f"--endpoints={asked or shlex.quote(','.join(endpoints))}"]
+    words = [_DIRECT, "etcdctl", f"--endpoints={asked or shlex.quote(','.join(endpoints))}"]
     words += [f"--command-timeout={seconds:g}s", f"--dial-timeout={min(seconds, 3):g}s"]
     if any(endpoint.startswith("https:") for endpoint in endpoints):
         paths = HostPaths.of(settings)

@@ -3,6 +3,8 @@
 # it again. Prints a line STEP|MEMBER|EXIT CODE|OUTPUT for each. The key hangs on a lease, so that it ends with a killed
 # run. Functions: own, an etcdctl at the member that writes; at URL, one at that endpoint.
 : "${key?}" "${token?}" "${ttl?}"
+# What etcdctl logs beside its answer, since 3.5: JSON, a line each.
+said() { printf '%s\n' "$1" | sed '/^{"level":/d'; }
 # report STEP MEMBER EXIT-CODE OUTPUT
 report() { printf '%s|%s|%s|%s\n' "$1" "$2" "$3" "$(printf '%s' "$4" | tail -c 400 | tr '\n|' '  ')"; }
 # step NAME WORDS...: sets $out and $rc.
@@ -11,6 +13,7 @@ step() {
   shift
   out=$(own "$@" 2>&1)
   rc=$?
+  out=$(said "$out")
   report "$name" "" $rc "$out"
 }
 # all_get STEP MEMBER URL...: side by side.
@@ -21,7 +24,7 @@ all_get() {
     member=$1 url=$2
     (
       value=$(at "$url" get "$key" --print-value-only 2>&1)
-      report "$name" "$member" $? "$value"
+      report "$name" "$member" $? "$(said "$value")"
     ) &
     shift 2
   done

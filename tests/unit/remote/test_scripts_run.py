@@ -123,9 +123,14 @@ STORE = """case "$*" in
 esac"""
 
 
-def test_the_write_probe(here: LocalHost, programs: Path, tmp_path: Path) -> None:
+LOGS = """echo '{"level":"warn","ts":"2026-11-26T18:35:25Z","msg":"unrecognized environment variable"}' >&2\n"""
+"""What etcdctl says beside its answers: 3.6 of a variable that it does not know."""
+
+
+@pytest.mark.parametrize("beside", ["", LOGS], ids=["", "logs"])
+def test_the_write_probe(here: LocalHost, programs: Path, tmp_path: Path, beside: str) -> None:
     names = [member.name for member in MEMBERS]
-    here.stand_ins(programs, etcdctl=STORE.replace("STORE", str(tmp_path / "store")))
+    here.stand_ins(programs, etcdctl=beside + STORE.replace("STORE", str(tmp_path / "store")))
     answer = here.run(probe_script(settings(), names, "a token"))
     assert (answer.rc, answer.stderr) == (0, "")
     (finding,) = probe_checks(names, (), answer.stdout, "a token")
