@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etcdfleet.backup.retention import Counts, surplus, wanted
@@ -120,6 +120,7 @@ def test_without_one_of_those_that_stay_no_more_is_removed(
     assert surplus(rest, counts) <= surplus(taken, counts)
 
 
+@settings(deadline=None)  # 500 nights each: how long they take says how busy the machine is
 @given(st.builds(Counts, st.integers(1, 10), st.integers(0, 6), st.integers(0, 14)))
 def test_night_after_night_there_is_one_of_each_period(counts: Counts) -> None:
     left: dict[datetime, datetime] = {}
