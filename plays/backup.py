@@ -9,12 +9,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from etcdfleet.backup.fit import fit_for_backup
+from etcdfleet.backup.note import Drill
 from etcdfleet.backup.retention import Counts
+from etcdfleet.backup.store import Newest, Snapshot
 from etcdfleet.backup.thin import Read
 from etcdfleet.program.run import Run
 from plays import members
 from plays.options import SNAPSHOTS, BackupOptions
-from tasks.backup import list_copies, look, none_taken, thin_out, verify_copies
+from tasks.backup import find_newest, list_copies, look, none_drilled, none_taken, thin_out, verify_copies
+from tasks.members.drill import drill_here, drill_on_host, note_drill
 
 
 def folder_of(run: Run[BackupOptions]) -> Path:
@@ -52,6 +55,43 @@ def _take(run: Run[BackupOptions], folder: Path) -> None:
         run.leave("no backup was taken, so none is removed")
     if saved.note.alarms:
         run.warn(f"the alarm {', '.join(saved.note.alarms)} is in its backup, and in what is restored from that")
+
+
+def drill(run: Run[BackupOptions]) -> None:
+    """Restore the newest good backup for a trial, where etcd's programs of its version are, and compare."""
+    folder = folder_of(run)
+    run.step("look", look, folder=folder)
+    found: Newest | None = run.ask(find_newest, folder=folder).get(run.cluster)
+    if found is None:
+        run.leave("there is no good backup")
+    for bad in found.passed:
+        run.warn(f"a newer one was passed over: {bad}")
+    if run.check:
+        run.skip("drill", f"not with --check; {found.snapshot.path.name} would be restored")
+        return
+    tried = _drill_somewhere(run, found.snapshot)
+    if isinstance(tried, str):
+        run.step("drill", none_drilled, why=tried)
+        return
+    run.step("drill", note_drill, snapshot=found.snapshot, drill=tried)
+
+
+def _drill_somewhere(run: Run[BackupOptions], snapshot: Snapshot) -> Drill | str:
+    """Return how it went on this machine, or else on the first host that can, the leader's last; or why on none."""
+    here: Drill | str = run.ask(drill_here, snapshot=snapshot).get(run.cluster, "")
+    if isinstance(here, Drill):
+        return here
+    hosts = {member.member.name: member.name for member in run.members}
+    cluster = members.see(run, tuple(hosts.values()))
+    leader = cluster.name(cluster.leader[0]) if cluster.leader[0] else ""
+    reasons = [here]
+    for name in sorted(hosts, key=lambda name: name == leader):
+        answers = run.ask_members(drill_on_host, on=[hosts[name]], snapshot=snapshot)
+        tried: Drill | str = answers.get(hosts[name], f"{hosts[name]} could not be reached")
+        if isinstance(tried, Drill):
+            return tried
+        reasons.append(tried)
+    return "; ".join(filter(None, reasons))
 
 
 def read_again(run: Run[BackupOptions]) -> None:

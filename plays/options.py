@@ -103,6 +103,7 @@ class BackupOptions:
     folder: Path | None = None
     list: bool = False
     verify: bool = False
+    drill: bool = False
     textfile: Path | None = None
 
 

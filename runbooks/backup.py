@@ -16,6 +16,7 @@ from plays.options import BackupOptions
 TAKE = [("look", "Look"), ("snapshot", "Snapshot"), ("retention", "Retention")]
 LIST = [("look", "Look")]
 VERIFY = [("verify", "Verify")]
+DRILL = [("look", "Look"), ("drill", "Drill")]
 
 DESCRIPTION = """\
 Brings a snapshot of each chosen cluster to this machine, several at a time: from the leader, or from a member that has
@@ -28,7 +29,8 @@ EXAMPLES = """\
   python runbooks/backup.py --quiet                a backup of every cluster: for a timer
   python runbooks/backup.py --cluster k8s-home     of one
   python runbooks/backup.py --list                 what there is, with the age and the last check of each
-  python runbooks/backup.py --verify               read all copies again; touches no host"""
+  python runbooks/backup.py --verify               read all copies again; touches no host
+  python runbooks/backup.py --drill                restore the newest one for a trial, and compare"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--list", action="store_true", help="list the snapshots that there are, and do no more")
     what.add_argument(
         "--verify", action="store_true", help="read all snapshots that there are again, and say which are bad"
+    )
+    what.add_argument(
+        "--drill",
+        action="store_true",
+        help="restore the newest good one for a trial, and compare it with its note",
     )
     parser.add_argument("--folder", type=Path, metavar="DIR", help="in place of backup.folder of the settings")
     parser.add_argument(
@@ -50,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def backup(program: Program[BackupOptions]) -> None:
     """Do for all clusters side by side what was asked for."""
     from etcdfleet.report.export.metrics import write_at_end
-    from plays.backup import back_up, list_them, read_again
+    from plays.backup import back_up, drill, list_them, read_again
 
     own = program.own
     if own.list:
@@ -61,12 +68,12 @@ def backup(program: Program[BackupOptions]) -> None:
         return
     if own.textfile:
         write_at_end(program.nornir.config, program.record.record, own.textfile, program.terminal.complain)
-    program.play(read_again if own.verify else back_up)
+    program.play(read_again if own.verify else drill if own.drill else back_up)
 
 
 if __name__ == "__main__":
     words = set(sys.argv[1:])
-    steps = LIST if "--list" in words else VERIFY if "--verify" in words else TAKE
+    steps = LIST if "--list" in words else VERIFY if "--verify" in words else DRILL if "--drill" in words else TAKE
     sys.exit(
         run_runbook(
             "backup",

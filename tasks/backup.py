@@ -14,7 +14,7 @@ from typing import Any
 from nornir.core.task import Result, Task
 
 from etcdfleet.backup.retention import Counts
-from etcdfleet.backup.store import Bad, Snapshot, listed
+from etcdfleet.backup.store import Bad, Snapshot, listed, newest
 from etcdfleet.backup.thin import Read, read_all, thin
 from etcdfleet.errors import VerificationError
 from etcdfleet.outcome import done
@@ -37,6 +37,20 @@ def look(task: Task, folder: Path) -> Result:
 def none_taken(task: Task, why: str, remedy: str = "") -> Result:
     """Say that there is no backup of this night, and why."""
     raise VerificationError(f"no backup was taken: {why}", where=task.host.name, remedy=remedy)
+
+
+def find_newest(task: Task, folder: Path) -> Result:
+    """Return the `Newest` good snapshot, all of which was read. Raise `VerificationError` where there is none."""
+    return Result(task.host, result=newest(folder, task.host.name))
+
+
+def none_drilled(task: Task, why: str) -> Result:
+    """Say that no backup was restored for a trial, and why."""
+    raise VerificationError(
+        f"no backup was restored for a trial: {why}",
+        where=task.host.name,
+        remedy="etcd's programs of the version of the snapshot are needed, here or on a host, and room for the data",
+    )
 
 
 def thin_out(task: Task, folder: Path, counts: Counts) -> Result:

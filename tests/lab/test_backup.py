@@ -305,3 +305,35 @@ def test_a_backup_gives_back_what_was_written(lab: LabHandle, config: Path, snap
     assert value == "written"
     assert int(keys) == note(copy)["keys"]
     assert json.loads(hashed)[0]["HashKV"]["hash"] == note(copy)["key_hash"]
+
+
+@each
+def test_the_newest_is_restored_for_a_trial_and_nothing_of_that_stays(
+    lab: LabHandle, config: Path, snapshots: Path, tmp_path: Path, cluster: str
+) -> None:
+    metrics, running = tmp_path / "drill.prom", start_times(lab)
+    assert backup(lab, config, "--cluster", cluster).exit_code == 0
+    copy = copies(snapshots, cluster)[-1]
+    outcome = backup(lab, config, "--cluster", cluster, "--drill", "--textfile", str(metrics))
+    assert outcome.exit_code == 0, outcome.text
+    said = note(copy)
+    assert (said["drill"]["good"], said["drill"]["etcd"]) == (True, said["etcd"])
+    assert said["drill"]["where"] in members(lab, cluster)
+    assert f"{said['keys']} keys, hash {said['key_hash']} as noted" in said["drill"]["says"]
+    assert f'etcdfleet_backup_last_drill_seconds{{cluster="{cluster}"}}' in metrics.read_text()
+
+    # A note that says something else, as if the database had been damaged since it was asked for its hash.
+    copy.with_suffix(".json").write_text(json.dumps({**said, "key_hash": 1}))
+    failed = backup(lab, config, "--cluster", cluster, "--drill")
+    assert failed.exit_code == 1, failed.text
+    assert f"hash of its keys {said['key_hash']}, and 1 noted" in failed.in_one_line
+    assert note(copy)["drill"]["good"] is False
+    copy.with_suffix(".json").write_text(json.dumps(said))
+
+    assert start_times(lab) == running
+    assert unhealthy(lab, cluster) == ""
+    for host in members(lab, cluster):
+        left = on_host(lab, host, "ls -d /var/tmp/etcdfleet-drill.* /var/lib/etcdfleet-drill.* 2>/dev/null")
+        assert left.stdout == ""
+    shown = deploy(lab, "--cluster", cluster, config=config, runbook="status")
+    assert re.search(r"restored for a trial \d+ s ago", shown.in_one_line), shown.text

@@ -9,8 +9,9 @@ from typing import Any, cast
 
 import pytest
 
+from etcdfleet.backup.note import Drill
 from etcdfleet.backup.retention import Counts
-from etcdfleet.backup.store import Snapshot
+from etcdfleet.backup.store import Bad, Newest, Snapshot
 from etcdfleet.backup.thin import Read
 from etcdfleet.errors import VerificationError
 from etcdfleet.etcd.cluster import Cluster
@@ -21,9 +22,10 @@ from tests.unit.etcd import test_replacement as table
 from tests.unit.support.fake_run import Stage, program_of, run_of, statuses
 from tests.unit.support.snapshots import NOTE
 
-STEPS = ("look", "snapshot", "retention")
+STEPS = ("look", "snapshot", "retention", "drill")
 HOSTS = ("h1", "h2", "h3")
 SAVED = Snapshot(Path("/s/home.db"), NOTE)
+DRILL = Drill("2026-11-26T03:00:00+00:00", "h1", "3.5.1", good=True, says="412 keys as noted")
 
 
 def staged(
@@ -38,6 +40,7 @@ def staged(
     stage = Stage(monkeypatch)
     usual: dict[str, Any] = {"see_cluster": seen, "save_snapshot": SAVED, "noted": None, "look": None}
     usual |= {"thin_out": None, "verify_copies": None, "list_copies": Read()}
+    usual |= {"find_newest": Newest(SAVED), "drill_here": "no etcd here", "drill_on_host": DRILL, "note_drill": None}
     for name, what in (usual | (does or {})).items():
         for module in (members, backup):
             if hasattr(module, name):
@@ -61,7 +64,7 @@ def test_the_order(monkeypatch: pytest.MonkeyPatch) -> None:
     assert stage.hosts("save_snapshot") == ["h2"], "the leader's"
     assert stage.given["save_snapshot"] == {"folder": Path("/s"), "least": 100, "purpose": "backup"}
     assert stage.given["thin_out"] == {"folder": Path("/s"), "counts": Counts(7, 4, 6)}
-    assert statuses(program, "home") == {"look": "ok", "snapshot": "ok", "retention": "ok"}
+    assert statuses(program, "home") == {"look": "ok", "snapshot": "ok", "retention": "ok", "drill": ""}
 
 
 def test_another_member_gives_it_where_the_leader_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,3 +131,57 @@ def test_where_they_lie(monkeypatch: pytest.MonkeyPatch, own: BackupOptions, fol
     backup.read_again(run_of(program))
     assert stage.given["verify_copies"] == {"folder": used}
     assert backup.list_them(run_of(program)) == (used / "home", Read())
+
+
+def test_a_drill_is_on_a_host_that_does_not_lead(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage, program = staged(monkeypatch, does={"drill_on_host": lambda host: "no room" if host == "h1" else DRILL})
+    backup.drill(run_of(program))
+    assert stage.names == ["look", "find_newest", "drill_here", "see_cluster", "drill_on_host", "note_drill"]
+    assert stage.hosts("drill_on_host") == ["h1", "h3"], "h2 leads"
+    assert stage.given["note_drill"] == {"snapshot": SAVED, "drill": DRILL}
+    assert statuses(program, "home")["drill"] == "ok"
+
+
+def test_a_drill_is_here_where_that_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = replace(DRILL, good=False)
+    stage, program = staged(monkeypatch, does={"drill_here": failed})
+    backup.drill(run_of(program))
+    assert stage.names == ["look", "find_newest", "drill_here", "note_drill"]
+    assert stage.given["note_drill"]["drill"] == failed, "one that went wrong is no reason for another try"
+
+
+def test_a_drill_works_without_the_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage, program = staged(monkeypatch, Cluster(no_list="its member does not answer"))
+    backup.drill(run_of(program))
+    assert stage.hosts("drill_on_host") == ["h1"]
+
+
+def test_where_no_drill_can_be_it_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, program = staged(monkeypatch, does={"drill_on_host": VerificationError("x")})
+    backup.drill(run_of(program))
+    step = program.record.record.hosts["home"].steps["drill"]
+    assert step.error is not None
+    assert "no etcd here; h1 could not be reached; h3 could not" in step.error.what
+    assert program.record.finish().exit_code == 1
+
+
+def test_a_bad_newer_one_is_passed_over_with_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    newest = Newest(SAVED, (Bad(Path("/s/newer.db"), "its hash does not fit"),))
+    _, program = staged(monkeypatch, does={"find_newest": newest})
+    backup.drill(run_of(program))
+    (warning,) = program.record.record.warnings
+    assert "/s/newer.db: its hash does not fit" in warning.text
+
+
+def test_without_a_good_one_there_is_no_drill(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage, program = staged(monkeypatch, does={"find_newest": VerificationError("there is none")})
+    with pytest.raises(LeftError):
+        backup.drill(run_of(program))
+    assert stage.names == ["look", "find_newest"]
+    assert program.record.finish().exit_code == 1
+
+
+def test_with_check_nothing_is_restored(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage, program = staged(monkeypatch, check=True)
+    backup.drill(run_of(program))
+    assert stage.names == ["look", "find_newest"]
