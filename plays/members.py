@@ -18,10 +18,11 @@ from etcdfleet.etcd.answers import ExpectedMember
 from etcdfleet.etcd.cluster import Cluster
 from etcdfleet.etcd.gates import move_leader_to
 from etcdfleet.etcd.ids import hex_id
+from etcdfleet.etcd.readdressing import UpdateEntry
 from etcdfleet.etcd.replacement import RemoveEntry
 from etcdfleet.program.run import Run
 from etcdfleet.text import mib
-from tasks.members.change import add_learner, noted, remove_entry
+from tasks.members.change import add_learner, noted, remove_entry, update_entry
 from tasks.members.look import see_cluster
 from tasks.members.snapshot import save_snapshot, told
 
@@ -140,13 +141,15 @@ def _snapshot(run: Run[Any], cluster: Cluster, others: Sequence[str], folder: Pa
 
 def change(
     run: Run[Any],
-    step: RemoveEntry | ExpectedMember,
+    step: RemoveEntry | UpdateEntry | ExpectedMember,
     words: str,
     cluster: Cluster,
     others: Sequence[str],
     told_as: str = STEP,
 ) -> None:
-    """Remove an entry or add a learner, through the first of these hosts that does it; leave the cluster if none does.
+    """Remove an entry, give it another peer URL, or add a learner, through the first of these hosts that does it.
+
+    Leaves the cluster if none does.
 
     The report about the run's first host is told in ``words``, in the step ``told_as``.
     """
@@ -156,6 +159,8 @@ def change(
             target = move_leader_to(cluster, step.entry.id) if step.leads else None
             leader = hex_id(target.id) if target else ""
             answers = run.ask_members(remove_entry, on=[host], step=step, other_leader=leader)
+        elif isinstance(step, UpdateEntry):
+            answers = run.ask_members(update_entry, on=[host], step=step)
         else:
             answers = run.ask_members(add_learner, on=[host], member=step)
         why = answers.get(host, "it could not be reached")

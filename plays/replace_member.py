@@ -6,11 +6,9 @@ that a run which was ended anywhere is continued by the next one.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from etcdfleet.certs import accepts, still_shown
 from etcdfleet.etcd.cluster import Cluster
 from etcdfleet.etcd.ids import hex_id
 from etcdfleet.etcd.member_changes import unfit_version
@@ -31,7 +29,6 @@ from etcdfleet.roles import SIDES
 from plays import certificates, lock, members, trust
 from plays.options import MemberOptions, ReplaceOptions
 from plays.remove_member import take_out
-from tasks.certificates.trust import trusted_by
 from tasks.configure import configure
 from tasks.install import install
 from tasks.members.change import set_aside
@@ -100,7 +97,7 @@ def bring_in(run: Run[Any], folder: Path | None, gone: str = "", told_as: str = 
     ``told_as`` is the step of the report that tells of snapshot and member list, where they are no steps of their own.
     Without a ``folder`` there is nothing to be saved, and nothing is asked: the cluster was just restored.
     """
-    _keep_trust(run)
+    trust.keep_known(run)
     saved = folder is None
     for _ in range(ROUNDS):
         place, cluster = _look(run, gone)
@@ -193,21 +190,3 @@ def _keep_version(run: Run[Any], cluster: Cluster) -> None:
     for host, look in looks.items():
         version = look.member.running or look.member.brings or look.member.installed
         members.accept(run, unfit_version(host, version, cluster))
-
-
-def _keep_trust(run: Run[Any]) -> None:
-    """Leave the cluster while its CA changes: the others would refuse the host's new certificates, or it theirs."""
-    mine, others = trust.states_of(run), run.ask_members(trusted_by, on=run.left_out)
-    now = datetime.now(UTC)
-    for sides in mine.values():
-        for side, state in sides.items():
-            members = [each[side] for each in others.values() if side in each and each[side].live]
-            late = [each.name for each in members if not all(accepts(way, each.trusted, at=now) for way in state.ways)]
-            late += [each.name for each in still_shown(members, state.anchors, at=now)]
-            if late:
-                run.protect(
-                    f"{', '.join(dict.fromkeys(late))} and this host would refuse each other's certificates: the CA of"
-                    f" the cluster's {side}s is being changed",
-                    "let the previous CA issue again until this member is back (in Vault: as the mount's default"
-                    " issuer), and run again; then go on with the change",
-                )

@@ -13,9 +13,10 @@ from typing import Any
 from etcdfleet.errors import Refusal
 from etcdfleet.etcd.equal import CONFIRMATIONS, PAUSE_SECONDS, divergence
 from etcdfleet.etcd.interruption import interruption
-from etcdfleet.etcd.start_model import Bootstrap, Join, Nothing, Plan, Rolling
+from etcdfleet.etcd.start_model import Bootstrap, Join, Nothing, Plan, Readdress, Rolling
 from etcdfleet.program.run import Run
 from etcdfleet.program.runners import RollingRunner, TogetherRunner
+from plays.readdress import readdress
 from tasks.planning import MemberSeen, is_settled, plan_cluster, read_member
 from tasks.start import keep_running, restart_member, start_member
 
@@ -32,9 +33,7 @@ def look_ahead(run: Run[Any]) -> frozenset[str]:
     """
     if _settled(run):
         return frozenset()
-    plan, _ = _plan(run)
-    if isinstance(plan, Refusal):
-        _refuse(run, plan)
+    plan, _ = _settle(run)
     return frozenset(plan.hosts) if isinstance(plan, Bootstrap) else frozenset()
 
 
@@ -69,9 +68,7 @@ def _start(run: Run[Any], *, only_restart: bool, programs: bool) -> tuple[Plan, 
     """
     before_joins: set[str] = set()
     for _ in range(ROUNDS):
-        plan, reads = _plan(run, programs=programs)
-        if isinstance(plan, Refusal):
-            _refuse(run, plan)
+        plan, reads = _settle(run, programs=programs)
         if only_restart and isinstance(plan, Bootstrap | Join):
             plan = Nothing()
         hosts = _to_start(plan)
@@ -123,6 +120,24 @@ def _settled(run: Run[Any]) -> bool:
     """Return whether, as far as was read, every chosen member runs with all that it should: no need to ask etcd."""
     settled = run.ask(is_settled)
     return all(settled.get(host) for host in run.hosts)
+
+
+def _settle(run: Run[Any], *, programs: bool = False) -> tuple[Plan, dict[str, MemberSeen]]:
+    """Return the plan of a cluster whose members are where the inventory has them; before, those that are not go there.
+
+    Leaves the cluster where the plan is to touch nothing.
+    """
+    plan, reads = _plan(run, programs=programs)
+    for _ in range(ROUNDS):
+        if not isinstance(plan, Readdress):
+            break
+        readdress(run, plan.hosts)
+        plan, reads = _plan(run, programs=programs)
+    if isinstance(plan, Readdress):
+        run.leave(f"{', '.join(plan.hosts)} was brought to another address {ROUNDS} times: something changes it back")
+    if isinstance(plan, Refusal):
+        _refuse(run, plan)
+    return plan, reads
 
 
 def _to_start(plan: Plan) -> tuple[str, ...]:

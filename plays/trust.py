@@ -59,6 +59,24 @@ def keep_untrusted(run: Run[Any]) -> None:
         )
 
 
+def keep_known(run: Run[Any]) -> None:
+    """Leave the cluster while its CA changes: the others would refuse the host's new certificates, or it theirs."""
+    mine, others = states_of(run), run.ask_members(trusted_by, on=run.left_out)
+    now = datetime.now(UTC)
+    for sides in mine.values():
+        for side, state in sides.items():
+            members = [each[side] for each in others.values() if side in each and each[side].live]
+            late = [each.name for each in members if not all(accepts(way, each.trusted, at=now) for way in state.ways)]
+            late += [each.name for each in still_shown(members, state.anchors, at=now)]
+            if late:
+                run.protect(
+                    f"{', '.join(dict.fromkeys(late))} and this host would refuse each other's certificates: the CA of"
+                    f" the cluster's {side}s is being changed",
+                    "let the previous CA issue again until this member is back (in Vault: as the mount's default"
+                    " issuer), and run again; then go on with the change",
+                )
+
+
 def no_longer_needed(run: Run[Any]) -> frozenset[Side]:
     """Return the sides on which the previous CAs need not be trusted any more: every member shows certificates of the
     wanted ones.

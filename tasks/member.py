@@ -10,7 +10,7 @@ from etcdfleet.errors import VerificationError
 from etcdfleet.etcd.answers import EndpointStatus, MemberList, parse_health, parse_member_list, parse_status, parsed
 from etcdfleet.etcd.cluster import Cluster
 from etcdfleet.etcd.equal import CONFIRMATIONS, PAUSE_SECONDS
-from etcdfleet.etcd.etcdctl import all_endpoints, etcdctl, local_endpoint
+from etcdfleet.etcd.etcdctl import all_endpoints, etcdctl
 from etcdfleet.etcd.expected import expected_members
 from etcdfleet.settings.models import client_url
 from tasks.observe import Site
@@ -40,7 +40,7 @@ def ask_member(site: Site) -> MemberAnswers:
     """
     wanted = site.settings.cluster.client_tls
     for tls in (wanted, not wanted):
-        endpoint = [local_endpoint(site.settings, tls=tls)]
+        endpoint = [site.here(tls=tls)]
         answers = site.remote.batch(
             {
                 "status": etcdctl(site.settings, "-w json endpoint status", endpoint),

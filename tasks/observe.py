@@ -11,6 +11,8 @@ from nornir.core.task import Task
 from etcdfleet.drivers.init import Service, ServiceState, programs, service_for
 from etcdfleet.drivers.packages import Installed, Packages, Target, packages_for
 from etcdfleet.errors import RemoteError
+from etcdfleet.etcd.configuration import client_port_in
+from etcdfleet.etcd.etcdctl import local_endpoint
 from etcdfleet.host import facts
 from etcdfleet.host.facts import HostFacts
 from etcdfleet.host.paths import CONFIG, CRLS, ETCDCTL_ENVIRONMENT
@@ -69,6 +71,14 @@ class Site:
     def target(self) -> Target:
         """The host as its `packages` install on it. Raise `RemoteError`."""
         return Target(self.remote, self.observe().facts.architecture)
+
+    def here(self, *, tls: bool | None = None) -> str:
+        """Return the member's own endpoint on the loop-back of its host, at the port of the configuration there.
+
+        The inventory may have another one already. ``tls`` overrides what the settings say. Raise `RemoteError`.
+        """
+        file = self.observe().facts.files.get(CONFIG)
+        return local_endpoint(self.settings, tls=tls, port=client_port_in(file.content if file else None))
 
     def forget(self) -> None:
         """Let the next `observe` look again."""

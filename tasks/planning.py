@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from nornir.core.task import Result, Task
 
 from etcdfleet.etcd.answers import MemberList
-from etcdfleet.etcd.configuration import data_dir_in, quota_in
+from etcdfleet.etcd.configuration import PEER_URL, addresses_in, data_dir_in, quota_in, wanted_addresses
 from etcdfleet.etcd.expected import expected_members
 from etcdfleet.etcd.ids import static_ids
 from etcdfleet.etcd.plan import plan_start
@@ -86,6 +86,7 @@ def _state(host: HostSettings, read: MemberSeen | None, chosen: bool, good: bool
     facts, service = read.observed.facts, read.observed.service
     file = facts.files.get(CONFIG)
     configuration = file.content if file else None
+    there, wanted = addresses_in(configuration), wanted_addresses(host)
     return MemberState(
         host.name,
         host.member.name,
@@ -100,6 +101,8 @@ def _state(host: HostSettings, read: MemberSeen | None, chosen: bool, good: bool
         data_elsewhere=facts.data_elsewhere,
         disk_absent=facts.place.absent,
         quota_bytes=quota_in(configuration),
+        moves=bool(there) and there != wanted,
+        renamed=bool(there) and there.get(PEER_URL) != wanted[PEER_URL],
         chosen=chosen,
         ready=good,
     )

@@ -7,8 +7,8 @@ The decisions are in ``etcdfleet/etcd/plan.py``; which of these tasks runs on wh
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 from nornir.core.task import Result, Task
 
@@ -20,7 +20,7 @@ from etcdfleet.etcd.alarms import takes_part_script
 from etcdfleet.etcd.answers import MemberList
 from etcdfleet.etcd.cluster import Cluster
 from etcdfleet.etcd.configuration import ClusterState, anchors_in, state_in
-from etcdfleet.etcd.etcdctl import etcdctl, local_endpoint
+from etcdfleet.etcd.etcdctl import etcdctl
 from etcdfleet.etcd.gates import caught_up, may_restart, move_leader_to
 from etcdfleet.etcd.ids import hex_id
 from etcdfleet.etcd.start_model import Bootstrap, Join, Plan, Rolling
@@ -37,6 +37,8 @@ from tasks.programs import restart_reasons, swap_program
 
 CRASHES = 4
 """So many ends of a started etcd are waited out: names or peers may come up a little later. Then it is a crash loop."""
+Gate: TypeAlias = Callable[[Cluster, str], str | None]
+"""Says why the member of this name must not be taken down now, or nothing."""
 _TOO_LATE, _GAVE_UP, _CRASHES, _NOT_STARTED = 75, 76, 77, 78
 
 
@@ -93,10 +95,11 @@ def start_member(task: Task, plan: Plan | None = None, programs: bool = False) -
     return done(task, "started, healthy", changes)
 
 
-def restart_member(task: Task, programs: bool = False) -> Result:
+def restart_member(task: Task, programs: bool = False, gate: Gate = may_restart) -> Result:
     """Restart one member of a live cluster so that its changed files take effect.
 
-    Before: every other member is healthy and up to date, else nothing is touched. With ``programs``, a program that is
+    Before: every other member is healthy and up to date (or what another ``gate`` asks for), else nothing is touched;
+    one that does not run is started. With ``programs``, a program that is
     due takes its place now (`tasks.programs.swap_program`). A leader first hands its leadership to a follower. After:
     the member is healthy and has caught up. Raises `ProtectionError` when the cluster is not fit to lose a member or
     the lock is lost, `VerificationError` when the member does not come back: both stop the rolling restart of this
@@ -106,11 +109,11 @@ def restart_member(task: Task, programs: bool = False) -> Result:
     reasons = restart_reasons(site.settings, site.observe(), programs=programs)
     if task.is_dry_run():
         return done(task, "would be restarted", ["etcd is restarted"])
-    answers, cluster = _gate(task, site)
+    answers, cluster = _gate(task, site, gate)
     changes = []
     if programs and (swapped := swap_program(task, site)):
         changes.append(swapped)
-        answers, cluster = _gate(task, site)  # that may have taken minutes
+        answers, cluster = _gate(task, site, gate)  # that may have taken minutes
     if place_readable(task, site):
         changes.append(f"{CONFIG} is placed anew")
     if moved := _hand_over(site, answers, cluster):
@@ -127,7 +130,7 @@ def restart_member(task: Task, programs: bool = False) -> Result:
     return done(task, f"restarted{why}", changes, facts={"version": version} if version else {})
 
 
-def _gate(task: Task, site: Site) -> tuple[MemberAnswers, Cluster]:
+def _gate(task: Task, site: Site, gate: Gate) -> tuple[MemberAnswers, Cluster]:
     """Return the member's answers and the cluster as it is.
 
     Raises `ProtectionError` unless all other members can do without this one, and the lock is still this run's.
@@ -142,7 +145,7 @@ def _gate(task: Task, site: Site) -> tuple[MemberAnswers, Cluster]:
             f"cannot become so: {CA_ENDED}",
         )
     cluster = ask_cluster(site, members)
-    refusal = may_restart(cluster, site.settings.member.name)
+    refusal = gate(cluster, site.settings.member.name)
     if refusal:
         raise ProtectionError(
             f"not restarted, because {refusal}",
@@ -161,7 +164,7 @@ def _hand_over(site: Site, answers: MemberAnswers, cluster: Cluster) -> str:
     target = move_leader_to(cluster, answers.status.member_id)
     if target is None:
         return ""
-    endpoint = [local_endpoint(site.settings, tls=answers.status.endpoint.startswith("https:"))]
+    endpoint = [site.here(tls=answers.status.endpoint.startswith("https:"))]
     site.remote.run(
         etcdctl(site.settings, f"move-leader {hex_id(target.id)}", endpoint, seconds=timeouts.MOVE_LEADER),
         check=f"moving the leadership to {target.name}",
@@ -176,7 +179,7 @@ def run_and_wait(site: Site, action: str, *, ready: str = "") -> None:
     ``ready`` is shell that succeeds once it is up, for a member through which none can commit yet. Raises
     `VerificationError` with the last lines of etcd's log.
     """
-    health = etcdctl(site.settings, "endpoint health", [local_endpoint(site.settings)], seconds=timeouts.ETCDCTL_QUICK)
+    health = etcdctl(site.settings, "endpoint health", [site.here()], seconds=timeouts.ETCDCTL_QUICK)
     waiting = script(
         "start_and_wait",
         functions={

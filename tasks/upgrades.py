@@ -11,7 +11,7 @@ from nornir.core.task import Result, Task
 
 from etcdfleet.errors import FleetError
 from etcdfleet.etcd.answers import address
-from etcdfleet.etcd.etcdctl import PROXY_VARIABLES, local_endpoint
+from etcdfleet.etcd.etcdctl import PROXY_VARIABLES, pair_file
 from etcdfleet.etcd.upgrades import MemberVersion
 from etcdfleet.host.paths import HostPaths
 from tasks.member import ask_cluster, ask_member
@@ -71,9 +71,10 @@ def _brings(site: Site, observed: Observed) -> str | None:
 def cluster_version(site: Site, *, tls: bool) -> str:
     """Return the cluster version as the member on the host knows it; empty when nothing on the host can ask for it."""
     paths = HostPaths.of(site.settings)
-    authority = local_endpoint(site.settings, tls=tls).partition("://")[2]
+    authority = site.here(tls=tls).partition("://")[2]
     request = r"printf 'GET /version HTTP/1.0\r\nHost: localhost\r\n\r\n'"
-    pair = f"-cert {paths.certificate('client')} -key {paths.key('client')}"
+    cert, key = (pair_file(paths.folder("client"), paths.fqdn, kind) for kind in ("pem", "key"))
+    pair = f"-cert {cert} -key {key}"
     script = f"{request} | timeout 5 openssl s_client -quiet -connect {authority} {pair} 2>/dev/null"
     if not tls:
         url = f"http://{authority}/version"

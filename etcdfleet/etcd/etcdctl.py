@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from typing import Literal
 
 from etcdfleet import timeouts
 from etcdfleet.host.paths import ROOT_ANCHOR, SIDE_ANCHORS, HostPaths
@@ -40,10 +41,10 @@ def client_names(settings: HostSettings) -> tuple[str, ...]:
     return ("localhost", "127.0.0.1", *(member.fqdn for member in settings.members), *service)
 
 
-def local_endpoint(settings: HostSettings, *, tls: bool | None = None) -> str:
-    """Return the member's own endpoint on the loop-back of its host; ``tls`` overrides what the settings say."""
+def local_endpoint(settings: HostSettings, *, tls: bool | None = None, port: int | None = None) -> str:
+    """Return the member's own endpoint on the loop-back of its host; ``tls`` and ``port`` override the settings."""
     secure = settings.cluster.client_tls if tls is None else tls
-    return f"{'https' if secure else 'http'}://127.0.0.1:{settings.cluster.client_port}"
+    return f"{'https' if secure else 'http'}://127.0.0.1:{port or settings.cluster.client_port}"
 
 
 def all_endpoints(settings: HostSettings) -> tuple[str, ...]:
@@ -72,9 +73,19 @@ def etcdctl(
     words += [f"--command-timeout={seconds:g}s", f"--dial-timeout={min(seconds, 3):g}s"]
     if any(endpoint.startswith("https:") for endpoint in endpoints):
         paths = HostPaths.of(settings)
-        pair = f"{folder or paths.folder(role)}/{paths.fqdn}"
-        words += [f"--cacert={anchor_file(paths)}", f"--cert={pair}.pem", f"--key={pair}.key"]
+        there = folder or paths.folder(role)
+        words.append(f"--cacert={anchor_file(paths)}")
+        words += [f"--cert={pair_file(there, paths.fqdn, 'pem')}", f"--key={pair_file(there, paths.fqdn, 'key')}"]
     return " ".join([*words, arguments])
+
+
+def pair_file(folder: str, fqdn: str, kind: Literal["pem", "key"]) -> str:
+    """Return shell: the certificate or key in a folder, from the file that is there.
+
+    A member that is to have another FQDN still has the files that carry the previous one.
+    """
+    wanted = f"{folder}/{fqdn}.{kind}"
+    return f'"$(for f in {wanted} {folder}/*.{kind} {wanted}; do [ ! -e "$f" ] || break; done; echo "$f")"'
 
 
 def anchor_file(paths: HostPaths, side: Side = "client") -> str:

@@ -15,12 +15,13 @@ from etcdfleet.etcd.ids import hex_id
 
 Kind = Literal["name", "missing", "unstarted", "learner", "peer URL", "client URL", "extra"]
 MOVED = (
-    "if they are the same member with a new name and address, put the old member.name, member.fqdn and ports back into "
-    "the inventory; remove nothing that works"
+    "if they are the same member with a new name and address, put the old member.name back into the inventory, and let "
+    "deploy bring the member to its new address; remove nothing that works"
 )
-PUT_BACK_URL = (
-    "put the old member.fqdn, cluster.peer_port and cluster.peer_tls back into the inventory; to move a member on "
-    "purpose, etcdctl member update comes first, and all others must be healthy"
+OTHER_URL = (
+    "run deploy for the whole cluster, which brings the member to the address of the inventory (not to another "
+    "cluster.peer_tls, nor a member that has not joined yet); or put the old member.fqdn, cluster.peer_port and "
+    "cluster.peer_tls back"
 )
 COMPARE = (
     "run etcdctl member list on each host first: a host whose list is another one has a cluster of its own, and must "
@@ -102,7 +103,7 @@ def _differences(wanted: ExpectedMember, entry: Member) -> Iterable[Mismatch]:
         yield Mismatch("name", what, rename(entry), wanted)
     if not same_urls(entry.peer_urls, (wanted.peer_url,)):
         what = f"{wanted.name} has the peer URL {', '.join(entry.peer_urls)} in the cluster, not {wanted.peer_url}"
-        yield Mismatch("peer URL", what, PUT_BACK_URL, wanted)
+        yield Mismatch("peer URL", what, OTHER_URL, wanted)
     if not entry.started:
         what = f"{wanted.name} has never joined its cluster"
         yield Mismatch("unstarted", what, f"{_join(wanted)} lets it join", wanted)

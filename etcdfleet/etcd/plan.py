@@ -56,9 +56,17 @@ from collections.abc import Mapping, Sequence
 from etcdfleet.errors import Refusal
 from etcdfleet.etcd.answers import EndpointStatus, ExpectedMember, MemberList
 from etcdfleet.etcd.cluster import Cluster
-from etcdfleet.etcd.contradictions import RESTORE, contradiction, data_differ, data_lost, quota_too_small
+from etcdfleet.etcd.contradictions import (
+    RESTORE,
+    contradiction,
+    data_differ,
+    data_lost,
+    moving,
+    quota_too_small,
+    renamed,
+)
 from etcdfleet.etcd.ids import StaticIds
-from etcdfleet.etcd.start_model import Bootstrap, Join, MemberState, Nothing, Plan, Rolling, hosts_of
+from etcdfleet.etcd.start_model import Bootstrap, Join, MemberState, Nothing, Plan, Readdress, Rolling, hosts_of
 
 
 def plan_start(
@@ -106,7 +114,13 @@ def plan_start(
             return _data_first(states, empty, quorum)
     if member_list is None and empty:
         return _without_newcomers(states, empty, statuses)
-    return _rolling(states, quorum, statuses)
+    if member_list is None and (refusal := renamed(states)):
+        return refusal
+    plan, elsewhere = _rolling(states, quorum, statuses), moving(states, cluster)
+    started = isinstance(plan, Rolling) and {*plan.start_first}.difference(hosts_of(elsewhere))
+    if member_list and elsewhere and not started:
+        return Readdress(restart_order(statuses, hosts_of(elsewhere)))
+    return plan
 
 
 def _leads(state: MemberState, statuses: Mapping[str, EndpointStatus]) -> bool:

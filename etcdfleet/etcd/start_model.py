@@ -22,7 +22,9 @@ class MemberState:
     anchor or binary changed after the process started. ``data_dir`` is the wanted data directory,
     ``configured_dir`` that of the configuration on the host, and ``data_elsewhere`` the same if it is another one and
     has member data in it. ``disk_absent`` is the mount point of the disk that held the data, if nothing
-    is mounted there. ``quota_bytes`` is the quota in the configuration on the host. ``chosen``: part of this run.
+    is mounted there. ``quota_bytes`` is the quota in the configuration on the host. ``moves``: its
+    addresses, names or ports in that configuration are not the wanted ones; ``renamed``: that is so for its peer URL,
+    by which the others reach it. ``chosen``: part of this run.
     ``ready``: its earlier steps succeeded.
     """
 
@@ -39,6 +41,8 @@ class MemberState:
     data_elsewhere: str = ""
     disk_absent: str = ""
     quota_bytes: int | None = None
+    moves: bool = False
+    renamed: bool = False
     chosen: bool = True
     ready: bool = True
     seen: bool = True
@@ -88,11 +92,21 @@ class Rolling:
 
 
 @dataclass(frozen=True)
+class Readdress:
+    """Bring these members of a running cluster to other addresses, one after the other (`plays.readdress`).
+
+    Observe and plan again afterwards.
+    """
+
+    hosts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Nothing:
     """Everything that this run may touch runs, with its current configuration."""
 
 
-Plan = Bootstrap | Join | Rolling | Nothing | Refusal
+Plan = Bootstrap | Join | Rolling | Readdress | Nothing | Refusal
 
 
 def hosts_of(states: Iterable[MemberState]) -> tuple[str, ...]:

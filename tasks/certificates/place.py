@@ -5,26 +5,30 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from nornir.core.task import Result, Task
 
-from etcdfleet.certs import Certificate, Keep, Renew, parse_pem_bundle, public_key_fingerprint
+from etcdfleet.certs import Certificate, Keep, Renew, Want, parse_pem_bundle, public_key_fingerprint
 from etcdfleet.drivers.certificates import Obtained, Source, check_fit, needed_roles, needed_sides, source_of
 from etcdfleet.errors import FleetError
-from etcdfleet.host.paths import CERTIFICATES, SETS, HostPaths
+from etcdfleet.etcd.configuration import pair_files_in
+from etcdfleet.host.paths import CERTIFICATES, CONFIG, SETS, HostPaths
 from etcdfleet.outcome import done
 from etcdfleet.remote import RemoteFile
 from etcdfleet.remote.scripts import script
-from etcdfleet.roles import RoleName, side_of
+from etcdfleet.roles import RoleName, Side, side_of
 from etcdfleet.settings.models import HostSettings
+from etcdfleet.settings.texts import is_address
 from tasks.certificates.anchors import AnchorChange, anchor_changes, anchor_files, is_live, mark_if_read, named_anchors
 from tasks.certificates.crl import crl_files, crl_plans
 from tasks.certificates.keys import Request, discard, discarding, make_requests
 from tasks.observe import Site, site_of
 
 KEY_MODE, FOLDER_MODE = 0o600, 0o700
+_IN_CONFIGURATION: Mapping[Side, RoleName] = {"peer": "peer", "client": "server"}
+"""The role whose pair etcd's configuration names, by side."""
 REVOKED = "revoked"
 """The file in a set whose certificate was revoked."""
 KEY_OWNED = "600 etcd"
@@ -137,15 +141,18 @@ def must_wait(task: Task) -> Result:
     return Result(task.host, result=stopped or other)
 
 
-def obtain(site: Site, source: Source, roles: Sequence[RoleName]) -> tuple[list[NewPair], list[str]]:
+def obtain(
+    site: Site, source: Source, roles: Sequence[RoleName], also: Sequence[str] = ()
+) -> tuple[list[NewPair], list[str]]:
     """Return new pairs of these roles, each checked as it would be used, and the warnings of their source.
 
+    ``also`` are names and addresses for which they are to be valid, too, while a member moves (`also_valid_for`).
     Where the source signs requests, the keys are made on the host, all in one round trip. Raises `VaultError` when
     Vault refuses, `CertificateError` when what was given is not fit, `RemoteError` when no key can be made.
     """
     requests: dict[RoleName, Request] = {}
     pairs, warnings, facts = [], list[str](), site.observe().facts
-    wants = [source.want(site.settings, role) for role in roles]
+    wants = [also_valid_for(source.want(site.settings, role), also) for role in roles]
     try:
         if wants and source.signs_requests:
             requests = make_requests(site, wants, source.key_type)
@@ -170,6 +177,18 @@ def _pair(role: RoleName, made: Obtained, request: Request | None) -> NewPair:
     return NewPair(role, leaf, made.pem, key, public_key_fingerprint(key), hashlib.sha256(key.encode()).hexdigest())
 
 
+def also_valid_for(want: Want, names: Sequence[str]) -> Want:
+    """Return what a certificate must be that is valid for these names and addresses, too.
+
+    A pure client's certificate has none: nothing connects to it.
+    """
+    if want.role == "client":
+        return want
+    addresses = [name for name in names if is_address(name)]
+    dns_names = [name for name in names if name not in addresses]
+    return replace(want, dns_names=(*want.dns_names, *dns_names), ip_addresses=(*want.ip_addresses, *addresses))
+
+
 def place(
     site: Site,
     pairs: Sequence[NewPair],
@@ -183,6 +202,7 @@ def place(
     """
     paths = HostPaths.of(site.settings)
     fqdn = site.settings.member.fqdn
+    moves = _reads_other_names(site)
     files: list[RemoteFile] = []
     before = [f"mkdir -p -m 0755 /etc/etcd {CERTIFICATES} {SETS}", *mark_if_read(site, anchors)]
     after = []
@@ -209,6 +229,8 @@ def place(
                 f"chown -R etcd:etcd {folder}; chmod {FOLDER_MODE:04o} {folder}; chmod {KEY_MODE:04o} {folder}/*\n"
                 f"sync {folder}/{fqdn}.key; rm -rf {final}; mv -T {folder} {final}; sync {SETS}"
             )
+        if moves:
+            after.append(keep_names(paths.folder(pair.role), final, fqdn))
         after.append(swap(paths.folder(pair.role), pair.set_name))
     files += [*anchor_files(anchors), *others]
     for role in modes:
@@ -224,6 +246,28 @@ def place(
         if staged:
             discard(site)
         raise
+
+
+def _reads_other_names(site: Site) -> bool:
+    """Return whether a running etcd may read its pairs under names of an FQDN that it was started with."""
+    observed, paths = site.observe(), HostPaths.of(site.settings)
+    if not observed.service.running:
+        return False
+    file = observed.facts.files.get(CONFIG)
+    named = pair_files_in(file.content if file else None)
+    wanted = {side: paths.certificate(_IN_CONFIGURATION[side]) for side in named}
+    return named != wanted or bool(observed.facts.restart_pending)
+
+
+def keep_names(link: str, folder: str, fqdn: str) -> str:
+    """Return shell that lets a set be found under the file names of the present one, too.
+
+    etcd reads its pair at each handshake, by the names that it was started with.
+    """
+    return f"""for there in {link}/*.pem {link}/*.key; do
+  name=${{there##*/}}
+  [ ! -e "$there" ] || [ -e "{folder}/$name" ] || ln -s "{fqdn}.${{name##*.}}" "{folder}/$name"
+done"""
 
 
 def tidy(site: Site) -> None:

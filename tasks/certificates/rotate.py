@@ -19,8 +19,9 @@ from etcdfleet.checks.consequences import told
 from etcdfleet.checks.findings import Finding
 from etcdfleet.drivers.certificates import Source, needed_roles, needed_sides, source_of
 from etcdfleet.errors import CertificateError, FleetError, ProtectionError, VerificationError
+from etcdfleet.etcd.configuration import pair_files_in
 from etcdfleet.etcd.gates import caught_up
-from etcdfleet.host.paths import UNPROVEN, HostPaths, mark_restart_pending
+from etcdfleet.host.paths import CONFIG, UNPROVEN, HostPaths, mark_restart_pending
 from etcdfleet.host.preflight import clock_problems
 from etcdfleet.outcome import StepOutcome, done
 from etcdfleet.remote import RemoteFile
@@ -80,6 +81,7 @@ def decide(
                 "may be unable to read it, or others able to"
             )
     if not changing:
+        _check_names(site)
         _check_anchors(site, source, new_ca=new_ca)
     if (revoke or site.settings.pki.revoke) and not changing:
         check_may_revoke(site, source)
@@ -186,6 +188,24 @@ def _replace(task: Task, site: Site, roles: Sequence[RoleName]) -> list[str]:
     unproven = "".join(f"{role}\n" for role in dict.fromkeys((*site.observe().facts.unproven, *roles)))
     place(site, pairs, [], [], [RemoteFile(UNPROVEN, unproven.encode())])
     return warnings
+
+
+def _check_names(site: Site) -> None:
+    """Raise `CertificateError` where a running etcd reads its pairs under the names of another FQDN.
+
+    A pair for the new one alone would be of no use to members that still look for it at the old one.
+    """
+    observed, paths = site.observe(), HostPaths.of(site.settings)
+    file = observed.facts.files.get(CONFIG)
+    named = pair_files_in(file.content if file else None)
+    wanted = {paths.certificate(role) for role in ("peer", "server")}
+    other = sorted(set(named.values()) - wanted)
+    if observed.service.running and other:
+        raise CertificateError(
+            f"etcd reads {', '.join(other)}, and member.fqdn in the inventory is {site.settings.member.fqdn}",
+            where=site.settings.name,
+            remedy="run deploy, which brings the member to another FQDN; or put the old member.fqdn back",
+        )
 
 
 def _check_anchors(site: Site, source: Source, *, new_ca: bool) -> None:

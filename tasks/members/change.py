@@ -10,8 +10,9 @@ from nornir.core.task import Result, Task
 from etcdfleet import timeouts
 from etcdfleet.errors import FleetError, ProtectionError, RemoteError
 from etcdfleet.etcd.answers import ExpectedMember
-from etcdfleet.etcd.etcdctl import etcdctl, local_endpoint
+from etcdfleet.etcd.etcdctl import etcdctl
 from etcdfleet.etcd.ids import hex_id
+from etcdfleet.etcd.readdressing import UpdateEntry
 from etcdfleet.etcd.replacement import RemoveEntry
 from etcdfleet.host.paths import ASIDE, CERTIFICATES, ESTABLISHED, ROLE_FOLDERS
 from etcdfleet.outcome import done
@@ -57,6 +58,18 @@ def add_learner(task: Task, member: ExpectedMember) -> Result:
     return Result(task.host, result=why)
 
 
+def update_entry(task: Task, step: UpdateEntry) -> Result:
+    """Replace the peer URL of a member in the list: result is why it failed, empty if it did not."""
+    number = hex_id(step.entry.id)
+    try:
+        site = site_of(task)
+        still_ours(task)
+        why = _send(site, f"member update {number} --peer-urls={step.url}", f"the new peer URL of member {number}")
+    except FleetError as error:
+        why = error.what
+    return Result(task.host, result=why)
+
+
 def noted(task: Task, summary: str, change: str = "") -> Result:
     """Tell the report about this host what was done, or seen, through another one."""
     return done(task, summary, [change] if change else [])
@@ -66,7 +79,7 @@ def _send(site: Site, command: str, what: str) -> str:
     """Send a change until etcd takes it or time is over; return why it was refused, empty where it was not."""
     end = time.monotonic() + timeouts.MEMBERSHIP
     while True:
-        asked = etcdctl(site.settings, command, [local_endpoint(site.settings)], seconds=timeouts.ETCDCTL_PATIENT)
+        asked = etcdctl(site.settings, command, [site.here()], seconds=timeouts.ETCDCTL_PATIENT)
         answer = site.remote.run(asked)
         if answer.ok:
             return ""

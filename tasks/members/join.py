@@ -13,7 +13,7 @@ from etcdfleet import timeouts
 from etcdfleet.errors import VerificationError
 from etcdfleet.etcd.answers import EndpointStatus, MemberList
 from etcdfleet.etcd.cluster import MAX_LAG, Cluster
-from etcdfleet.etcd.etcdctl import etcdctl, local_endpoint
+from etcdfleet.etcd.etcdctl import etcdctl
 from etcdfleet.etcd.ids import hex_id
 from etcdfleet.host.paths import ESTABLISHED
 from etcdfleet.outcome import done
@@ -101,7 +101,7 @@ def _initial_cluster(site: Site) -> str:
 
 def _answers(site: Site) -> str:
     """Return shell that succeeds once the member answers at all: a learner serves no read that needs the leader."""
-    status = etcdctl(site.settings, "endpoint status", [local_endpoint(site.settings)], seconds=timeouts.ETCDCTL_QUICK)
+    status = etcdctl(site.settings, "endpoint status", [site.here()], seconds=timeouts.ETCDCTL_QUICK)
     return f"{status} >/dev/null 2>&1"
 
 

@@ -14,7 +14,7 @@ from etcdfleet.backup.note import Note, NotedMember, Purpose, Verified, time_tex
 from etcdfleet.backup.store import HOW, Snapshot, incoming, keep
 from etcdfleet.errors import FleetError, VerificationError
 from etcdfleet.etcd.answers import EndpointStatus, parse_hashkv, parsed
-from etcdfleet.etcd.etcdctl import etcdctl, local_endpoint
+from etcdfleet.etcd.etcdctl import etcdctl
 from etcdfleet.etcd.ids import hex_id
 from etcdfleet.etcd.snapshot_contents import Contents, read_contents
 from etcdfleet.etcd.snapshot_file import SnapshotFile, check_snapshot
@@ -129,13 +129,13 @@ def _note(site: Site, status: EndpointStatus, contents: Contents, checked: Snaps
 def _key_hash(site: Site, contents: Contents, seconds: float) -> int | None:
     """Return the hash of the keys at the snapshot's revision, as the member has it; None where it cannot say it."""
     command = f"-w json endpoint hashkv --rev={contents.revision}"
-    asked = site.remote.run(etcdctl(site.settings, command, [local_endpoint(site.settings)], seconds=seconds))
+    asked = site.remote.run(etcdctl(site.settings, command, [site.here()], seconds=seconds))
     answers = parsed(parse_hashkv, asked.stdout, asked.stderr) or ()
     return next((answer.hash for answer in answers if max(0, answer.compact_revision) == contents.compacted), None)
 
 
 def _script(site: Site, status: EndpointStatus, seconds: float) -> str:
-    saving = etcdctl(site.settings, 'snapshot save "$1"', [local_endpoint(site.settings)], seconds=seconds)
+    saving = etcdctl(site.settings, 'snapshot save "$1"', [site.here()], seconds=seconds)
     return script(
         "save_snapshot",
         str(Path(site.settings.member.data_dir).parent),

@@ -14,7 +14,7 @@ from etcdfleet.etcd.contradictions import DEFAULTS
 from etcdfleet.etcd.ids import static_ids
 from etcdfleet.etcd.marker import marker
 from etcdfleet.etcd.plan import plan_start, restart_order
-from etcdfleet.etcd.start_model import Bootstrap, Join, MemberState, Nothing, Plan, Rolling
+from etcdfleet.etcd.start_model import Bootstrap, Join, MemberState, Nothing, Plan, Readdress, Rolling
 from etcdfleet.etcd.wal import DataIds
 
 NAMES = ("a", "b", "c")
@@ -105,6 +105,8 @@ def quota(wanted: int, *, was: int = 512 * MIB, size: int = 128 * MIB) -> Plan:
 BY_DEFAULT = DataIds(DEFAULTS.members["default"], DEFAULTS.cluster_id, 40, complete=True)
 OF_DEFAULTS = MemberList(DEFAULTS.cluster_id, (replace(LIST.members[0], peer_urls=("http://localhost:2380",)),))
 FOREIGN = DataIds(7, 8, 40, complete=True)
+
+OTHER_FQDN = listed(b={"peer_urls": ("https://b.old:2380",)})
 
 CASES: dict[str, tuple[Plan, Any]] = {
     # -- a first start
@@ -512,6 +514,48 @@ CASES: dict[str, tuple[Plan, Any]] = {
         plan(*all_of(live, restart_pending=True), members=listed(b={"peer_urls": ("http://b.example:2380",)})),
         ("peer TLS", "b"),
     ),
+    "another FQDN": (plan(*all_of(live), members=OTHER_FQDN, leader="a"), Readdress(("b",))),
+    "another FQDN, stopped": (plan(live("a"), stopped("b"), live("c"), members=OTHER_FQDN), Readdress(("b",))),
+    "another FQDN for all: those that do not answer first, the leader last": (
+        plan(
+            live("a"),
+            live("b"),
+            live("c", answering=False),
+            members=listed(**{name: {"peer_urls": (f"https://{name}.old:2380",)} for name in NAMES}),
+            leader="a",
+        ),
+        Readdress(("c", "b", "a")),
+    ),
+    "another FQDN of a member that this run leaves out": (
+        plan(live("a"), live("b", chosen=False), live("c"), members=OTHER_FQDN),
+        ("that this run does not touch: b has", "b"),
+    ),
+    "another FQDN, and the data of another member on the host": (
+        plan(live("a"), stopped("b", data=data("b", member_id=9), established=None), live("c"), members=OTHER_FQDN),
+        ("does not touch: b has", "b"),
+    ),
+    "another FQDN, and no data": (plan(live("a"), empty("b"), live("c"), members=OTHER_FQDN), ("b has the peer", "b")),
+    "another FQDN of a learner": (
+        plan(*all_of(live), members=listed(b={"peer_urls": ("https://b.old:2380",), "learner": True})),
+        ("b has the peer URL", "b"),
+    ),
+    "another FQDN, and another one is stopped: that one is started first": (
+        plan(live("a"), live("b"), stopped("c"), members=OTHER_FQDN),
+        Rolling((), ("c",)),
+    ),
+    "another address": (plan(live("a"), live("b", moves=True), live("c"), members=LIST), Readdress(("b",))),
+    "another address, stopped": (
+        plan(live("a"), stopped("b", moves=True), live("c"), members=LIST),
+        Rolling((), ("b",)),
+    ),
+    "another address of a member that this run leaves out": (
+        plan(live("a"), live("b", moves=True, chosen=False), live("c"), members=LIST),
+        Nothing(),
+    ),
+    "another FQDN, and no majority answers": (plan(*all_of(live, moves=True, renamed=True)), ("no majority", "a")),
+    "another FQDN, and all are stopped": (plan(*all_of(stopped, moves=True, renamed=True)), ("no majority", "a")),
+    "another FQDN before the first start": (plan(*all_of(empty, moves=True, renamed=True)), Bootstrap(NAMES)),
+    "another address, and all are stopped": (plan(*all_of(stopped, moves=True)), Rolling((), NAMES)),
     "another name": (plan(*all_of(live), members=listed(b={"name": "bee"})), ("is called bee", "b")),
     "unknown to the cluster": (
         plan(

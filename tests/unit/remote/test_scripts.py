@@ -44,6 +44,7 @@ from tasks.verify.scripts import cluster_commands, host_commands, openssl_knock,
 from tests.unit.drivers.init.test_render_and_services import render
 from tests.unit.support.paths import FIXTURES
 from tests.unit.support.site import BusyBox, LocalHost, settings
+from tests.unit.support.stand_ins import seen
 
 NASTY = ("two words", "it's", 'a "quote"', "$(exit 9) `exit 9` $HOME", "a\nb\n", "*", "\\n", "-n", "ümlaut", "")
 """What a careless script would split, expand, run or lose."""
@@ -171,6 +172,7 @@ def of_tasks() -> Iterator[tuple[str, str]]:
         yield from host_commands(site, cast(Any, observed), "3.5.1").items()
     for side, port in (("client", 2379), ("peer", 2380)):
         yield f"knock {side}", openssl_knock(host, cast(Any, side), port, None)
+    site.seen = seen()
     run_and_wait(site, site.service.restart)
     sync_latencies(site)
     tidy(site)

@@ -41,6 +41,7 @@ from tasks.start import run_and_wait
 from tasks.verify.scripts import cluster_commands, etcdctl_attempt, openssl_knock, probe_script
 from tests.unit.support.paths import FIXTURES
 from tests.unit.support.site import MEMBERS, BusyBox, LocalHost, settings
+from tests.unit.support.stand_ins import seen as observed
 
 needs_busybox = pytest.mark.skipif(not shutil.which("busybox"), reason="there is no busybox here (make lint has one)")
 
@@ -228,7 +229,10 @@ def test_a_start_is_over_once_a_request_commits(
     pending.touch()
     monkeypatch.setattr("tasks.start.RESTART_PENDING", str(pending))
     here.stand_ins(programs, etcdctl=f"echo x >>{tmp_path}/asked; [ $(wc -l <{tmp_path}/asked) -gt 2 ]")
-    run_and_wait(Site(settings(), here, cast(Service, Init()), Apt(AptInstall(), "local")), f"touch {tmp_path}/started")
+    run_and_wait(
+        Site(settings(), here, cast(Service, Init()), Apt(AptInstall(), "local"), observed()),
+        f"touch {tmp_path}/started",
+    )
     assert (tmp_path / "started").exists()
     assert not pending.exists()
     assert len((tmp_path / "asked").read_text()) == 6
@@ -260,7 +264,9 @@ def test_a_restart_is_carried_through_although_the_connection_is_lost(
     # Programs that print, such as a shell that may not set a limit.
     stop, start = (f"sh -c 'echo {word} >&2; echo {word}' && touch {tmp_path}/{word}" for word in ("stopped", "up"))
     restart = f"{stop}\n{start}"
-    run_and_wait(Site(settings(), here, cast(Service, Init()), Apt(AptInstall(), "local")), restart, ready="true")
+    run_and_wait(
+        Site(settings(), here, cast(Service, Init()), Apt(AptInstall(), "local"), observed()), restart, ready="true"
+    )
     for way in (asked[0], outliving(restart)):
         without_connection(here, way)
         assert {path.name for path in tmp_path.iterdir()} >= {"stopped", "up"}, way

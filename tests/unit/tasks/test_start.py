@@ -103,7 +103,7 @@ COUNTING = "date +%s"
     ],
 )
 def test_a_wait_that_cannot_end_well_ends_early(action: str, init: Any, what: str) -> None:
-    site = Site(settings(client_tls=False), Quiet(), cast(Service, init), apt())
+    site = Site(settings(client_tls=False), Quiet(), cast(Service, init), apt(), observed())
     with pytest.raises(VerificationError) as caught:
         run_and_wait(site, action)
     assert caught.value.what.startswith(what)

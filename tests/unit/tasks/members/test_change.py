@@ -8,10 +8,11 @@ import pytest
 
 from etcdfleet.errors import ProtectionError
 from etcdfleet.etcd.answers import ExpectedMember, Member
+from etcdfleet.etcd.readdressing import UpdateEntry
 from etcdfleet.etcd.replacement import RemoveEntry
 from etcdfleet.remote import CommandResult
 from tasks.members import change
-from tasks.members.change import add_learner, remove_entry, set_aside
+from tasks.members.change import add_learner, remove_entry, set_aside, update_entry
 from tests.unit.support.stand_ins import RUNNING, STOPPED, Clock, Place, Scripted, carry_out, error_of, seen
 
 LOST = Member(0xABC, "az-2", ("https://az2:2380",), ("https://az2:2379",))
@@ -50,6 +51,16 @@ def test_a_leader_moves_its_leadership_away_before_it_is_removed() -> None:
     assert "move-leader 7" in first
     assert "--endpoints=https://az2:2379" in first
     assert "member remove abc" in second
+
+
+def test_a_member_gets_another_peer_url() -> None:
+    host = Scripted({"member update": ["etcdserver: request timed out", "updated"]})
+    step = UpdateEntry(LOST, "https://new2:2380")
+    assert carry_out(update_entry, Place(host), step=step).result == ""
+    assert host.was_sent("member update abc --peer-urls=https://new2:2380")
+    exists = CommandResult(1, "", "Error: etcdserver: Peer URLs already exists")
+    refused = carry_out(update_entry, Place(Scripted({"member update": exists})), step=step).result
+    assert "the new peer URL of member abc: Error: etcdserver: Peer URLs already exists" in refused
 
 
 def test_a_member_is_added_as_a_learner() -> None:
