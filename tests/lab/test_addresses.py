@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,7 +20,6 @@ from tests.lab.deploy_helpers import (
     begin_deploy,
     deploy,
     inventory_variant,
-    member_list,
     members,
     output,
     own_lab,
@@ -31,6 +31,7 @@ from tests.lab.load import client_pair
 from tests.lab.register.workload import Workload, clients_at_work
 
 CERTS = "/etc/etcd/certs"
+_PAIR = (("cacert", "clientCA.pem"), ("cert", "etcdctl/*.pem"), ("key", "etcdctl/*.key"))
 
 
 @dataclass
@@ -76,7 +77,11 @@ class Fleet:
         return {entry["name"]: entry["ID"] for entry in self.entries(cluster)}
 
     def entries(self, cluster: str) -> list[dict[str, Any]]:
-        return member_list(self.lab, members(self.lab, cluster)[0])
+        """The member list, asked with whatever pair lies on the host: its files have another name after a move."""
+        pair = " ".join(f"--{kind}=$(ls {CERTS}/{file} | head -n 1)" for kind, file in _PAIR)
+        asked = f"ETCDCTL_API=3 etcdctl --endpoints=https://127.0.0.1:2379 {pair} -w json member list"
+        entries: list[dict[str, Any]] = json.loads(output(self.lab, members(self.lab, cluster)[0], asked))["members"]
+        return entries
 
     def whole(self, cluster: str) -> None:
         """Verify finds nothing, status is content, and deploy would change nothing."""
