@@ -307,8 +307,13 @@ def renamed(states: Sequence[MemberState]) -> Refusal | None:
 
     The members look for each other by the URLs of that list, and would not find, or not believe, one with another.
     """
-    others = [state for state in states if state.seen and state.data and state.renamed]
-    if not others:
+    observed = [state for state in states if state.seen]
+    past = any(
+        state.established is not None or (state.data is not None and state.data.has_past(len(states)))
+        for state in observed
+    )
+    others = [state for state in observed if state.data and state.renamed]
+    if not (past and others):
         return None
     hosts = ", ".join(hosts_of(others))
     return Refusal(

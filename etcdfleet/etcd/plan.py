@@ -52,6 +52,7 @@ All data and all markers lost on all hosts is the same as new hosts, and cannot 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from etcdfleet.errors import Refusal
 from etcdfleet.etcd.answers import EndpointStatus, ExpectedMember, MemberList
@@ -91,8 +92,10 @@ def plan_start(
     names = {state.host: state.name for state in states}
     by_name = {names[host]: status for host, status in statuses.items()}
     cluster = Cluster.asked_locally(expected, member_list, by_name, {})
+    leaderless = bool(statuses) and not any(status.leader_id for status in statuses.values())
     refusal = (
         contradiction(states, cluster, ids)
+        or (renamed(states) if member_list is None or leaderless else None)
         or data_differ(states, cluster)
         or quota_too_small(states, statuses, quota_bytes)
     )
@@ -114,13 +117,12 @@ def plan_start(
             return _data_first(states, empty, quorum)
     if member_list is None and empty:
         return _without_newcomers(states, empty, statuses)
-    if member_list is None and (refusal := renamed(states)):
-        return refusal
     plan, elsewhere = _rolling(states, quorum, statuses), moving(states, cluster)
-    started = isinstance(plan, Rolling) and {*plan.start_first}.difference(hosts_of(elsewhere))
-    if member_list and elsewhere and not started:
-        return Readdress(restart_order(statuses, hosts_of(elsewhere)))
-    return plan
+    if not (member_list and elsewhere):
+        return plan
+    if isinstance(plan, Rolling) and (first := {*plan.start_first}.difference(hosts_of(elsewhere))):
+        return replace(plan, start_first=tuple(host for host in plan.start_first if host in first))
+    return Readdress(restart_order(statuses, hosts_of(elsewhere)))
 
 
 def _leads(state: MemberState, statuses: Mapping[str, EndpointStatus]) -> bool:

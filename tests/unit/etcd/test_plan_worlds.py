@@ -18,7 +18,7 @@ from etcdfleet.etcd.answers import EndpointStatus, ExpectedMember, Member, Membe
 from etcdfleet.etcd.ids import static_ids
 from etcdfleet.etcd.marker import marker
 from etcdfleet.etcd.plan import plan_start
-from etcdfleet.etcd.start_model import Bootstrap, Join, MemberState, Nothing, Plan, Rolling
+from etcdfleet.etcd.start_model import Bootstrap, Join, MemberState, Nothing, Plan, Readdress, Rolling
 from etcdfleet.etcd.wal import DataIds
 
 Disk = Literal["empty", "hollow", "data", "restored", "led", "joined"]
@@ -34,7 +34,7 @@ class Host:
 
     ``disk``: hollow is the log of a first start that never came to a quorum; data the log of a working cluster since
     its first start; restored what `snapshot restore` made, led the same once it has run with others; joined what a
-    member got from the others.
+    member got from the others. ``moved``: the others look for it elsewhere than the inventory has it.
     """
 
     name: str
@@ -45,6 +45,7 @@ class Host:
     seen: bool = True
     chosen: bool = True
     ready: bool = True
+    moved: bool = False
 
     @property
     def serves(self) -> bool:
@@ -75,6 +76,7 @@ def worlds(draw: st.DrawFn) -> World:
                 seen=draw(mostly),
                 chosen=draw(mostly),
                 ready=draw(mostly),
+                moved=not draw(mostly),
             )
         )
     return tuple(hosts)
@@ -97,6 +99,7 @@ def visible(world: World, *, listed: bool) -> tuple[list[MemberState], MemberLis
         ids.cluster_id,
         tuple(Member(ids.members[m.name], m.name, (m.peer_url,), (m.client_url,)) for m in expected),
     )
+    moved = {host.name for host in world if host.moved}
     started = {host.name for host in world if host.disk in ("data", "led", "joined") or host.serves}
     for host in world:
         answering = host.seen and host.serves
@@ -112,6 +115,8 @@ def visible(world: World, *, listed: bool) -> tuple[list[MemberState], MemberLis
                 chosen=host.chosen,
                 ready=host.ready,
                 seen=host.seen,
+                moves=host.seen and host.moved,
+                renamed=host.seen and host.moved,
             )
         )
         if answering:
@@ -125,6 +130,9 @@ def visible(world: World, *, listed: bool) -> tuple[list[MemberState], MemberLis
             everyone,
             members=tuple(m if m.name in started else replace(m, client_urls=()) for m in everyone.members),
         )
+        old = (replace(m, peer_urls=(f"https://old-{m.name}:2380",)) for m in members.members if m.name in moved)
+        urls = {m.name: m for m in old}
+        members = replace(members, members=tuple(urls.get(m.name, m) for m in members.members))
     return states, members, statuses
 
 
@@ -180,7 +188,14 @@ def carried_out(world: World, plan: Plan) -> World:
             else host
             for host in world
         )
+    if isinstance(plan, Readdress):
+        assert leads(world), "no majority that could take it into the list"
+        assert all(host.disk != "empty" for host in world if host.name in plan.hosts), "a member without data"
+        there = (replace(host, running=True, pending=False, moved=False) for host in world)
+        return tuple(new if new.name in plan.hosts else host for new, host in zip(there, world, strict=True))
     if isinstance(plan, Rolling) and plan.start_first:
+        lost = [host.name for host in world if host.moved and host.name in plan.start_first]
+        assert not lost, "started where the others do not look for it"
         assert not any(host.disk == "empty" for host in world if host.name in plan.start_first)
         after = tuple(replace(host, running=True) if host.name in plan.start_first else host for host in world)
         mixed(after)
@@ -226,6 +241,7 @@ def test_no_plan_loses_data(world: World, listed: bool) -> None:
             assert plan.hosts
             return
         touched = plan.hosts if isinstance(plan, Bootstrap | Join) else ()
+        touched += plan.hosts if isinstance(plan, Readdress) else ()
         touched += (*plan.start_first, *plan.order) if isinstance(plan, Rolling) else ()
         for host in world:
             assert host.name not in touched or (host.seen and host.chosen and host.ready)
