@@ -21,7 +21,7 @@ from etcdfleet.etcd.readdressing import may_be_restarted, may_move, names_in_use
 from etcdfleet.program.run import Run
 from plays import members, trust
 from tasks.configure import configure
-from tasks.members.readdress import addresses_there, fit_both, own_answers
+from tasks.members.readdress import addresses_there, fit_both, forget_names, own_answers
 from tasks.start import restart_member
 
 STEP = "start"
@@ -58,6 +58,7 @@ def _bring(run: Run[Any], host: str) -> None:
     run.step(STEP, restart_member, gate=may_be_restarted)
     if run.failed:
         run.leave("its new address is in the member list, and it does not serve there yet: run again, which goes on")
+    run.ask(forget_names)
 
 
 def _look(run: Run[Any], host: str) -> tuple[ExpectedMember, Cluster]:

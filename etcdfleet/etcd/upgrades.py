@@ -3,17 +3,27 @@
 The rules are etcd's own. A member does not start below the *cluster version*, the minor that all members run
 ("cluster cannot be downgraded", "invalid downgrade": `mustDetectDowngrade` in ``server/etcdserver/api/membership``),
 which rises when the last member has a new minor and never falls by itself; until then, members may go back. A minor
-must not be left out on the way up (etcd's upgrade guides: "upgrade only one minor release at a time"). Within a minor,
-etcd starts on the data of any patch release: going back is allowed, and worth a warning.
+must not be left out on the way up (etcd's upgrade guides: "upgrade only one minor release at a time"), and some minors
+may be entered only from certain patch releases of the one before (`FLOORS`). Within a minor, etcd starts on the data of
+any patch release: going back is allowed, and worth a warning.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from etcdfleet.errors import Refusal
 from etcdfleet.etcd.versions import Version, parse
+
+FLOORS: Mapping[tuple[int, int], Version] = {(3, 6): (3, 5, 32), (3, 7): (3, 6, 11)}
+"""The patch release that all members must run at least before one of them gets this minor, which reads the members from
+another place than older ones do.
+
+From 3.5 before 3.5.26, members that were removed come back, and voters count as learners (etcd issues 19557, 20967);
+3.5.32 is what the upgrade guide asks for (``upgrade_3_6``: its etcdutl finds what 3.6 could not read, issue 21889). For
+3.7, which reads no snapshot of the old store: ``upgrade_3_7``, issue 20187.
+"""
 
 
 @dataclass(frozen=True)
@@ -82,6 +92,28 @@ def refuse_programs(members: Sequence[MemberVersion], cluster_version: str = "")
             f"choose a {_dotted(step)} in install.version first, deploy it to all members, then go on; or put back "
             "what was installed",
         )
+    return _below_floor(members, changing)
+
+
+def _below_floor(members: Sequence[MemberVersion], changing: Sequence[MemberVersion]) -> Refusal | None:
+    for line, floor in FLOORS.items():
+        entering = [member for member in changing if _line(member.brings) == line]
+        old = [
+            member
+            for member in members
+            if (now := parse(member.running or (member.installed if member.data else ""))) and _minor(now) < line
+            if now < floor
+        ]
+        if entering and old:
+            least = ".".join(map(str, floor))
+            return Refusal(
+                f"{entering[0].by} would bring etcd {_versions(m.brings for m in entering)} to {_named(entering)}, and"
+                f" {_named(old)} runs etcd {_versions(m.running or m.installed for m in old)}: before {_dotted(line)},"
+                f" all members must run {least} or a newer {_dotted(_minor(floor))}",
+                _hosts(entering),
+                f"set install.version to {least} or newer first (a {_dotted(_minor(floor))}), deploy it to all members,"
+                " then go on; or put back what was installed",
+            )
     return None
 
 

@@ -12,7 +12,7 @@ from etcdfleet.errors import FleetError
 from etcdfleet.etcd.answers import EndpointHealth, EndpointStatus, parse_health, parsed
 from etcdfleet.etcd.configuration import Addresses, addresses_in
 from etcdfleet.etcd.etcdctl import etcdctl
-from etcdfleet.host.paths import CONFIG
+from etcdfleet.host.paths import CONFIG, HostPaths
 from etcdfleet.outcome import done
 from tasks.certificates.place import also_valid_for, obtain, place, renewals
 from tasks.lock import still_ours
@@ -78,3 +78,17 @@ def fit_both(task: Task, names: Sequence[str]) -> Result:
         still_ours(task)
         place(site, pairs, [], [])
     return done(task, "fit for where it is and where it will be", list(due.values()), warnings)
+
+
+def forget_names(task: Task) -> Result:
+    """Remove the names of files by which etcd found its pairs before its restart (`tasks.certificates.place`).
+
+    Raises `RemoteError`.
+    """
+    site = site_of(task)
+    paths = HostPaths.of(site.settings)
+    folders = " ".join(f"{paths.folder(role)}/" for role in needed_roles(site.settings))
+    if folders:
+        unused = f"find {folders} -type l \\( -name '*.pem' -o -name '*.key' \\) -exec rm -f {{}} +"
+        site.remote.run(unused, check="removing the old names of certificate files")
+    return Result(task.host, result=None)

@@ -37,6 +37,11 @@ OLD, NEW = "3.4.23", "3.5.1"
         ([member("a", NEW, OLD), member("b", OLD, None), member("c", OLD, None)], ""),
         # The last old member is down: the cluster version has not risen, which a member says.
         ([member("a", NEW, OLD), member("b", NEW, OLD), member("c", "", None, installed=OLD)], "3.4.0"),
+        # From the patch release that the next minor asks for; an upgrade that was interrupted.
+        (three("3.5.32", "3.6.14"), "3.5.0"),
+        (three("3.6.11", "3.7.1"), "3.6.0"),
+        ([member("a", "3.6.14", None), *three("3.5.33", "3.6.14")[1:]], "3.5.0"),
+        ([member("a", "", "3.6.14", data=False), *three("3.6.14", None)[1:]], "3.6.0"),
         # All are stopped.
         ([member(host, "", NEW, installed=OLD) for host in "abc"], ""),
         # Data without any program beside them: etcd itself looks at the version of data.
@@ -67,6 +72,11 @@ def test_what_is_allowed(members: list[MemberVersion], cluster: str) -> None:
         ([member("a", NEW, "3.6.4"), member("b", OLD, None)], "3.4.0", "one minor version at a time", "a"),
         ([member(host, "", "3.6.4", installed=OLD) for host in "abc"], "", "one minor version at a time", "abc"),
         (three("3.7.1", "4.0.0"), "3.7.0", "one minor version at a time", "abc"),
+        # Below the patch release from which the next minor may be entered, be it a member that this run leaves out.
+        (three("3.5.16", "3.6.14"), "3.5.0", "before 3.6, all members must run 3.5.32 or a newer 3.5", "abc"),
+        (three("3.6.4", "3.7.1"), "3.6.0", "before 3.7, all members must run 3.6.11 or a newer 3.6", "abc"),
+        ([*three("3.5.33", "3.6.14")[:2], member("c", "3.5.31", None)], "3.5.0", "c runs etcd 3.5.31", "ab"),
+        ([member(host, "", "3.6.14", installed="3.5.30") for host in "abc"], "", "runs etcd 3.5.30", "abc"),
         # Unknown ones.
         (three(NEW, ""), "3.5.0", "a version of etcd that cannot be read", "abc"),
         (three(NEW, "latest"), "3.5.0", "etcd latest, whose version cannot be read", "abc"),

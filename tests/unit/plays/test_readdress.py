@@ -37,6 +37,7 @@ def staged(
         "fit_both": StepOutcome("fit", ("placed",)),
         "update_entry": "",
         "noted": None,
+        "forget_names": True,
         "configure": StepOutcome("placed", ("placed",)),
         "restart_member": StepOutcome("restarted", ("restarted",)),
     }
@@ -80,6 +81,7 @@ def test_the_steps_of_a_change_of_address(monkeypatch: Any) -> None:
         ("noted", "h1"),
         ("configure", "h1"),
         ("restart_member", "h1"),
+        ("forget_names", "h1"),
     ]
     assert stage.given["fit_both"]["names"] == ("198.51.100.7", "h1")
     assert stage.given["update_entry"]["step"].url == "https://new1:2380"
@@ -89,7 +91,7 @@ def test_the_steps_of_a_change_of_address(monkeypatch: Any) -> None:
 def test_what_a_run_before_has_done_is_not_done_again(monkeypatch: Any) -> None:
     stage, program = staged(monkeypatch, AFTER)
     readdress.readdress(run_of(program), ["h1"])
-    assert [name for name, _ in done(stage)] == ["trust", "fit_both", "configure", "restart_member"]
+    assert [name for name, _ in done(stage)] == ["trust", "fit_both", "configure", "restart_member", "forget_names"]
 
 
 def test_the_entry_is_changed_through_the_first_that_takes_it(monkeypatch: Any) -> None:
