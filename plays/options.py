@@ -156,6 +156,7 @@ class PkiOptions:
     """Of ``setup_pki.py``. ``wrap`` is a time as people write it, such as ``10m``."""
 
     create_root: bool = False
+    keep_names: bool = False
     csr_dir: Path = Path("pki-requests")
     signed_dir: Path | None = None
     secret_id: Path | None = None

@@ -42,7 +42,7 @@ def setup_pki(program: Program[PkiOptions]) -> None:
         if reason := no_need(program.fleet.clusters[name]):
             program.record.skip_rest(name, reason)
     files = CsrFiles(own.csr_dir, own.signed_dir or own.csr_dir)
-    setup = Setup(program.fleet.clusters, _vaults_of(program), files, own.create_root)
+    setup = Setup(program.fleet.clusters, _vaults_of(program), files, own.create_root, own.keep_names)
     chosen = [name for name in program.clusters if name in setup.vaults]
     if not chosen:
         return

@@ -41,6 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this runbook's own arguments."""
     parser.add_argument("--create-root", action="store_true", help="make a root CA in Vault if there is none")
     parser.add_argument(
+        "--keep-names",
+        action="store_true",
+        help="let roles go on signing for names that the inventory has no more, until a deploy has moved the members",
+    )
+    parser.add_argument(
         "--csr-dir",
         type=Path,
         default=Path("pki-requests"),

@@ -21,6 +21,8 @@ from etcdfleet.session import session_of
 from etcdfleet.settings.load import settings_of
 from etcdfleet.settings.models import HostSettings
 
+_LOOPBACK = ("127.0.0.1", "::1")
+
 
 @dataclass(frozen=True)
 class Observed:
@@ -73,12 +75,19 @@ class Site:
         return Target(self.remote, self.observe().facts.architecture)
 
     def here(self, *, tls: bool | None = None) -> str:
-        """Return the member's own endpoint on the loop-back of its host, at the port of the configuration there.
+        """Return the member's own endpoint on the loop-back of its host, at the port where its etcd listens.
 
-        The inventory may have another one already. ``tls`` overrides what the settings say. Raise `RemoteError`.
+        The inventory may have another one already, and so may the configuration, before the restart. ``tls`` overrides
+        what the settings say. Raise `RemoteError`.
         """
-        file = self.observe().facts.files.get(CONFIG)
-        return local_endpoint(self.settings, tls=tls, port=client_port_in(file.content if file else None))
+        observed = self.observe()
+        file = observed.facts.files.get(CONFIG)
+        wanted = client_port_in(file.content if file else None) or self.settings.cluster.client_port
+        process = f"(pid {observed.service.pid})"
+        local = [one for one in observed.facts.listeners if process in one.process and one.address in _LOOPBACK]
+        ports = [one.port for one in local]
+        port = wanted if wanted in ports or not ports else min(ports)
+        return local_endpoint(self.settings, tls=tls, port=port)
 
     def forget(self) -> None:
         """Let the next `observe` look again."""

@@ -228,13 +228,13 @@ def drift_finding(path: str, difference: str) -> Finding:
 def log_findings(sightings: Sequence[Sighting], *, clock: datetime, running: bool) -> list[Finding]:
     """Return the known lines of etcd's log since its last start, explained.
 
-    Notes, and old lines of an etcd that runs, are only told.
+    Notes are only told, and so is what an etcd that runs has said long ago, or is over by what it says since.
     """
     findings, told = [], []
     for sighting in sightings:
         symptom, age = sighting.symptom, clock - sighting.last if sighting.last else timedelta(0)
         text = f"{counted(sighting.count, 'line')}{_when(sighting.last, age)}: {message(sighting.line)[:200]}"
-        if symptom.level == "note" or (running and age > RECENT):
+        if symptom.level == "note" or (running and (age > RECENT or sighting.over)):
             told.append(f"{symptom.name} ({text})")
             continue
         make = failed if symptom.level == "failed" else warned

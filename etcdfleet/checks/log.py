@@ -9,7 +9,7 @@ import json
 import math
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -39,7 +39,8 @@ _TIME = re.compile(r'"ts":"([^"]+)"')
 class Symptom:
     """A pattern in etcd's log, what it means, and the remedy. ``origins`` limits it to connections of some.
 
-    Lines of the first ``settles`` seconds after etcd's start do not count.
+    Lines of the first ``settles`` seconds after etcd's start do not count, and with ``until`` those after which a line
+    tells that it is over.
     """
 
     name: str
@@ -50,16 +51,21 @@ class Symptom:
     level: Level = "failed"
     origins: frozenset[Origin] = frozenset()
     settles: int = 0
+    until: re.Pattern[str] | None = None
 
 
 @dataclass(frozen=True)
 class Sighting:
-    """A symptom in a log: how many lines, and the last of them. ``last`` is None when no line says its time."""
+    """A symptom in a log: how many lines, and the last of them. ``last`` is None when no line says its time.
+
+    ``over``: a later line tells that it is so no more.
+    """
 
     symptom: Symptom
     count: int
     line: str
     last: datetime | None = None
+    over: bool = False
 
 
 @cache
@@ -67,7 +73,12 @@ def symptoms() -> tuple[Symptom, ...]:
     """Return the rows of the table."""
     rows = yaml.safe_load(TABLE.read_text(encoding="utf-8"))
     return tuple(
-        Symptom(pattern=re.compile(row.pop("pattern"), re.IGNORECASE), origins=frozenset(row.pop("from", ())), **row)
+        Symptom(
+            pattern=re.compile(row.pop("pattern"), re.IGNORECASE),
+            origins=frozenset(row.pop("from", ())),
+            until=re.compile(until) if (until := row.pop("until", "")) else None,
+            **row,
+        )
         for row in rows
     )
 
@@ -102,6 +113,9 @@ def sightings(
     lines = since_last_start(without_stacks(log))
     began = line_time(lines[0]) if lines and _STARTS.search(lines[0]) else None
     for line in lines:
+        for name, sighting in by_name.items():
+            if sighting.symptom.until and sighting.symptom.until.search(line):
+                by_name[name] = replace(sighting, over=True)
         at = line_time(line) or at
         age = (at - began).total_seconds() if at and began else math.inf
         symptom = known(line, _origin(line, members, own, gateway=gateway))

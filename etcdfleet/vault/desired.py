@@ -133,6 +133,15 @@ def role_parameters(pki: VaultPki, role: RoleName, domains: Sequence[str]) -> di
     }
 
 
+def with_names_of(parameters: Mapping[str, Any], existing: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of a role that signs for the names that it has in Vault now, too."""
+    names = parameters.get("allowed_domains")
+    there = existing.get("allowed_domains") or []
+    if names is None or not isinstance(there, list):
+        return dict(parameters)
+    return {**parameters, "allowed_domains": [*names, *(name for name in there if name not in names)]}
+
+
 def conflicts(clusters: Sequence[Members]) -> tuple[str, ...]:
     """Return where clusters of one Vault want different things of a mount, role or AppRole that they share."""
     problems: dict[str, None] = {}

@@ -155,7 +155,9 @@ def _roles(work: Work, there: Mounts) -> None:
             new = as_diff(path, differences(role.parameters, {}))
             if work.make(f"role {role.name} is made in {role.mount}", new):
                 work.admin.write(path, role.parameters)
-        elif work.differs(f"role {role.name} in {role.mount}", different := differences(role.parameters, existing)):
+            continue
+        parameters = wanted.with_names_of(role.parameters, existing) if work.setup.keep_names else role.parameters
+        if work.differs(f"role {role.name} in {role.mount}", different := differences(parameters, existing)):
             kept = {key: value for key, value in existing.items() if key not in _SHOWN_ALONE}
             work.admin.write(path, {**kept, **{one.key: one.wanted for one in different}})
 

@@ -25,13 +25,15 @@ class Setup:
     """What a run works with. ``vaults`` has the Vault of each cluster of the inventory, chosen or not.
 
     ``agreed`` are the differences (in the words of `Work.differs`) that may be changed, None all. ``planned`` is what a
-    run with --check has said already: clusters share mounts, and nothing is made twice.
+    run with --check has said already: clusters share mounts, and nothing is made twice. With ``keep_names``, roles sign
+    for names that no member of the inventory has any more, too.
     """
 
     fleet: Mapping[str, Members]
     vaults: Mapping[str, VaultAdmin]
     files: CsrFiles
     create_root: bool = False
+    keep_names: bool = False
     agreed: frozenset[str] | None = frozenset()
     planned: set[str] = field(default_factory=set)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from lab import pki, vault
+from lab import vault
 from tests.lab.conftest import LabHandle
 from tests.lab.deploy_helpers import (
     TOPOLOGIES,
@@ -64,21 +64,11 @@ class Fleet:
     def deploy(self, cluster: str, *args: str, runbook: str = "deploy") -> Outcome:
         return deploy(self.lab, "--cluster", cluster, *args, config=self.write(), runbook=runbook)
 
-    def set_up_pki(self) -> None:
-        """The roles in Vault sign for the names of the inventory, and no others, as its administrator has it."""
+    def set_up_pki(self, *args: str) -> None:
+        """Its administrator brings Vault to the inventory: roles sign for its names, and for no others by default."""
         administrator: dict[str, str | None] = {"VAULT_TOKEN": vault.client(self.lab.plan).token}
-        done = deploy(self.lab, "--yes", config=self.write(), runbook="setup_pki", env=administrator)
+        done = deploy(self.lab, "--yes", *args, config=self.write(), runbook="setup_pki", env=administrator)
         assert done.exit_code == 0, done.text
-
-    def keep_signing_for(self, cluster: str, *names: str) -> None:
-        """Let the roles of the cluster sign for these names, too, until its members have moved."""
-        root = vault.client(self.lab.plan)
-        for kind in ("peer", "server"):
-            mount = pki.side_mount(cluster, "peer" if kind == "peer" else "client")
-            path = f"{mount}/roles/{pki.role_names(cluster)[kind]}"
-            role = root.read(path)["data"]
-            role["allowed_domains"] += names
-            root.write_data(path, data=role)
 
     def peer_urls(self, cluster: str) -> dict[str, list[str]]:
         return {entry["name"]: entry["peerURLs"] for entry in self.entries(cluster)}
@@ -136,9 +126,7 @@ def test_members_get_other_names_while_clients_work(fleet: Fleet, tmp_path: Path
     refused = fleet.deploy(cluster)
     assert refused.exit_code == 1, refused.text
     assert "setup_pki.py" in refused.text, "the roles do not sign for the new names"
-    fleet.set_up_pki()
-    if both:
-        fleet.keep_signing_for(cluster, *(f"{host}.moving.home" for host in hosts))
+    fleet.set_up_pki(*(["--keep-names"] if both else []))
     rotated = fleet.deploy(cluster, runbook="rotate_certs")
     assert rotated.exit_code == 1, rotated.text
     assert "run deploy, which brings the member to another FQDN" in rotated.in_one_line
@@ -163,6 +151,7 @@ def test_members_get_other_names_while_clients_work(fleet: Fleet, tmp_path: Path
             assert f"new-{host}.moving.home" in told
             assert f"DNS:{host}.moving.home" not in told, "the old name is not in the certificate any more"
             assert f"\n{host}.moving.home.pem" not in told
+    fleet.set_up_pki()
     fleet.whole(cluster)
 
 
@@ -178,7 +167,7 @@ def test_a_move_that_is_killed_on_the_way_is_finished_by_the_same_command(fleet:
     with clients_at_work(fleet.lab, pair, "killed", hosts) as work:
         for number, step in enumerate(KILLS):
             fleet.rename(host, f"{step}-{host}.moving.home")
-            fleet.set_up_pki()
+            fleet.set_up_pki("--keep-names")
             running = begin_deploy(fleet.lab, "--cluster", cluster, config=fleet.write())
 
             def changed(step: str = step) -> bool:
@@ -213,7 +202,7 @@ def test_another_port_for_all_members(fleet: Fleet, tmp_path: Path) -> None:
 
 RULES = """table ip gone {{
   chain in {{ type filter hook input priority 0; ip daddr {address} tcp dport {{ 2379, 2380 }} drop; }}
-  chain out {{ type filter hook output priority 0; ip saddr {address} tcp dport {{ 2379, 2380 }} drop; }}
+  chain out {{ type filter hook output priority 0; oifname eth0 ip saddr {address} tcp dport {{ 2379, 2380 }} drop; }}
 }}
 """
 

@@ -7,6 +7,7 @@ from typing import get_args
 
 import pytest
 
+from etcdfleet.checks.host import log_findings
 from etcdfleet.checks.log import (
     Level,
     Origin,
@@ -191,3 +192,29 @@ def test_a_check_of_this_project_is_no_reason_why_etcd_does_not_run(words: str) 
 )
 def test_message(line: str, words: str) -> None:
     assert message(line) == words
+
+
+REFUSED_PEER = (
+    '{"level":"warn","ts":"2026-11-26T18:31:23Z","msg":"peer became inactive (message send to peer failed)","error":"'
+    'failed to dial dc on stream Message (x509: certificate is valid for new.home, not old.home)"}'
+)
+BACK = '{"level":"info","ts":"2026-11-26T18:31:24Z","msg":"peer became active","peer-id":"dc"}'
+
+
+@pytest.mark.parametrize(
+    ("lines", "over"),
+    [
+        ([REFUSED_PEER], False),
+        ([REFUSED_PEER, BACK], True),
+        ([REFUSED_PEER, BACK, REFUSED_PEER], False),
+        ([BACK, REFUSED_PEER], False),
+    ],
+)
+def test_what_is_over_by_a_later_line_is_no_failure(lines: list[str], over: bool) -> None:
+    """A member that starts looks for the others where its log begins, until it has read that they have moved."""
+    (sighting,) = sightings("\n".join(lines))
+    assert (sighting.symptom.name, sighting.over) == ("name not in certificate", over)
+    (finding,) = log_findings([sighting], clock=datetime(2026, 11, 26, 18, 32, tzinfo=UTC), running=True)
+    assert finding.ok is over
+    stopped = log_findings([sighting], clock=datetime(2026, 11, 26, 18, 32, tzinfo=UTC), running=False)
+    assert not stopped[0].ok, "it explains why an etcd does not run"

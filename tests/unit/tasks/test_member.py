@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from etcdfleet.host.facts import FileFacts, Listener
+from etcdfleet.host.paths import CONFIG
 from etcdfleet.remote import CommandResult
 from tasks.member import ask_member
-from tests.unit.support.stand_ins import Place, Scripted, member_list, seen, statuses
+from tests.unit.support.stand_ins import RUNNING, Place, Scripted, member_list, seen, statuses
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 HANDSHAKE = 'desc = "transport: authentication handshake failed: tls: first record does not look like a TLS handshake"'
@@ -62,3 +64,30 @@ def test_a_member_that_still_runs_with_the_other_scheme_answers() -> None:
     assert answers.status.member_id == 1
     assert answers.members is not None
     assert len(answers.members.members) == 3
+
+
+@pytest.mark.parametrize(
+    ("listening", "configured", "port"),
+    [
+        ((), "", 2379),  # nothing is known: the inventory's
+        ((2381,), "", 2381),
+        ((2381,), "2381", 2381),
+        ((2381,), "2379", 2381),  # the configuration is ahead of the restart
+        ((2379, 2381), "2381", 2381),
+        ((), "2381", 2381),  # the host has no program that tells
+    ],
+)
+def test_a_member_is_asked_where_its_etcd_listens(listening: tuple[int, ...], configured: str, port: int) -> None:
+    text = (
+        f"listen-client-urls: https://198.51.100.11:{configured},https://127.0.0.1:{configured}" if configured else ""
+    )
+    there = seen(
+        RUNNING,
+        files={CONFIG: FileFacts(text.encode(), 0o644, "root", "root")},
+        listeners=(
+            *(Listener(each, "127.0.0.1", f"etcd (pid {RUNNING.pid})") for each in listening),
+            Listener(1, "127.0.0.1", "sshd (pid 1)"),
+            Listener(2, "198.51.100.11", f"etcd (pid {RUNNING.pid})"),
+        ),
+    )
+    assert Place(Scripted(), there).here() == f"https://127.0.0.1:{port}"

@@ -221,3 +221,12 @@ def test_what_a_root_signed(change: dict[str, Any], key: bool, root: str, until:
     problems = authority_problems([replace(signed, **change)], [certificate(root)], key=expected, until=until, now=NOW)
     assert bool(problems) == bool(words), problems
     assert words in "; ".join(problems)
+
+
+def test_names_that_a_role_signs_for_may_stay() -> None:
+    peer, _, client = wanted.roles(cluster())
+    there = {"allowed_domains": ["old.home", NAMES[0]], "ttl": 7}
+    kept = wanted.with_names_of(peer.parameters, there)
+    assert kept == {**peer.parameters, "allowed_domains": [*NAMES, "old.home"]}
+    assert wanted.with_names_of(peer.parameters, {}) == peer.parameters
+    assert wanted.with_names_of(client.parameters, there) == client.parameters, "a client may have any name"
