@@ -57,3 +57,5 @@ LISTEN = 60
 """After this time a port that was opened to be reached is closed again, should the connection be lost."""
 SYNC_WRITES = 5
 """The writes that measure a disk end after this time, however few they were."""
+READ_LOG = 300
+"""How long all of a raft log may take to be read and sent here, compressed: some hundred MiB of a card."""

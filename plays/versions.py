@@ -7,9 +7,10 @@ from typing import Any
 
 from etcdfleet.etcd.answers import address
 from etcdfleet.etcd.upgrades import MemberVersion, patch_downgrades, refuse_programs
+from etcdfleet.etcd.v2_residue import Residue, enters, refuse_residue
 from etcdfleet.program.run import Run
 from etcdfleet.settings.models import HostSettings, client_url
-from tasks.upgrades import VersionsSeen, is_due, look_at_versions
+from tasks.upgrades import VersionsSeen, is_due, look_at_versions, read_residue
 
 
 def refuse_unfit(run: Run[Any]) -> None:
@@ -24,6 +25,12 @@ def refuse_unfit(run: Run[Any]) -> None:
     members = [*(one.member for one in looks), *_others(run.members, looks)]
     running = next((one.cluster for one in looks if one.cluster), "")
     if refusal := refuse_programs(members, running):
+        run.protect(refusal.what, refusal.remedy, where=", ".join(refusal.hosts))
+    entering = enters(one.member for one in looks)
+    residues: dict[str, Residue] = run.ask(read_residue, on=entering)
+    if run.failed:
+        run.leave(f"nothing was changed, since the raft log of {', '.join(run.failed)} could not be read")
+    if refusal := refuse_residue(list(residues.values())):
         run.protect(refusal.what, refusal.remedy, where=", ".join(refusal.hosts))
     for warning in patch_downgrades(members):
         run.warn(warning)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from nornir.core.task import Result, Task
 
-from etcdfleet.errors import FleetError
+from etcdfleet import timeouts
+from etcdfleet.errors import FleetError, VerificationError
 from etcdfleet.etcd.answers import address
 from etcdfleet.etcd.etcdctl import PROXY_VARIABLES, pair_file
 from etcdfleet.etcd.upgrades import MemberVersion
+from etcdfleet.etcd.v2_residue import Residue, requests, segments_after, snapshot_index
+from etcdfleet.etcd.wal import read_entries
 from etcdfleet.host.paths import HostPaths
 from tasks.member import ask_cluster, ask_member
 from tasks.observe import Observed, Site, site_of
@@ -85,3 +91,28 @@ def cluster_version(site: Site, *, tls: bool) -> str:
         return str(json.loads(answer.group(0)).get("etcdcluster") or "") if answer else ""
     except (ValueError, AttributeError):
         return ""
+
+
+def read_residue(task: Task) -> Result:
+    """Read what the raft log on this host holds of the old v2 API after its newest snapshot: a `Residue`.
+
+    All of the log that etcd would read at its next start is read, compressed. Raises `RemoteError`, and
+    `VerificationError` where it cannot be read.
+    """
+    site = site_of(task)
+    folder = shlex.quote(f"{site.settings.member.data_dir.rstrip('/')}/member")
+    names = site.remote.run(f"cd {folder} && ls snap wal", check="reading the names of the raft log").stdout.split()
+    after = snapshot_index(names)
+    wanted = [f"wal/{name}" for name in segments_after(names, after)]
+    reading = f"cd {folder} && for file in {' '.join(wanted)}; do gzip -c $file | base64; echo; done"
+    answer = site.remote.run(reading, timeout=timeouts.READ_LOG, check="reading the raft log")
+    try:
+        segments = (gzip.decompress(base64.b64decode(part)) for part in answer.stdout.split("\n\n") if part.strip())
+        found = [request for segment in segments for request in requests(read_entries(segment), after)]
+    except (EOFError, OSError, ValueError) as error:
+        raise VerificationError(
+            f"its raft log cannot be read: {error}",
+            where=task.host.name,
+            remedy="run again; if it happens again, look at the disk of this host",
+        ) from error
+    return Result(task.host, result=Residue(task.host.name, len(found), found[-1] if found else ""))

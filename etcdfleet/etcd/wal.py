@@ -92,12 +92,47 @@ def read_ids(head: bytes, *, first: bool = True) -> DataIds:
     crc = _crc32c(data, crc)
     if crc != recorded:
         raise ValueError(f"damaged WAL segment: the metadata's checksum is {crc:08x}, the record says {recorded:08x}")
-    fields = _fields(data)
+    fields = fields_of(data)
     member, cluster = fields.get(1, 0), fields.get(2, 0)
     if not (isinstance(member, int) and isinstance(cluster, int) and member and cluster):
         raise ValueError("WAL metadata without a member id or without a cluster id")
     ids = _history(DataIds(member, cluster), records, crc)
     return ids if first else replace(ids, birth="")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An entry of the raft log; ``normal`` is one that changes data, no change of members."""
+
+    index: int
+    data: bytes
+    normal: bool = True
+
+
+def read_entries(segment: bytes) -> Generator[Entry, None, None]:
+    """Yield the entries of a whole segment, up to the end of what was written or to a torn tail.
+
+    Checksums are not compared: this asks what etcd would read, and etcd itself ends at a sum that is wrong. Raises
+    ValueError for what is no segment.
+    """
+    at_all = False
+    records = _records(segment)
+    while True:
+        try:
+            kind, _, data = next(records)
+        except StopIteration:
+            return
+        except ValueError:
+            if at_all:
+                return
+            raise
+        at_all = True
+        if kind != _ENTRY:
+            continue
+        fields = fields_of(data)
+        index, content = fields.get(3, 0), fields.get(4, b"")
+        if isinstance(index, int) and isinstance(content, bytes):
+            yield Entry(index, content, normal=not fields.get(1))
 
 
 def _history(ids: DataIds, records: Generator[_Record, None, bool], crc: int) -> DataIds:
@@ -116,7 +151,7 @@ def _history(ids: DataIds, records: Generator[_Record, None, bool], crc: int) ->
         if crc != recorded:
             return ids
         if kind in _POSITIONS:
-            ids = _with_record(ids, kind, _fields(data))
+            ids = _with_record(ids, kind, fields_of(data))
 
 
 def _with_record(ids: DataIds, kind: int, fields: dict[int, int | bytes]) -> DataIds:
@@ -148,7 +183,7 @@ def _records(head: bytes) -> Generator[_Record, None, bool]:
             raise ValueError(f"not a WAL segment: a record of {length} bytes at offset {at}")
         if at + 8 + length > len(head):
             break
-        fields = _fields(head[at + 8 : at + 8 + length])
+        fields = fields_of(head[at + 8 : at + 8 + length])
         kind, crc, data = fields.get(1, 0), fields.get(2, 0), fields.get(3, b"")
         if not (isinstance(kind, int) and isinstance(crc, int) and isinstance(data, bytes)):
             raise ValueError(f"not a WAL record at offset {at}")  # noqa: TRY004 - it is the content that is wrong
@@ -159,8 +194,11 @@ def _records(head: bytes) -> Generator[_Record, None, bool]:
     return False
 
 
-def _fields(message: bytes) -> dict[int, int | bytes]:
-    """Decode the scalar and bytes fields of one protobuf message; the last value of a field wins."""
+def fields_of(message: bytes) -> dict[int, int | bytes]:
+    """Decode the scalar and bytes fields of one protobuf message; the last value of a field wins.
+
+    Raises ValueError for what is none.
+    """
     fields: dict[int, int | bytes] = {}
     at = 0
     while at < len(message):
