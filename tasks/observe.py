@@ -74,11 +74,11 @@ class Site:
         """The host as its `packages` install on it. Raise `RemoteError`."""
         return Target(self.remote, self.observe().facts.architecture)
 
-    def here(self, *, tls: bool | None = None) -> str:
+    def here(self, *, tls: bool | None = None, restarted: bool = False) -> str:
         """Return the member's own endpoint on the loop-back of its host, at the port where its etcd listens.
 
-        The inventory may have another one already, and so may the configuration, before the restart. ``tls`` overrides
-        what the settings say. Raise `RemoteError`.
+        The inventory may have another one already, and so may the configuration, before the restart; once it is
+        ``restarted``, that is the one. ``tls`` overrides what the settings say. Raise `RemoteError`.
         """
         observed = self.observe()
         file = observed.facts.files.get(CONFIG)
@@ -86,7 +86,7 @@ class Site:
         process = f"(pid {observed.service.pid})"
         local = [one for one in observed.facts.listeners if process in one.process and one.address in _LOOPBACK]
         ports = [one.port for one in local]
-        port = wanted if wanted in ports or not ports else min(ports)
+        port = wanted if restarted or wanted in ports or not ports else min(ports)
         return local_endpoint(self.settings, tls=tls, port=port)
 
     def forget(self) -> None:

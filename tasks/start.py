@@ -179,7 +179,7 @@ def run_and_wait(site: Site, action: str, *, ready: str = "") -> None:
     ``ready`` is shell that succeeds once it is up, for a member through which none can commit yet. Raises
     `VerificationError` with the last lines of etcd's log.
     """
-    health = etcdctl(site.settings, "endpoint health", [site.here()], seconds=timeouts.ETCDCTL_QUICK)
+    health = etcdctl(site.settings, "endpoint health", [site.here(restarted=True)], seconds=timeouts.ETCDCTL_QUICK)
     waiting = script(
         "start_and_wait",
         functions={

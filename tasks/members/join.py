@@ -101,7 +101,7 @@ def _initial_cluster(site: Site) -> str:
 
 def _answers(site: Site) -> str:
     """Return shell that succeeds once the member answers at all: a learner serves no read that needs the leader."""
-    status = etcdctl(site.settings, "endpoint status", [site.here()], seconds=timeouts.ETCDCTL_QUICK)
+    status = etcdctl(site.settings, "endpoint status", [site.here(restarted=True)], seconds=timeouts.ETCDCTL_QUICK)
     return f"{status} >/dev/null 2>&1"
 
 

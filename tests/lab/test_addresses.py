@@ -21,6 +21,7 @@ from tests.lab.deploy_helpers import (
     deploy,
     inventory_variant,
     members,
+    on_host,
     output,
     own_lab,
     start_times,
@@ -77,11 +78,15 @@ class Fleet:
         return {entry["name"]: entry["ID"] for entry in self.entries(cluster)}
 
     def entries(self, cluster: str) -> list[dict[str, Any]]:
-        """The member list, asked with whatever pair lies on the host: its files have another name after a move."""
-        pair = " ".join(f"--{kind}=$(ls {CERTS}/{file} | head -n 1)" for kind, file in _PAIR)
-        asked = f"ETCDCTL_API=3 etcdctl --endpoints=https://127.0.0.1:2379 {pair} -w json member list"
-        entries: list[dict[str, Any]] = json.loads(output(self.lab, members(self.lab, cluster)[0], asked))["members"]
+        done = self.etcdctl(members(self.lab, cluster)[0], "-w json member list")
+        assert done.returncode == 0, done.stderr
+        entries: list[dict[str, Any]] = json.loads(done.stdout)["members"]
         return entries
+
+    def etcdctl(self, host: str, args: str) -> subprocess.CompletedProcess[str]:
+        """Ask the host's own member, with whatever pair lies there: its files have another name after a move."""
+        pair = " ".join(f"--{kind}=$(ls {CERTS}/{file} | head -n 1)" for kind, file in _PAIR)
+        return on_host(self.lab, host, f"ETCDCTL_API=3 etcdctl --endpoints=https://127.0.0.1:2379 {pair} {args}")
 
     def whole(self, cluster: str) -> None:
         """Verify finds nothing, status is content, and deploy would change nothing."""
@@ -226,6 +231,7 @@ def test_a_member_whose_old_address_is_gone_comes_back_at_its_new_one(fleet: Fle
     for each in (first, second, host):
         output(fleet.lab, each, f"echo '{new} {plan.host(host).fqdn}' >>/etc/hosts")
     fleet.hosts.setdefault(host, {})["address"] = new
+    wait_for("the others have a leader", lambda: fleet.etcdctl(first, "endpoint health").returncode == 0)
     pair = client_pair(fleet.lab, tmp_path, cluster, "root")
     with clients_at_work(fleet.lab, pair, "lease", [first, second]) as work:
         outcome = fleet.deploy(cluster)

@@ -91,3 +91,4 @@ def test_a_member_is_asked_where_its_etcd_listens(listening: tuple[int, ...], co
         ),
     )
     assert Place(Scripted(), there).here() == f"https://127.0.0.1:{port}"
+    assert Place(Scripted(), there).here(restarted=True) == f"https://127.0.0.1:{configured or 2379}"
