@@ -206,8 +206,16 @@ def test_another_port_for_all_members(fleet: Fleet, tmp_path: Path) -> None:
 
 
 RULES = """table ip gone {{
-  chain in {{ type filter hook input priority 0; ip daddr {address} tcp dport {{ 2379, 2380 }} drop; }}
-  chain out {{ type filter hook output priority 0; oifname eth0 ip saddr {address} tcp dport {{ 2379, 2380 }} drop; }}
+  chain in {{
+    type filter hook input priority 0;
+    iifname eth0 ip daddr {address} tcp dport {{ 2379, 2380 }} drop
+    iifname eth0 ip daddr {address} tcp sport {{ 2379, 2380 }} drop
+  }}
+  chain out {{
+    type filter hook output priority 0;
+    oifname eth0 ip saddr {address} tcp dport {{ 2379, 2380 }} drop
+    oifname eth0 ip saddr {address} tcp sport {{ 2379, 2380 }} drop
+  }}
 }}
 """
 
