@@ -1,20 +1,21 @@
-"""etcd compiled by build_etcd.py, on hosts: a cluster of two kinds of 64-bit hosts and one of 32-bit ARM.
+"""etcd compiled by build_etcd.py, on hosts: a cluster with 32-bit ARM, and one that goes the whole way up from 3.4.
 
-To compile it takes minutes, so this is for whoever changes how it is built, or a version of etcd that is new here:
-``ETCDFLEET_BUILD_ETCD=3.6.14`` names the version, and the module is left out without it. Everything but the compiler is
-tried at each run by ``tests/unit/plays/test_build_etcd.py``.
+To compile etcd takes minutes, so this is for whoever changes how it is built, or tries a version that is new here:
+``ETCDFLEET_BUILD_ETCD=3.5.33,3.6.14,3.7.1`` names versions, one of each minor, and nothing is tried without it.
+Everything but the compiler is tried at each run by ``tests/unit/plays/test_build_etcd.py``.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lab import images, releases
+from lab.releases import Release
 from tests.lab.conftest import LabHandle
 from tests.lab.deploy_helpers import (
     TOPOLOGIES,
@@ -27,56 +28,95 @@ from tests.lab.deploy_helpers import (
     own_lab,
     unhealthy,
 )
+from tests.lab.load import client_pair
+from tests.lab.register.workload import clients_at_work
 from tests.lab.rotate_helpers import rotate
 
-VERSION = os.environ.get("ETCDFLEET_BUILD_ETCD", "")
-CLUSTER, ARM = "bd-arm", "bd-arm-3"
-pytestmark = pytest.mark.skipif(not VERSION, reason="ETCDFLEET_BUILD_ETCD names no version to compile")
+VERSIONS = os.environ.get("ETCDFLEET_BUILD_ETCD", "").split(",")
+UP, MIXED, ARM = "bd-up", "bd-arm", "bd-arm-3"
+pytestmark = pytest.mark.skipif(VERSIONS == [""], reason="ETCDFLEET_BUILD_ETCD names no versions to compile")
+Made = Mapping[str, Mapping[str, Release]]
+"""Archives by version and architecture."""
 
 
 @pytest.fixture(scope="module", name="made")
-def _made(lab_machine: None) -> dict[str, releases.Release]:  # noqa: ARG001
-    return {release.architecture: release for release in releases.built(VERSION, ["amd64", "arm"])}
+def _made(lab_machine: None) -> Made:  # noqa: ARG001
+    """For all kinds of hosts of the newest version, and for 64-bit PCs of the others."""
+    kinds = {version: ["amd64", *(["arm"] if version == VERSIONS[-1] else [])] for version in VERSIONS}
+    return {version: {one.architecture: one for one in releases.built(version, kinds[version])} for version in VERSIONS}
 
 
 @pytest.fixture(scope="module", name="lab")
-def _lab(made: dict[str, releases.Release]) -> Iterator[LabHandle]:  # noqa: ARG001  first compiled, then brought up
+def _lab(made: Made) -> Iterator[LabHandle]:  # noqa: ARG001  first compiled, then brought up
     with own_lab("test-build", TOPOLOGIES / "build.yaml") as handle:
         yield handle
 
 
-def test_it_is_installed_verified_and_its_certificates_are_renewed(
-    lab: LabHandle, made: dict[str, releases.Release], tmp_path: Path
-) -> None:
-    sources = {name: {"file": str(one.file), "sha256": one.sha256} for name, one in made.items()}
+def installing(handle: LabHandle, folder: Path, cluster: str, made: Mapping[str, Release]) -> Path:
+    """The configuration that installs a cluster from these archives."""
+    source = {name: {"file": str(one.file), "sha256": one.sha256} for name, one in made.items()}
+    (version,) = {one.version for one in made.values()}
 
     def edit(files: dict[str, Any]) -> None:
-        install = {"method": "archive", "version": VERSION, "source": sources}
-        files["inventory/groups.yaml"][CLUSTER]["data"]["install"] = install
+        install = {"method": "archive", "version": version, "source": source}
+        files["inventory/groups.yaml"][cluster]["data"]["install"] = install
 
-    config = inventory_variant(lab, tmp_path, edit)
-    deployed = deploy(lab, config=config, timeout=900)
-    assert deployed.exit_code == 0, deployed.text
-    hosts = members(lab, CLUSTER)
-    for host in hosts:
-        assert f"etcd Version: {VERSION}" in output(lab, host, "ETCD_UNSUPPORTED_ARCH=arm etcd --version"), host
-        kind = "arm" if host == ARM else "amd64"
-        assert f"Go OS/Arch: linux/{kind}" in output(lab, host, "ETCD_UNSUPPORTED_ARCH=arm etcd --version"), host
-    assert sorted(one["name"] for one in member_list(lab, ARM)) == hosts
-    etcdctl(lab, hosts[0], "put /built here")
-    assert etcdctl(lab, ARM, "get /built --print-value-only").stdout.strip() == "here"
-    assert unhealthy(lab, CLUSTER) == ""
+    return inventory_variant(handle, folder, edit)
+
+
+def says(handle: LabHandle, host: str) -> str:
+    """What its etcd says it is."""
+    return output(handle, host, "ETCD_UNSUPPORTED_ARCH=arm etcd --version")
+
+
+def all_is_well(handle: LabHandle, cluster: str, config: Path) -> None:
+    """Verify and status find nothing, certificates are renewed, and deploy would change nothing."""
     for runbook in ("verify", "status"):
-        looked = deploy(lab, config=config, runbook=runbook)
+        looked = deploy(handle, "--cluster", cluster, runbook=runbook, config=config)
         assert looked.exit_code == 0, looked.text
-    renewed = rotate(lab, "--force", config=config)
+    renewed = rotate(handle, "--force", "--cluster", cluster, config=config)
     assert renewed.exit_code == 0, renewed.text
-    again = deploy(lab, config=config, timeout=900)
+    again = deploy(handle, "--cluster", cluster, config=config, timeout=900)
     assert (again.exit_code, set(again.changed.values())) == (0, {0}), again.text
 
 
-def test_the_same_bytes_again(made: dict[str, releases.Release]) -> None:
-    before = {name: (one.file.stat().st_mtime_ns, one.sha256) for name, one in made.items()}
-    after = releases.built(VERSION, list(made), again=True)
+def test_the_newest_on_all_kinds_of_hosts(lab: LabHandle, made: Made, tmp_path: Path) -> None:
+    newest = VERSIONS[-1]
+    config = installing(lab, tmp_path, MIXED, made[newest])
+    deployed = deploy(lab, "--cluster", MIXED, config=config, timeout=900)
+    assert deployed.exit_code == 0, deployed.text
+    hosts = members(lab, MIXED)
+    for host in hosts:
+        assert f"etcd Version: {newest}\n" in says(lab, host)
+        assert f"Go OS/Arch: linux/{'arm' if host == ARM else 'amd64'}" in says(lab, host)
+    assert sorted(one["name"] for one in member_list(lab, ARM)) == hosts
+    etcdctl(lab, hosts[0], "put /built here")
+    assert etcdctl(lab, ARM, "get /built --print-value-only").stdout.strip() == "here"
+    assert unhealthy(lab, MIXED) == ""
+    all_is_well(lab, MIXED, config)
+
+
+def test_the_whole_way_up_from_3_4_while_clients_work(lab: LabHandle, made: Made, tmp_path: Path) -> None:
+    first = deploy(lab, "--cluster", UP)
+    assert first.exit_code == 0, first.text
+    hosts = members(lab, UP)
+    assert all("etcd Version: 3.4." in says(lab, host) for host in hosts)
+    pair = client_pair(lab, tmp_path, UP, "root")
+    with clients_at_work(lab, pair, "way", hosts) as work:
+        for version in VERSIONS:
+            config = installing(lab, tmp_path, UP, made[version])
+            deployed = deploy(lab, "--cluster", UP, config=config, timeout=600)
+            assert deployed.exit_code == 0, deployed.text
+            assert all(f"etcd Version: {version}\n" in says(lab, host) for host in hosts)
+    print(work.story())
+    assert work.violations == [], work.story()
+    assert work.gaps.most_retries <= 1, work.story()
+    all_is_well(lab, UP, config)
+
+
+def test_the_same_bytes_again(made: Made) -> None:
+    archives = made[VERSIONS[-1]]
+    before = {name: (one.file.stat().st_mtime_ns, one.sha256) for name, one in archives.items()}
+    after = releases.built(VERSIONS[-1], list(archives), again=True)
     assert {one.architecture: (one.file.stat().st_mtime_ns, one.sha256) for one in after} == before
     assert all(one.file.parent == images.cache_folder() / "builds" for one in after)
