@@ -32,7 +32,7 @@ command, with --delete-data by that and --without-snapshot once its members are 
 EXAMPLES = """\
   python runbooks/teardown.py --cluster k8s-home --check
   python runbooks/teardown.py --cluster k8s-home
-  python runbooks/teardown.py --cluster k8s-home --confirm k8s-home --delete-data    nobody is asked, nothing is kept"""
+  python runbooks/teardown.py --cluster k8s-home --confirm k8s-home --delete-data    no question, nothing kept"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

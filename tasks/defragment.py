@@ -49,7 +49,7 @@ def see_room(task: Task) -> Result:
 
 
 def await_copy(task: Task) -> Result:
-    """Wait until a defragmentation that somebody else began has ended: etcd finishes what it has begun.
+    """Wait until a defragmentation that was begun elsewhere has ended: etcd finishes what it has begun.
 
     Raises `VerificationError` where it does not get on.
     """
@@ -149,7 +149,7 @@ def _fit(site: Site) -> tuple[EndpointStatus, Cluster]:
 def _hand_over(site: Site, status: EndpointStatus, cluster: Cluster) -> str:
     """Have another member lead while this one is busy; say so, or nothing. Raise `ProtectionError` where none does.
 
-    A cluster of one has nobody who could.
+    A cluster of one has no other member that could.
     """
     if cluster.leader[0] != status.member_id or cluster.voters == 1:
         return ""

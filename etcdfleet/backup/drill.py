@@ -1,7 +1,7 @@
 """A trial restore of a snapshot: what is run for it, and whether what came of it is what was noted. Pure but for keys.
 
 The restored member speaks over sockets in a folder that only one user and root can enter, and only with a certificate
-that was made for this drill: nobody else reaches what it holds, whatever the snapshot says about authentication. The
+that was made for this drill: no other client gets in, whatever the snapshot says about authentication. The
 certificate is of user root, so that authentication is no hindrance either.
 """
 

@@ -1,6 +1,6 @@
 """Whether a cluster is in a state of which a backup is worth having. Pure.
 
-A backup counts from the moment it is there, and pushes out older ones in time. So none is taken while nobody can say
+A backup counts from the moment it is there, and pushes out older ones in time. So none is taken while it is not known
 which data are the right ones: what a lone member has may lack what was confirmed to clients, and of members that differ
 one is wrong. What such members hold is not lost by that: it lies on their disks.
 """
@@ -24,7 +24,7 @@ def fit_for_backup(cluster: Cluster) -> Refusal | None:
         what = f"its members hold different data: {cluster.diverged()}"
         return Refusal(what, _names(cluster), "run verify, and mend the cluster first; the last backups are kept")
     if not cluster.leader[0] or not cluster.serving:
-        what = "it has no leader that a majority follows, so nobody knows which member has all that was written"
+        what = "it has no leader that a majority follows, so it is not known which member has all that was written"
         return Refusal(what, _names(cluster), "bring members back (status says which); the last backups are kept")
     return None
 

@@ -16,7 +16,7 @@ LATEST = "latest"
 
 
 def source_of(path: Path) -> Source:
-    """Return a snapshot whose hash is right and whose pages are sound, whoever made it. Raise `VerificationError`."""
+    """Return a snapshot whose hash is right and whose pages are sound, of any origin. Raise `VerificationError`."""
     checked, contents = check_snapshot(path), read_contents(path)
     note = _note_beside(path)
     if note and note.sha256 != checked.sha256:

@@ -142,7 +142,7 @@ def check(snapshot: Snapshot) -> Snapshot:
         raise VerificationError(
             f"this is another snapshot than the one that was noted: {name} {found[name]}, and not {noted[name]}",
             where=str(snapshot.path),
-            remedy=f"find out who replaced it; without its note {snapshot.note_path.name} it counts as nobody's",
+            remedy=f"find out who replaced it; without its note {snapshot.note_path.name} it does not count",
         )
     return replace(snapshot, note=replace(note, verified=Verified(time_text(datetime.now(UTC)), HOW), damaged=""))
 
@@ -154,7 +154,7 @@ def note_again(snapshot: Snapshot) -> None:
 
 @contextlib.contextmanager
 def incoming(folder: Path, cluster: str) -> Iterator[tuple[Path, BinaryIO]]:
-    """Yield a new file in a cluster's folder for `keep`, open for nobody else; what was not kept is gone afterwards.
+    """Yield a new file in a cluster's folder for `keep`, open for no other user; what was not kept is gone afterwards.
 
     What earlier runs left that were killed goes as well. Raises OSError.
     """
@@ -177,7 +177,7 @@ def keep(part: Path, note: Note) -> Snapshot:
     """Give a snapshot that is complete and was checked its name, with its note beside it. Raise OSError."""
     path = part.parent / f"{note.cluster}-{note.when.astimezone(UTC):%Y%m%dT%H%M%SZ}-{note.revision}{_ENDING}"
     snapshot = Snapshot(path, note)
-    note_again(snapshot)  # first: a snapshot without a note would be nobody's
+    note_again(snapshot)  # first: a snapshot without a note does not count
     part.replace(path)
     folder = os.open(path.parent, os.O_RDONLY)
     try:

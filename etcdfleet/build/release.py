@@ -62,7 +62,7 @@ def wanted_version(text: str) -> str:
 
 
 def stamped_commit(known: str, given: str) -> str:
-    """Return the commit to stamp, shortened as etcd does; empty when nobody knows it.
+    """Return the commit to stamp, shortened as etcd does; empty when it is not known.
 
     ``known`` is what the module proxy says, ``given`` what the person says. Raises UsageError when they differ.
     """

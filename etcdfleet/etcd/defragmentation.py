@@ -39,7 +39,7 @@ class Room:
     """What the host has for a member's database: free bytes on its disk, copies that defragmentations make or left.
 
     ``copying`` is the size of a copy that etcd writes now, None if it writes none. ``left`` are files of a
-    defragmentation that was cut off with its etcd: nobody uses them.
+    defragmentation that was cut off with its etcd: they are of no use.
     """
 
     free_bytes: int = 0
@@ -136,8 +136,8 @@ def defragmentation(
 ) -> Defragmentation | Refusal:
     """Decide who is defragmented of the members in ``limits`` and ``rooms``, by their names.
 
-    With ``every``, all that have anything to free are due, and those in ``must`` always. While nobody is due, it does
-    not matter how the others are.
+    With ``every``, all that have anything to free are due, and those in ``must`` always. While none is due, it does not
+    matter how the others are.
     """
     by_name = cluster.by_name
     hosts = tuple(limits)

@@ -50,7 +50,7 @@ def caught_up(cluster: Cluster, name: str) -> str | None:
 def all_well(cluster: Cluster) -> str | None:
     """Return why a member must not be kept busy now, or None: every member must be a healthy voter that has caught up.
 
-    An alarm CORRUPT stands against it whoever raised it; a full database does not, being what is to be mended.
+    An alarm CORRUPT of any member stands against it; a full database does not, being what is to be mended.
     """
     if cluster.members is None:
         return f"no member gives the member list{f' ({cluster.no_list})' if cluster.no_list else ''}"

@@ -62,11 +62,10 @@ from etcdfleet.etcd.contradictions import (
     contradiction,
     data_differ,
     data_lost,
-    moving,
     quota_too_small,
-    renamed,
 )
 from etcdfleet.etcd.ids import StaticIds
+from etcdfleet.etcd.moving import moving, renamed
 from etcdfleet.etcd.start_model import Bootstrap, Join, MemberState, Nothing, Plan, Readdress, Rolling, hosts_of
 
 

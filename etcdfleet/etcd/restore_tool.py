@@ -75,6 +75,6 @@ def restore_words(member: RestoredMember) -> Sequence[str]:
         f"--initial-advertise-peer-urls={member.peer_url}",
         f"--initial-cluster-token={member.token}",
     ]
-    # Without it, a client that watches from a revision of before would get what comes as if nothing were missing.
+    # Without it, a client that watches from an earlier revision would get what comes as if nothing were missing.
     words += [f"--bump-revision={member.bump}", "--mark-compacted"] if member.bump else []
     return words + (["--skip-hash-check"] if member.without_hash else [])

@@ -4,7 +4,7 @@
 set -e
 set -- "$data_dir"/member/wal/*.wal
 if [ -e "$1" ]; then
-  echo "there are data of a member in $data_dir, which nobody knew of" >&2
+  echo "there are data of a member in $data_dir, which were not there before" >&2
   exit 1
 fi
 # A start that was cut off before its first log leaves a folder without data.

@@ -242,5 +242,5 @@ def test_restored_data_become_the_members_and_nothing_is_overwritten(here: Local
     assert sorted(path.name for path in data.iterdir()) == ["member"]
     (data / "member" / "wal" / "0.wal").write_text("of clients")
     refused = take()
-    assert (refused.ok, "which nobody knew of" in refused.stderr) == (False, True)
+    assert (refused.ok, "which were not there before" in refused.stderr) == (False, True)
     assert (data / "member" / "wal" / "0.wal").read_text() == "of clients"
