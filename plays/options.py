@@ -83,7 +83,7 @@ class RepairOptions(MemberOptions):
     ``force``: whatever the inventory says about when it is worth while to defragment.
     """
 
-    only: Literal["space", "defragment"] | None = None
+    only: Literal["data", "space", "defragment"] | None = None
     force: bool = False
 
 

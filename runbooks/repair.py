@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # PYTHON_ARGCOMPLETE_OK
-"""Mend what etcd cannot mend by itself: databases that are full or fragmented."""
+"""Mend what etcd cannot mend by itself: members with other data, databases that are full or fragmented."""
 
 from __future__ import annotations
 
@@ -17,20 +17,27 @@ STEPS = [
     ("snapshot", "Snapshot"),
     ("compact", "Compact"),
     ("defragment", "Defragment"),
+    ("member", "Member list"),
     ("alarm", "Alarm"),
+    ("install", "Install"),
+    ("certificates", "Certificates"),
+    ("configure", "Configure"),
+    ("start", "Join"),
     ("verify", "Verify"),
 ]
 
 DESCRIPTION = """\
-A database that is full (alarm NOSPACE) takes writes again: a snapshot comes to this machine, history is compacted where
-that is needed, the members are defragmented, and once there is room on all of them the alarm is ended, which a write
-proves. Where none is full, databases in which much is free (repair.defragment_free_percent and
+Mends the worst that it finds in each cluster. First, a member whose data differ from what the majority holds, by hash
+and by revision (with or without the alarm CORRUPT): it is stopped, its data are moved aside and kept, the alarm is
+ended, and it gets all data anew, as by replace_member.py. Second, a database that is full (alarm NOSPACE): a snapshot
+comes to this machine, history is compacted where that is needed, the members are defragmented, and once all have room
+the alarm is ended, which a write proves. Else databases in which much is free (repair.defragment_free_percent and
 repair.defragment_free_bytes) are defragmented, so that their files become smaller.
 
 One member after the other, the leader last and after another has taken over; only while all are healthy and hold the
 same data, and where the disk has room for the copy. It stops at the first one on which that fails, and the same
-command goes on. A member answers no client while it is defragmented; the others do. Needs no Vault. docs/repair.md
-says more."""
+command goes on. A member answers no client while it is defragmented; the others do. Vault is needed only where a
+member is replaced. docs/repair.md says more."""
 
 EXAMPLES = """\
   python runbooks/repair.py --check                             what would be done, and how much it frees
@@ -43,9 +50,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this runbook's own arguments."""
     parser.add_argument(
         "--only",
-        choices=("space", "defragment"),
+        choices=("data", "space", "defragment"),
         default=None,
-        help="space: full databases alone; defragment: history is never compacted, a full one is left to you",
+        help="data: members whose data differ; space: full databases; defragment: what is worse is left to you, and the"
+        " data of members are not compared by hash",
     )
     parser.add_argument(
         "--force", action="store_true", help="defragment all chosen members in whose files anything is free"

@@ -11,7 +11,7 @@ from dataclasses import replace
 from etcdfleet.checks.consequences import causes_first, consequence, silence
 from etcdfleet.checks.findings import Finding, failed, skipped
 from etcdfleet.checks.learner import learner_finding, what_follows
-from etcdfleet.etcd.alarms import WAY_OUT, has_room, is_alarm, only_full, takes_part
+from etcdfleet.etcd.alarms import DIFFERS, WAY_OUT, has_room, is_alarm, only_full, takes_part
 from etcdfleet.etcd.answers import address
 from etcdfleet.etcd.cluster import QUOTA_WARNING, Cluster
 from etcdfleet.etcd.equal import DIVERGED
@@ -248,10 +248,7 @@ def _alarms(cluster: Cluster) -> Finding:
     if "NOSPACE" in kinds:
         remedy = WAY_OUT
     if "CORRUPT" in kinds:
-        remedy = (
-            "stop using this cluster: find the member whose data differ, replace it (docs/hosts.md, A member with other"
-            " data), then etcdctl alarm disarm"
-        )
+        remedy = DIFFERS
     return Finding(
         "alarms", False, "; ".join(reports), remedy, fault=", ".join([*sorted(kinds), *reports[len(kinds) :]])
     )

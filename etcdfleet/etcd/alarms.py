@@ -25,6 +25,10 @@ WAY_OUT = (
     " that is needed, and ends the alarm; or raise cluster.quota_bytes and run deploy, which restarts one member after"
     " the other and then ends it (docs/repair.md, A database that is full)"
 )
+DIFFERS = (
+    "stop using this cluster; python runbooks/repair.py finds the member whose data differ from what the majority"
+    " holds, replaces it and ends the alarm (docs/repair.md, Data that differ)"
+)
 CORRUPT_FIRST = "deal with the alarm CORRUPT first: etcdctl alarm disarm ends both"
 _RAISED = re.compile(r"memberID:(\d+) alarm:(\w+)")
 _ONLY_FULL = re.compile(ONLY_FULL)

@@ -23,8 +23,8 @@ from etcdfleet.etcd.answers import EndpointStatus
 CONFIRMATIONS = 2
 """So many further looks must show a difference before it counts."""
 DIVERGED = (
-    "take a snapshot of each member now (etcdctl snapshot save), and let no client read from the one that differs; then"
-    " replace it: python runbooks/replace_member.py HOST (docs/hosts.md, A member with other data)"
+    "let no client read from the one that differs, and replace it: python runbooks/repair.py does so where a majority"
+    " of the members agrees (docs/repair.md, Data that differ)"
 )
 """What to do when members do not hold the same data."""
 PAUSE_SECONDS = 0.5

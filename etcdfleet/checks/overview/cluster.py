@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from etcdfleet.checks.overview.data import ClusterOverview, Concern, Level, MemberView
 from etcdfleet.checks.overview.host import host_concerns, merge_concerns, unaskable, unreached
 from etcdfleet.checks.overview.learner import learner_concern, learners_of
-from etcdfleet.etcd.alarms import CORRUPT_FIRST, WAY_OUT, has_room
+from etcdfleet.etcd.alarms import CORRUPT_FIRST, DIFFERS, WAY_OUT, has_room
 from etcdfleet.etcd.answers import SLOW_READ, ExpectedMember
 from etcdfleet.etcd.cluster import QUOTA_WARNING, Cluster
 from etcdfleet.etcd.equal import DIVERGED
@@ -245,11 +245,7 @@ def _alarms(views: Sequence[MemberView], cluster: Cluster) -> Iterator[Concern]:
             yield Concern(Level.BROKEN, what, hosts, remedy)
         elif alarm == "CORRUPT":
             what = f"data differ between members (alarm CORRUPT{who}): do not trust what this cluster says"
-            remedy = (
-                "take snapshots of all members, find the one that differs (run verify), replace it (docs/hosts.md, A "
-                "member with other data), then etcdctl alarm disarm"
-            )
-            yield Concern(Level.BROKEN, what, hosts, remedy)
+            yield Concern(Level.BROKEN, what, hosts, DIFFERS)
         else:
             yield Concern(Level.BROKEN, f"alarm {alarm}{who}", hosts, "see etcdctl alarm list and etcd's log")
 

@@ -12,12 +12,15 @@ import pytest
 from etcdfleet.errors import VerificationError
 from etcdfleet.etcd.cluster import Cluster
 from etcdfleet.etcd.defragmentation import Room
+from etcdfleet.etcd.replacement import Place
+from etcdfleet.etcd.wal import DataIds
 from etcdfleet.outcome import StepOutcome
 from etcdfleet.program.run import LeftError, Program
 from etcdfleet.report.record.model import ExitCode
-from plays import defragment, full, lock, members, repair
+from plays import corrupt, defragment, full, lock, members, repair, replace_member
 from plays.options import RepairOptions
 from tests.unit.etcd import test_replacement as table
+from tests.unit.etcd.test_corruption import seen
 from tests.unit.etcd.test_defragmentation import FREE, MIB, WIDE, sized, three
 from tests.unit.etcd.test_space import MEANS, SIZES
 from tests.unit.etcd.test_space import full as full_cluster
@@ -25,7 +28,9 @@ from tests.unit.plays.test_replace_member import SAVED
 from tests.unit.support.fake_run import Stage, program_of, run_of, statuses
 
 ALL = ("h1", "h2", "h3")
-STEPS = ("snapshot", "compact", "defragment", "alarm", "verify")
+STEPS = (
+    "snapshot", "compact", "defragment", "member", "alarm", "install", "certificates", "configure", "start", "verify"
+)  # fmt: skip
 DONE = StepOutcome("200 MiB became 50 MiB in 3.1s", ("defragmented",))
 
 
@@ -51,9 +56,13 @@ def staged(
         "save_snapshot": SAVED,
         "compact": StepOutcome("compacted", ("compacted",)),
         "end_alarm": StepOutcome("writes are taken again", ("ended",)),
+        "see_hashes": seen(7, 7, 7),
+        "read_place": HELD,
+        "set_aside": StepOutcome("old data are kept", ("moved",)),
+        "end_corrupt_alarm": StepOutcome("no alarm is raised any more", ("ended",)),
     }
     for name, what in (usual | (does or {})).items():
-        for module in (members, defragment, full, repair):
+        for module in (members, corrupt, defragment, full, repair):
             if callable(getattr(module, name, None)):
                 stage.put(module, name, what)
     monkeypatch.setattr(lock, "take", lambda _: None)
@@ -134,27 +143,155 @@ def test_one_that_is_under_way_is_waited_for(monkeypatch: Any) -> None:
 NOSPACE, CORRUPT = ("memberID:1 alarm:NOSPACE",), ("memberID:1 alarm:CORRUPT",)
 
 
+EQUAL, OTHER = seen(7, 7, 7), seen(9, 7, 7)
+"""What members hold by hash; in the second one, m1 holds other data."""
+HELD, ASIDE = (
+    Place("h1", table.EXPECTED[0], data=DataIds(1, table.CLUSTER_ID), marked=True, running=True),
+    Place("h1", table.EXPECTED[0], removed=True),
+)
+REPLACED = ["save_snapshot", "set_aside", "bring_in", "verify"]
+WITH_ALARM = ["save_snapshot", "set_aside", "end_corrupt_alarm", "bring_in", "verify"]
+
+
+def corrupted(cluster: Cluster) -> Cluster:
+    return replace(cluster, statuses=tuple(replace(one, errors=CORRUPT) for one in cluster.statuses))
+
+
+def differing(
+    monkeypatch: pytest.MonkeyPatch,
+    before: Cluster,
+    *,
+    place: Place = HELD,
+    alarm: bool = False,
+    after: Cluster = EQUAL,
+    **how: Any,
+) -> tuple[Stage, Program[Any]]:
+    """Members of which one holds other data, until it is replaced."""
+    stage: Stage
+    done: list[str] = []
+
+    def hashes(_: str) -> Cluster:
+        return after if done else before
+
+    look = corrupted(three(*FREE)) if alarm else three(*FREE)
+    does = {"see_hashes": hashes, "read_place": place, **how.pop("does", {})}
+    stage, program = staged(monkeypatch, look, does=does, **how)
+
+    def bring_in(run: Any, folder: Any) -> bool:
+        stage.ran.append(("bring_in", run.hosts[0]))
+        done.append(str(folder))
+        return True
+
+    monkeypatch.setattr(replace_member, "bring_in", bring_in)
+    return stage, program
+
+
+@pytest.mark.parametrize(("alarm", "steps"), [(False, REPLACED), (True, WITH_ALARM)])
+def test_a_member_with_other_data_is_replaced(monkeypatch: Any, alarm: bool, steps: list[str]) -> None:
+    stage, program = differing(monkeypatch, OTHER, alarm=alarm, yes=True)
+    repair.repair(run_of(program))
+    assert course(stage) == steps
+    assert (stage.hosts("set_aside"), stage.hosts("bring_in")) == (["h1"], ["h1"])
+    assert stage.hosts("save_snapshot") == ["h2"], "of the leader, whose data are right"
+    assert stage.hosts("end_corrupt_alarm") == (["h2"] if alarm else [])
+    assert program.record.finish().exit_code == ExitCode.OK
+
+
+def test_a_replacement_that_was_ended_goes_on(monkeypatch: Any) -> None:
+    """Its data are aside, and it is silent by that; with the alarm still there, and without."""
+    for alarm in (True, False):
+        stage, program = differing(monkeypatch, seen(None, 7, 7), place=ASIDE, alarm=alarm, yes=True)
+        repair.repair(run_of(program))
+        assert course(stage) == [step for step in (WITH_ALARM if alarm else REPLACED) if step != "set_aside"]
+
+
+def test_a_silent_member_is_not_taken_for_one_with_other_data(monkeypatch: Any) -> None:
+    stage, program = differing(monkeypatch, seen(None, 7, 7), yes=True)
+    assert carried_out(stage, program) == ["h1", "h3", "h2"], "what else there is to be done"
+    assert "bring_in" not in course(stage)
+
+
+def test_an_alarm_alone_is_ended_after_a_yes(monkeypatch: Any) -> None:
+    stage, program = differing(monkeypatch, EQUAL, alarm=True, answer=True)
+    repair.repair(run_of(program))
+    assert course(stage) == ["save_snapshot", "end_corrupt_alarm", "verify"]
+    (asked,) = program.terminal.asked  # type: ignore[attr-defined]
+    assert "m1, m2 and m3 hold the same data: the alarm CORRUPT is ended" in asked
+
+
 @pytest.mark.parametrize(
-    ("cluster", "what", "remedy"),
+    ("before", "how", "what"),
     [
-        (three(*(replace(one, errors=CORRUPT) for one in FREE)), "alarm CORRUPT", "replace_member.py HOST"),
-        (
-            three(*(replace(one, errors=NOSPACE + CORRUPT) for one in FREE)),
-            "alarm CORRUPT",
-            "deal with the alarm CORRUPT first",
-        ),
-        (three(replace(FREE[0], revision=1), *FREE[1:]), "m1 does not hold what the majority", "_member.py h1 ("),
+        (seen(7, 8, 9), {"yes": True}, "no majority"),
+        (seen(7, 8, 9), {"yes": True, "alarm": True}, "no majority"),
+        (seen(0, 0, 0), {"yes": True, "alarm": True}, "no majority"),
+        (OTHER, {"chosen": ("h2", "h3"), "yes": True}, "m1 does not hold what the majority holds"),
+        (OTHER, {"answer": False}, "not confirmed"),
+        (OTHER, {}, "not confirmed"),
+        (OTHER, {"yes": True, "does": {"save_snapshot": "h2: the disk is full"}}, "no snapshot could be taken"),
     ],
 )
-def test_data_that_differ_are_left_to_a_person(monkeypatch: Any, cluster: Cluster, what: str, remedy: str) -> None:
-    stage, program = staged(monkeypatch, cluster, yes=True)
+def test_nothing_is_touched_where_it_may_not_be(monkeypatch: Any, before: Cluster, how: Any, what: str) -> None:
+    stage, program = differing(monkeypatch, before, **how)
     with pytest.raises(LeftError):
         repair.repair(run_of(program))
-    assert set(stage.names) == {"see_cluster"}
-    (found,) = program.record.record.protections
-    assert what in found.what
-    assert remedy in found.remedy
+    assert set(course(stage)) <= {"save_snapshot"}
+    assert what in program.record.record.protections[0].what
     assert program.record.finish().exit_code == ExitCode.PROTECTED
+
+
+def test_looks_that_say_different_things_are_no_verdict(monkeypatch: Any) -> None:
+    stage, program = differing(monkeypatch, OTHER, yes=True, does={"see_hashes": looks(OTHER, seen(7, 9, 7))})
+    with pytest.raises(LeftError):
+        repair.repair(run_of(program))
+    assert course(stage) == []
+    assert "changes from one look to the next" in program.record.record.protections[0].what
+
+
+def test_one_that_still_differs_after_all_is_said(monkeypatch: Any) -> None:
+    _, program = differing(monkeypatch, OTHER, after=OTHER, yes=True)
+    with pytest.raises(LeftError):
+        repair.repair(run_of(program))
+    assert "m1 does not hold what the others hold" in program.record.record.protections[0].what
+
+
+def test_the_alarm_stays_where_the_bad_one_could_not_be_stopped(monkeypatch: Any) -> None:
+    stage, program = differing(
+        monkeypatch, OTHER, alarm=True, yes=True, does={"set_aside": VerificationError("it hangs")}
+    )
+    with pytest.raises(LeftError):
+        repair.repair(run_of(program))
+    assert course(stage) == ["save_snapshot", "set_aside"]
+    stage, program = differing(
+        monkeypatch, OTHER, alarm=True, yes=True, does={"end_corrupt_alarm": VerificationError("no")}
+    )
+    with pytest.raises(LeftError):
+        repair.repair(run_of(program))
+    assert course(stage) == WITH_ALARM[:3]
+
+
+def test_what_would_be_done_about_data_that_differ(monkeypatch: Any) -> None:
+    stage, program = differing(monkeypatch, OTHER, check=True)
+    with pytest.raises(LeftError):
+        repair.repair(run_of(program))
+    assert course(stage) == []
+    assert "m1 on h1 does not hold what the majority holds" in str(program.record.record.warnings)
+
+
+@pytest.mark.parametrize("only", ["space", "defragment"])
+def test_other_repairs_leave_data_that_differ_alone(monkeypatch: Any, only: Any) -> None:
+    for look in (corrupted(three(*FREE)), three(replace(FREE[0], revision=1), *FREE[1:])):
+        stage, program = staged(monkeypatch, look, own=RepairOptions(only=only), yes=True)
+        with pytest.raises(LeftError):
+            repair.repair(run_of(program))
+        assert course(stage) == []
+        assert program.record.record.protections[0].remedy == "python runbooks/repair.py --cluster home"
+
+
+def test_a_timer_compares_no_hashes(monkeypatch: Any) -> None:
+    stage, program = staged(monkeypatch, three(*FREE), own=RepairOptions(only="defragment"))
+    assert carried_out(stage, program) == ["h1", "h3", "h2"]
+    assert "see_hashes" not in stage.names
 
 
 @pytest.mark.parametrize(("how", "done"), [({"answer": True}, True), ({"answer": False}, False), ({"yes": True}, True)])
@@ -187,7 +324,11 @@ def looks(*clusters: Cluster) -> Callable[[str], Cluster]:
 
 def course(stage: Stage) -> list[str]:
     """What was done, without the looks."""
-    return [name for name in stage.names if name not in ("see_cluster", "see_room", "see_means", "noted")]
+    return [
+        name
+        for name in stage.names
+        if name not in ("see_cluster", "see_room", "see_means", "see_hashes", "read_place", "noted")
+    ]
 
 
 FULL_COURSE = ["save_snapshot", "compact", "defragment", "end_alarm", "verify"]
