@@ -147,6 +147,12 @@ def host_concerns(
         yield Concern(Level.SOON, what, (view.host,), f"run {run.runbook} again: it finishes what is missing")
 
 
+RESTORE_THEN = (
+    "bring back a majority of the members that have theirs; if there is none: python runbooks/restore.py"
+    " (docs/restore.md)"
+)
+
+
 def _join(host: str) -> str:
     """Return what to do about a host of a cluster that works without it."""
     return (
@@ -162,7 +168,8 @@ def _service(view: MemberView, machine: Machine, *, cluster_lives: bool) -> Iter
         yield Concern(Level.BROKEN, what, here, ABSENT_REMEDY.format(point=machine.disk_absent))
     elif machine.data_lost:
         what = "its data are lost: it was a member, and there are none in its data directory"
-        remedy = f"see first whether their disk is mounted there; then python runbooks/replace_member.py {view.host}"
+        then = f"python runbooks/replace_member.py {view.host}" if cluster_lives else RESTORE_THEN
+        remedy = f"see first whether their disk is mounted there; then {then}"
         yield Concern(Level.BROKEN, what, here, remedy)
     elif machine.blank:
         what = "etcd does not run there, and the host is as a new one: there are no data, and no note of a cluster"

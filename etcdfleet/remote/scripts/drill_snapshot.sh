@@ -58,6 +58,14 @@ as_user() {
   fi
 }
 [ "$(id -un)" = "$user" ] || chown -R "$user" "$work" || exit
+for program in "$restorer" "$etcd" etcdctl; do
+  # That one may not be run says nothing about the snapshot.
+  # shellcheck disable=SC2016  # for that shell
+  as_user sh -c '[ -x "$(command -v "$1")" ]' sh "$program" 2>/dev/null || {
+    echo "user $user may not run $program" >&2
+    exit 1
+  }
+done
 peer=unix://localhost:2
 client=unixs://localhost:1
 as_user "$restorer" snapshot restore snapshot.db --data-dir=data --name=drill --initial-cluster="drill=$peer" \

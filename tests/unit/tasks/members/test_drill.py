@@ -130,6 +130,18 @@ def test_without_room_or_programs_it_is_no_fault_of_the_snapshot(
     assert tried(snapshot) == "this machine has no etcd and etcdctl"
 
 
+def test_programs_that_the_user_may_not_run_are_no_fault_of_the_snapshot(
+    tmp_path: Path, snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a folder that is root's alone."""
+    scratch = programs(tmp_path, monkeypatch)
+    refuses = """c=$4; shift 7; case "$*" in *-x*|*etcdctl) exit 126;; esac; exec sh -c "$c" sh "$@\""""
+    (tmp_path / "bin" / "su").write_text(f"#!/bin/sh\n{refuses}\n")
+    monkeypatch.setattr("os.getuid", lambda: 0)
+    assert tried(snapshot) == f"this machine: user nobody may not run {tmp_path}/bin/etcdctl"
+    assert list(scratch.iterdir()) == []
+
+
 class Taking(Scripted):
     """Takes the snapshot, and says what the test says of it."""
 
