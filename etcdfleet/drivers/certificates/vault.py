@@ -272,7 +272,8 @@ class VaultSource(SourceOf[VaultPki]):
             raise VaultError(
                 problem,
                 where=f"role {facts.name} of {facts.mount}",
-                remedy=f"{SET_UP}; or correct member.fqdn, cluster.service_name or pki.client_common_name",
+                remedy=f"{SET_UP}; add --keep-names where a running member is to have another FQDN; or correct"
+                " member.fqdn, cluster.service_name or pki.client_common_name",
             )
 
     def _check_role(self, role: RoleName) -> None:
