@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from etcdfleet.build.release import install_go, line_of
-from etcdfleet.errors import FleetError
+from etcdfleet.errors import FleetError, UsageError
 
 MOST_LINES = 12
 
@@ -16,6 +16,7 @@ class _Known:
     pattern: str
     what: str
     remedy: str
+    error: type[FleetError] = FleetError
 
 
 _PROXY = "the Go module proxy (go env GOPROXY)"
@@ -45,7 +46,9 @@ _KNOWN = (
     _Known(
         r"requires go >= [\d.]+|toolchain not available|download go1|invalid go version|unknown directive: toolchain",
         "this Go is too old for what etcd wants, and the one it wants cannot be had by itself",
-        "{install}, or name a newer one by --go",
+        "{install}, or name a newer one by --go; with GOTOOLCHAIN=auto this one fetches what it needs where the module "
+        "proxy has it",
+        UsageError,
     ),
     _Known(
         r"invalid reference to|\.go:\d+:\d+: (?!.*\b(package|module)\b)",
@@ -103,9 +106,10 @@ def explained(doing: str, said: str, code: int, upstream_go: str) -> FleetError:
     text = "\n".join(lines)
     for known in _KNOWN:
         if re.search(known.pattern, text, re.MULTILINE):
-            what, remedy = known.what, known.remedy
+            what, remedy, error = known.what, known.remedy, known.error
             break
     else:
+        error = FleetError
         what = f"go ended with exit code {code}" if code >= 0 else f"go was ended by signal {-code}"
         remedy = "run it again; where that fails too, take the Go that etcd builds this release with, {go}, by --go"
     remedy = remedy.replace("{go}", upstream_go or "an older Go")
@@ -113,4 +117,4 @@ def explained(doing: str, said: str, code: int, upstream_go: str) -> FleetError:
     remedy = remedy.replace("{install}", install_go("")).replace("{install of that line}", that_line)
     shown = lines[-MOST_LINES:]
     quoted = "".join(f"\n    {line}" for line in shown)
-    return FleetError(f"{what}; it says:{quoted}" if shown else what, where=doing, remedy=remedy)
+    return error(f"{what}; it says:{quoted}" if shown else what, where=doing, remedy=remedy)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from etcdfleet.build.explain import MOST_LINES, explained
+from etcdfleet.errors import UsageError
 
 MODULE = "go.etcd.io/etcd/server/v3@v3.6.14"
 AT = "https://modules.example/go.etcd.io/etcd/server/v3/@v/v3.6.14"
@@ -49,6 +50,7 @@ def test_what_is_told(said: str, what: str, remedy: str) -> None:
     assert what in error.what
     assert remedy in error.remedy
     assert "{" not in error.remedy
+    assert isinstance(error, UsageError) is ("too old" in what), "the exit code of wrong use"
     assert error.where == "asking for etcd 3.6.14"
     assert said.splitlines()[-1].rstrip() in error.what
 

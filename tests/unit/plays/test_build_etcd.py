@@ -186,6 +186,7 @@ def test_a_proxy_that_does_not_know_the_commit(words: tuple[str, ...], stamp: st
     ("variables", "code", "said"),
     [
         ({"BROKEN_GO": "mod", "SAYS": "dial tcp: lookup x: no such host"}, 1, "cannot be reached"),
+        ({"BROKEN_GO": "mod", "SAYS": "x requires go >= 1.25.0 (running go 1.24.3; GOTOOLCHAIN=local)"}, 2, "too old"),
         ({"BROKEN_GO": "mod", "SAYS": "write x: no space left on device"}, 1, "the disk is full"),
         ({"BROKEN_GO": "build", "SAYS": "./a.go:1:2: undefined: b"}, 1, "does not compile with this Go"),
         ({"MADE_FOR": "amd64"}, 1, "it is for another machine: 64 bits, ELF machine 62"),
