@@ -109,9 +109,12 @@ class BackupOptions:
 
 @dataclass(frozen=True)
 class RestoreOptions(MemberOptions):
-    """Of ``restore.py``. ``snapshot`` is a file, or ``latest``; ``confirm`` is as for `TeardownOptions`."""
+    """Of ``restore.py``. ``snapshot`` is a file, or ``latest``, and empty with ``from_member``, a host of the cluster;
+    ``confirm`` is as for `TeardownOptions`.
+    """
 
     snapshot: str = ""
+    from_member: str = ""
     confirm: str = ""
     without: Sequence[str] = ()
     without_snapshot: bool = False

@@ -7,12 +7,11 @@ that a run which was ended anywhere is continued by the same command.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 from etcdfleet.backup.source import LATEST, latest_of, source_of
-from etcdfleet.errors import VerificationError
+from etcdfleet.errors import Refusal, VerificationError
 from etcdfleet.etcd.alarms import may_end
 from etcdfleet.etcd.cluster import Cluster
 from etcdfleet.etcd.restoration import (
@@ -25,17 +24,19 @@ from etcdfleet.etcd.restoration import (
     StartRestored,
     Step,
     StopAll,
+    done_from,
     next_step,
     restore_of,
+    under_way_on,
 )
 from etcdfleet.etcd.restore_fit import losses
 from etcdfleet.etcd.restore_model import Ground, Sight, Source, Wish
-from etcdfleet.etcd.restore_record import RestoreRecord, under_way
+from etcdfleet.etcd.restore_record import RestoreRecord
 from etcdfleet.etcd.restore_tool import USUAL_BUMP
 from etcdfleet.program.run import Run
 from etcdfleet.roles import SIDES
 from etcdfleet.settings.models import client_url
-from plays import lock, members
+from plays import lock, members, survivor
 from plays.options import SNAPSHOTS, RestoreOptions
 from plays.replace_member import bring_in, prepare
 from tasks.configure import configure
@@ -66,15 +67,22 @@ def restore(run: Run[RestoreOptions]) -> str:
     run = run.about(*(host for host in run.hosts if host not in own.without))
     lock.take(run)
     sight = _look(run, versions=True)
-    source, wish = _source(run, sight.grounds), _wish(run)
-    decided = restore_of(sight, source, wish)
+    wish = _wish(run)
+    fresh = bool(own.from_member) and not under_way_on(sight)
+    decided: RestoreRecord | Complete | Refusal | None = None
+    if fresh and not own.anew:
+        decided = done_from(sight, own.from_member)
+    if decided is None:
+        source = survivor.bring_out(run, sight, wish) if fresh else _source(run, sight)
+        decided = restore_of(sight, source, wish)
     if isinstance(decided, Complete):
         when = decided.record.done
-        run.skip((*STEPS, "finish"), f"it was restored from this snapshot at {when} (--anew does it again)")
+        run.skip((*STEPS, "finish"), f"it was restored from this at {when} (--anew does it again)")
         _verify(run)
         return ""
     record = members.accept(run, decided)
-    _ask(run, sight, source, wish, record)
+    if not fresh:  # else the name was typed already
+        _ask(run, sight, source, wish, record)
     if run.check:
         run.leave("nothing is changed with --check")
     run.step("preflight", preflight, data_may_go=True)
@@ -98,13 +106,14 @@ def _look(run: Run[RestoreOptions], *, versions: bool = False) -> Sight:
     return Sight(hosts, grounds, members.see(run, running))
 
 
-def _source(run: Run[RestoreOptions], grounds: Mapping[str, Ground]) -> Source:
+def _source(run: Run[RestoreOptions], sight: Sight) -> Source:
     """Return the snapshot that was asked for, checked; leave the cluster where it is no good one."""
     own = run.own
-    noted = [record for ground in grounds.values() if (record := under_way(ground.noted))]
-    wanted = max(noted, key=lambda record: record.begun).snapshot if noted and not own.anew else ""
+    record = under_way_on(sight)
+    # What a snapshot was taken of is moved aside by now.
+    wanted = record.snapshot if record and (own.from_member or not own.anew) else ""
     try:
-        if own.snapshot != LATEST:
+        if own.snapshot not in (LATEST, ""):
             return source_of(Path(own.snapshot))
         folders = dict.fromkeys((Path(run.members[0].backup.folder or SNAPSHOTS), own.snapshot_dir))
         source, passed = latest_of(tuple(folders), run.cluster, wanted)
@@ -124,6 +133,7 @@ def _wish(run: Run[RestoreOptions]) -> Wish:
         bump=USUAL_BUMP if own.bump_revision else 0,
         anew=own.anew,
         without=frozenset(own.without),
+        survivor=own.from_member,
     )
 
 
@@ -160,7 +170,10 @@ def _make_ready(run: Run[RestoreOptions], sight: Sight, record: RestoreRecord) -
             "install the programs of that release on the host, etcdutl as well, then run again",
             where=record.host,
         )
-    if any(under_way(ground.noted) for ground in sight.grounds.values()) or not sight.cluster.statuses:
+    if own_source := run.own.from_member:
+        run.skip("snapshot", f"it is that of {own_source}", on=run.pending("snapshot"))
+        return
+    if under_way_on(sight) or not sight.cluster.statuses:
         run.skip("snapshot", "no member of the old cluster answers")
         return
     if run.own.without_snapshot:

@@ -41,12 +41,19 @@ EXAMPLES = """\
   python runbooks/restore.py latest --cluster k8s-home --check      what would be done, and what is lost
   python runbooks/restore.py latest --cluster k8s-home
   python runbooks/restore.py snapshots/k8s-home/k8s-home-20261126T020000Z-4711.db --cluster k8s-home
-  python runbooks/restore.py latest --cluster k8s-home --without etcd-az-3    a host that cannot be reached"""
+  python runbooks/restore.py latest --cluster k8s-home --without etcd-az-3    a host that cannot be reached
+  python runbooks/restore.py --from-member etcd-az-2 --cluster k8s-home       the only one that still has its data"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this runbook's own arguments."""
-    parser.add_argument("snapshot", metavar="FILE", help="a snapshot on this machine, or latest")
+    parser.add_argument("snapshot", metavar="FILE", nargs="?", default="", help="a snapshot on this machine, or latest")
+    parser.add_argument(
+        "--from-member",
+        default="",
+        metavar="HOST",
+        help="in place of FILE: of what this host still has, where no majority of the members works",
+    )
     parser.add_argument(
         "--confirm", default="", metavar="NAME", help="the cluster's name once more, in place of the question for it"
     )
@@ -95,6 +102,18 @@ def restore_cluster(program: Program[RestoreOptions]) -> None:
             f"{own.confirm!r} is not the name of the cluster, which is {cluster!r}",
             where="--confirm",
             remedy="type the name of the cluster that you mean in both places",
+        )
+    if bool(own.snapshot) == bool(own.from_member):
+        raise UsageError(
+            "a cluster is restored from one source",
+            where="FILE",
+            remedy="name a snapshot, or latest, or add --from-member HOST",
+        )
+    if own.from_member in own.without or (own.from_member and own.from_member not in program.hosts):
+        raise UsageError(
+            f"{own.from_member} is no host of {cluster} that takes part",
+            where="--from-member",
+            remedy=f"name one of: {', '.join(program.hosts)}",
         )
     if strange := [host for host in own.without if host not in program.hosts]:
         raise UsageError(

@@ -85,9 +85,7 @@ def restore_of(sight: Sight, source: Source, wish: Wish) -> RestoreRecord | Comp
     """Return the restore that is under way or is to be begun, that it is complete, or why there must be none."""
     if refusal := unfit_hosts(sight, wish):
         return refusal
-    noted = [record for ground in sight.grounds.values() if (record := under_way(ground.noted))]
-    if noted:
-        latest = max(noted, key=lambda record: record.begun)
+    if latest := under_way_on(sight):
         refusal = _another(latest, source, wish)
         # Of a run that began anew and was ended, this one is the continuation.
         if not wish.anew or not (refusal or isinstance(next_step(sight, latest), Refusal)):
@@ -98,6 +96,22 @@ def restore_of(sight: Sight, source: Source, wish: Wish) -> RestoreRecord | Comp
         if any(_cluster_noted(ground) == record.cluster_id for ground in sight.grounds.values()):
             return Complete(record)
     return unfit(sight, source, wish) or _begin(sight, source, wish)
+
+
+def under_way_on(sight: Sight) -> RestoreRecord | None:
+    """Return the latest record of a restore that was not completed; None for none."""
+    noted = [record for ground in sight.grounds.values() if (record := under_way(ground.noted))]
+    return max(noted, key=lambda record: record.begun, default=None)
+
+
+def done_from(sight: Sight, survivor: str) -> Complete | None:
+    """Return whether the cluster that works was restored from the data of this host already."""
+    cluster = sight.cluster
+    for ground in sight.grounds.values():
+        record = record_of(ground.noted)
+        if record and record.done and record.survivor == survivor and cluster.members and cluster.serving:
+            return Complete(record) if cluster.members.cluster_id == record.cluster_id else None
+    return None
 
 
 def next_step(sight: Sight, record: RestoreRecord) -> Step | Refusal | None:
@@ -205,4 +219,5 @@ def _begin(sight: Sight, source: Source, wish: Wish) -> RestoreRecord:
         restores=max((count for count in counts if isinstance(count, int)), default=0) + 1,
         begun=wish.begun,
         bump=wish.bump,
+        survivor=wish.survivor,
     )

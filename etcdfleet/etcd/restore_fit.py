@@ -42,6 +42,56 @@ def unfit_hosts(sight: Sight, wish: Wish) -> Refusal | None:
     return None
 
 
+def unfit_survivor(sight: Sight, wish: Wish) -> Refusal | None:
+    """Return why the cluster must not be restored from the data of this host.
+
+    A majority that works has more than any host alone, and nothing is lost then.
+    """
+    if refusal := unfit_hosts(sight, wish):
+        return refusal
+    host = wish.survivor
+    if sight.cluster.serving:
+        return Refusal(
+            "nothing was changed: a majority of the cluster works, and has what its members have",
+            (host,),
+            "python runbooks/replace_member.py HOST brings a host back that lost its data; python runbooks/backup.py"
+            " takes a snapshot",
+        )
+    ground = sight.grounds.get(host)
+    if ground and ground.place.data and not ground.place.data_unreadable:
+        return None
+    others = [name for name, each in sight.grounds.items() if each.place.data and name != host]
+    why = ground.place.data_unreadable if ground else ""
+    return Refusal(
+        f"nothing was changed: no data of a member can be read on {host}{f' ({why})' if why else ''}",
+        (host,),
+        f"there are data on {', '.join(others)}" if others else "restore a snapshot: python runbooks/restore.py latest",
+    )
+
+
+def beside_survivor(sight: Sight, wish: Wish) -> Sequence[str]:
+    """Return what a person must know before: which other member that answers has more than this one."""
+    held = {
+        host: status
+        for host, ground in sight.grounds.items()
+        if (status := sight.cluster.by_name.get(ground.place.member.name))
+    }
+    own = held.get(wish.survivor)
+    more = [
+        f"{host} has applied more (term {status.term}, index {status.raft_applied})"
+        for host, status in held.items()
+        if host != wish.survivor and own and (status.term, status.raft_applied) > (own.term, own.raft_applied)
+    ]
+    silent = [
+        host
+        for host, ground in sight.grounds.items()
+        if host != wish.survivor and ground.place.data and host not in held
+    ]
+    if silent:
+        more.append(f"{', '.join(silent)} holds data, too, and does not answer: what it has more is lost")
+    return more or ["no other host holds data"]
+
+
 def unfit(sight: Sight, source: Source, wish: Wish) -> Refusal | None:
     """Return why this snapshot must not be restored on these hosts."""
     return _versions(sight, source) or _no_room(sight, source) or _no_bump(sight, wish)

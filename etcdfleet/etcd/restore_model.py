@@ -48,7 +48,8 @@ class Source:
 @dataclass(frozen=True)
 class Wish:
     """What was asked for: with which new token, and when, in case that none is under way; by how much to raise
-    revisions; whether to begin ``anew`` over a restore that was begun or completed; hosts that are left out.
+    revisions; whether to begin ``anew`` over a restore that was begun or completed; hosts that are left out; and the
+    ``survivor`` whose data are to be restored, where it is not a snapshot that is there.
     """
 
     token: str
@@ -56,6 +57,7 @@ class Wish:
     bump: int = 0
     anew: bool = False
     without: frozenset[str] = frozenset()
+    survivor: str = ""
 
 
 @dataclass(frozen=True)

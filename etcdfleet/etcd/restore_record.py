@@ -22,7 +22,8 @@ class RestoreRecord:
     """A restore: of the snapshot with this SHA-256, under a new token, on this host, which the others join.
 
     ``cluster_id`` is the new cluster's, ``revision`` and ``keys`` are the snapshot's, ``bump`` by how much the revision
-    was raised. ``restores`` counts the cluster's restores, this one included. ``done`` is when it was completed.
+    was raised. ``restores`` counts the cluster's restores, this one included. ``survivor`` is the host of whose data a
+    snapshot was taken for this restore, empty for one that was there. ``done`` is when it was completed.
     """
 
     snapshot: str
@@ -34,6 +35,7 @@ class RestoreRecord:
     restores: int
     begun: str
     bump: int = 0
+    survivor: str = ""
     done: str = ""
 
     @property
@@ -52,7 +54,7 @@ def record_of(noted: Noted | None) -> RestoreRecord | None:
         record = RestoreRecord(**given)
     except TypeError:
         return None
-    texts = (record.snapshot, record.token, record.host, record.begun, record.done)
+    texts = (record.snapshot, record.token, record.host, record.begun, record.survivor, record.done)
     numbers = (record.cluster_id, record.revision, record.keys, record.restores, record.bump)
     good = all(isinstance(text, str) for text in texts) and all(isinstance(number, int) for number in numbers)
     return record if good else None

@@ -77,7 +77,7 @@ def _save(site: Site, status: EndpointStatus, folder: Path, purpose: Purpose) ->
                     remedy="take it from another member, and look at this one's data: run verify",
                 )
             key_hash = _key_hash(site, contents, seconds) if purpose == "backup" else None
-            note = _note(site, status, contents, checked, time_text(now))
+            note = note_of(site, status, contents, checked, time_text(now))
             return keep(part, replace(note, purpose=purpose, key_hash=key_hash))
     except OSError as error:
         raise VerificationError(
@@ -98,7 +98,8 @@ def _has_room(folder: Path, size: int) -> None:
         )
 
 
-def _note(site: Site, status: EndpointStatus, contents: Contents, checked: SnapshotFile, when: str) -> Note:
+def note_of(site: Site, status: EndpointStatus, contents: Contents, checked: SnapshotFile, when: str) -> Note:
+    """Return the note of a snapshot of the member on a host, which said this of itself."""
     marked = site.observe().facts.established or {}
     same = marked.get("cluster_id") == status.cluster_id
     return Note(

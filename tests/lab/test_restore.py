@@ -185,6 +185,36 @@ def test_a_run_that_is_killed_at_every_boundary_is_completed_by_the_same_command
     assert any(b"lost" in path.read_bytes() for path in saved)
 
 
+@each
+def test_only_a_follower_is_left(lab: LabHandle, config: Path, snapshots: dict[str, Path], cluster: str) -> None:
+    """A copy of its data gives the snapshot: nothing that was written is lost, and nothing of the copy stays there."""
+    before = marker(lab, members(lab, cluster)[0])["restores"]
+    wanted = keys_at(lab, members(lab, cluster)[0]) | {"last"}
+    assert etcdctl(lab, members(lab, cluster)[0], "put last value").returncode == 0
+    leads = json.loads(etcdctl(lab, members(lab, cluster)[0], "endpoint status -w json").stdout)[0]["Status"]["leader"]
+    names = {member["ID"]: member["name"] for member in member_list(lab, members(lab, cluster)[0])}
+    lone = next(host for host in members(lab, cluster) if host != names[leads])
+    works = restore(lab, config, cluster, "--from-member", lone)
+    assert works.exit_code == 3, works.text
+    assert "a majority of the cluster works" in works.in_one_line
+    for host in members(lab, cluster):
+        if host != lone:
+            on_host(lab, host, f"{service(host, 'stop')}; rm -rf {DATA}/member")
+    run = begin(lab, config, cluster, "--from-member", lone)
+    wait_for("the snapshot", lambda: events_of(run.events(), "step_finished", "snapshot") != [], 120, every=0.005)
+    run.kill()
+    assert on_host(lab, lone, f"test -e {DATA}/member/wal").returncode == 0
+    outcome = restore(lab, config, cluster, "--from-member", lone)
+    assert outcome.exit_code == 0, outcome.text
+    assert all(keys_at(lab, host) == wanted for host in members(lab, cluster))
+    assert {marker(lab, host)["restores"] for host in members(lab, cluster)} == {before + 1}
+    assert "restoring-" not in output(lab, lone, f"ls {DATA}")
+    assert len(etcd_processes(lab, lone)) == 1
+    same = restore(lab, config, cluster, "--from-member", lone)
+    assert (same.exit_code, set(same.changed.values())) == (0, {0}), same.text
+    assert snapshots[cluster].exists()
+
+
 def test_a_member_that_was_left_out_comes_back_with_old_data(
     lab: LabHandle, config: Path, snapshots: dict[str, Path]
 ) -> None:

@@ -21,10 +21,11 @@ from etcdfleet.etcd.restoration import (
     RestoreData,
     StartRestored,
     StopAll,
+    done_from,
     next_step,
     restore_of,
 )
-from etcdfleet.etcd.restore_fit import losses
+from etcdfleet.etcd.restore_fit import beside_survivor, losses, unfit_survivor
 from etcdfleet.etcd.restore_model import Ground, Sight, Source, Wish
 from etcdfleet.etcd.restore_record import RestoreRecord, begun, completed
 from etcdfleet.etcd.wal import DataIds
@@ -279,6 +280,59 @@ def test_a_host_that_is_left_out_takes_no_part() -> None:
 )
 def test_what_a_person_is_told_before(seen: Sight, source: Any, told: str) -> None:
     assert any(told in text for text in losses(seen, replace(SOURCE, **source), WISH, "home"))
+
+
+# ---- a lone survivor -------------------------------------------------------------------------------------------------
+
+FROM_2 = replace(WISH, survivor="h2")
+LONE = sight(ground(1, 0, OLD_MARKER), ground(2, CLUSTER_ID, OLD_MARKER, running=True), ground(3, 0))
+
+
+def test_a_lone_survivor() -> None:
+    assert unfit_survivor(LONE, FROM_2) is None
+    record = restore_of(LONE, SOURCE, FROM_2)
+    assert isinstance(record, RestoreRecord)
+    assert record.survivor == "h2"
+    assert beside_survivor(LONE, FROM_2) == ["no other host holds data"]
+    assert any("h1, h3 holds data, too" in text for text in beside_survivor(STOPPED, FROM_2))
+    two = Cluster(EXPECTED[:3], WELL.members, (status(1, index=120), status(2)), ())
+    told = beside_survivor(replace(STOPPED, cluster=two), FROM_2)
+    assert "h1 has applied more (term 3, index 120)" in told
+    assert "h3 holds data, too, and does not answer: what it has more is lost" in told
+
+
+@pytest.mark.parametrize(
+    ("seen", "wish", "what", "remedy"),
+    [
+        (WORKING, {}, "a majority of the cluster works", "replace_member.py HOST"),
+        (LONE, {"survivor": "h1"}, "no data of a member can be read on h1", "there are data on h2"),
+        (BARE, {}, "no data of a member can be read on h2", "restore.py latest"),
+        (
+            with_host(LONE, ground(2, CLUSTER_ID, place={"data_unreadable": "its log is gone"})),
+            {},
+            "on h2 (its log is gone)",
+            "restore.py latest",
+        ),
+        (sight(ground(2, CLUSTER_ID)), {}, "h1, h3 cannot be read", "--without h1"),
+    ],
+)
+def test_no_survivor(seen: Sight, wish: Any, what: str, remedy: str) -> None:
+    refused = unfit_survivor(seen, replace(FROM_2, **wish))
+    assert isinstance(refused, Refusal)
+    assert what in refused.what
+    assert remedy in refused.remedy
+
+
+def test_one_that_was_completed_from_a_survivor_is_known_by_its_host() -> None:
+    record = replace(RECORD, survivor="h2")
+    ended = completed(NEW_MARKER, record, "then")
+    seen = sight(*(ground(n, NEW_ID, ended, running=True) for n in (1, 2, 3)), seen=restored(1, 2, 3))
+    found = done_from(seen, "h2")
+    assert found is not None
+    assert found.record.survivor == "h2"
+    assert done_from(seen, "h1") is None
+    assert done_from(replace(seen, cluster=NOBODY), "h2") is None
+    assert done_from(replace(seen, cluster=WELL), "h2") is None
 
 
 # ---- a run that is killed anywhere -----------------------------------------------------------------------------------

@@ -18,10 +18,11 @@ from etcdfleet.etcd.restore_tool import RestoreTool
 from etcdfleet.outcome import StepOutcome
 from etcdfleet.program.run import LeftError, Program
 from etcdfleet.report.record.model import ExitCode
-from plays import lock, members
+from plays import lock, members, survivor
 from plays import restore as play
 from plays.options import RestoreOptions
 from tests.unit.etcd import test_restoration as table
+from tests.unit.etcd.test_replacement import CLUSTER_ID
 from tests.unit.plays.test_replace_member import SAVED
 from tests.unit.support.fake_run import Stage, program_of, run_of
 from tests.unit.support.snapshots import NOTE, WHOLE, put
@@ -83,7 +84,7 @@ def staged(
         },
     }
     for name, what in (usual | (does or {})).items():
-        for module in (members, play):
+        for module in (members, play, survivor):
             if hasattr(module, name):
                 stage.put(module, name, what)
     monkeypatch.setattr(lock, "take", lambda _: None)
@@ -289,3 +290,68 @@ def test_other_authentication_in_the_snapshot_is_told(monkeypatch: Any, file: Pa
         monkeypatch.setattr(play, "next_step", lambda *_: None)
         play.restore(run_of(program))
         assert ("run deploy, which brings it to that" in str(program.record.record.warnings)) is told
+
+
+LONE = table.sight(*(table.ground(n, CLUSTER_ID if n == 2 else 0, table.OLD_MARKER) for n in (1, 2, 3)))
+
+
+def from_member(monkeypatch: Any, folder: Path, *seen: Sight, **how: Any) -> tuple[Stage, Program[Any]]:
+    saved = put(folder, NOTE.when)
+    own = {"from_member": "h2", "snapshot_dir": folder, **how.pop("own", {})}
+    does = {"extract_snapshot": saved, **how.pop("does", {})}
+    stage, program = staged(monkeypatch, "", *(seen or (LONE,)), own=own, does=does, **how)
+    monkeypatch.setattr(play, "next_step", lambda *_: None)
+    return stage, program
+
+
+def test_the_snapshot_is_taken_of_what_a_lone_member_has_once_the_name_is_typed(
+    monkeypatch: Any, tmp_path: Path
+) -> None:
+    stage, program = from_member(monkeypatch, tmp_path)
+    assert play.restore(run_of(program)).startswith("revision 22, 412 keys")
+    assert done(stage) == ["extract_snapshot", "preflight", "install", "verify"]
+    assert stage.hosts("extract_snapshot") == ["h2"]
+    asked: list[str] = []
+    stage, program = from_member(monkeypatch, tmp_path, own={"confirm": ""})
+    monkeypatch.setattr(program.terminal, "ask_name", asked.append, raising=False)
+    with pytest.raises(LeftError):
+        play.restore(run_of(program))
+    assert done(stage) == []
+    assert "restored from what h2 still has" in asked[0]
+
+
+def test_of_a_lone_member_that_gives_no_snapshot_nothing_is_moved(monkeypatch: Any, tmp_path: Path) -> None:
+    stage, program = from_member(monkeypatch, tmp_path, does={"extract_snapshot": "h2: no room"})
+    with pytest.raises(LeftError):
+        play.restore(run_of(program))
+    assert done(stage) == ["extract_snapshot"]
+    assert "etcd on h2 is stopped, and no snapshot of its data could be taken" in (
+        program.record.record.protections[0].what
+    )
+    stage, program = from_member(monkeypatch, tmp_path, table.WORKING)
+    with pytest.raises(LeftError):
+        play.restore(run_of(program))
+    assert done(stage) == []
+    stage, program = from_member(monkeypatch, tmp_path, check=True)
+    with pytest.raises(LeftError):
+        play.restore(run_of(program))
+    assert done(stage) == []
+
+
+def test_what_was_taken_of_it_is_found_again_once_its_data_are_aside(monkeypatch: Any, tmp_path: Path) -> None:
+    record = replace(table.RECORD, snapshot=WHOLE[-32:].hex(), survivor="h2")
+    moved = table.sight(*(table.ground(n, 0, begun(table.OLD_MARKER, record)) for n in (1, 2, 3)))
+    stage, program = from_member(monkeypatch, tmp_path, moved)
+    play.restore(run_of(program))
+    assert done(stage) == ["preflight", "install", "verify"]
+
+
+def test_a_completed_one_from_a_lone_member_is_only_verified(monkeypatch: Any, tmp_path: Path) -> None:
+    ended = completed(table.NEW_MARKER, replace(table.RECORD, survivor="h2"), "then")
+    seen = table.sight(
+        *(table.ground(number, table.NEW_ID, ended, running=True) for number in (1, 2, 3)),
+        seen=table.restored(1, 2, 3),
+    )
+    stage, program = from_member(monkeypatch, tmp_path, seen)
+    assert play.restore(run_of(program)) == ""
+    assert done(stage) == ["verify"]

@@ -8,6 +8,7 @@ import pwd
 import shutil
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -244,3 +245,68 @@ def test_restored_data_become_the_members_and_nothing_is_overwritten(here: Local
     refused = take()
     assert (refused.ok, "which were not there before" in refused.stderr) == (False, True)
     assert (data / "member" / "wal" / "0.wal").read_text() == "of clients"
+
+
+ETCD = """for word in "$@"; do case $word in --data-dir=*) data=${word#*=} ;; esac; done
+echo "$ETCD_UNSUPPORTED_ARCH" "$@" >>LOG
+[ -z "FAILS" ] || { echo "it cannot" >&2; exit 3; }
+touch "$data/up"
+while :; do sleep 0.1; done"""
+
+
+def extract(here: LocalHost, folder: Path, *, fails: str = "", no_room: bool = False) -> CommandResult:
+    data = folder / "etcd"
+    (data / "member" / "wal").mkdir(parents=True)
+    (data / "member" / "wal" / "0.wal").write_text("log")
+    programs = folder / "programs"
+    programs.mkdir()
+    stand_ins = {"etcd": ETCD.replace("LOG", str(folder / "log")).replace("FAILS", fails)}
+    if no_room:
+        stand_ins["df"] = 'echo head; echo "dev 9 9 5 1% /"'
+    here.stand_ins(programs, **stand_ins)
+    work = data / "restoring-copy"
+    (work / "data").mkdir(parents=True)
+    (work / "pid").write_text("999999")  # of a run whose host lost its power
+    asked = script(
+        "extract_snapshot",
+        *(str(programs / "etcd"), "--force-new-cluster", "--name=two words"),
+        functions={
+            "serves": f"[ -e {work}/data/up ]",
+            "save": f'cat {work}/data/member/wal/0.wal >"$1"; echo saved >&2; echo more >>{work}/data/member/wal/0.wal',
+        },
+        data_dir=str(data),
+        work=str(work),
+        user=pwd.getpwuid(os.getuid()).pw_name,
+        seconds=10,
+        no_room=28,
+        architecture="arm",
+    )
+    return here.run(asked, timeout=30)
+
+
+def test_a_snapshot_is_taken_of_a_copy_and_the_data_stay_as_they_are(here: LocalHost, tmp_path: Path) -> None:
+    answer = extract(here, tmp_path)
+    assert (answer.rc, answer.stdout) == (0, "log"), answer.stderr
+    work = tmp_path / "etcd" / "restoring-copy"
+    told = (tmp_path / "log").read_text()
+    assert told == f"arm --force-new-cluster --name=two words --data-dir={work}/data\n"
+    assert sorted(path.name for path in (tmp_path / "etcd").iterdir()) == ["member"]
+    assert (tmp_path / "etcd" / "member" / "wal" / "0.wal").read_text() == "log"
+    end = time.monotonic() + 5  # busybox's timeout looks once a second whether it has still something to do
+    while subprocess.run(["pgrep", "-f", f"data-dir={work}/data"], capture_output=True, check=False).returncode == 0:
+        assert time.monotonic() < end, "nothing of it runs on"
+        time.sleep(0.1)
+
+
+def test_a_copy_that_does_not_come_up_says_why_and_leaves_nothing(here: LocalHost, tmp_path: Path) -> None:
+    answer = extract(here, tmp_path, fails="yes")
+    assert (answer.rc, answer.stdout) == (1, "")
+    assert "it cannot" in answer.stderr
+    assert sorted(path.name for path in (tmp_path / "etcd").iterdir()) == ["member"]
+
+
+def test_a_copy_is_not_begun_without_room(here: LocalHost, tmp_path: Path) -> None:
+    answer = extract(here, tmp_path, no_room=True)
+    assert (answer.rc, answer.stdout) == (28, "")
+    assert "has room for 5 KiB" in answer.stderr
+    assert not (tmp_path / "log").exists()
