@@ -248,6 +248,11 @@ def _may_end_alarm(run: Run[RestoreOptions], cluster: Cluster) -> bool:
         return False
     settings = run.members[0].cluster
     urls = [client_url(member.member, settings) for member in run.members]
-    return not may_end(cluster.statuses, urls, settings.quota_bytes) and run.agreed(
+    if may_end(cluster.statuses, urls, settings.quota_bytes):
+        return False  # verify says what is wrong
+    if run.agreed(
         "the alarm NOSPACE came with the snapshot, so writes are refused; all members have room now. End it?"
-    )
+    ):
+        return True
+    run.warn("the alarm NOSPACE came with the snapshot; all members have room: the same command with --yes ends it")
+    return False

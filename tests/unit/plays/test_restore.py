@@ -22,7 +22,7 @@ from plays import lock, members, survivor
 from plays import restore as play
 from plays.options import RestoreOptions
 from tests.unit.etcd import test_restoration as table
-from tests.unit.etcd.test_replacement import CLUSTER_ID
+from tests.unit.etcd.test_replacement import CLUSTER_ID, WELL
 from tests.unit.plays.test_replace_member import SAVED
 from tests.unit.support.fake_run import Stage, program_of, run_of
 from tests.unit.support.snapshots import NOTE, WHOLE, put
@@ -96,7 +96,7 @@ def staged(
         member=lambda host: SimpleNamespace(
             name=host,
             member=SimpleNamespace(name=host.replace("h", "m")),
-            cluster=SimpleNamespace(token="home", name="home"),
+            cluster=SimpleNamespace(token="home", name="home", quota_bytes=64 << 20),
             auth=SimpleNamespace(enabled=auth),
             backup=SimpleNamespace(folder=str(backups)),
         ),
@@ -355,3 +355,20 @@ def test_a_completed_one_from_a_lone_member_is_only_verified(monkeypatch: Any, t
     stage, program = from_member(monkeypatch, tmp_path, seen)
     assert play.restore(run_of(program)) == ""
     assert done(stage) == ["verify"]
+
+
+@pytest.mark.parametrize(
+    ("yes", "size", "ends", "said"), [(True, 1, True, False), (False, 1, False, True), (True, 90, False, False)]
+)
+def test_an_alarm_of_the_snapshot_is_ended_with_a_yes_once_there_is_room(
+    monkeypatch: Any, file: Path, yes: bool, size: int, ends: bool, said: bool
+) -> None:
+    raised = ("memberID:99 alarm:NOSPACE ",)
+    full = [replace(one, db_size=size << 20, errors=raised) for one in WELL.statuses]
+    seen = replace(table.STOPPED, cluster=replace(WELL, statuses=tuple(full), healths=()))
+    stage, program = staged(monkeypatch, file, seen, yes=yes, does={"see_cluster": seen.cluster})
+    monkeypatch.setattr(play, "next_step", lambda *_: None)
+    monkeypatch.setattr(play, "client_url", lambda member, _: f"https://{member.name.replace('m', 'h')}:2379")
+    play.restore(run_of(program))
+    assert stage.given["verify"]["may_end_alarm"] is ends
+    assert ("with --yes ends it" in str(program.record.record.warnings)) is said
