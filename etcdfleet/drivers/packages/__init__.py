@@ -24,6 +24,7 @@ ARCHIVE_NOTE = f"{LIBRARY}/etcd.json"
 ARCHIVE_FOLDER = "/usr/local/bin"
 RETIRE_ARCHIVE = (
     f"if [ -e {ARCHIVE_NOTE} ]; then rm -f {ARCHIVE_FOLDER}/etcd {ARCHIVE_FOLDER}/etcdctl {ARCHIVE_NOTE}; "
+    f'case "$(readlink {ARCHIVE_FOLDER}/etcdutl)" in {LIBRARY}/*) rm -f {ARCHIVE_FOLDER}/etcdutl ;; esac; '
     f"rm -rf {LIBRARY}/etcd-*; fi"
 )
 """Shell: removes what came from release archives. A PATH has it before the packages' programs."""

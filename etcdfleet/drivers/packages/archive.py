@@ -7,6 +7,7 @@ say which one is in use. What was installed is noted on the host, so that the ne
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -45,7 +46,11 @@ if TYPE_CHECKING:
     from etcdfleet.settings.partial import Draft
 
 PROGRAMS = ("etcd", "etcdctl")
-_PROBE = " ".join(f"{ARCHIVE_FOLDER}/{program}" for program in PROGRAMS)
+UTILITY = "etcdutl"
+"""In archives from 3.5 on; from 3.6 on it alone restores snapshots."""
+_UNPACKED = ".unpacked"
+"""In the cache, beside programs that were unpacked with the utility, if the archive has it."""
+_PROBE = " ".join(f"{ARCHIVE_FOLDER}/{program}" for program in (*PROGRAMS, UTILITY))
 _DOES_NOT_RUN, _OTHER_VERSION = 91, 92
 _lock = threading.Lock()
 
@@ -108,7 +113,8 @@ class Archive(Packages[ArchiveInstall]):
         first, _, rest = result.stdout.partition("\n")
         try:
             note = json.loads(first)
-            if sorted(note["files"]) == sorted(line for line in rest.splitlines() if line.strip()):
+            ours = {file.partition(" ")[0] for file in note["files"]}
+            if sorted(note["files"]) == sorted(line for line in rest.splitlines() if line.partition(" ")[0] in ours):
                 return Installed(note["version"], note["sha256"], self.binary)
         except (ValueError, KeyError, TypeError):
             pass  # no note, or one of another time: install anew
@@ -172,7 +178,7 @@ class Archive(Packages[ArchiveInstall]):
         note = json.dumps({"version": self.settings.version, "sha256": source.sha256})[:-1]
         installing = script(
             "archive_install",
-            *PROGRAMS,
+            *programs_of(source),
             functions={"before": before},
             folder=folder,
             links=ARCHIVE_FOLDER,
@@ -223,14 +229,20 @@ class Archive(Packages[ArchiveInstall]):
 def programs_of(source: ArchiveSource) -> dict[str, Path]:
     """Return the unpacked programs of a release in the controller's cache; fetch and check them first if need be.
 
-    Raises `FleetError` when the archive cannot be had, has another SHA-256, or lacks a program.
+    The utility is among them where the archive has it. Raises `FleetError` when the archive cannot be had, has another
+    SHA-256, or lacks a program.
     """
     cache = _cache(source)
     programs = {name: cache / name for name in PROGRAMS}
     with _lock:  # one download for all hosts
         if not all(path.is_file() for path in programs.values()):
             _unpack(source, cache)
-    return programs
+        elif not (cache / _UNPACKED).exists():
+            # By a release that left the utility out. Where the archive is gone since, these two will do.
+            with contextlib.suppress(FleetError):
+                _unpack(source, cache)
+    utility = cache / UTILITY
+    return {**programs, UTILITY: utility} if utility.is_file() else programs
 
 
 def must_be_there(source: ArchiveSource) -> None:
@@ -283,7 +295,8 @@ def _unpack(source: ArchiveSource, cache: Path) -> None:
             with tarfile.open(archive) as tar:
                 for member in tar:
                     name = Path(member.name).name
-                    data = tar.extractfile(member) if member.isfile() and name in PROGRAMS else None
+                    wanted = member.isfile() and name in (*PROGRAMS, UTILITY)
+                    data = tar.extractfile(member) if wanted else None
                     if data is not None:
                         (unpacked / name).write_bytes(data.read())
         except tarfile.TarError as error:
@@ -293,6 +306,9 @@ def _unpack(source: ArchiveSource, cache: Path) -> None:
             raise FleetError(
                 f"holds no {' and no '.join(missing)}", where=where, remedy="take a release archive of etcd"
             )
+        (unpacked / _UNPACKED).touch()
+        if cache.exists():
+            cache.replace(Path(folder) / "before")
         unpacked.replace(cache)
 
 

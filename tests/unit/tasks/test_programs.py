@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 import subprocess
+import tarfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +15,10 @@ from typing import Any, cast
 import pytest
 
 from etcdfleet.drivers.init import ServiceState, programs, ran_seconds
-from etcdfleet.drivers.packages import Installed, Target, hold_change
+from etcdfleet.drivers.packages import RETIRE_ARCHIVE, Installed, Target, hold_change
 from etcdfleet.drivers.packages.apk import Apk, ApkInstall
 from etcdfleet.drivers.packages.apt import AptInstall
-from etcdfleet.drivers.packages.archive import Archive, ArchiveInstall, ArchiveSource, must_be_there
+from etcdfleet.drivers.packages.archive import Archive, ArchiveInstall, ArchiveSource, must_be_there, programs_of
 from etcdfleet.errors import FleetError
 from etcdfleet.host.facts import FileFacts
 from etcdfleet.host.paths import CONFIG
@@ -272,6 +274,54 @@ def test_releases_lie_side_by_side_until_one_takes_the_others_place(
     kept = sorted(path.name.split("-")[1] for path in (tmp_path / "lib/etcdfleet").glob("etcd-*"))
     assert kept == ["3.5.2", "3.5.3"]
     assert list((tmp_path / "lib/etcdfleet").glob(".new-*")) == []
+
+
+def test_the_utility_comes_with_the_archives_that_have_it_and_goes_with_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """etcdutl restores snapshots, from 3.6 on it alone. One that a person has put there is not taken for ours."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    here = Here(tmp_path)
+    target, link = Target(here, "amd64"), tmp_path / "bin" / "etcdutl"
+    plain, whole = release("3.5.1", tmp_path / "cache"), release("3.6.1", tmp_path / "cache")
+    next((tmp_path / "cache/etcdfleet").glob("*361")).joinpath("etcdutl").write_text("utility")
+    plain.install(target, "")
+    assert not link.exists()
+    link.write_text("of a person")
+    assert state(here, plain).version == "3.5.1", "it is none of ours"
+    whole.install(target, "")
+    assert link.read_text() == "utility"
+    assert state(here, whole).version == "3.6.1"
+    here.run(RETIRE_ARCHIVE)
+    assert not link.is_symlink()
+    link.write_text("of a person")
+    plain.install(target, "")
+    here.run(RETIRE_ARCHIVE)
+    assert sorted(path.name for path in (tmp_path / "bin").iterdir()) == ["etcdutl"]
+
+
+def test_programs_that_were_unpacked_without_the_utility_get_it_where_the_archive_is_still_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    file = tmp_path / "etcd.tar.gz"
+    with tarfile.open(file, "w:gz") as tar:
+        for name in ("etcd", "etcdctl", "etcdutl"):
+            (tmp_path / name).write_text(f"new {name}")
+            tar.add(tmp_path / name, f"etcd-v3.6.1/{name}")
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    cached = tmp_path / "cache" / "etcdfleet" / digest
+    cached.mkdir(parents=True)
+    for name in ("etcd", "etcdctl"):
+        (cached / name).write_text("old")
+    gone = ArchiveSource(file=str(tmp_path / "gone.tar.gz"), sha256=digest)
+    assert sorted(programs_of(gone)) == ["etcd", "etcdctl"]
+    source = ArchiveSource(file=str(file), sha256=digest)
+    assert {name: path.read_text() for name, path in programs_of(source).items()} == {
+        name: f"new {name}" for name in ("etcd", "etcdctl", "etcdutl")
+    }
+    file.unlink()
+    assert sorted(programs_of(source)) == ["etcd", "etcdctl", "etcdutl"], "it is not unpacked again"
 
 
 def test_an_archive_that_does_not_fit_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
