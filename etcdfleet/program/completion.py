@@ -42,7 +42,7 @@ def complete(parser: argparse.ArgumentParser) -> None:
         if getattr(action, "completer", None) is not None or action.choices is not None:
             continue
         completer: Any = _COMPLETERS.get(action.dest)
-        if completer is None and (action.type is Path or action.dest in ("json", "go")):
+        if completer is None and (action.type is Path or action.dest in ("json", "go", "snapshot")):
             folder = action.dest.endswith("dir") or action.metavar == "DIR"
             completer = _native_paths if native else DirectoriesCompleter() if folder else FilesCompleter()
         if completer is not None:
@@ -166,6 +166,8 @@ _COMPLETERS: Mapping[str, Completer] = {
     "name": _user,
     "target": _host,
     "to": _host,
+    "from_member": _host,
+    "without": _host,
     "run": _run,
     "compare": _run,
 }

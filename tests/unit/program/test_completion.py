@@ -71,6 +71,8 @@ def asked(line: str, *, python: str = sys.executable, at: int | None = None, **v
         ("build_etcd.py 3.6.14 --arch ", ["amd64", "arm", "arm64", "armv7"]),
         ("build_etcd.py 3.6.14 --arch arm,arm", ["arm,arm64", "arm,armv7"]),
         ("client_cert.py --config {config} al", ["alice"]),
+        ("restore.py --config {config} --from-member ", ["a", "b", "c"]),
+        ("restore.py latest --config {config} --without ", ["a", "b", "c"]),
     ],
 )
 def test_what_can_follow(words: str, expected: list[str], config: Path) -> None:
@@ -89,6 +91,7 @@ def test_paths_are_completed_here_or_left_to_the_shell(config: Path) -> None:
     line = f"python3 deploy.py --config {config.parent}/conf"
     assert asked(line) == [str(config)]
     assert asked(line, ETCDFLEET_COMPLETES_PATHS="1") == ["@files"]
+    assert asked(f"python3 restore.py {config.parent}/conf") == [str(config)]
 
 
 def test_any_python_will_do(tmp_path: Path) -> None:
