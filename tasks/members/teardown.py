@@ -18,6 +18,7 @@ from etcdfleet.host.paths import (
     ESTABLISHED,
     ETCDCTL_ENVIRONMENT,
     RESTART_PENDING,
+    RESTORING,
 )
 from etcdfleet.outcome import done
 from etcdfleet.remote.scripts import script
@@ -49,12 +50,12 @@ def put_host_away(task: Task, *, delete: bool = False, revoke: bool = False) -> 
 
 def _delete(task: Task, site: Site) -> list[str]:
     facts, data_dir = site.observe().facts, site.settings.member.data_dir.rstrip("/")
-    aside = any(name.startswith(ASIDE) for name in facts.data.foreign)
+    aside = any(name.startswith((ASIDE, RESTORING)) for name in facts.data.foreign)
     if facts.data.ids is None and not facts.data.unreadable and facts.established is None and not aside:
         return []
     if not task.is_dry_run():
         still_ours(task)
-        deleting = script("delete_data", data_dir=data_dir, aside=ASIDE, marker=ESTABLISHED)
+        deleting = script("delete_data", data_dir=data_dir, aside=ASIDE, restoring=RESTORING, marker=ESTABLISHED)
         try:
             site.remote.run(deleting, timeout=timeouts.STOP, check=f"deleting the data in {data_dir}")
         finally:

@@ -87,10 +87,21 @@ def run_in(here: LocalHost, name: str, *arguments: str, **more: Any) -> CommandR
 
 
 def test_what_is_deleted_and_what_is_not(here: LocalHost, tmp_path: Path) -> None:
-    for path in ("member/wal/1.wal", "removed-2026/member/snap/db", "mine/kept", "etc/cluster.json"):
+    for path in (
+        "member/wal/1.wal",
+        "removed-2026/member/snap/db",
+        "restoring-9/snapshot.db",
+        "mine/kept",
+        "etc/cluster.json",
+    ):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).touch()
-    values = {"data_dir": str(tmp_path), "aside": "removed-", "marker": str(tmp_path / "etc/cluster.json")}
+    values = {
+        "data_dir": str(tmp_path),
+        "aside": "removed-",
+        "restoring": "restoring-",
+        "marker": str(tmp_path / "etc/cluster.json"),
+    }
     for _ in range(2):
         assert run_in(here, "delete_data", **values).ok
         assert sorted(path.name for path in tmp_path.iterdir()) == ["etc", "mine"]
