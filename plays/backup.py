@@ -10,13 +10,24 @@ from pathlib import Path
 
 from etcdfleet.backup.fit import fit_for_backup
 from etcdfleet.backup.note import Drill
+from etcdfleet.backup.offhost import OffHost
 from etcdfleet.backup.retention import Counts
 from etcdfleet.backup.store import Newest, Snapshot
 from etcdfleet.backup.thin import Read
 from etcdfleet.program.run import Run
 from plays import members
 from plays.options import SNAPSHOTS, BackupOptions
-from tasks.backup import find_newest, list_copies, look, none_drilled, none_taken, thin_out, verify_copies
+from tasks.backup import (
+    find_newest,
+    list_away,
+    list_copies,
+    look,
+    none_drilled,
+    none_taken,
+    send_away,
+    thin_out,
+    verify_copies,
+)
 from tasks.members.drill import drill_here, drill_on_host, note_drill
 
 
@@ -25,6 +36,12 @@ def folder_of(run: Run[BackupOptions]) -> Path:
     if run.own.folder:
         return run.own.folder.expanduser()
     return Path(run.members[0].backup.folder or SNAPSHOTS)
+
+
+def store_of(run: Run[BackupOptions]) -> OffHost | None:
+    """Return the store off this machine, if there is one; with ``--folder`` there is none."""
+    settings = run.members[0].backup
+    return OffHost(settings.url, settings.recipients) if settings.url and not run.own.folder else None
 
 
 def back_up(run: Run[BackupOptions]) -> None:
@@ -37,6 +54,10 @@ def back_up(run: Run[BackupOptions]) -> None:
     settings = run.members[0].backup
     counts = Counts(settings.daily, settings.weekly, settings.monthly)
     run.step("retention", thin_out, folder=folder, counts=counts)
+    if store := store_of(run):
+        run.step("copies", send_away, folder=folder, store=store, counts=counts)
+    else:
+        run.skip("copies", "backup.url is not set")
 
 
 def _take(run: Run[BackupOptions], folder: Path) -> None:
@@ -96,11 +117,14 @@ def _drill_somewhere(run: Run[BackupOptions], snapshot: Snapshot) -> Drill | str
 
 def read_again(run: Run[BackupOptions]) -> None:
     """Read all copies again."""
-    run.step("verify", verify_copies, folder=folder_of(run))
+    run.step("verify", verify_copies, folder=folder_of(run), store=store_of(run))
 
 
-def list_them(run: Run[BackupOptions]) -> tuple[Path, Read]:
-    """Return what there is, and where."""
-    folder = folder_of(run)
-    found: Read = run.step("look", list_copies, folder=folder).get(run.cluster, Read())
-    return folder / run.cluster, found
+def list_them(run: Run[BackupOptions]) -> list[tuple[str, Read]]:
+    """Return what there is, by where it is."""
+    folder, store = folder_of(run), store_of(run)
+    found = [(f"{folder / run.cluster}", run.step("look", list_copies, folder=folder).get(run.cluster, Read()))]
+    if store:
+        there = run.step("copies", list_away, store=store).get(run.cluster)
+        found += [(f"{store.url}/{run.cluster}", there)] if there else []
+    return found

@@ -13,8 +13,8 @@ import _start  # type: ignore[import-not-found] # noqa: F401  sets the import pa
 from etcdfleet.program.main import Program, run_runbook
 from plays.options import BackupOptions
 
-TAKE = [("look", "Look"), ("snapshot", "Snapshot"), ("retention", "Retention")]
-LIST = [("look", "Look")]
+TAKE = [("look", "Look"), ("snapshot", "Snapshot"), ("retention", "Retention"), ("copies", "Copies")]
+LIST = [("look", "Look"), ("copies", "Copies")]
 VERIFY = [("verify", "Verify")]
 DRILL = [("look", "Look"), ("drill", "Drill")]
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from nornir.core.task import Result, Task
 
+from etcdfleet.backup.offhost import OffHost
 from etcdfleet.backup.retention import Counts
 from etcdfleet.backup.store import Bad, Snapshot, listed, newest
 from etcdfleet.backup.thin import Read, read_all, thin
@@ -65,20 +66,60 @@ def thin_out(task: Task, folder: Path, counts: Counts) -> Result:
     return done(task, f"{kept} kept{read}", changes, warnings, facts_of(snapshots))
 
 
-def verify_copies(task: Task, folder: Path) -> Result:
-    """Read all copies of a cluster's snapshots again. Raise `VerificationError` where one is bad, or none is good."""
-    cluster = task.host.name
-    snapshots, bad = listed(folder, cluster)
-    read = read_all(snapshots, note=not task.is_dry_run())
-    bad = (*read.bad, *bad)
-    if bad:
-        remedy = _REMEDY if read.good else "take a backup now: runbooks/backup.py"
-        good = f"{counted(len(read.good), 'good one')} besides" if read.good else "and there is no good one"
-        raise VerificationError(f"{'; '.join(str(one) for one in bad)}; {good}", where=cluster, remedy=remedy)
-    if not read.good:
-        raise VerificationError("there is no backup", where=str(folder / cluster), remedy="run runbooks/backup.py")
-    size = sum(one.note.size for one in read.good)
-    return done(task, f"{counted(len(read.good), 'good one')}, {mib(size)} read", facts=facts_of(read.good))
+def send_away(task: Task, folder: Path, store: OffHost, counts: Counts) -> Result:
+    """Copy the backups that are wanted and not in a store off this machine to it, then thin it out.
+
+    Raise `FleetError`; copies that were made by then stay.
+    """
+    cluster, check_only = task.host.name, task.is_dry_run()
+    here, _ = listed(folder, cluster)
+    there = store.listed(cluster)
+    lacking = store.missing(here, there, counts)
+    for one in () if check_only else lacking:
+        store.send(one)
+    changes = [f"{one.path.name} is copied to {store.url}" for one in lacking]
+    thinned = store.thin(there if check_only else store.listed(cluster), counts, check_only=check_only)
+    changes += [f"{one.path.name} is removed there: others stand for its time" for one in thinned.removed]
+    kept = len(there.good) + len(lacking) - len(thinned.removed)
+    warnings = [_told_there(store, one) for one in (*there.bad, *thinned.stuck)]
+    return done(task, f"{counted(kept, 'copy', 'copies')} there, {len(lacking)} new", changes, warnings)
+
+
+def list_away(task: Task, store: OffHost) -> Result:
+    """Return the copies in a store off this machine: a `Read`. Raise `FleetError`."""
+    return Result(task.host, result=store.listed(task.host.name))
+
+
+def _told_there(store: OffHost, bad: Bad) -> str:
+    return f"{store.url}/{bad}"
+
+
+def verify_copies(task: Task, folder: Path, store: OffHost | None = None) -> Result:
+    """Read all copies of a cluster's snapshots again, those in a store as well.
+
+    Raise `VerificationError` where one is bad, or none is good in one of the places, once all were read.
+    """
+    cluster, note = task.host.name, not task.is_dry_run()
+    snapshots, unnoted = listed(folder, cluster)
+    here = read_all(snapshots, note=note)
+    wrong = [str(one) for one in (*here.bad, *unnoted)]
+    size, told = sum(one.note.size for one in here.good), counted(len(here.good), "good one")
+    if not here.good:
+        wrong.append(f"there is no good backup in {folder / cluster}")
+    if store:
+        try:
+            there = store.verify(cluster, note=note)
+        except VerificationError as error:
+            wrong.append(f"{store.url}: {error.what}")
+        else:
+            wrong += [_told_there(store, one) for one in there.bad]
+            wrong += [] if there.good else [f"there is no good copy in {store.url}/{cluster}"]
+            size += sum(one.note.stored.size for one in there.good if one.note.stored)
+            told = f"{told} here, {len(there.good)} there"
+    if wrong:
+        remedy = _REMEDY if here.good else "take a backup now: runbooks/backup.py"
+        raise VerificationError(f"{'; '.join(wrong)}; {told}", where=cluster, remedy=remedy)
+    return done(task, f"{told}, {mib(size)} read", facts=facts_of(here.good))
 
 
 def list_copies(task: Task, folder: Path) -> Result:

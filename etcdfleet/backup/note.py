@@ -56,6 +56,16 @@ class Drill:
 
 
 @dataclass(frozen=True)
+class Stored:
+    """A copy in a store off this machine: its name there, and what it must be, encrypted or not."""
+
+    name: str
+    size: int
+    sha256: str
+    encrypted: bool
+
+
+@dataclass(frozen=True)
 class Note:
     """A snapshot as it was when it was taken.
 
@@ -64,7 +74,8 @@ class Note:
     are hexadecimal as etcdctl shows them, and times UTC. ``token`` is the one that the cluster was begun with, or
     restored under, and ``restores`` how often it was restored before. ``key_hash`` is what the member said of its keys
     at this revision (``etcdctl endpoint hashkv --rev``), None where it was not asked or had been compacted since.
-    ``damaged`` says what was wrong with the copy when it was last read; empty for a good one.
+    ``damaged`` says what was wrong with the copy when it was last read; empty for a good one. ``stored`` is there in
+    notes of copies off this machine alone.
     """
 
     cluster: str
@@ -90,6 +101,7 @@ class Note:
     verified: Verified | None = None
     drill: Drill | None = None
     damaged: str = ""
+    stored: Stored | None = None
     version: int = field(default=VERSION)
 
     @property
@@ -138,6 +150,7 @@ def read_note(text: str) -> Note:
         given["members"] = tuple(_member(member) for member in given.get("members") or ())
         given["verified"] = _verified(given.get("verified"))
         given["drill"] = Drill(**given["drill"]) if given.get("drill") else None
+        given["stored"] = Stored(**given["stored"]) if given.get("stored") else None
         return Note(**given)
     except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"it is not the note of a snapshot: {error}") from error

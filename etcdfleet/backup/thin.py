@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -58,7 +58,7 @@ def thin(folder: Path, cluster: str, counts: Counts, *, check_only: bool = False
     good: dict[Path, Snapshot] = {}
     bad: list[Bad] = []
     while True:
-        gone = surplus({path: one.note.when for path, one in left.items()}, counts)
+        gone = surplus({path: one.note.when for path, one in left.items()}, counts) - proven(left.values())
         unread = [one for path, one in left.items() if path not in gone and path not in good]
         if not gone or not unread:
             break
@@ -76,6 +76,13 @@ def thin(folder: Path, cluster: str, counts: Counts, *, check_only: bool = False
         except OSError as error:
             stuck.append(Bad(path, f"it cannot be removed: {error.strerror or error}"))
     return Thinned(tuple(removed), Read(tuple(good.values()), tuple(bad)), tuple(stuck))
+
+
+def proven(snapshots: Iterable[Snapshot]) -> frozenset[Path]:
+    """Return the one whose trial restore was the last to go well, if there is one: it is what is known to give back."""
+    drilled = [one for one in snapshots if one.note.drill and one.note.drill.good and not one.note.damaged]
+    last = max(drilled, key=lambda one: one.note.drill.when if one.note.drill else "", default=None)
+    return frozenset([last.path] if last else [])
 
 
 def remove(snapshot: Snapshot) -> None:

@@ -38,6 +38,7 @@ def check_all(
             check(draft, notes)
         check_pki(draft, notes, environ)
         check_auth(draft, notes)
+        draft.backup.check(draft, notes)
     _unique_in_fleet(drafts, notes)
     clusters = clusters_of(drafts)
     for name, members in clusters.items():

@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyrage
 import pytest
 
 from lab import hosts, releases
@@ -36,6 +37,7 @@ from tests.lab.deploy_helpers import (
 )
 from tests.lab.load import client_pair
 from tests.lab.register.workload import clients_at_work
+from tests.s3 import s3_server
 
 SD, RC = CLUSTERS = ("bk-sd", "bk-rc")
 each = pytest.mark.parametrize("cluster", CLUSTERS)
@@ -337,3 +339,49 @@ def test_the_newest_is_restored_for_a_trial_and_nothing_of_that_stays(
         assert left.stdout == ""
     shown = deploy(lab, "--cluster", cluster, config=config, runbook="status")
     assert re.search(r"restored for a trial \d+ s ago", shown.in_one_line), shown.text
+
+
+@pytest.mark.usefixtures("config")
+def test_copies_in_a_real_s3_server(lab: LabHandle, snapshots: Path, tmp_path: Path) -> None:
+    """Encrypted, among objects of others; a byte that is flipped there, the wrong key, and a server that is gone."""
+    identity = pyrage.x25519.Identity.generate()
+
+    def edit(files: dict[str, Any]) -> None:
+        for cluster in CLUSTERS:
+            own = {"folder": str(snapshots), "daily": 2, "weekly": 0, "monthly": 0}
+            own |= {"url": "s3://bucket/etcd", "recipients": [str(identity.to_public())]}
+            files["inventory/groups.yaml"][cluster]["data"]["backup"] = own
+        files["inventory/groups.yaml"][RC]["data"]["auth"] = {"enabled": True}
+
+    away, place = inventory_variant(lab, tmp_path, edit), tmp_path / "s3" / "bucket" / "etcd"
+    foreign = place / SD / "of-somebody-else.db.age"
+    foreign.parent.mkdir(parents=True)
+    foreign.write_text("mine")
+    with s3_server(tmp_path / "s3") as there:
+        outcome = deploy(lab, config=away, runbook="backup", env=there)
+        assert outcome.exit_code == 0, outcome.text
+        for cluster in CLUSTERS:
+            copy = copies(snapshots, cluster)[-1]
+            sent = place / cluster / f"{copy.name}.age"
+            assert pyrage.decrypt(sent.read_bytes(), [identity]) == copy.read_bytes()
+            with pytest.raises(pyrage.DecryptError):
+                pyrage.decrypt(sent.read_bytes(), [pyrage.x25519.Identity.generate()])
+        time.sleep(1.1)  # the server knows files by their time
+        flip(sent)
+        found = deploy(lab, "--verify", config=away, runbook="backup", env=there)
+        assert found.exit_code == 1, found.text
+        assert f"{sent.name}: the copy there is not what was put there" in found.in_one_line
+        listed = deploy(lab, "--list", config=away, runbook="backup", env=there)
+        assert f"does not count: {sent.name}" in listed.in_one_line, listed.text
+        mended = deploy(lab, config=away, runbook="backup", env=there)
+        assert mended.exit_code == 0, mended.text
+        assert deploy(lab, "--verify", config=away, runbook="backup", env=there).exit_code == 0
+        assert foreign.read_text() == "mine"
+        kept = sorted(path.name for path in place.rglob("*.age"))
+    before = copies(snapshots, SD)
+    gone = deploy(lab, "--cluster", SD, config=away, runbook="backup", env=there)
+    assert gone.exit_code == 1, gone.text
+    assert "the store cannot be listed" in gone.in_one_line
+    assert copies(snapshots, SD)[-1] not in before, "what is on this machine is good"
+    assert sorted(path.name for path in place.rglob("*.age")) == kept
+    assert "secret" not in outcome.log + gone.log

@@ -27,7 +27,10 @@ _KEY = re.compile(
 _TOKEN = re.compile(r"(?<![A-Za-z0-9_.-])(?:hv[sbr]\.[A-Za-z0-9_-]{16,}|[sbr]\.[A-Za-z0-9]{22,}(?:\.[A-Za-z0-9]{4,})?)")
 # Terminal escapes and other control characters in what a host answered must not act on the reader's terminal.
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f\x80-\x9f]")
-_SECRET_ENVIRONMENT = re.compile(r"^(?:(?:VAULT|BAO)_(?:TOKEN|SECRET_ID)|ETCDFLEET_\w*(?:PASSWORD|SECRET|TOKEN)\w*)$")
+_SECRET_ENVIRONMENT = re.compile(
+    r"^(?:(?:VAULT|BAO)_(?:TOKEN|SECRET_ID)|ETCDFLEET_\w*(?:PASSWORD|SECRET|TOKEN)\w*"
+    r"|AWS_(?:SECRET_ACCESS_KEY|SESSION_TOKEN)|AZURE_\w*(?:KEY|SECRET|TOKEN))$"
+)
 _SHORT = 4
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -18,16 +17,16 @@ from etcdfleet.text import age_text, size_text
 _NONE = "never"
 
 
-def print_backups(console: Console, found: Mapping[str, tuple[Path, Read]], now: datetime | None = None) -> None:
-    """Print by cluster a row for each snapshot, the newest first, and what does not count.
-
-    ``found`` has of each cluster where they lie.
-    """
+def print_backups(
+    console: Console, found: Mapping[str, Sequence[tuple[str, Read]]], now: datetime | None = None
+) -> None:
+    """Print by cluster and by place a row for each snapshot, the newest first, and what does not count."""
     now = now or datetime.now(UTC)
-    for number, (cluster, (folder, read)) in enumerate(found.items()):
+    blocks = [(cluster, place, read) for cluster, places in found.items() for place, read in places]
+    for number, (cluster, place, read) in enumerate(blocks):
         if number:
             console.print()
-        console.print(Text.assemble((cluster, "bold"), f"  in {folder}"), soft_wrap=True)
+        console.print(Text.assemble((cluster, "bold"), f"  in {place}"), soft_wrap=True)
         if read.good:
             _print_rows(console, [_row(one, now) for one in read.good])
         elif not read.bad:

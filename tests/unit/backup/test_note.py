@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from etcdfleet.backup.note import VERSION, Drill, Note, Verified, read_note, write_note
+from etcdfleet.backup.note import VERSION, Drill, Note, Stored, Verified, read_note, write_note
 from tests.unit.support.paths import ROOT
 from tests.unit.support.snapshots import NOTE
 
@@ -20,6 +20,7 @@ FULL = replace(
     alarms=("NOSPACE",),
     restores=2,
     verified=Verified("2026-11-26T02:00:05+00:00", ("hash", "pages")),
+    stored=Stored("home-20261126T020000Z-22.db.age", 99, "ab" * 32, encrypted=True),
     drill=Drill("2026-11-26T03:00:00+00:00", "this machine", "3.5.1", good=True, says="412 keys"),
 )
 FIRST = {

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from etcdfleet.backup import thin as module
-from etcdfleet.backup.note import read_note
+from etcdfleet.backup.note import Drill, read_note
 from etcdfleet.backup.retention import Counts
 from etcdfleet.backup.store import Snapshot, newest
 from etcdfleet.backup.thin import read_all, thin
@@ -62,6 +63,17 @@ def test_a_bad_one_pushes_out_nothing_and_stays(tmp_path: Path, how: str, which:
         (bad,) = thinned.read.bad
         assert bad.path == made[which].path
         assert "its hash does not fit" in read_note(made[which].note_path.read_text()).damaged
+
+
+def test_the_one_that_was_last_restored_for_a_trial_stays(tmp_path: Path) -> None:
+    good = Drill("2026-11-20T06:00:00+00:00", "az-1", "3.5.1", good=True, says="412 keys")
+    made = nights(tmp_path, 6)
+    put(tmp_path, NIGHT - timedelta(days=3), drill=good)
+    put(tmp_path, NIGHT - timedelta(days=4), drill=replace(good, when="2026-11-19T06:00:00+00:00"))
+    put(tmp_path, NIGHT - timedelta(days=5), drill=replace(good, when="2026-11-25T06:00:00+00:00", good=False))
+    thinned = thin(tmp_path, "home", Counts(2, 0, 0))
+    assert left(tmp_path) == names([*made[:2], made[3]])
+    assert names(list(thinned.read.good)) == left(tmp_path), "it was read as well"
 
 
 def test_the_last_good_one_stays_whatever_the_counts_say(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 
 from etcdfleet.backup.note import Drill
+from etcdfleet.backup.offhost import OffHost
 from etcdfleet.backup.retention import Counts
 from etcdfleet.backup.store import Bad, Newest, Snapshot
 from etcdfleet.backup.thin import Read
@@ -22,7 +23,7 @@ from tests.unit.etcd import test_replacement as table
 from tests.unit.support.fake_run import Stage, program_of, run_of, statuses
 from tests.unit.support.snapshots import NOTE
 
-STEPS = ("look", "snapshot", "retention", "drill")
+STEPS = ("look", "snapshot", "retention", "copies", "drill")
 HOSTS = ("h1", "h2", "h3")
 SAVED = Snapshot(Path("/s/home.db"), NOTE)
 DRILL = Drill("2026-11-26T03:00:00+00:00", "h1", "3.5.1", good=True, says="412 keys as noted")
@@ -34,18 +35,19 @@ def staged(
     *,
     own: BackupOptions | None = None,
     folder: str | None = "/s",
+    url: str | None = None,
     does: dict[str, Any] | None = None,
     **options: Any,
 ) -> tuple[Stage, Program[Any]]:
     stage = Stage(monkeypatch)
     usual: dict[str, Any] = {"see_cluster": seen, "save_snapshot": SAVED, "noted": None, "look": None}
-    usual |= {"thin_out": None, "verify_copies": None, "list_copies": Read()}
+    usual |= {"thin_out": None, "verify_copies": None, "list_copies": Read(), "send_away": None, "list_away": Read()}
     usual |= {"find_newest": Newest(SAVED), "drill_here": "no etcd here", "drill_on_host": DRILL, "note_drill": None}
     for name, what in (usual | (does or {})).items():
         for module in (members, backup):
             if hasattr(module, name):
                 stage.put(module, name, what)
-    settings = SimpleNamespace(folder=folder, daily=7, weekly=4, monthly=6)
+    settings = SimpleNamespace(folder=folder, daily=7, weekly=4, monthly=6, url=url, recipients=("age1x",))
     fleet = {
         host: SimpleNamespace(name=host, member=SimpleNamespace(name=host.replace("h", "m")), backup=settings)
         for host in HOSTS
@@ -64,7 +66,13 @@ def test_the_order(monkeypatch: pytest.MonkeyPatch) -> None:
     assert stage.hosts("save_snapshot") == ["h2"], "the leader's"
     assert stage.given["save_snapshot"] == {"folder": Path("/s"), "least": 100, "purpose": "backup"}
     assert stage.given["thin_out"] == {"folder": Path("/s"), "counts": Counts(7, 4, 6)}
-    assert statuses(program, "home") == {"look": "ok", "snapshot": "ok", "retention": "ok", "drill": ""}
+    assert statuses(program, "home") == {
+        "look": "ok",
+        "snapshot": "ok",
+        "retention": "ok",
+        "copies": "skipped",
+        "drill": "",
+    }
 
 
 def test_another_member_gives_it_where_the_leader_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,8 +137,8 @@ def test_an_alarm_in_it_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_where_they_lie(monkeypatch: pytest.MonkeyPatch, own: BackupOptions, folder: str | None, used: Path) -> None:
     stage, program = staged(monkeypatch, own=own, folder=folder)
     backup.read_again(run_of(program))
-    assert stage.given["verify_copies"] == {"folder": used}
-    assert backup.list_them(run_of(program)) == (used / "home", Read())
+    assert stage.given["verify_copies"] == {"folder": used, "store": None}
+    assert backup.list_them(run_of(program)) == [(f"{used}/home", Read())]
 
 
 def test_a_drill_is_on_a_host_that_does_not_lead(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,3 +193,28 @@ def test_with_check_nothing_is_restored(monkeypatch: pytest.MonkeyPatch) -> None
     stage, program = staged(monkeypatch, check=True)
     backup.drill(run_of(program))
     assert stage.names == ["look", "find_newest"]
+
+
+STORE = OffHost("s3://bucket/etcd", ("age1x",))
+
+
+def test_copies_go_off_this_machine_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage, program = staged(monkeypatch, url="s3://bucket/etcd")
+    backup.back_up(run_of(program))
+    assert stage.names[-2:] == ["thin_out", "send_away"]
+    assert stage.given["send_away"] == {"folder": Path("/s"), "store": STORE, "counts": Counts(7, 4, 6)}
+    backup.read_again(run_of(program))
+    assert stage.given["verify_copies"] == {"folder": Path("/s"), "store": STORE}
+    assert [place for place, _ in backup.list_them(run_of(program))] == ["/s/home", "s3://bucket/etcd/home"]
+
+
+def test_another_folder_has_nothing_to_do_with_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage, program = staged(monkeypatch, url="s3://bucket/etcd", own=BackupOptions(folder=Path("/other")))
+    backup.back_up(run_of(program))
+    assert "send_away" not in stage.names
+
+
+def test_a_store_that_cannot_be_listed_hides_nothing_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, program = staged(monkeypatch, url="s3://bucket/etcd", does={"list_away": VerificationError("unreachable")})
+    assert backup.list_them(run_of(program)) == [("/s/home", Read())]
+    assert program.record.finish().exit_code == 1

@@ -402,6 +402,27 @@ CASES = {
     ),
     "a folder without a name": at("groups/home/data/backup", {"folder": ""}, "group home", "backup.folder", ""),
     "an age without a unit": at("groups/home/data/backup", {"max_age": 36}, "group home", "backup.max_age", "no unit"),
+    "a store with a key": at(
+        "groups/home/data/backup", {"url": "s3://key:secret@b"}, "group home", "backup.url", "holds credentials"
+    ),
+    "a store of another kind": at(
+        "groups/home/data/backup", {"url": "ftp://backups"}, "group home", "backup.url", "not the address of a store"
+    ),
+    "a secret key of age": at(
+        "groups/home/data/backup",
+        {"url": "s3://b", "recipients": ["AGE-SECRET-KEY-1XYZ"]},
+        "group home",
+        "backup.recipients",
+        "holds a secret key",
+        "age-keygen -y",
+    ),
+    "no key of age": at(
+        "groups/home/data/backup",
+        {"url": "s3://b", "recipients": ["ssh-ed25519 AAAA"]},
+        "group home",
+        "backup.recipients",
+        "is not a public key of age",
+    ),
     # the files' shape
     "host without value": at("hosts/b", None, "host b", "", "has no value", "hostname, groups and data"),
     "misspelt attribute": at(
@@ -530,6 +551,11 @@ WARNINGS = {
     ),
     "client tls only": ({f"{CLUSTER}/peer_tls": False}, "in the clear"),
     "http vault": ({"defaults/data/pki/address": "http://vault.test:8200"}, "plain http"),
+    "copies in clear": ({"groups/home/data/backup": {"url": "s3://b/etcd"}}, "leave this machine in clear"),
+    "a key for nothing": (
+        {"groups/home/data/backup": {"recipients": [f"age1{'q' * 58}"]}},
+        "nothing is encrypted",
+    ),
     "empty cluster": ({"groups/edge": {"data": {"cluster": {}}}}, "cluster edge has no members"),
 }
 

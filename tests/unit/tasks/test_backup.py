@@ -11,9 +11,10 @@ import pytest
 from nornir.core.task import Result
 
 from etcdfleet.backup.note import Drill, time_text
+from etcdfleet.backup.offhost import OffHost
 from etcdfleet.backup.retention import Counts
 from etcdfleet.outcome import StepOutcome
-from tasks.backup import list_copies, look, none_taken, thin_out, verify_copies
+from tasks.backup import list_away, list_copies, look, none_taken, send_away, thin_out, verify_copies
 from tests.unit.backup.test_store import damage, files
 from tests.unit.support.fake_run import nornir_of
 from tests.unit.support.snapshots import WHOLE, put
@@ -96,15 +97,15 @@ def test_a_bad_one_that_was_found_on_the_way_is_a_warning(tmp_path: Path) -> Non
 
 
 def test_all_copies_are_read_again(tmp_path: Path) -> None:
-    assert "there is no backup" in failure(verify_copies, folder=tmp_path)
+    assert f"there is no good backup in {tmp_path}/home" in failure(verify_copies, folder=tmp_path)
     first, second = (put(tmp_path, NOW - timedelta(days=ago)) for ago in (0, 1))
     assert outcome(verify_copies, folder=tmp_path).summary == "2 good ones, 0.2 MiB read"
     damage(first.path, "flipped")
     said = failure(verify_copies, folder=tmp_path)
     assert f"{first.path}: this is no good snapshot: its hash does not fit" in said
-    assert "1 good one besides" in said
+    assert said.splitlines()[0].endswith("; 1 good one")
     damage(second.path, "truncated")
-    assert "and there is no good one\n  remedy: take a backup now" in failure(verify_copies, folder=tmp_path)
+    assert "0 good ones\n  remedy: take a backup now" in failure(verify_copies, folder=tmp_path)
 
 
 def test_the_list_has_what_counts_and_what_does_not(tmp_path: Path) -> None:
@@ -114,3 +115,47 @@ def test_the_list_has_what_counts_and_what_does_not(tmp_path: Path) -> None:
     assert [each.path for each in read.good] == [one.path]
     assert len(read.bad) == 1
     assert outcome(look, folder=tmp_path).facts["backup"]["drilled"] == time_text(NOW)
+
+
+def away(folder: Path) -> OffHost:
+    return OffHost(f"file://{folder}/away")
+
+
+def test_copies_go_off_this_machine_and_old_ones_there_go(tmp_path: Path) -> None:
+    here, store = tmp_path / "here", away(tmp_path)
+    for ago in range(3):
+        put(here, NOW - timedelta(days=ago))
+    would = outcome(send_away, folder=here, store=store, counts=Counts(2, 0, 0), check=True)
+    assert (would.summary, len(would.changes)) == ("2 copies there, 2 new", 2)
+    assert store.listed("home").good == ()
+    first = outcome(send_away, folder=here, store=store, counts=Counts(2, 0, 0))
+    assert (first.summary, first.changes) == (would.summary, would.changes)
+    put(here, NOW + timedelta(days=1))
+    second = outcome(send_away, folder=here, store=store, counts=Counts(2, 0, 0))
+    assert second.summary == "2 copies there, 1 new"
+    assert [change.partition(" is ")[2].partition(" ")[0] for change in second.changes] == ["copied", "removed"]
+    assert outcome(send_away, folder=here, store=store, counts=Counts(2, 0, 0)).changes == ()
+    assert len(run(list_away, store=store).result.good) == 2
+
+
+def test_copies_off_this_machine_are_read_again_too(tmp_path: Path) -> None:
+    here, store = tmp_path / "here", away(tmp_path)
+    one = put(here, NOW)
+    assert "there is no good copy in file://" in failure(verify_copies, folder=here, store=store)
+    outcome(send_away, folder=here, store=store, counts=Counts(2, 0, 0))
+    assert outcome(verify_copies, folder=here, store=store).summary == "1 good one here, 1 there, 0.2 MiB read"
+    damage(tmp_path / "away/home" / one.path.name, "flipped")
+    said = failure(verify_copies, folder=here, store=store)
+    assert f"{store.url}/home/{one.path.name}: the copy there is not what was put there" in said
+    assert "1 good one here, 0 there" in said
+    again = outcome(send_away, folder=here, store=store, counts=Counts(2, 0, 0))
+    assert again.summary.endswith("1 new"), "in the place of the bad one"
+    assert outcome(verify_copies, folder=here, store=store).summary.startswith("1 good one here, 1 there")
+
+
+def test_a_store_that_cannot_be_reached_hides_nothing_of_this_machine(tmp_path: Path) -> None:
+    damage(put(tmp_path / "here", NOW).path, "flipped")
+    (tmp_path / "away").write_text("")
+    said = failure(verify_copies, folder=tmp_path / "here", store=away(tmp_path))
+    assert "its hash does not fit" in said
+    assert f"file://{tmp_path}/away: it cannot be used" in said

@@ -82,3 +82,10 @@ def test_stream_hides_and_survives_narrow_encodings() -> None:
 
 def test_terminal_escapes_are_dropped() -> None:
     assert plain("\x1b[31mred\x1b[0m\r\n\tok\x07") == "red\n\tok"
+
+
+def test_keys_of_stores_are_hidden() -> None:
+    redactor = Redactor()
+    keys = {"AWS_SECRET_ACCESS_KEY": "aaaa1", "AZURE_STORAGE_ACCOUNT_KEY": "bbbb1"}
+    redactor.add_environment({**keys, "AWS_REGION": "eu-1"})
+    assert redactor.text("aaaa1 bbbb1 eu-1") == f"{HIDDEN} {HIDDEN} eu-1"

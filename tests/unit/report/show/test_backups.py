@@ -19,7 +19,7 @@ NOW = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)
 
 def shown(*clusters: tuple[str, Read], width: int = 160) -> str:
     console = Console(file=io.StringIO(), width=width)
-    print_backups(console, {name: (Path("/s") / name, read) for name, read in clusters}, NOW)
+    print_backups(console, {name: [(f"/s/{name}", read)] for name, read in clusters}, NOW)
     output = console.file
     assert isinstance(output, io.StringIO)
     return output.getvalue()

@@ -1,0 +1,240 @@
+"""Copies of backups in a store that is not on this machine, by its URL: encrypted where there are recipients.
+
+Beside each copy lies its note with a field ``stored``: what the copy itself must be, encrypted or not. So a machine
+that cannot decrypt anything can still read a copy again and say whether it is what was put there. What was put there
+was proven before: the snapshot by its own hash and pages, the copy by being read back. ``obstore`` and ``pyrage`` are
+imported when they are needed; keys come from the environment alone, as each store's own tools read them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from etcdfleet.backup.note import Note, Stored, Verified, read_note, time_text, write_note
+from etcdfleet.backup.retention import Counts, surplus, wanted
+from etcdfleet.backup.store import Bad, Snapshot, incoming
+from etcdfleet.backup.thin import Read, Thinned
+from etcdfleet.errors import FleetError, UsageError, VerificationError
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+PACKAGES = "requirements/offhost.txt"
+_CHUNK = 1 << 20
+_ENCRYPTED = ".age"
+_SECONDS = timedelta(hours=2)
+"""For one request: a large copy over a slow line. Whether anybody answers shows sooner (`_CONNECT`)."""
+_CONNECT = timedelta(seconds=15)
+_RETRY = {"max_retries": 3, "retry_timeout": timedelta(seconds=40)}
+
+
+@dataclass(frozen=True)
+class OffHost:
+    """A store, and what copies there are encrypted to; in clear without ``recipients``."""
+
+    url: str
+    recipients: tuple[str, ...] = ()
+
+    def send(self, snapshot: Snapshot) -> None:
+        """Put a snapshot there, read it back, and note it. Raise `FleetError`."""
+        with incoming(snapshot.path.parent.parent, snapshot.note.cluster) as (part, file):
+            source = snapshot.path
+            if self.recipients:
+                file.close()
+                _encrypt(snapshot.path, part, self.recipients)
+                source = part
+            digest, size = _digest(source), source.stat().st_size
+            ending = _ENCRYPTED if self.recipients else ""
+            stored = Stored(f"{snapshot.path.name}{ending}", size, digest, encrypted=bool(self.recipients))
+            name = f"{snapshot.note.cluster}/{stored.name}"
+            with _told(self.url, "the backup cannot be put there"), source.open("rb") as content:
+                _obstore().put(self._store, name, content)
+        self._must_be(snapshot.note.cluster, stored)
+        now = time_text(datetime.now(UTC))
+        # The drill was of the copy here, and is noted there.
+        self._write(replace(snapshot.note, stored=stored, verified=Verified(now, ("hash",)), drill=None))
+
+    def listed(self, cluster: str) -> Read:
+        """Return the copies there are, by their notes, the newest first, and what should be one and is not."""
+        with _told(self.url, "the store cannot be listed"):
+            found = {
+                str(one["path"]).rpartition("/")[2]: int(one["size"])
+                for batch in _obstore().list(self._store, prefix=f"{cluster}/")
+                for one in batch
+                if str(one["path"]).count("/") == 1
+            }
+        entries: list[Snapshot | Bad] = []
+        pattern = re.compile(rf"({re.escape(cluster)}-\d{{8}}T\d{{6}}Z-\d+)\.db({re.escape(_ENCRYPTED)})?")
+        for name, size in found.items():
+            if match := pattern.fullmatch(name):
+                note = f"{match[1]}.json"
+                entries.append(self._noted(Path(cluster) / name, size, f"{cluster}/{note}" if note in found else ""))
+        good = [one for one in entries if isinstance(one, Snapshot)]
+        good.sort(key=lambda one: (one.note.when, one.note.revision), reverse=True)
+        return Read(tuple(good), tuple(one for one in entries if isinstance(one, Bad)))
+
+    def _noted(self, path: Path, size: int, note_name: str) -> Snapshot | Bad:
+        if not note_name:
+            return Bad(path, "it has no note")
+        try:
+            note = read_note(self._read(note_name).decode())
+        except (ValueError, VerificationError) as error:
+            return Bad(path, f"its note cannot be read: {error}")
+        if note.cluster != path.parent.name or note.stored is None or note.stored.name != path.name:
+            return Bad(path, "its note is about something else")
+        if note.stored.size != size:
+            return Bad(path, f"it has {size} bytes, and its note says {note.stored.size}")
+        return Snapshot(path, note)
+
+    def verify(self, cluster: str, *, note: bool = True) -> Read:
+        """Read all copies again; with ``note``, note of each how it was. Raise `FleetError`."""
+        there = self.listed(cluster)
+        good, bad = [], list(there.bad)
+        for one in there.good:
+            assert one.note.stored is not None  # noqa: S101  `listed` gives no others
+            try:
+                self._must_be(cluster, one.note.stored)
+            except VerificationError as error:
+                bad.append(Bad(one.path, error.what))
+                checked = replace(one.note, damaged=error.what)
+            else:
+                checked = replace(one.note, verified=Verified(time_text(datetime.now(UTC)), ("hash",)), damaged="")
+                good.append(replace(one, note=checked))
+            if note:
+                self._write(checked)
+        return Read(tuple(good), tuple(bad))
+
+    def missing(self, here: tuple[Snapshot, ...], there: Read, counts: Counts) -> tuple[Snapshot, ...]:
+        """Return the good backups of this machine that are not there and are wanted there, the oldest first."""
+        have = {_stem(one.path): one.note.when for one in there.good if not one.note.damaged}
+        local = {_stem(one.path): one for one in here if one.note.purpose == "backup" and not one.note.damaged}
+        wish = wanted(have | {stem: one.note.when for stem, one in local.items()}, counts)
+        lacking = [local[stem] for stem in wish if stem in local and stem not in have]
+        return tuple(sorted(lacking, key=lambda one: one.note.when))
+
+    def thin(self, there: Read, counts: Counts, *, check_only: bool = False) -> Thinned:
+        """Remove copies that are not wanted any more: by their notes, and never one of the good ones that are."""
+        good = {one.path: one for one in there.good if not one.note.damaged and one.note.purpose == "backup"}
+        removed, stuck = [], []
+        for path in sorted(surplus({path: one.note.when for path, one in good.items()}, counts)):
+            name = f"{path.parent.name}/{path.name}"
+            try:
+                if not check_only:
+                    with _told(self.url, "it cannot be removed"):
+                        _obstore().delete(self._store, [name, f"{path.parent.name}/{_stem(path)}.json"])
+                removed.append(good[path])
+            except VerificationError as error:
+                stuck.append(Bad(path, error.what))
+        return Thinned(tuple(removed), Read(), tuple(stuck))
+
+    def _must_be(self, cluster: str, stored: Stored) -> None:
+        digest, size = hashlib.sha256(), 0
+        for piece in self._pieces(f"{cluster}/{stored.name}"):
+            digest.update(piece)
+            size += len(piece)
+        if (size, digest.hexdigest()) != (stored.size, stored.sha256):
+            what = f"it has {size} bytes of {stored.size}" if size != stored.size else "its hash is another one"
+            raise VerificationError(
+                f"the copy there is not what was put there: {what}",
+                where=f"{self.url}/{cluster}/{stored.name}",
+                remedy="look at the store, and move that copy away; the next run puts it there again",
+            )
+
+    def _pieces(self, name: str) -> Iterator[bytes]:
+        with _told(self.url, "the copy cannot be read"):
+            for piece in _obstore().get(self._store, name).stream(min_chunk_size=_CHUNK):
+                yield bytes(piece)
+
+    def _read(self, name: str) -> bytes:
+        with _told(self.url, "a note cannot be read"):
+            return bytes(_obstore().get(self._store, name).bytes())
+
+    def _write(self, note: Note) -> None:
+        assert note.stored is not None  # noqa: S101
+        stem = _stem(Path(note.stored.name))
+        with _told(self.url, "the note cannot be put there"):
+            _obstore().put(self._store, f"{note.cluster}/{stem}.json", write_note(note).encode())
+
+    @property
+    def _store(self) -> ObjectStore:
+        with _told(self.url, "it cannot be used"):
+            if self.url.startswith("file://"):
+                Path(self.url.removeprefix("file://")).mkdir(parents=True, exist_ok=True)
+                return cast("ObjectStore", _module("obstore.store").LocalStore(self.url.removeprefix("file://")))
+            # Given options take the place of those from the environment.
+            in_clear = os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("true", "1")
+            options: Mapping[str, Any] = {
+                "timeout": _SECONDS,
+                "connect_timeout": _CONNECT,
+                **({"allow_http": True} if in_clear else {}),
+            }
+            made = _module("obstore.store").from_url(self.url, client_options=options, retry_config=_RETRY)
+            return cast("ObjectStore", made)
+
+
+def _stem(path: Path) -> str:
+    """Return the name of a copy without its endings."""
+    return path.name.removesuffix(_ENCRYPTED).removesuffix(".db")
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _encrypt(source: Path, target: Path, recipients: Sequence[str]) -> None:
+    pyrage = _module("pyrage")
+    try:
+        keys = [pyrage.x25519.Recipient.from_str(one) for one in recipients]
+        pyrage.encrypt_file(str(source), str(target), keys)
+    except (pyrage.RecipientError, pyrage.EncryptError) as error:
+        raise VerificationError(
+            f"the backup cannot be encrypted: {error}",
+            where="backup.recipients",
+            remedy="write public keys as age-keygen prints them",
+        ) from error
+
+
+def _obstore() -> Any:
+    return _module("obstore")
+
+
+def _module(name: str) -> Any:
+    """Return a package that only copies off this machine need. Raise `UsageError` where it is not installed."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        package = name.partition(".")[0]
+        raise UsageError(
+            f"the Python package {package} is not installed, which copies off this machine need",
+            where="backup.url",
+            remedy=f"pip install --require-hashes -r {PACKAGES}, into the environment of the runbooks",
+        ) from None
+
+
+@contextlib.contextmanager
+def _told(url: str, what: str) -> Iterator[None]:
+    """Turn whatever a store says into a `VerificationError`."""
+    try:
+        yield
+    except FleetError:
+        raise
+    except Exception as error:  # the exceptions of several stores have no base in common but this
+        words = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise VerificationError(
+            f"{what}: {words}",
+            where=url,
+            remedy="see docs/backup.md for the variables with the store's keys; what is on this machine is good",
+        ) from error
