@@ -78,10 +78,12 @@ def send_away(task: Task, folder: Path, store: OffHost, counts: Counts) -> Resul
     for one in () if check_only else lacking:
         store.send(one)
     changes = [f"{one.path.name} is copied to {store.url}" for one in lacking]
-    thinned = store.thin(there if check_only else store.listed(cluster), counts, check_only=check_only)
+    now = there if check_only else store.listed(cluster)
+    coming = lacking if check_only else ()
+    thinned = store.thin(now, counts, coming, check_only=check_only)
     changes += [f"{one.path.name} is removed there: others stand for its time" for one in thinned.removed]
-    kept = len(there.good) + len(lacking) - len(thinned.removed)
-    warnings = [_told_there(store, one) for one in (*there.bad, *thinned.stuck)]
+    kept = sum(not one.note.damaged for one in now.good) + len(coming) - len(thinned.removed)
+    warnings = [_told_there(store, one) for one in (*now.bad, *thinned.stuck)]
     return done(task, f"{counted(kept, 'copy', 'copies')} there, {len(lacking)} new", changes, warnings)
 
 

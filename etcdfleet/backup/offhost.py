@@ -46,6 +46,20 @@ class OffHost:
 
     def send(self, snapshot: Snapshot) -> None:
         """Put a snapshot there, read it back, and note it. Raise `FleetError`."""
+        try:
+            stored = self._put(snapshot)
+        except OSError as error:
+            raise VerificationError(
+                f"the backup cannot be read or encrypted: {error.strerror or error}",
+                where=str(snapshot.path.parent),
+                remedy="make room on this machine for an encrypted copy, which is as large as the backup",
+            ) from error
+        self._must_be(snapshot.note.cluster, stored)
+        now = time_text(datetime.now(UTC))
+        # The drill was of the copy here, and is noted there.
+        self._write(replace(snapshot.note, stored=stored, verified=Verified(now, ("hash",)), drill=None))
+
+    def _put(self, snapshot: Snapshot) -> Stored:
         with incoming(snapshot.path.parent.parent, snapshot.note.cluster) as (part, file):
             source = snapshot.path
             if self.recipients:
@@ -58,10 +72,7 @@ class OffHost:
             name = f"{snapshot.note.cluster}/{stored.name}"
             with _told(self.url, "the backup cannot be put there"), source.open("rb") as content:
                 _obstore().put(self._store, name, content)
-        self._must_be(snapshot.note.cluster, stored)
-        now = time_text(datetime.now(UTC))
-        # The drill was of the copy here, and is noted there.
-        self._write(replace(snapshot.note, stored=stored, verified=Verified(now, ("hash",)), drill=None))
+            return stored
 
     def listed(self, cluster: str) -> Read:
         """Return the copies there are, by their notes, the newest first, and what should be one and is not."""
@@ -121,16 +132,23 @@ class OffHost:
         lacking = [local[stem] for stem in wish if stem in local and stem not in have]
         return tuple(sorted(lacking, key=lambda one: one.note.when))
 
-    def thin(self, there: Read, counts: Counts, *, check_only: bool = False) -> Thinned:
-        """Remove copies that are not wanted any more: by their notes, and never one of the good ones that are."""
+    def thin(
+        self, there: Read, counts: Counts, coming: Sequence[Snapshot] = (), *, check_only: bool = False
+    ) -> Thinned:
+        """Remove copies that are not wanted any more: by their notes, and never one of the good ones that are.
+
+        ``coming`` are those that count as if they were there, for ``check_only``.
+        """
         good = {one.path: one for one in there.good if not one.note.damaged and one.note.purpose == "backup"}
+        taken = {one.path: one.note.when for one in (*good.values(), *coming)}
         removed, stuck = [], []
-        for path in sorted(surplus({path: one.note.when for path, one in good.items()}, counts)):
+        for path in sorted(surplus(taken, counts) & good.keys()):
             name = f"{path.parent.name}/{path.name}"
             try:
                 if not check_only:
                     with _told(self.url, "it cannot be removed"):
-                        _obstore().delete(self._store, [name, f"{path.parent.name}/{_stem(path)}.json"])
+                        _obstore().delete(self._store, name)  # first: a note alone is nothing
+                        _obstore().delete(self._store, f"{path.parent.name}/{_stem(path)}.json")
                 removed.append(good[path])
             except VerificationError as error:
                 stuck.append(Bad(path, error.what))

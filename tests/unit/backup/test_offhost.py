@@ -186,6 +186,17 @@ def test_a_key_that_is_none_is_said(tmp_path: Path) -> None:
         OffHost(f"file://{tmp_path}/away", (f"age1{'q' * 58}",)).send(one)
 
 
+def test_without_room_for_the_encrypted_copy_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(offhost, "_encrypt", full)
+    with pytest.raises(VerificationError, match="cannot be read or encrypted: No space left") as caught:
+        OffHost(f"file://{tmp_path}/away", (RECIPIENT,)).send(nights(tmp_path, 1)[0])
+    assert "make room on this machine" in caught.value.remedy
+    assert [path.name for path in (tmp_path / "here/home").iterdir() if path.name.startswith(".")] == []
+
+
 # A real S3 server
 
 

@@ -131,8 +131,9 @@ def test_copies_go_off_this_machine_and_old_ones_there_go(tmp_path: Path) -> Non
     first = outcome(send_away, folder=here, store=store, counts=Counts(2, 0, 0))
     assert (first.summary, first.changes) == (would.summary, would.changes)
     put(here, NOW + timedelta(days=1))
+    would = outcome(send_away, folder=here, store=store, counts=Counts(2, 0, 0), check=True)
     second = outcome(send_away, folder=here, store=store, counts=Counts(2, 0, 0))
-    assert second.summary == "2 copies there, 1 new"
+    assert (second.summary, second.changes) == ("2 copies there, 1 new", would.changes)
     assert [change.partition(" is ")[2].partition(" ")[0] for change in second.changes] == ["copied", "removed"]
     assert outcome(send_away, folder=here, store=store, counts=Counts(2, 0, 0)).changes == ()
     assert len(run(list_away, store=store).result.good) == 2
@@ -149,7 +150,7 @@ def test_copies_off_this_machine_are_read_again_too(tmp_path: Path) -> None:
     assert f"{store.url}/home/{one.path.name}: the copy there is not what was put there" in said
     assert "1 good one here, 0 there" in said
     again = outcome(send_away, folder=here, store=store, counts=Counts(2, 0, 0))
-    assert again.summary.endswith("1 new"), "in the place of the bad one"
+    assert again.summary == "1 copy there, 1 new", "in the place of the bad one"
     assert outcome(verify_copies, folder=here, store=store).summary.startswith("1 good one here, 1 there")
 
 
