@@ -18,10 +18,12 @@ from etcdfleet.backup.retention import Counts
 from etcdfleet.backup.store import Bad, Snapshot, listed, newest
 from etcdfleet.backup.thin import Read, read_all, thin
 from etcdfleet.errors import VerificationError
-from etcdfleet.outcome import done
+from etcdfleet.outcome import StepOutcome, done
 from etcdfleet.text import age_text, counted, mib, size_text
 
 _REMEDY = "look at it, and move it away; as long as it is there it is told, and neither counted nor removed"
+_TAKE_ONE = "take a backup now: runbooks/backup.py"
+_SENT_AGAIN = "run runbooks/backup.py, which sends again what is on this machine; move away what is not"
 
 
 def look(task: Task, folder: Path) -> Result:
@@ -99,29 +101,32 @@ def _told_there(store: OffHost, bad: Bad) -> str:
 def verify_copies(task: Task, folder: Path, store: OffHost | None = None) -> Result:
     """Read all copies of a cluster's snapshots again, those in a store as well.
 
-    Raise `VerificationError` where one is bad, or none is good in one of the places, once all were read.
+    It has failed, with a `VerificationError`, where one is bad or none is good in one of the places; all were read.
     """
     cluster, note = task.host.name, not task.is_dry_run()
     snapshots, unnoted = listed(folder, cluster)
     here = read_all(snapshots, note=note)
-    wrong = [str(one) for one in (*here.bad, *unnoted)]
+    wrong = [(str(one), _REMEDY) for one in (*here.bad, *unnoted)]
     size, told = sum(one.note.size for one in here.good), counted(len(here.good), "good one")
     if not here.good:
-        wrong.append(f"there is no good backup in {folder / cluster}")
+        wrong.append((f"there is no good backup in {folder / cluster}", _TAKE_ONE))
     if store:
         try:
             there = store.verify(cluster, note=note)
         except VerificationError as error:
-            wrong.append(f"{store.url}: {error.what}")
+            wrong.append((f"{store.url}: {error.what}", error.remedy))
         else:
-            wrong += [_told_there(store, one) for one in there.bad]
-            wrong += [] if there.good else [f"there is no good copy in {store.url}/{cluster}"]
+            wrong += [(_told_there(store, one), _SENT_AGAIN) for one in there.bad]
+            wrong += [] if there.good else [(f"there is no good copy in {store.url}/{cluster}", _SENT_AGAIN)]
             size += sum(one.note.stored.size for one in there.good if one.note.stored)
             told = f"{told} here, {len(there.good)} there"
-    if wrong:
-        remedy = _REMEDY if here.good else "take a backup now: runbooks/backup.py"
-        raise VerificationError(f"{'; '.join(wrong)}; {told}", where=cluster, remedy=remedy)
-    return done(task, f"{told}, {mib(size)} read", facts=facts_of(here.good))
+    outcome = StepOutcome(f"{told}, {mib(size)} read", facts=facts_of(listed(folder, cluster)[0]))
+    if not wrong:
+        return Result(task.host, result=outcome)
+    what, remedies = zip(*wrong, strict=True)
+    remedy = "; ".join(dict.fromkeys(remedies))
+    found = VerificationError(f"{'; '.join(what)}; {told}", where=cluster, remedy=remedy)
+    return Result(task.host, result=outcome, failed=True, exception=found)
 
 
 def list_copies(task: Task, folder: Path) -> Result:

@@ -104,8 +104,11 @@ def test_all_copies_are_read_again(tmp_path: Path) -> None:
     said = failure(verify_copies, folder=tmp_path)
     assert f"{first.path}: this is no good snapshot: its hash does not fit" in said
     assert said.splitlines()[0].endswith("; 1 good one")
+    assert run(verify_copies, folder=tmp_path).result.facts["backup"]["damaged"] == 1, "for the metrics, too"
     damage(second.path, "truncated")
-    assert "0 good ones\n  remedy: take a backup now" in failure(verify_copies, folder=tmp_path)
+    said = failure(verify_copies, folder=tmp_path)
+    assert "; 0 good ones\n  remedy: look at it" in said
+    assert said.endswith("take a backup now: runbooks/backup.py")
 
 
 def test_the_list_has_what_counts_and_what_does_not(tmp_path: Path) -> None:
