@@ -281,9 +281,10 @@ def test_a_silently_empty_member_is_found_by_all_that_look_at_the_cluster(
     assert rotation.exit_code == 3, rotation.text
     assert found in rotation.in_one_line
     assert start_times(deployed) == before
-    assert "python runbooks/replace_member.py" in block.remedy
-    replaced = deploy(deployed, odd, "--yes", "--snapshot-dir", str(tmp_path), runbook="replace_member")
+    assert "python runbooks/repair.py" in block.remedy
+    replaced = deploy(deployed, "--cluster", cluster, "--yes", "--snapshot-dir", str(tmp_path), runbook="repair")
     assert replaced.exit_code == 0, replaced.text
+    assert replaced.step(odd, "start")["status"] == "changed", replaced.text
     output(deployed, odd, "ls -d /var/lib/etcd/removed-*/member/wal")
     assert deploy(deployed, "--cluster", cluster).exit_code == 0
     for host in members(deployed, cluster):

@@ -225,7 +225,7 @@ def test_database_at_its_quota(sight: LabHandle) -> None:
     for name in members(sight, "s-rc"):
         found = checks(outcome, name)
         assert "NOSPACE" in found["alarms"]["evidence"], found
-        assert "alarm disarm" in found["alarms"]["remedy"]
+        assert "make room: python runbooks/repair.py" in found["alarms"]["remedy"]
         assert "NOSPACE" in found["/health"]["evidence"], found["/health"]
         assert "space exceeded" in found["write, read, delete"]["evidence"]
         assert "quota" in found["write, read, delete"]["cause"]
