@@ -41,6 +41,7 @@ from plays.options import SNAPSHOTS, RestoreOptions
 from plays.replace_member import bring_in, prepare
 from tasks.configure import configure
 from tasks.install import install
+from tasks.members.change import noted
 from tasks.members.restore import (
     find_tool,
     finish_restore,
@@ -84,6 +85,8 @@ def restore(run: Run[RestoreOptions]) -> str:
     if not fresh:  # else the name was typed already
         _ask(run, sight, source, wish, record)
     if run.check:
+        told = f"the cluster is restored: revision {record.expected}, {record.keys} keys"
+        run.step("restore", noted, on=[record.host], summary="would be restored", change=told)
         run.leave("nothing is changed with --check")
     run.step("preflight", preflight, data_may_go=True)
     if run.failed:
