@@ -173,6 +173,97 @@ def idle(outcome: Outcome) -> None:
     assert (outcome.exit_code, set(outcome.changed.values())) == (0, {0}), outcome.text
 
 
+# These come first: a member that joins applies the whole raft log, and with all that the tests below have ever written in
+# it, its file would be larger than the small quota.
+
+
+SERVICE = {
+    "rp-sd": ("systemctl stop etcd", "systemctl start etcd"),
+    "rp-rc": ("rc-service etcd stop", "rc-service etcd start"),
+}
+
+
+def damage(handle: LabHandle, cluster: str, host: str) -> None:
+    """A value in its database becomes another one, as by a card that forgets: it starts, and serves that."""
+    marker = f"good-value-{time.monotonic_ns()}"
+    others = [one for one in members(handle, cluster) if one != host]
+    # After some more writes, no start applies this one again.
+    for key, value in (("/damaged", marker), *((f"/later/{number}", "x") for number in range(5))):
+        assert etcdctl(handle, others[0], f"put {key} {value}").returncode == 0
+    time.sleep(1)
+    stop, start = SERVICE[cluster]
+    file = "/var/lib/etcd/member/snap/db"
+    script = f"{stop}; sed -i s/{marker}/{marker.replace('good', 'evil')}/ {file}; chown etcd:etcd {file}; {start}"
+    assert on_host(handle, host, script, timeout=120).returncode == 0
+    wait_for("it serves again", lambda: damaged(handle, host) != "")
+    assert damaged(handle, host).startswith("evil"), on_host(handle, host, f"grep -ac {marker} {file}").stdout
+    assert all(damaged(handle, other) == marker for other in others)
+
+
+def damaged(handle: LabHandle, host: str) -> str:
+    return etcdctl(handle, host, "get /damaged --consistency=s --print-value-only").stdout.strip()
+
+
+def raise_corrupt(handle: LabHandle, folder: Path, cluster: str, host: str) -> None:
+    """The alarm that etcd raises when it finds this out itself."""
+    member = statuses(handle, cluster)[host]["header"]["member_id"]
+    number = b""
+    while member:
+        member, low = member >> 7, member & 127
+        number += bytes([low | (128 if member else 0)])
+    with channel(handle, host, client_pair(handle, folder, cluster, "root")) as connection:
+        call: Any = connection.unary_unary("/etcdserverpb.Maintenance/Alarm")
+        call(b"\x08\x01\x10" + number + b"\x18\x02", timeout=10)
+    assert "CORRUPT" in alarms(handle, cluster)
+
+
+def made_equal(handle: LabHandle, config: Path, cluster: str, bad: str, outcome: Outcome) -> None:
+    """The member has what the others have, its old data are kept, and nothing is left to be done."""
+    assert outcome.exit_code == 0, outcome.text
+    assert alarms(handle, cluster) == ""
+    assert len({damaged(handle, host) for host in members(handle, cluster)}) == 1
+    assert damaged(handle, bad).startswith("good")
+    assert on_host(handle, bad, "ls -d /var/lib/etcd/removed-*/member").returncode == 0
+    takes_writes(handle, cluster)
+    idle(repair(handle, config, cluster))
+
+
+def test_a_member_with_another_value_is_found_and_replaced_while_clients_work(
+    lab: LabHandle, config: Path, tmp_path: Path, cluster: str
+) -> None:
+    """Its raft index and its revision are those of the others; replace_member.py alone takes it for a healthy one."""
+    bad, *good = members(lab, cluster)
+    pair = client_pair(lab, tmp_path, cluster, "root")
+    damage(lab, cluster, bad)
+    with clients_at_work(lab, pair, "damaged", good) as work:
+        said = repair(lab, config, cluster, "--check")
+        assert said.exit_code == 0, said.text
+        assert f"{bad} on {bad} does not hold what the majority holds" in said.in_one_line
+        assert damaged(lab, bad).startswith("evil")
+        assert "not confirmed" in protection(repair(lab, config, cluster), cluster).what
+        outcome = repair(lab, config, cluster, "--yes", "--snapshot-dir", str(tmp_path))
+    print(work.story())
+    assert work.violations == [], work.story()
+    made_equal(lab, config, cluster, bad, outcome)
+
+
+def test_the_alarm_corrupt_is_ended_once_its_leader_is_replaced_and_a_killed_run_goes_on(
+    lab: LabHandle, config: Path, tmp_path: Path, cluster: str
+) -> None:
+    bad = leader(lab, cluster)
+    damage(lab, cluster, bad)
+    raise_corrupt(lab, tmp_path, cluster, bad)
+    told = concerns(lab, config, cluster)
+    assert any("python runbooks/repair.py" in remedy for _, remedy in told), told
+    timer = protection(repair(lab, config, cluster, "--only", "defragment", "--yes"), cluster)
+    assert timer.remedy == f"python runbooks/repair.py --cluster {cluster}"
+    options = ("--cluster", cluster, "--yes", "--snapshot-dir", str(tmp_path))
+    running = begin_deploy(lab, *options, runbook="repair", config=config)
+    wait_for("the alarm is ended", lambda: bool(events_of(running.events(), "step_finished", "alarm")), 120)
+    running.kill()
+    made_equal(lab, config, cluster, bad, deploy(lab, *options, "--break-lock", runbook="repair", config=config))
+
+
 def test_a_fragmented_database_becomes_smaller_while_clients_work(
     lab: LabHandle, config: Path, tmp_path: Path, cluster: str
 ) -> None:
@@ -303,90 +394,3 @@ def test_what_does_not_fit_is_said_and_deleting_helps(
     assert outcome.exit_code == 0, outcome.text
     takes_writes(lab, cluster)
     assert max(sizes(lab, cluster).values()) < QUOTA / 2
-
-
-SERVICE = {
-    "rp-sd": ("systemctl stop etcd", "systemctl start etcd"),
-    "rp-rc": ("rc-service etcd stop", "rc-service etcd start"),
-}
-
-
-def damage(handle: LabHandle, cluster: str, host: str) -> None:
-    """A value in its database becomes another one, as by a card that forgets: it starts, and serves that."""
-    marker = f"good-value-{time.monotonic_ns()}"
-    others = [one for one in members(handle, cluster) if one != host]
-    # After some more writes, no start applies this one again.
-    for key, value in (("/damaged", marker), *((f"/later/{number}", "x") for number in range(5))):
-        assert etcdctl(handle, others[0], f"put {key} {value}").returncode == 0
-    time.sleep(1)
-    stop, start = SERVICE[cluster]
-    file = "/var/lib/etcd/member/snap/db"
-    script = f"{stop}; sed -i s/{marker}/{marker.replace('good', 'evil')}/ {file}; chown etcd:etcd {file}; {start}"
-    assert on_host(handle, host, script, timeout=120).returncode == 0
-    wait_for("it serves again", lambda: damaged(handle, host) != "")
-    assert damaged(handle, host).startswith("evil"), on_host(handle, host, f"grep -ac {marker} {file}").stdout
-    assert all(damaged(handle, other) == marker for other in others)
-
-
-def damaged(handle: LabHandle, host: str) -> str:
-    return etcdctl(handle, host, "get /damaged --consistency=s --print-value-only").stdout.strip()
-
-
-def raise_corrupt(handle: LabHandle, folder: Path, cluster: str, host: str) -> None:
-    """The alarm that etcd raises when it finds this out itself."""
-    member = statuses(handle, cluster)[host]["header"]["member_id"]
-    number = b""
-    while member:
-        member, low = member >> 7, member & 127
-        number += bytes([low | (128 if member else 0)])
-    with channel(handle, host, client_pair(handle, folder, cluster, "root")) as connection:
-        call: Any = connection.unary_unary("/etcdserverpb.Maintenance/Alarm")
-        call(b"\x08\x01\x10" + number + b"\x18\x02", timeout=10)
-    assert "CORRUPT" in alarms(handle, cluster)
-
-
-def made_equal(handle: LabHandle, config: Path, cluster: str, bad: str, outcome: Outcome) -> None:
-    """The member has what the others have, its old data are kept, and nothing is left to be done."""
-    assert outcome.exit_code == 0, outcome.text
-    assert alarms(handle, cluster) == ""
-    assert len({damaged(handle, host) for host in members(handle, cluster)}) == 1
-    assert damaged(handle, bad).startswith("good")
-    assert on_host(handle, bad, "ls -d /var/lib/etcd/removed-*/member").returncode == 0
-    takes_writes(handle, cluster)
-    idle(repair(handle, config, cluster))
-
-
-def test_a_member_with_another_value_is_found_and_replaced_while_clients_work(
-    lab: LabHandle, config: Path, tmp_path: Path, cluster: str
-) -> None:
-    """Its raft index and its revision are those of the others; replace_member.py alone takes it for a healthy one."""
-    bad, *good = members(lab, cluster)
-    pair = client_pair(lab, tmp_path, cluster, "root")
-    damage(lab, cluster, bad)
-    with clients_at_work(lab, pair, "damaged", good) as work:
-        said = repair(lab, config, cluster, "--check")
-        assert said.exit_code == 0, said.text
-        assert f"{bad} on {bad} does not hold what the majority holds" in said.in_one_line
-        assert damaged(lab, bad).startswith("evil")
-        assert "not confirmed" in protection(repair(lab, config, cluster), cluster).what
-        outcome = repair(lab, config, cluster, "--yes", "--snapshot-dir", str(tmp_path))
-    print(work.story())
-    assert work.violations == [], work.story()
-    made_equal(lab, config, cluster, bad, outcome)
-
-
-def test_the_alarm_corrupt_is_ended_once_its_leader_is_replaced_and_a_killed_run_goes_on(
-    lab: LabHandle, config: Path, tmp_path: Path, cluster: str
-) -> None:
-    bad = leader(lab, cluster)
-    damage(lab, cluster, bad)
-    raise_corrupt(lab, tmp_path, cluster, bad)
-    told = concerns(lab, config, cluster)
-    assert any("python runbooks/repair.py" in remedy for _, remedy in told), told
-    timer = protection(repair(lab, config, cluster, "--only", "defragment", "--yes"), cluster)
-    assert timer.remedy == f"python runbooks/repair.py --cluster {cluster}"
-    options = ("--cluster", cluster, "--yes", "--snapshot-dir", str(tmp_path))
-    running = begin_deploy(lab, *options, runbook="repair", config=config)
-    wait_for("the alarm is ended", lambda: bool(events_of(running.events(), "step_finished", "alarm")), 120)
-    running.kill()
-    made_equal(lab, config, cluster, bad, deploy(lab, *options, "--break-lock", runbook="repair", config=config))
