@@ -173,8 +173,8 @@ def idle(outcome: Outcome) -> None:
     assert (outcome.exit_code, set(outcome.changed.values())) == (0, {0}), outcome.text
 
 
-# These come first: a member that joins applies the whole raft log, and with all that the tests below have ever written in
-# it, its file would be larger than the small quota.
+# These come first: a member that joins applies the whole raft log, and with all that the tests below write into it, its
+# file would be larger than the small quota.
 
 
 SERVICE = {
@@ -193,7 +193,7 @@ def damage(handle: LabHandle, cluster: str, host: str) -> None:
     time.sleep(1)
     stop, start = SERVICE[cluster]
     file = "/var/lib/etcd/member/snap/db"
-    script = f"{stop}; sed -i s/{marker}/{marker.replace('good', 'evil')}/ {file}; chown etcd:etcd {file}; {start}"
+    script = f"{stop}; sed -i s/{marker}/{marker.replace('good', 'evil')}/g {file}; chown etcd:etcd {file}; {start}"
     assert on_host(handle, host, script, timeout=120).returncode == 0
     wait_for("it serves again", lambda: damaged(handle, host) != "")
     assert damaged(handle, host).startswith("evil"), on_host(handle, host, f"grep -ac {marker} {file}").stdout
