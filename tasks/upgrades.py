@@ -115,4 +115,4 @@ def read_residue(task: Task) -> Result:
             where=task.host.name,
             remedy="run again; if it happens again, look at the disk of this host",
         ) from error
-    return Result(task.host, result=Residue(task.host.name, len(found), found[-1] if found else ""))
+    return Result(task.host, result=Residue(task.host.name, len(found), found[-1] if found else "", after))

@@ -17,7 +17,9 @@ from tests.unit.support.fake_run import Stage, program_of, run_of
 HOSTS = ("h1", "h2")
 
 
-def staged(monkeypatch: Any, running: str, brings: str | None, residue: Any = None) -> tuple[Stage, Program[Any]]:
+def staged(
+    monkeypatch: Any, running: str, brings: str | None, residue: Any = None, **options: Any
+) -> tuple[Stage, Program[Any]]:
     stage = Stage(monkeypatch)
     stage.put(versions, "is_due", (brings is not None, True))
     stage.put(
@@ -26,7 +28,7 @@ def staged(monkeypatch: Any, running: str, brings: str | None, residue: Any = No
         lambda host: VersionsSeen(MemberVersion(host, running, running, brings, "archive", data=True)),
     )
     stage.put(versions, "read_residue", residue or (lambda host: Residue(host)))
-    return stage, program_of(fleet=dict.fromkeys(HOSTS, "home"))
+    return stage, program_of(fleet=dict.fromkeys(HOSTS, "home"), **options)
 
 
 @pytest.mark.parametrize(
@@ -68,3 +70,14 @@ def test_a_patch_release_from_which_the_next_minor_must_not_be_entered(monkeypat
         versions.refuse_unfit(run_of(program))
     assert not stage.hosts("read_residue")
     assert "3.5.32" in program.record.record.protections[0].what
+
+
+@pytest.mark.parametrize(("answer", "goes_on"), [(True, True), (False, False), (None, False)])
+def test_a_step_that_may_cost_the_quorum_is_asked_for(monkeypatch: Any, answer: bool | None, goes_on: bool) -> None:
+    _, program = staged(monkeypatch, "3.5.33", "3.6.14", lambda host: Residue(host, snapshot=9), answer=answer)
+    if goes_on:
+        versions.refuse_unfit(run_of(program))
+        return
+    with pytest.raises(LeftError):
+        versions.refuse_unfit(run_of(program))
+    assert "h1, h2 has a raft snapshot" in program.record.record.protections[0].what
