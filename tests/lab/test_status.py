@@ -45,10 +45,10 @@ def status(handle: LabHandle, *args: str, config: Path | None = None) -> Outcome
     return outcome
 
 
-def sentences(outcome: Outcome) -> list[str]:
+def sentences(text: str) -> list[str]:
     """The sentences below the tables, lines joined again: ``BROKEN hosts: what remedy: …``."""
     found: list[str] = []
-    for line in outcome.stdout.splitlines():
+    for line in text.splitlines():
         if re.match(r"  (BROKEN|unknown|wrong|soon) ", line):
             found.append(" ".join(line.split()))
         elif found and line.startswith(" " * 10):
@@ -58,7 +58,9 @@ def sentences(outcome: Outcome) -> list[str]:
 
 def said(outcome: Outcome, level: str, host: str, what: str) -> str:
     """The one sentence of this level about a host, with these words and a remedy."""
-    mine = [text for text in sentences(outcome) if text.startswith(f"{level} ") and host in text and what in text]
+    mine = [
+        text for text in sentences(outcome.stdout) if text.startswith(f"{level} ") and host in text and what in text
+    ]
     assert len(mine) == 1, f"{level} {host} {what!r}: {mine}\n{outcome.text}"
     assert "remedy: " in mine[0], mine
     return mine[0]
@@ -145,7 +147,7 @@ def test_sound_clusters_without_vault(sight: LabHandle) -> None:
             assert all(pair["days_left"] > 1000 and not pair["due"] for pair in facts["certificates"].values()), facts
             assert row(outcome, host)[1] == "serves", outcome.text
             assert "ok" in row(outcome, host), outcome.text
-    assert not [text for text in sentences(outcome) if not text.startswith("soon")], outcome.text
+    assert not [text for text in sentences(outcome.stdout) if not text.startswith("soon")], outcome.text
     assert all(len(line) <= 80 for line in outcome.stdout.splitlines()), outcome.text
     assert "\x1b" not in outcome.stdout
     assert untouched(sight) == before
@@ -157,7 +159,10 @@ def test_sound_clusters_without_vault(sight: LabHandle) -> None:
     done = subprocess.run(
         [*argv, "--json", "-"], env=environment, capture_output=True, text=True, timeout=120, check=False
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0, done.stderr
+    # Empty, but for what a busy machine makes slow: the other tests run beside this one.
+    assert not done.stderr or "  soon " in done.stderr, done.stderr
+    assert not [text for text in sentences(done.stderr) if not text.startswith("soon")], done.stderr
     events = [json.loads(line) for line in done.stdout.splitlines()]
     assert [events[0]["event"], events[-1]["event"]] == ["run_started", "run_finished"]
     assert {facts["cluster_can_lose"] for facts in events[-1]["facts"].values()} == {1}
