@@ -131,9 +131,9 @@ def _release(options: argparse.Namespace) -> int:
         print(f"lab: {text}", file=sys.stderr, flush=True)
 
     made = releases.built(options.version, options.arch.split(","), say) if options.version else [releases.newer(say)]
-    print(f"install:\n  method: archive\n  version: {made[0].version}\n  source:")
+    print(f"install:\n  method: archive\n  version: {made[0].version}\n  releases:\n    {made[0].version}:")
     for release in made:
-        print(f"    {release.architecture}: {{file: {release.file}, sha256: {release.sha256}}}")
+        print(f"      {release.architecture}: {{file: {release.file}, sha256: {release.sha256}}}")
     return 0
 
 

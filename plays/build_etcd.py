@@ -199,7 +199,7 @@ def _make_folder(out: Path) -> None:
 
 
 def _as_in_inventory(path: Path) -> str:
-    """Return a path as ``install.source`` takes it: relative to the folder of config.yaml, most often the project's."""
+    """Return a path as an inventory takes it: relative to the folder of config.yaml, most often the project's."""
     return str(path.relative_to(PROJECT) if path.is_relative_to(PROJECT) else path)
 
 

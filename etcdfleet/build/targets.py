@@ -12,7 +12,7 @@ from etcdfleet.text import listed
 
 @dataclass(frozen=True)
 class Target:
-    """A kind of machine: ``name`` in the archive's name, ``key`` below ``install.source``.
+    """A kind of machine: ``name`` in the archive's name, ``key`` below ``install.releases.VERSION``.
 
     ``level`` is the variable that tells ``go`` the oldest processor that must run the programs, and its value. The
     lowest is chosen, whatever this machine's Go would take: an archive must not depend on where it was made.
@@ -81,18 +81,19 @@ class Archive:
 
 
 def inventory_lines(version: str, archives: Sequence[Archive]) -> str:
-    """Return the section ``install`` for these archives, as YAML.
+    """Return the section ``install`` for these archives, as YAML; a release fits beside others.
 
-    An architecture of an inventory has one archive. Where there are two, the one that runs on more machines is taken,
+    An architecture of a release has one archive. Where there are two, the one that runs on more machines is taken,
     and the other follows as a comment, for a group of hosts that can have it.
     """
-    lines = ["install:", "  method: archive", f"  version: {version}", "  source:"]
+    lines = ["install:", "  method: archive", f"  version: {version}", "  releases:", f"    {version}:"]
     ordered = sorted(archives, key=lambda one: list(TARGETS).index(one.target.name))
     first = {archive.target.key: archive for archive in reversed(ordered)}
-    lines += [f"    {_line(archive)}" for archive in ordered if first[archive.target.key] is archive]
+    lines += [f"      {_line(archive)}" for archive in ordered if first[archive.target.key] is archive]
     for archive in (one for one in ordered if first[one.target.key] is not one):
-        lines.append(f"    # for a group with only such hosts ({archive.target.runs_on}), in place of the line above:")
-        lines.append(f"    # {_line(archive)}")
+        only = f"for a group with only such hosts ({archive.target.runs_on})"
+        lines.append(f"      # {only}, in place of the line above:")
+        lines.append(f"      # {_line(archive)}")
     return "\n".join(lines) + "\n"
 
 

@@ -107,4 +107,5 @@ def _of_the_former(section: str, above: Mapping[str, Any], below: Mapping[str, A
 def _replaces(path: KeyPath, above: Mapping[str, Any], below: Mapping[str, Any]) -> bool:
     if path == ("install",):
         return bool(above.get("method") and below.get("method") and above["method"] != below["method"])
-    return path == ("pki", "trust_anchor") or (path[:2] == ("install", "source") and len(path) == 3)
+    archive = path[:2] == ("install", "source") and len(path) == 3
+    return archive or path == ("pki", "trust_anchor") or (path[:2] == ("install", "releases") and len(path) == 4)

@@ -31,7 +31,7 @@ def explain(error: ValidationError, model: type[Section], section: str) -> Itera
     """Yield key path (section first), what is wrong and the remedy, for each mistake in ``error``."""
     for detail in error.errors(include_url=False):
         # The place of an item in a list says nothing to a reader: the key of the list does.
-        path = (section, *(part for part in detail["loc"] if isinstance(part, str)))
+        path = (section, *(part for part in detail["loc"] if isinstance(part, str) and part != "[key]"))
         context = detail.get("ctx", {})
         if detail["type"] == "etcdfleet":
             yield path, str(context["what"]), str(context["remedy"])
@@ -85,7 +85,6 @@ def _missing_remedy(path: KeyPath) -> str:
         "member.fqdn": "write the name in DNS by which the other members reach it, such as etcd-1.example.home",
         "member.address": "write the IP address that etcd listens on, such as 10.240.1.2",
         "install.version": "write the release in the archive, such as 3.5.1",
-        "install.source": "write for each architecture a url or file, and its sha256",
     }
     if path[-1] == "sha256":
         return "write the archive's SHA-256: what is not checked is not installed"

@@ -18,8 +18,8 @@ class Notes:
         self._mistakes = mistakes
         self._warnings = warnings
 
-    def mistake(self, draft: Draft, key: str, what: str, remedy: str) -> None:
-        """Note a mistake at ``key`` (dotted) of a host."""
+    def mistake(self, draft: Draft, key: str | KeyPath, what: str, remedy: str) -> None:
+        """Note a mistake at ``key`` of a host: dotted, or in parts where one has dots of its own."""
         self._mistakes.append(self._problem(draft, key, what, remedy))
 
     def warning(self, draft: Draft, key: str, what: str, remedy: str) -> None:
@@ -37,9 +37,9 @@ class Notes:
         where = self._sources.where(origin, path)
         return f"{origin}, {where}" if where else str(origin)
 
-    def _problem(self, draft: Draft, key: str, what: str, remedy: str) -> Problem:
-        path = key_path(key)
-        return self._sources.problem(draft.merged.origin(path), key, what, remedy, path)
+    def _problem(self, draft: Draft, key: str | KeyPath, what: str, remedy: str) -> Problem:
+        path = key_path(key) if isinstance(key, str) else key
+        return self._sources.problem(draft.merged.origin(path), ".".join(path), what, remedy, path)
 
 
 def key_path(key: str) -> KeyPath:
@@ -47,7 +47,7 @@ def key_path(key: str) -> KeyPath:
     return tuple(key.split("."))
 
 
-def must_exist(draft: Draft, key: str, file: str, notes: Notes) -> None:
+def must_exist(draft: Draft, key: str | KeyPath, file: str, notes: Notes) -> None:
     """Note a mistake when there is no such file on this machine."""
     if not Path(file).is_file():
         remedy = "correct the path: a relative one starts at the folder of config.yaml"

@@ -16,9 +16,9 @@ import shlex
 import tarfile
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self, TypeAlias
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -36,6 +36,7 @@ from etcdfleet.host.proxies import proxy_for
 from etcdfleet.remote import last_lines
 from etcdfleet.remote.scripts import script
 from etcdfleet.settings.base import InstallSettings, Section
+from etcdfleet.settings.merge import KeyPath
 from etcdfleet.settings.models import Architecture
 from etcdfleet.settings.notes import must_exist
 from etcdfleet.settings.values import check_release_version, check_sha256, check_url, refuse
@@ -70,32 +71,85 @@ class ArchiveSource(Section):
         return self
 
 
+Archives: TypeAlias = Mapping[Architecture, ArchiveSource]
+"""Those of one release."""
+
+
 class ArchiveInstall(InstallSettings):
-    """A release tarball of etcd per architecture."""
+    """A release tarball of etcd per architecture, of one version (``source``) or of several (``releases``)."""
 
     method: Literal["archive"] = "archive"
     version: Annotated[str, AfterValidator(check_release_version)]
-    source: Annotated[Mapping[Architecture, ArchiveSource], Field(min_length=1)]
+    source: Archives = Field(default_factory=dict)
+    releases: Mapping[Annotated[str, AfterValidator(check_release_version)], Archives] = Field(default_factory=dict)
+
+    @property
+    def by_version(self) -> Mapping[str, Archives]:
+        """The archives of each version that can be installed."""
+        return self.releases or {self.version: self.source}
+
+    @property
+    def place(self) -> str:
+        """Where the archives of the version are written, as a dotted key."""
+        return ".".join(self._key)
+
+    @property
+    def archives(self) -> Archives:
+        """The archives of the version; none where ``releases`` lacks it, which is a mistake."""
+        return self.by_version.get(self.version, {})
+
+    def at(self, version: str) -> Self:
+        """With another version, where there are archives of it."""
+        return self.model_copy(update={"version": version}) if version in self.by_version else self
 
     def resolved(self, resolve: Callable[[str], Path]) -> Self:
         """With the paths of its archives made absolute."""
-        source = {
-            architecture: one if one.file is None else one.model_copy(update={"file": str(resolve(one.file))})
-            for architecture, one in self.source.items()
-        }
-        return self.model_copy(update={"source": source})
+
+        def absolute(archives: Archives) -> Archives:
+            return {
+                architecture: one if one.file is None else one.model_copy(update={"file": str(resolve(one.file))})
+                for architecture, one in archives.items()
+            }
+
+        releases = {version: absolute(archives) for version, archives in self.releases.items()}
+        return self.model_copy(update={"source": absolute(self.source), "releases": releases})
 
     def check(self, draft: Draft, notes: Notes) -> None:
         """There is an archive for the host, and the files are there."""
-        architecture = draft.platform.architecture
-        if architecture and architecture not in self.source:
-            what = f"{draft.name} is {architecture} (platform.architecture), and there is no archive for that"
-            there = ", ".join(self.source)
-            remedy = f"add install.source.{architecture} with url or file, and sha256; there is: {there}"
+        if self.source and self.releases:
+            what = "there are install.source, the archives of one version, and install.releases, those of several"
+            remedy = f"move what is below install.source to install.releases.{self.version}"
             notes.mistake(draft, "install.source", what, remedy)
-        for name, source in self.source.items():
-            if source.file is not None:
-                must_exist(draft, f"install.source.{name}.file", source.file, notes)
+            return
+        if not draft.sound("install.version", "install.source", "install.releases"):
+            return
+        if not self.source and not self.releases:
+            what = "there is no archive: install.source and install.releases are empty"
+            remedy = "write for each architecture a url or file, and its sha256 (docs/settings.md)"
+            notes.mistake(draft, "install.source", what, remedy)
+            return
+        if self.version not in self.by_version:
+            what = f"install.version is {self.version}, and install.releases has no such version"
+            remedy = f"add install.releases.{self.version}, or choose one that is there: {', '.join(self.releases)}"
+            notes.mistake(draft, "install.version", what, remedy)
+        elif (architecture := draft.platform.architecture) and architecture not in self.archives:
+            what = f"{draft.name} is {architecture} (platform.architecture), and there is no archive for that"
+            there = ", ".join(self.archives)
+            remedy = f"add {self.place}.{architecture} with url or file, and sha256; there is: {there or 'none'}"
+            notes.mistake(draft, self._key, what, remedy)
+        for key, archives in self._by_key():
+            for name, source in archives.items():
+                if source.file is not None:
+                    must_exist(draft, (*key, name, "file"), source.file, notes)
+
+    @property
+    def _key(self) -> KeyPath:
+        return ("install", "releases", self.version) if self.releases else ("install", "source")
+
+    def _by_key(self) -> Iterator[tuple[KeyPath, Archives]]:
+        yield ("install", "source"), self.source
+        for version, archives in self.releases.items():
+            yield ("install", "releases", version), archives
 
 
 class Archive(Packages[ArchiveInstall]):
@@ -201,13 +255,13 @@ class Archive(Packages[ArchiveInstall]):
             return RemoteError(
                 f"the programs of the release archive do not run on this host: {output}",
                 where=remote.name,
-                remedy=f"take an archive for {architecture} (install.source.{architecture}), with its sha256",
+                remedy=f"take an archive for {architecture} ({self.settings.place}.{architecture}), with its sha256",
             )
         if result.rc == _OTHER_VERSION:
             return RemoteError(
                 f"the release archive holds another version than {self.settings.version}: {output}",
                 where=remote.name,
-                remedy=f"correct install.version, or install.source.{architecture} and its sha256",
+                remedy=f"correct install.version, or {self.settings.place}.{architecture} and its sha256",
             )
         return RemoteError(
             f"preparing the release archive failed with exit code {result.rc}: {output}",
@@ -216,13 +270,14 @@ class Archive(Packages[ArchiveInstall]):
         )
 
     def _source(self, architecture: str) -> ArchiveSource:
-        for name, source in self.settings.source.items():
+        place = self.settings.place
+        for name, source in self.settings.archives.items():
             if name == architecture:
                 return source
         raise FleetError(
-            f"install.source has no archive for the architecture {architecture}",
+            f"{place} has no archive for the architecture {architecture}",
             where=self.host,
-            remedy=f"add install.source.{architecture} (url or file, and sha256), or install this host by its packages",
+            remedy=f"add {place}.{architecture} (url or file, and sha256), or install this host by its packages",
         )
 
 
@@ -281,7 +336,7 @@ def _unpack(source: ArchiveSource, cache: Path) -> None:
             digest = _sha256(archive)
         except OSError as error:
             raise FleetError(
-                f"cannot be read: {error.strerror}", where=where, remedy="correct install.source"
+                f"cannot be read: {error.strerror}", where=where, remedy="correct its path below install"
             ) from error
         if digest != source.sha256:
             raise FleetError(
@@ -300,7 +355,7 @@ def _unpack(source: ArchiveSource, cache: Path) -> None:
                     if data is not None:
                         (unpacked / name).write_bytes(data.read())
         except tarfile.TarError as error:
-            raise FleetError(f"is not a tar archive: {error}", where=where, remedy="correct install.source") from error
+            raise FleetError(f"is not a tar archive: {error}", where=where, remedy="take a release archive") from error
         missing = [name for name in PROGRAMS if not (unpacked / name).is_file()]
         if missing:
             raise FleetError(

@@ -92,15 +92,15 @@ def test_the_lines_are_what_an_inventory_takes(names: list[str], taken: dict[str
     section = yaml.safe_load(inventory_lines("3.6.14", archives(*names)))["install"]
     install = ArchiveInstall.model_validate(section)
     assert install.version == "3.6.14"
-    assert {key: one.file for key, one in install.source.items()} == {
+    assert {key: one.file for key, one in install.archives.items()} == {
         key: f"builds/{name}.tar.gz" for key, name in taken.items()
     }
-    assert {one.sha256 for one in install.source.values()} == {SUM}
+    assert {one.sha256 for one in install.archives.values()} == {SUM}
 
 
 def test_of_two_for_one_architecture_the_other_is_a_comment() -> None:
     text = inventory_lines("3.6.14", archives("armv7", "arm"))
-    assert f"    # arm: {{file: builds/armv7.tar.gz, sha256: {SUM}}}\n" in text
+    assert f"      # arm: {{file: builds/armv7.tar.gz, sha256: {SUM}}}\n" in text
     assert "ARMv7" in text
 
 
@@ -108,10 +108,10 @@ def test_of_two_for_one_architecture_the_other_is_a_comment() -> None:
 def test_any_path_survives_yaml(file: str) -> None:
     (one,) = archives("arm", file=file)
     section = yaml.safe_load(inventory_lines("3.6.14", [one]))["install"]
-    assert section["source"]["arm"] == {"file": one.file, "sha256": SUM}
+    assert section["releases"]["3.6.14"]["arm"] == {"file": one.file, "sha256": SUM}
 
 
 @pytest.mark.parametrize("digest", ["1" * 64, "1e" + "2" * 62, "0" * 64])
 def test_a_sum_of_digits_stays_a_text(digest: str) -> None:
     text = inventory_lines("3.6.14", [Archive(TARGETS["arm"], "x", digest)])
-    assert yaml.safe_load(text)["install"]["source"]["arm"]["sha256"] == digest
+    assert yaml.safe_load(text)["install"]["releases"]["3.6.14"]["arm"]["sha256"] == digest

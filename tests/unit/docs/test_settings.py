@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import abc
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any, get_args, get_origin
@@ -37,6 +38,11 @@ SECTIONS: Mapping[str, type[Section]] = {
     "backup": BackupSettings,
     "repair": RepairSettings,
 }
+BELOW = {
+    "auth.users": "USER",
+    "install.releases": "VERSION.ARCHITECTURE",
+}
+"""What stands in place of the names that a person chooses."""
 METHODS, SOURCES = CHOICES["install"], CHOICES["pki"]
 
 
@@ -50,7 +56,8 @@ def below(annotation: Any) -> tuple[type[Section] | None, bool]:
     for part in (annotation, *get_args(annotation)):
         if isinstance(part, type) and issubclass(part, Section):
             return part, isinstance(get_origin(annotation), type) and issubclass(get_origin(annotation), Mapping)
-    return None, False
+    deeper = (below(part) for part in get_args(annotation) if get_origin(part) is abc.Mapping)
+    return next(deeper, (None, False))
 
 
 def fields(model: type[Section], prefix: str, instance: Section | None) -> Iterator[tuple[str, str]]:
@@ -65,7 +72,7 @@ def fields(model: type[Section], prefix: str, instance: Section | None) -> Itera
             continue
         yield key, shown(key, default)
         if inner is not None:
-            yield from fields(inner, f"{key}.{'USER' if key == 'auth.users' else 'ARCHITECTURE'}", None)
+            yield from fields(inner, f"{key}.{BELOW.get(key, 'ARCHITECTURE')}", None)
 
 
 def shown(key: str, default: Any) -> str:

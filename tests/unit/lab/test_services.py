@@ -63,8 +63,8 @@ def test_a_newer_release_is_offered_as_an_inventory_names_it(
     monkeypatch.setattr(releases, "newer", lambda _: made)
     assert cli.main(["release"]) == 0
     install = ArchiveInstall.model_validate(yaml.safe_load(capsys.readouterr().out)["install"])
-    assert (install.version, install.source["amd64"].file) == ("3.6.14", str(made.file))
-    assert install.source["amd64"].sha256 == hashlib.sha256(made.file.read_bytes()).hexdigest()
+    assert (install.version, install.archives["amd64"].file) == ("3.6.14", str(made.file))
+    assert install.archives["amd64"].sha256 == hashlib.sha256(made.file.read_bytes()).hexdigest()
 
 
 def test_a_release_that_was_not_built_is_said(tmp_path: Path) -> None:

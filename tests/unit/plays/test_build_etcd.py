@@ -64,8 +64,8 @@ def _site(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytes
 def test_archives_as_etcd_publishes_them_and_the_lines_for_the_inventory(site: Site, tmp_path: Path) -> None:
     section = yaml.safe_load(site.run("--arch", "arm,arm64,amd64"))["install"]
     install = ArchiveInstall.model_validate(section)
-    assert (install.version, list(install.source)) == ("3.6.14", ["amd64", "arm64", "arm"])
-    for architecture, source in install.source.items():
+    assert (install.version, list(install.archives)) == ("3.6.14", ["amd64", "arm64", "arm"])
+    for architecture, source in install.archives.items():
         archive = site.archive(architecture)
         assert source.file == str(archive)
         assert source.sha256 == hashlib.sha256(archive.read_bytes()).hexdigest()
@@ -110,7 +110,7 @@ def test_what_is_there_stays_and_what_is_missing_is_built(site: Site) -> None:
     assert site.compiled() == 3
     (site.out / "SHA256SUMS").unlink()  # a run that was ended between the two
     (site.out / f".{NAME}.tar.gz.new").write_bytes(b"what a killed run left")
-    both = yaml.safe_load(site.run("--arch", "arm,arm64"))["install"]["source"]
+    both = yaml.safe_load(site.run("--arch", "arm,arm64"))["install"]["releases"]["3.6.14"]
     assert set(both) == {"arm", "arm64"}
     assert site.compiled() == 6
     assert (site.archive().read_bytes(), site.archive().stat().st_mtime_ns) == before
@@ -166,7 +166,7 @@ def test_the_result_as_json(site: Site, tmp_path: Path) -> None:
 
 def test_armv7_beside_armv6(site: Site) -> None:
     text = site.run("--arch", "armv7,armv6")
-    assert yaml.safe_load(text)["install"]["source"]["arm"]["file"] == str(site.archive("arm"))
+    assert yaml.safe_load(text)["install"]["releases"]["3.6.14"]["arm"]["file"] == str(site.archive("arm"))
     assert f"# arm: {{file: {site.archive('armv7')}" in text
     assert site.archive("arm").read_bytes() != site.archive("armv7").read_bytes()
 
@@ -310,7 +310,7 @@ class TestRealPrograms:
 
     def test_it_says_its_version(self, real: Site) -> None:
         section = yaml.safe_load(real.run("--arch", "amd64", version="3.5.1"))["install"]
-        programs = programs_of(ArchiveInstall.model_validate(section).source["amd64"])
+        programs = programs_of(ArchiveInstall.model_validate(section).archives["amd64"])
         assert programs["etcd"].stat().st_size > 10_000_000
 
     def test_one_that_says_another_is_not_kept(self, real: Site) -> None:
@@ -326,4 +326,4 @@ def test_the_inventory_names_archives_of_the_project_as_its_configuration_does(
 ) -> None:
     monkeypatch.setattr(build_etcd, "PROJECT", site.out.parent)
     section: dict[str, Any] = yaml.safe_load(site.run())["install"]
-    assert section["source"]["arm"]["file"] == f"builds/{NAME}.tar.gz"
+    assert section["releases"]["3.6.14"]["arm"]["file"] == f"builds/{NAME}.tar.gz"

@@ -60,6 +60,20 @@ def merged(*layers: tuple[Origin, dict[str, Any]]) -> dict[str, Any]:
             {"install": {"source": {"arm": {"file": "f", "sha256": SHA}, "amd64": {"url": "v"}}}},
             id="archive source",
         ),
+        pytest.param(
+            {"install": {"releases": {"3.6.14": {"arm": {"file": "f"}}, "3.7.1": {"arm": {"file": "n"}}}}},
+            {"install": {"releases": {"3.6.14": {"arm": {"url": "u"}, "amd64": {"url": "v"}}, "3.5.33": {}}}},
+            {
+                "install": {
+                    "releases": {
+                        "3.6.14": {"arm": {"file": "f"}, "amd64": {"url": "v"}},
+                        "3.7.1": {"arm": {"file": "n"}},
+                        "3.5.33": {},
+                    }
+                }
+            },
+            id="archives of releases",
+        ),
     ],
 )
 def test_merge(near: dict[str, Any], far: dict[str, Any], result: dict[str, Any]) -> None:

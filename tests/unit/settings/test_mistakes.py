@@ -44,6 +44,10 @@ def archive(**amd64: str) -> dict[str, Any]:
     return {"method": "archive", "version": "3.5.1", "source": {"amd64": amd64}}
 
 
+def releases(**amd64: str) -> dict[str, Any]:
+    return {"method": "archive", "version": "3.5.1", "releases": {"3.5.1": {"amd64": amd64}}}
+
+
 def at(path: str, value: Any, place: str, key: str, what: str, remedy: str = "") -> Case:
     return Case({path: value}, place, key, what, remedy)
 
@@ -345,6 +349,61 @@ CASES = {
     ),
     "archive file": at(
         "hosts/b/data/install", archive(file="x.tar.gz", sha256=SHA), "host b", "install.source.amd64.file", "no file"
+    ),
+    "archives of one version and of several": Case(
+        {
+            "hosts/b/data/install": {
+                **archive(url="https://mirror.test/x", sha256=SHA),
+                **releases(url="https://mirror.test/x", sha256=SHA),
+            }
+        },
+        "host b",
+        "install.source",
+        "install.releases, those of several",
+        "move what is below install.source to install.releases.3.5.1",
+    ),
+    "no archive at all": at(
+        "hosts/b/data/install", {"method": "archive", "version": "3.5.1"}, "host b", "install.source", "are empty"
+    ),
+    "a version without archives": Case(
+        {"hosts/b/data/install": {**releases(url="https://mirror.test/x", sha256=SHA), "version": "3.6.14"}},
+        "host b",
+        "install.version",
+        "is 3.6.14, and install.releases has no such version",
+        "add install.releases.3.6.14, or choose one that is there: 3.5.1",
+    ),
+    "release without an archive for the host": Case(
+        {
+            "hosts/b/data/install": releases(url="https://mirror.test/x", sha256=SHA),
+            "hosts/b/data/platform": {"architecture": "arm"},
+        },
+        "host b",
+        "install.releases.3.5.1",
+        "b is arm (platform.architecture), and there is no archive for that",
+        "add install.releases.3.5.1.arm",
+    ),
+    "file of a release": at(
+        "hosts/b/data/install",
+        releases(file="x.tar.gz", sha256=SHA),
+        "host b",
+        "install.releases.3.5.1.amd64.file",
+        "no file",
+    ),
+    "name of a release": at(
+        "hosts/b/data/install",
+        {"method": "archive", "version": "3.5.1", "releases": {"v3.5.1": {}}},
+        "host b",
+        "install.releases.v3.5.1",
+        "'v3.5.1' is not a release",
+        "without a v",
+    ),
+    "release without sha256": at(
+        "hosts/b/data/install",
+        releases(url="https://mirror.test/x"),
+        "host b",
+        "install.releases.3.5.1.amd64.sha256",
+        "is missing",
+        "what is not checked is not installed",
     ),
     "archive version": Case(
         {"hosts/b/data/install": {**archive(url="https://mirror.test/x", sha256=SHA), "version": "v3.5.1"}},
