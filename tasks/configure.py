@@ -24,6 +24,7 @@ from etcdfleet.rendering import environment, template_error
 from etcdfleet.roles import Side
 from etcdfleet.settings.models import client_url
 from tasks.certificates.anchors import AnchorChange, anchor_changes, anchor_files, stale_anchors
+from tasks.config_lint import check_config
 from tasks.observe import Observed, Site, site_of
 
 
@@ -34,7 +35,8 @@ def configure(task: Task, final: frozenset[Side] = frozenset(), fresh: Collectio
     ``initial-cluster-state: existing``. Without it, the host alone decides (`cluster_state`). On the ``final`` sides,
     CAs that need not be trusted any more are removed from the trust anchors (see `plays.trust.no_longer_needed`).
     Raises `RemoteError` when a file cannot be placed (nothing is half replaced), `UsageError` for a faulty template,
-    `VerificationError` for settings of TLS that this etcd would ignore or that none of its certificates fits.
+    `VerificationError` for a configuration that this etcd would not start with, and for settings of TLS that it would
+    ignore or that none of its certificates fits.
     """
     site = site_of(task)
     observed = site.observe()
@@ -43,6 +45,7 @@ def configure(task: Task, final: frozenset[Side] = frozenset(), fresh: Collectio
     if fresh is not None:
         state = "new" if task.host.name in fresh else "existing"
     wanted = desired_files(task, site, observed, state)
+    warnings = check_config(site, wanted, observed.in_force.version)
     different = differing(observed, wanted)
     enable = not observed.service.enabled
     anchors, stale = _ended_trust(task, site, observed, final)
@@ -56,7 +59,7 @@ def configure(task: Task, final: frozenset[Side] = frozenset(), fresh: Collectio
         _place(site, observed, [*anchor_files(anchors), *different], enable, stale)
     summary = f"{len(different)} of {len(wanted)} files differ" if different else "no file differs"
     restart = bool(anchors) or bool(_read_at_start(site, observed, different))
-    return done(task, summary, changes, diff=diff, restart=restart)
+    return done(task, summary, changes, diff=diff, restart=restart, warnings=warnings)
 
 
 def _shown(observed: Observed) -> dict[str, Certificate]:
@@ -149,9 +152,14 @@ def stop_seconds(election_ms: int) -> int:
 
 
 def place_differing(task: Task, site: Site, program: Installed) -> None:
-    """Place those files that are not as ``program`` needs them. Raise `RemoteError`."""
+    """Place those files that are not as ``program`` needs them. Raise `RemoteError`.
+
+    Raises `VerificationError`, and places nothing, where it would not start with its configuration.
+    """
     observed = site.observe()
-    if different := differing(observed, desired_files(task, site, observed, program=program)):
+    wanted = desired_files(task, site, observed, program=program)
+    check_config(site, wanted, program.version)
+    if different := differing(observed, wanted):
         _place(site, observed, different, not observed.service.enabled, [])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from nornir.core.task import Task
@@ -52,7 +52,8 @@ class Site:
     """A host as a task works with it: settings, connection, and the modules for its init system and packages.
 
     One for as long as the connection lasts, so it also holds what was read and measured by it: ``seen`` (see
-    `observe`), the times of synced writes in milliseconds, and the version that the packages offer.
+    `observe`), the times of synced writes in milliseconds, the version that the packages offer, and the warnings about
+    its configuration that were ``told``.
     """
 
     settings: HostSettings
@@ -62,6 +63,7 @@ class Site:
     seen: Observed | None = None
     sync_latencies: tuple[float, ...] = ()
     offered: str | None = None
+    told: set[str] = field(default_factory=set)
 
     def observe(self) -> Observed:
         """Return what is true of the host. Cached: whatever changes the host calls `forget`. Raise `RemoteError`."""

@@ -9,6 +9,7 @@ from nornir.core.task import Result, Task
 
 from etcdfleet import timeouts
 from etcdfleet.drivers.certificates import needed_roles, source_of
+from etcdfleet.drivers.packages import Installed
 from etcdfleet.errors import FleetError, PreflightError
 from etcdfleet.etcd.tls_settings import check_tls
 from etcdfleet.host import preflight as checks
@@ -17,6 +18,7 @@ from etcdfleet.host.preflight_others import other_problems, other_warnings
 from etcdfleet.host.preflight_storage import place_problems, place_warnings
 from etcdfleet.outcome import done
 from etcdfleet.remote.scripts import script
+from tasks.config_lint import config_findings, config_troubles, config_warnings
 from tasks.configure import desired_files
 from tasks.install import needs_openssl
 from tasks.observe import Observed, Site, site_of
@@ -32,10 +34,10 @@ def preflight(task: Task, *, data_may_go: bool = False) -> Result:
 
     Checked: SSH and root, init system, distribution, architecture, clock, names, ports, an etcd that is there already,
     space, the data directory (links, mounts, the folders on the way, what is in it), the latency of synced writes
-    (where no member has its data yet), whether an etcd that is wanted in the place of another can be had, and Vault
-    with the token and the roles. With ``data_may_go``, data that cannot be read are no problem: the member is about to
-    be replaced. Raises `RemoteError` when the host cannot be worked on, and `PreflightError` with
-    everything that was found wrong, at once.
+    (where no member has its data yet), whether an etcd that is wanted in the place of another can be had, what etcd
+    makes of its configuration, and Vault with the token and the roles. With ``data_may_go``, data that cannot be read
+    are no problem: the member is about to be replaced. Raises `RemoteError` when the host cannot be worked on, and
+    `PreflightError` with everything that was found wrong, at once.
     """
     site = site_of(task)
     observed = site.observe()
@@ -83,12 +85,30 @@ def preflight(task: Task, *, data_may_go: bool = False) -> Result:
             troubles.append(Trouble(str(error).split("\n  remedy:")[0], error.remedy))
     if troubles:
         raise refusal(settings.name, troubles)
-    desired_files(task, site, observed)  # a template that cannot be rendered is found here, not half-way
+    warnings += _configuration(task, site, observed)
     summary, reported = f"{facts.release or facts.distribution}, {facts.architecture}", _facts(observed)
     if latencies:
         reported["sync_p99_ms"] = round(checks.percentile(latencies, 0.99), 1)
         summary += f", a synced write takes {reported['sync_p99_ms']} ms"
     return done(task, summary, warnings=warnings, facts=reported)
+
+
+def _configuration(task: Task, site: Site, observed: Observed) -> list[str]:
+    """Return what etcd would ignore of its configuration: the one that is installed, and the one to come.
+
+    A template that cannot be rendered is found here, not half-way (`UsageError`), and so is a configuration that etcd
+    would not start with (`PreflightError`).
+    """
+    now, coming = observed.in_force, site.offered
+    findings = config_findings(desired_files(task, site, observed), now.version or site.settings.install.version)
+    troubles = config_troubles(findings)
+    if coming and coming != now.version:
+        files = desired_files(task, site, observed, program=Installed(coming, binary=site.packages.binary))
+        findings = config_findings(files, coming)
+        troubles += [trouble for trouble in config_troubles(findings) if trouble not in troubles]
+    if troubles:
+        raise refusal(site.settings.name, troubles)
+    return config_warnings(site, findings)
 
 
 def refusal(host: str, troubles: Sequence[Trouble]) -> PreflightError:

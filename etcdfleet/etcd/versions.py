@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from etcdfleet.etcd.config_keys import reads
+
 Version = tuple[int, int, int]
 
 
@@ -36,15 +38,8 @@ def past_its_end(version: str | None) -> str:
 
 
 def knows_tls_min_version(version: str | None) -> bool:
-    """Return whether ``tls-min-version`` has an effect in that version; true for one that is not known.
-
-    etcd ignores keys of its configuration that it does not know, without a word. This one came with 3.4.25, 3.5.8 and
-    3.6.0 (etcd: CHANGELOG-3.4.md, CHANGELOG-3.5.md).
-    """
-    numbers = parse(version)
-    if numbers is None:
-        return True
-    return numbers >= {4: (3, 4, 25), 5: (3, 5, 8)}.get(numbers[1], (3, 6, 0)) if numbers[0] == 3 else numbers[0] > 3
+    """Return whether ``tls-min-version`` has an effect in that version; true for one that is not known."""
+    return reads("tls-min-version", parse(version))
 
 
 def health_leaves_no_trace(version: str | None) -> bool:

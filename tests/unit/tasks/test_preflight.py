@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 
+from etcdfleet.drivers.packages import Installed
 from etcdfleet.errors import PreflightError, RemoteError, VaultError
 from etcdfleet.etcd.wal import DataIds
 from etcdfleet.host.facts import DataFacts
+from etcdfleet.host.paths import CONFIG
+from etcdfleet.remote import RemoteFile
 from etcdfleet.settings.models import HostSettings, PlatformSettings
 from tasks import preflight as module
 from tasks.preflight import preflight
@@ -17,6 +20,7 @@ from tests.unit.support.stand_ins import RUNNING, Packages, Place, Scripted, car
 
 IDS = DataIds(member_id=1, cluster_id=9, last_index=50, complete=True)
 LIVE = DataFacts(exists=True, mode="700", owner="etcd", ids=IDS)
+CONFIGURATION = "name: az-1\n"
 WRITES = "\n".join(f"2300 bytes (2.3 kB, 2.2 KiB) copied, 0.{number:03} s, 1.0 MB/s" for number in range(1, 101))
 
 
@@ -36,7 +40,12 @@ class Source:
 def _rendered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Templates have tests of their own; that they are tried is noted."""
     tried = list[str]()
-    monkeypatch.setattr(module, "desired_files", lambda *_: tried.append("rendered"))
+
+    def files(*_: object, **__: object) -> list[RemoteFile]:
+        tried.append("rendered")
+        return [RemoteFile(CONFIG, CONFIGURATION.encode())]
+
+    monkeypatch.setattr(module, "desired_files", files)
     return tried
 
 
@@ -128,8 +137,38 @@ def test_a_cluster_without_tls_needs_no_source() -> None:
 
 
 def test_a_tls_version_that_etcd_would_ignore() -> None:
-    from etcdfleet.drivers.packages import Installed
-
     of = settings(tls_min_version="TLS1.3")
     assert "would have no effect" in error_of(checked(seen(installed=Installed("3.4.23")), of=of))
     assert not checked(seen(installed=Installed("3.5.16")), of=of).failed
+
+
+@pytest.mark.parametrize(
+    ("lines", "installed", "brings", "warned", "refused"),
+    [
+        ("quota-backend-byte: 5", "3.5.16", "", "did you mean quota-backend-bytes?", ""),
+        ("corrupt-check-time: 5", "3.5.16", "", "etcd 3.5.16 ignores corrupt-check-time", ""),
+        ("feature-gates: Foo=true", "3.5.16", "", "ignores feature-gates", ""),
+        ("feature-gates: Foo=true", "3.6.14", "", "", "does not start with the feature gate Foo"),
+        # What is to come counts, and what runs until then must start, too.
+        ("corrupt-check-time: 5", "3.5.33", "3.6.14", "", ""),
+        ("feature-gates: Foo=true", "3.5.33", "3.6.14", "", "does not start with the feature gate Foo"),
+        ("heartbeat-interval: 1s", "3.5.33", "3.6.14", "", "etcd 3.5.33 does not start with heartbeat-interval"),
+        # Nothing is installed yet, and the version to come is not known: what is true of all of them.
+        ("quota-backend-byte: 5\nenable-v2: true", None, "", "quota-backend-bytes", ""),
+    ],
+)
+def test_what_etcd_makes_of_the_configuration(
+    monkeypatch: pytest.MonkeyPatch, lines: str, installed: str | None, brings: str, warned: str, refused: str
+) -> None:
+    monkeypatch.setattr("tests.unit.tasks.test_preflight.CONFIGURATION", lines)
+    observed = seen(RUNNING, data=LIVE, installed=Installed(installed), established={"cluster_id": 9, "member_id": 1})
+    packages = Packages("another one is wanted", offers=brings) if brings else Packages()
+    result = checked(observed, packages=packages)
+    assert result.failed is bool(refused), result.exception
+    if refused:
+        assert refused in error_of(result)
+        assert error_of(result).count("does not start with") == (2 if "heartbeat" in lines else 1)
+    else:
+        told = [text for text in result.result.warnings if text.startswith("templates/conf.yml.j2: ")]
+        assert len(told) == bool(warned)
+        assert warned in "".join(told)
