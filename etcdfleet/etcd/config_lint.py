@@ -7,6 +7,7 @@ bring.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from difflib import get_close_matches
@@ -20,7 +21,7 @@ from etcdfleet.etcd.config_rules import contradictions
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _WANTED: Mapping[Kind, str] = {
-    "text": "a single value",
+    "text": "a text",
     "switch": "true or false",
     "number": "a whole number",
     "count": "a whole number that is not below zero",
@@ -124,24 +125,29 @@ def _unfit(kind: Kind, value: Any) -> str:
     """Return what to do about a value that Go's decoder does not take; empty for one that it does."""
     if value is None:
         return ""
-    if kind == "nanoseconds" and isinstance(value, str):
+    if kind == "nanoseconds" and isinstance(value, str) and not _whole(value):
         return "write the time in nanoseconds: 1 s is 1000000000, 1 m is 60000000000, 1 h is 3600000000000"
     fits = {
-        "text": isinstance(value, str | int | float | date),
+        "text": isinstance(value, str | date),  # measured: numbers and switches are refused, a date is not
         "switch": isinstance(value, bool) or value in ("y", "Y", "n", "N"),
         "number": _whole(value),
         "nanoseconds": _whole(value),
-        "count": _whole(value) and value >= 0,
-        "list": isinstance(value, list) and not any(isinstance(one, list | dict) for one in value),
+        "count": _whole(value) and float(value) >= 0,
+        "list": isinstance(value, list) and all(isinstance(one, str | date) for one in value),
         "section": isinstance(value, dict),
     }[kind]
     if fits:
         return ""
+    if kind == "text" and isinstance(value, bool | int | float):
+        return "put it in quotes: this is a number or a switch for YAML"
     return f"write it as [{value}]" if kind == "list" and isinstance(value, str) else "correct the value"
 
 
 def _whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    """Return whether Go's decoder makes a whole number of it: of ``1e4``, too, which is a text for YAML 1.1 here."""
+    if isinstance(value, str) and re.fullmatch(r"[+-]?[0-9.]+[eE][+-]?[0-9]+", value):
+        value = float(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and float(value).is_integer()
 
 
 def _gates(settings: Mapping[str, Any], version: Sequence[int]) -> Iterator[ConfigFinding]:
@@ -163,8 +169,13 @@ def _gates(settings: Mapping[str, Any], version: Sequence[int]) -> Iterator[Conf
                 FEATURE_GATES, "refused", f"{told} {name} without true or false", f"write {name}=true, or {name}=false"
             )
     for name, key in table().keys.items():
-        gate = key.instead.removeprefix(GATE) if key.instead.startswith(GATE) else ""
-        if gate and name in settings and key.at(version) and gate in str(settings.get(FEATURE_GATES) or ""):
+        if not key.instead.startswith(GATE) or name not in settings or not key.at(version):
+            continue
+        gate = key.instead.removeprefix(GATE)
+        if settings[name] is None:
+            what = f"etcd {dotted(version)} panics at {name} without a value"
+            yield ConfigFinding(name, "refused", what, f"take it out, or write {name}: true (or false)")
+        if gate in str(settings.get(FEATURE_GATES) or ""):
             yield ConfigFinding(
                 name,
                 "refused",

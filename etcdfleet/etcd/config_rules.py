@@ -35,18 +35,15 @@ def _choices(settings: Settings, version: Version) -> Iterator[ConfigFinding]:
         "tls-min-version": ("", "TLS1.2", "TLS1.3"),
         "tls-max-version": ("", "TLS1.2", "TLS1.3"),
         "discovery-fallback": ("", "exit", "proxy"),
-        "proxy": ("", "off", "readonly", "on"),  # in quotes: else YAML makes false and true of off and on
+        "proxy": ("", "off", "readonly", "on"),
         "v2-deprecation": _v2_stages(version),
     }
     for key, values in allowed.items():
-        if key not in settings or settings[key] is None or not reads(key, version):
+        if not isinstance(settings.get(key), str) or settings[key] in values or not reads(key, version):
             continue
-        if str(settings[key]) in values:
-            continue
-        if key == "v2-deprecation" and minor >= (3, 6):
-            what = (
-                f"etcd {dotted(version)} ignores v2-deprecation: {settings[key]}: it has write-only, whatever it says"
-            )
+        if key == "v2-deprecation":
+            why = "it has write-only, whatever it says" if minor >= (3, 6) else "it knows no such stage"
+            what = f"etcd {dotted(version)} ignores v2-deprecation: {settings[key]}: {why}"
             yield ConfigFinding(key, "ignored", what, "take it out")
             continue
         wanted = " or ".join(value for value in values if (value and value.islower()) or value.startswith("TLS"))
@@ -116,6 +113,13 @@ def _leases(settings: Settings, version: Version) -> Iterator[ConfigFinding]:
         yield ConfigFinding("feature-gates", "refused", what, "add LeaseCheckpoint=true to feature-gates")
 
 
+def _log_outputs(settings: Settings, version: Version) -> Iterator[ConfigFinding]:
+    outputs, zap = settings.get("log-outputs"), tuple(version[:2]) > (3, 4) or settings.get("logger") == "zap"
+    if zap and isinstance(outputs, list) and len(outputs) > 1 and "default" in outputs:
+        why = "default cannot be one of several"
+        yield _refused("log-outputs", outputs, version, why, "write stderr, or stdout, for default")
+
+
 def _log_rotation(settings: Settings, version: Version) -> Iterator[ConfigFinding]:
     if settings.get("enable-log-rotation") is not True or not reads("enable-log-rotation", version):
         return
@@ -148,6 +152,7 @@ _RULES: tuple[Callable[[Settings, Version], Iterator[ConfigFinding]], ...] = (
     _tls,
     _bootstrap,
     _leases,
+    _log_outputs,
     _log_rotation,
     _harm,
 )

@@ -14,8 +14,9 @@ if [ ! -e "$config" ]; then
     { read -r name <"$process/comm"; } 2>/dev/null && [ "$name" = etcd ] || continue
     # While OpenRC is asked for the service, what it runs has the name of the service.
     case "$(readlink "$process/exe")" in */openrc-run) continue ;; esac
-    dir=$(tr '\0' '\n' <"$process/environ" | sed -n 's/^ETCD_DATA_DIR=//p')
-    [ -n "$dir" ] || dir=$(tr '\0' '\n' <"$process/cmdline" |
+    # A process that ends meanwhile, or that nobody has waited for, has no environment to be read.
+    dir=$({ tr '\0' '\n' <"$process/environ"; } 2>/dev/null | sed -n 's/^ETCD_DATA_DIR=//p')
+    [ -n "$dir" ] || dir=$({ tr '\0' '\n' <"$process/cmdline"; } 2>/dev/null |
       sed -n '/^--*data-dir$/{n;p;}; s/^--*data-dir=//p' | tail -n 1)
     keys=$(ETCDCTL_API=3 timeout 3 etcdctl --endpoints=http://127.0.0.1:2379 get '' --prefix --keys-only --limit=1 \
       -w fields 2>/dev/null | sed -n 's/^"Count" : //p')

@@ -363,7 +363,8 @@ def test_the_probe_finds_the_data_of_another_etcd(tmp_path: Path, monkeypatch: p
     for data_dir, expected in {"/var/lib/etcd": [(str(tmp_path / "default"), 2048)], f"{tmp_path}/default": []}.items():
         answer = LocalHost().run(others.probe(data_dir))
         assert answer.stderr == ""
-        assert [(data.path, data.size) for data in read_others(answer.stdout).data] == expected
+        found = [(data.path, data.size) for data in read_others(answer.stdout).data]
+        assert [one for one in found if one[0].startswith(str(tmp_path))] == expected, "beside an etcd of this machine"
 
 
 @pytest.mark.parametrize(("program", "found"), [("etcd", True), ("qemu-arm", True), ("openrc-run", False)])
