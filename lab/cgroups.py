@@ -12,6 +12,7 @@ import signal
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
+from itertools import islice
 from pathlib import Path
 
 from lab.errors import LabError
@@ -86,10 +87,14 @@ def _below(folder: Path) -> list[Path]:
     return [Path(path) for path, _, _ in os.walk(folder)]
 
 
-def processes(group: str) -> set[int]:
-    """Process ids in ``group`` and all groups below it, in any hierarchy."""
+def processes(group: str, *, settled: bool = False) -> set[int]:
+    """Process ids in ``group`` and all groups below it, in any hierarchy.
+
+    With ``settled`` in the first hierarchy alone: many times faster, and it misses only those that are just being
+    started or killed.
+    """
     pids: set[int] = set()
-    for folder in folders(group):
+    for folder in islice(folders(group), 1 if settled else None):
         for below in _below(folder):
             with contextlib.suppress(OSError):  # a group may vanish while it is looked at
                 pids.update(int(line) for line in (below / "cgroup.procs").read_text().split())

@@ -238,7 +238,7 @@ def ssh_answers(host: LabHost) -> bool:
 def init_pid(lab: Lab, host: LabHost) -> int | None:
     """Return the controller's number of the host's process 1, None if it does not run."""
     candidates: list[tuple[int, int]] = []
-    for pid in cgroups.processes(f"{lab.cgroup}/{daemon(host)}"):
+    for pid in cgroups.processes(f"{lab.cgroup}/{daemon(host)}", settled=True):
         with contextlib.suppress(OSError):
             status = Path(f"/proc/{pid}/status").read_text()
             numbers = next(line.split()[1:] for line in status.splitlines() if line.startswith("NSpid:"))

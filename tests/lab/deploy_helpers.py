@@ -89,6 +89,8 @@ class Running:
     process: subprocess.Popen[str]
     folder: Path
     started: float
+    _seen: list[dict[str, Any]] = field(default_factory=list, init=False, repr=False)
+    _read: int = field(default=0, init=False, repr=False)
 
     def kill(self) -> None:
         """As the power cut on the controller: SIGKILL to the run and everything it has started."""
@@ -100,10 +102,16 @@ class Running:
         os.killpg(self.process.pid, signal.SIGINT)
 
     def events(self) -> list[dict[str, Any]]:
-        """The events so far (``--json FILE``)."""
+        """The events so far (``--json FILE``). Only what is new is read: tests ask many times a second."""
         path = self.folder / "events.ndjson"
-        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        if path.exists():
+            with path.open("rb") as file:
+                file.seek(self._read)
+                new = file.read()
+            whole = new[: new.rfind(b"\n") + 1]
+            self._read += len(whole)
+            self._seen += map(json.loads, whole.splitlines())
+        return self._seen
 
     def finish(self, timeout: float = 300) -> Outcome:
         """Wait for its end; a run that takes longer than ``timeout`` seconds is killed and fails the test."""
@@ -216,7 +224,7 @@ def processes(handle: LabHandle, host: str) -> list[Process]:
     """All processes of a host, from the controller's /proc; empty when it is off."""
     plan = handle.plan
     found = []
-    for pid in sorted(cgroups.processes(f"{plan.cgroup}/{hosts.daemon(plan.host(host))}")):
+    for pid in sorted(cgroups.processes(f"{plan.cgroup}/{hosts.daemon(plan.host(host))}", settled=True)):
         try:
             argv = Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace").split("\0")[:-1]
             environ = Path(f"/proc/{pid}/environ").read_bytes().decode("utf-8", "replace").split("\0")[:-1]

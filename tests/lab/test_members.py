@@ -27,7 +27,6 @@ from tests.lab.deploy_helpers import (
     output,
     own_lab,
     start_times,
-    unhealthy,
     wait_for,
 )
 from tests.lab.fault_helpers import events_of
@@ -58,12 +57,6 @@ def without(handle: LabHandle, folder: Path, *hosts: str) -> Path:
     return inventory_variant(handle, folder, edit)
 
 
-@pytest.fixture(params=["m-sd", "m-rc"])
-def cluster(request: pytest.FixtureRequest) -> str:
-    """One cluster of each init system."""
-    return str(request.param)
-
-
 def wipe(handle: LabHandle, host: str) -> None:
     """Its data are gone, as those of a disk that died; etcd does not come up without them."""
     output(handle, host, f"systemctl stop etcd 2>/dev/null || rc-service etcd stop; rm -rf {DATA}/member")
@@ -86,10 +79,9 @@ def ids(handle: LabHandle, host: str) -> dict[str, int]:
 
 
 def whole(handle: LabHandle, cluster: str, config: Path | None = None) -> None:
-    """Verify finds nothing, status is content, and deploy would change nothing."""
-    for runbook in ("verify", "status"):
-        outcome = deploy(handle, "--cluster", cluster, runbook=runbook, config=config)
-        assert outcome.exit_code == 0, outcome.text
+    """Verify finds nothing, and deploy would change nothing."""
+    outcome = deploy(handle, "--cluster", cluster, runbook="verify", config=config)
+    assert outcome.exit_code == 0, outcome.text
     outcome = deploy(handle, "--cluster", cluster, "--check", config=config)
     assert (outcome.exit_code, set(outcome.changed.values())) == (0, {0}), outcome.text
 
@@ -101,9 +93,9 @@ def told_nothing_wrong(work: Workload) -> None:
     assert work.gaps.most_retries <= 1, work.story()
 
 
-def test_a_member_that_lost_its_data_is_replaced_while_clients_work(
-    lab: LabHandle, tmp_path: Path, cluster: str
-) -> None:
+def test_a_member_that_lost_its_data_is_replaced_while_clients_work(lab: LabHandle, tmp_path: Path) -> None:
+    """On systemd; on OpenRC it is done with authentication on, below."""
+    cluster = "m-sd"
     first, lost, third = members(lab, cluster)
     pair, before, running = client_pair(lab, tmp_path, cluster, "root"), ids(lab, first), start_times(lab)
     with clients_at_work(lab, pair, "wiped", [first, third]) as work:
@@ -140,6 +132,7 @@ def test_a_member_that_lost_its_data_is_replaced_while_clients_work(
     for host in (first, third):
         assert on_host(lab, host, "ls -d /var/lib/etcdfleet-snapshot.* /var/tmp/etcdfleet-snapshot.*").stdout == ""
     whole(lab, cluster)
+    assert deploy(lab, "--cluster", cluster, runbook="status").exit_code == 0
     again = replace(lab, lost, folder=tmp_path / "snapshots")
     assert (again.exit_code, again.changed) == (0, {lost: 0}), again.text
 
@@ -172,8 +165,10 @@ def killed_after(handle: LabHandle, host: str, changes: int, folder: Path, *, jo
 
 
 def test_a_replacement_that_is_killed_at_every_step_is_finished_by_the_same_command(
-    lab: LabHandle, tmp_path: Path, cluster: str
+    lab: LabHandle, tmp_path: Path
 ) -> None:
+    """On OpenRC, which takes a start that was cut off for a service that runs."""
+    cluster = "m-rc"
     first, second, lost = members(lab, cluster)
     pair, before = client_pair(lab, tmp_path, cluster, "root"), ids(lab, first)
     with clients_at_work(lab, pair, "killed", [first, second]) as work:
@@ -199,41 +194,6 @@ def test_a_replacement_that_is_killed_at_every_step_is_finished_by_the_same_comm
     assert not list((tmp_path / "snapshots").rglob("*.part"))
     output(lab, lost, f"rm -rf {DATA}/removed-*")
     whole(lab, cluster)
-
-
-def test_nothing_is_changed_where_the_others_cannot_carry_the_cluster(lab: LabHandle, tmp_path: Path) -> None:
-    first, lost, stopped = members(lab, "m-sd")
-    before = ids(lab, first)
-    output(lab, stopped, "systemctl stop etcd")
-    output(lab, lost, "systemctl stop etcd")
-    refused = replace(lab, lost, folder=tmp_path)
-    assert refused.exit_code == 3, refused.text
-    assert "nothing was changed" in refused.text
-    assert "restore the cluster from a snapshot" in refused.text
-    assert not list(tmp_path.iterdir())
-    output(lab, stopped, "systemctl start etcd")
-    wait_for("the other one is back", lambda: etcdctl(lab, first, "endpoint health").returncode == 0)
-    assert ids(lab, first) == before
-    back = deploy(lab, "--cluster", "m-sd")
-    assert back.exit_code == 0, back.text
-    assert ids(lab, first) == before, "its data were there: a start was all that it needed"
-
-
-def test_only_one_of_two_commands_at_once_replaces_a_member(lab: LabHandle, tmp_path: Path) -> None:
-    first, lost, third = members(lab, "m-rc")
-    before = ids(lab, first)
-    wipe(lab, lost)
-    one = begin_deploy(lab, lost, "--yes", "--snapshot-dir", str(tmp_path), runbook="replace_member")
-    wait_for("the first has the lock", lambda: bool(events_of(one.events(), "step_started", "snapshot")), every=0.02)
-    other = replace(lab, lost, folder=tmp_path)
-    outcome = one.finish()
-    assert outcome.exit_code == 0, outcome.text
-    assert other.exit_code == 3, other.text
-    assert "is working on it" in other.in_one_line
-    after = ids(lab, first)
-    assert {name for name in after if after[name] != before[name]} == {lost}
-    assert len(etcd_processes(lab, lost)) == 1
-    assert unhealthy(lab, "m-rc") == "", third
 
 
 def test_a_member_leaves_for_good_and_is_taken_in_again(lab: LabHandle, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from tests.lab.register import wire
 from tests.lab.register.history import Call, Finals, Gaps, Kind, Outcome, Stored, gaps, violations
 
 CLIENTS, KEYS = 3, 5
-PAUSE_SECONDS = 0.02
+PAUSE_SECONDS = 0.05
 CALL_SECONDS = 2.0
 """After this long, a client takes a call for lost and asks the next member."""
 _CHANNEL_OPTIONS = [
