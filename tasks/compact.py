@@ -25,6 +25,7 @@ _DONE_ALREADY = "has been compacted"
 _PAUSE = 2.0
 """Seconds between two looks whether members still take something out: a slow card writes a part in one."""
 _QUIET_LOOKS = 2
+_MUCH = 8 * 2**20
 
 
 def see_means(task: Task) -> Result:
@@ -73,7 +74,11 @@ def compact(task: Task) -> Result:
 
 
 def _until_quiet(site: Site) -> None:
-    """Wait until no member takes anything out any more: each does so by itself, after the one that was asked."""
+    """Wait until no member takes anything out any more: each does so by itself, after the one that was asked.
+
+    One that holds much more than another has not begun yet, as a host with too much to do may not for many seconds:
+    they hold the same data.
+    """
     end, least, quiet = time.monotonic() + timeouts.CATCH_UP, dict[int, int](), 0
     while quiet < _QUIET_LOOKS and time.monotonic() < end:
         time.sleep(_PAUSE)
@@ -86,6 +91,6 @@ def _until_quiet(site: Site) -> None:
         falls = [number for number, size in used.items() if size < least.get(number, size + 1)]
         if falls:
             end, quiet = time.monotonic() + timeouts.CATCH_UP, 0
-        else:
+        elif max(used.values(), default=0) <= 2 * min(used.values(), default=0) + _MUCH:
             quiet += 1
         least |= used

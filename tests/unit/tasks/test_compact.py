@@ -76,6 +76,20 @@ def test_every_member_is_waited_for(clock: Clock) -> None:
     assert clock.now >= 1008
 
 
+@pytest.mark.parametrize(("late", "seconds"), [(180, 14), (70, 6)])
+def test_a_member_that_has_not_begun_is_waited_for(clock: Clock, late: int, seconds: int) -> None:
+    """One that holds a little more may be fragmented, and has nothing left to take out."""
+    began = clock.now
+    carry_out(compact, Place(host("done", *[used(50, late, 50)] * 9, used(50, 50, 50)), seen(RUNNING)))
+    assert clock.now - began == seconds
+
+
+def test_a_member_that_never_begins_is_not_waited_for_for_ever(clock: Clock) -> None:
+    began = clock.now
+    carry_out(compact, Place(host("done", used(50, 180, 50)), seen(RUNNING)))
+    assert 120 <= clock.now - began < 130
+
+
 def test_what_was_compacted_already_is_done() -> None:
     said = CommandResult(1, "", "Error: etcdserver: mvcc: required revision has been compacted")
     outcome = carry_out(compact, Place(host(said), seen(RUNNING))).result
