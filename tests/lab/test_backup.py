@@ -41,6 +41,7 @@ from tests.s3 import s3_server
 
 SD, RC = CLUSTERS = ("bk-sd", "bk-rc")
 each = pytest.mark.parametrize("cluster", CLUSTERS)
+systemd, openrc = (pytest.mark.parametrize("cluster", [name]) for name in CLUSTERS)  # what is the same on both
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +176,7 @@ def test_both_clusters_while_clients_write(lab: LabHandle, config: Path, snapsho
     assert backup(lab, config, "--verify").exit_code == 0
 
 
-@each
+@systemd
 def test_a_damaged_copy_neither_counts_nor_pushes_out_a_good_one(
     lab: LabHandle, config: Path, snapshots: Path, cluster: str
 ) -> None:
@@ -249,7 +250,7 @@ def test_a_disk_that_is_full_is_said_and_nothing_of_it_stays(
     assert copies(snapshots, SD)[-1].stat().st_size > 2_000_000
 
 
-@each
+@openrc
 def test_hosts_that_are_dead(lab: LabHandle, config: Path, snapshots: Path, cluster: str) -> None:
     before = copies(snapshots, cluster)
     first = leader(lab, cluster)

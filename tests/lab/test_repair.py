@@ -63,9 +63,15 @@ def config(lab: LabHandle, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return config
 
 
-@pytest.fixture(params=CLUSTERS)
+# What repair.py decides is shown by tests/unit/etcd/test_space.py, test_corruption.py and plays/test_repair.py. Here
+# each kind of repair is done once, in turn on both; what depends on version and init system, defragmentation, on both.
+systemd, openrc = (pytest.mark.parametrize("cluster", [name], indirect=True) for name in CLUSTERS)
+both = pytest.mark.parametrize("cluster", CLUSTERS, indirect=True)
+
+
+@pytest.fixture
 def cluster(request: pytest.FixtureRequest, lab: LabHandle, config: Path) -> str:  # noqa: ARG001  it is deployed
-    """One cluster of each init system, without any data of another test."""
+    """One of the clusters, without any data of another test."""
     name = str(request.param)
     first = members(lab, name)[0]
     assert etcdctl(lab, first, "del '' --from-key", seconds=20).returncode == 0
@@ -234,6 +240,7 @@ def made_equal(handle: LabHandle, config: Path, cluster: str, bad: str, outcome:
     idle(repair(handle, config, cluster))
 
 
+@systemd
 def test_a_member_with_another_value_is_found_and_replaced_while_clients_work(
     lab: LabHandle, config: Path, tmp_path: Path, cluster: str
 ) -> None:
@@ -253,6 +260,7 @@ def test_a_member_with_another_value_is_found_and_replaced_while_clients_work(
     made_equal(lab, config, cluster, bad, outcome)
 
 
+@openrc
 def test_the_alarm_corrupt_is_ended_once_its_leader_is_replaced_and_a_killed_run_goes_on(
     lab: LabHandle, config: Path, tmp_path: Path, cluster: str
 ) -> None:
@@ -270,6 +278,7 @@ def test_the_alarm_corrupt_is_ended_once_its_leader_is_replaced_and_a_killed_run
     made_equal(lab, config, cluster, bad, deploy(lab, *options, "--break-lock", runbook="repair", config=config))
 
 
+@both
 def test_a_fragmented_database_becomes_smaller_while_clients_work(
     lab: LabHandle, config: Path, tmp_path: Path, cluster: str
 ) -> None:
@@ -304,6 +313,7 @@ def test_a_fragmented_database_becomes_smaller_while_clients_work(
     idle(repair(lab, config, cluster))
 
 
+@systemd
 def test_a_full_database_takes_writes_again_by_one_command(
     lab: LabHandle, config: Path, tmp_path: Path, cluster: str
 ) -> None:
@@ -340,6 +350,7 @@ def takes_writes(handle: LabHandle, cluster: str) -> None:
     assert etcdctl(handle, members(handle, cluster)[0], "del /space/written").returncode == 0
 
 
+@openrc
 def test_history_stays_where_enough_is_free_without_that(
     lab: LabHandle, config: Path, tmp_path: Path, cluster: str
 ) -> None:
@@ -363,8 +374,12 @@ def test_history_stays_where_enough_is_free_without_that(
 
 
 @pytest.mark.parametrize(
-    ("event", "step", "hosts"),
-    [("step_finished", "compact", 1), ("step_finished", "defragment", 1), ("step_started", "alarm", 1)],
+    ("cluster", "event", "step", "hosts"),
+    [
+        ("rp-sd", "step_finished", "compact", 1),
+        ("rp-rc", "step_started", "alarm", 1),
+    ],
+    indirect=["cluster"],
 )
 def test_a_repair_that_was_killed_is_finished_by_the_next_one(
     lab: LabHandle, config: Path, tmp_path: Path, cluster: str, event: str, step: str, hosts: int
@@ -386,6 +401,7 @@ def test_a_repair_that_was_killed_is_finished_by_the_next_one(
     idle(repair(lab, config, cluster))
 
 
+@systemd
 def test_what_does_not_fit_is_said_and_deleting_helps(
     lab: LabHandle, config: Path, tmp_path: Path, cluster: str
 ) -> None:

@@ -33,6 +33,9 @@ CLUSTERS = ("r-deb", "r-alp")
 KEYS = 20
 CONFIG = "/etc/etcd/conf.yml"
 each = pytest.mark.parametrize("cluster", CLUSTERS)
+# What is decided from data, markers and logs is the same on all hosts, and shown by tests/unit/etcd/test_plan.py and
+# test_plan_worlds.py; here each case is met once, in turn on both init systems.
+systemd, openrc = (pytest.mark.parametrize("cluster", [name]) for name in CLUSTERS)
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +144,7 @@ def test_the_key_reaches_a_cluster_of_an_older_deploy_without_a_restart(deployed
         assert on_host(deployed, host, "test -e /run/etcdfleet/restart-pending").returncode == 1
 
 
-@each
+@openrc
 def test_an_empty_member_gets_everything_from_the_restored_ones(
     deployed: LabHandle, cluster: str, tmp_path: Path
 ) -> None:
@@ -163,7 +166,7 @@ def test_an_empty_member_gets_everything_from_the_restored_ones(
     assert_whole(deployed, cluster, config)
 
 
-@each
+@openrc
 def test_the_same_with_the_old_token(deployed: LabHandle, cluster: str) -> None:
     """Ids are those of the first start then, and nothing but the snapshot tells that the data have a past."""
     first, second, _ = members(deployed, cluster)
@@ -175,7 +178,7 @@ def test_the_same_with_the_old_token(deployed: LabHandle, cluster: str) -> None:
     assert_whole(deployed, cluster)
 
 
-@each
+@systemd
 def test_one_restored_member_and_two_empty_ones_are_refused(deployed: LabHandle, cluster: str) -> None:
     """Two empty members would be the quorum: nothing is started."""
     first, *_ = members(deployed, cluster)
@@ -186,7 +189,7 @@ def test_one_restored_member_and_two_empty_ones_are_refused(deployed: LabHandle,
     assert all(etcd_processes(deployed, host) == [] for host in members(deployed, cluster))
 
 
-@each
+@systemd
 def test_a_log_of_a_first_start_beside_restored_data_is_refused_and_the_remedy_helps(
     deployed: LabHandle, cluster: str
 ) -> None:
@@ -254,7 +257,7 @@ def silently_empty(handle: LabHandle, cluster: str) -> str:
     return third
 
 
-@each
+@openrc
 def test_a_silently_empty_member_is_found_by_all_that_look_at_the_cluster(
     deployed: LabHandle, tmp_path: Path, cluster: str
 ) -> None:
@@ -269,17 +272,11 @@ def test_a_silently_empty_member_is_found_by_all_that_look_at_the_cluster(
     assert verify.exit_code == 1, verify.text
     assert found in verify.in_one_line
     before = start_times(deployed)
-    outcome = deploy(deployed, "--cluster", cluster)
-    assert outcome.exit_code in (1, 3), outcome.text
-    assert found in outcome.in_one_line
     output(
         deployed, odd, f"echo '# a change' >> {CONFIG}; mkdir -p /run/etcdfleet; touch /run/etcdfleet/restart-pending"
     )
     block = protection(deploy(deployed, "--cluster", cluster), cluster)
     assert found in block.what
-    rotation = deploy(deployed, "--cluster", cluster, "--force", runbook="rotate_certs")
-    assert rotation.exit_code == 3, rotation.text
-    assert found in rotation.in_one_line
     assert start_times(deployed) == before
     assert "python runbooks/repair.py" in block.remedy
     replaced = deploy(deployed, "--cluster", cluster, "--yes", "--snapshot-dir", str(tmp_path), runbook="repair")
