@@ -6,11 +6,12 @@ from collections.abc import Collection
 from typing import Any
 
 from etcdfleet.etcd.answers import address
+from etcdfleet.etcd.removed_members import NotedMembers, refuse_mistaken
 from etcdfleet.etcd.upgrades import MemberVersion, patch_downgrades, refuse_programs
-from etcdfleet.etcd.v2_residue import Residue, enters, refuse_residue, unproven_step
+from etcdfleet.etcd.v2_residue import Residue, enters, refuse_residue
 from etcdfleet.program.run import Run
 from etcdfleet.settings.models import HostSettings, client_url
-from tasks.upgrades import VersionsSeen, is_due, look_at_versions, read_residue
+from tasks.upgrades import VersionsSeen, is_due, look_at_versions, read_noted_members, read_residue
 
 
 def refuse_unfit(run: Run[Any]) -> None:
@@ -27,26 +28,15 @@ def refuse_unfit(run: Run[Any]) -> None:
     if refusal := refuse_programs(members, running):
         run.protect(refusal.what, refusal.remedy, where=", ".join(refusal.hosts))
     entering = enters(one.member for one in looks)
+    noted: dict[str, NotedMembers] = run.ask(read_noted_members, on=entering)
     residues: dict[str, Residue] = run.ask(read_residue, on=entering)
     if run.failed:
-        run.leave(f"nothing was changed, since the raft log of {', '.join(run.failed)} could not be read")
-    if refusal := refuse_residue(list(residues.values())):
-        run.protect(refusal.what, refusal.remedy, where=", ".join(refusal.hosts))
-    _confirm(run, unproven_step(list(residues.values())))
+        run.leave(f"nothing was changed, since the data of {', '.join(run.failed)} could not be read")
+    for refusal in (refuse_mistaken(list(noted.values())), refuse_residue(list(residues.values()))):
+        if refusal:
+            run.protect(refusal.what, refusal.remedy, where=", ".join(refusal.hosts))
     for warning in patch_downgrades(members):
         run.warn(warning)
-
-
-def _confirm(run: Run[Any], what: str) -> None:
-    """Ask before a step that may cost the cluster its quorum; leave the cluster unless it is confirmed."""
-    if what and run.check:
-        run.warn(f"{what}; without --check this is asked for")
-    elif what and not run.agreed(f"{what}. Did this cluster begin with 3.5, and is there a backup of it? Go on?"):
-        run.protect(
-            f"nothing was changed, since this was not confirmed: {what}",
-            "keep the 3.5 that runs; where the cluster began with 3.5: python runbooks/backup.py first, then run again"
-            " and say yes, or add --yes",
-        )
 
 
 def _others(hosts: tuple[HostSettings, ...], looks: Collection[VersionsSeen]) -> list[MemberVersion]:

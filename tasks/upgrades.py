@@ -15,7 +15,9 @@ from nornir.core.task import Result, Task
 from etcdfleet import timeouts
 from etcdfleet.errors import FleetError, VerificationError
 from etcdfleet.etcd.answers import address
+from etcdfleet.etcd.bbolt import BrokenError, MissingPieceError, Pieces
 from etcdfleet.etcd.etcdctl import PROXY_VARIABLES, pair_file
+from etcdfleet.etcd.removed_members import NotedMembers, noted_members
 from etcdfleet.etcd.upgrades import MemberVersion
 from etcdfleet.etcd.v2_residue import Residue, requests, segments_after, snapshot_index
 from etcdfleet.etcd.wal import read_entries
@@ -23,6 +25,11 @@ from etcdfleet.host.paths import HostPaths
 from tasks.member import ask_cluster, ask_member
 from tasks.observe import Observed, Site, site_of
 from tasks.programs import offered, program_due
+
+_HEAD_BYTES, _BLOCK = 128 << 10, 512
+"""The beginning of a database, where most of what lists the members lies in one that is small; what `dd` reads in."""
+_LOOKS, _PIECES = 8, 40
+"""So often a database is looked at while its member writes, and so many pieces of it are read each time."""
 
 
 @dataclass(frozen=True)
@@ -116,3 +123,50 @@ def read_residue(task: Task) -> Result:
             remedy="run again; if it happens again, look at the disk of this host",
         ) from error
     return Result(task.host, result=Residue(task.host.name, len(found), found[-1] if found else "", after))
+
+
+def read_noted_members(task: Task) -> Result:
+    """Read whom the database on this host lists as members, and as removed: a `NotedMembers`.
+
+    Only the pages are read that list them, while etcd runs. Raises `RemoteError`, and `VerificationError` where they
+    cannot be read.
+    """
+    site = site_of(task)
+    file = shlex.quote(f"{site.settings.member.data_dir.rstrip('/')}/member/snap/db")
+    why = ""
+    for _ in range(_LOOKS):
+        try:
+            return Result(task.host, result=_noted_members(site, task.host.name, file))
+        except BrokenError as error:
+            why = str(error)
+    raise VerificationError(
+        f"its database cannot be read: {why}",
+        where=task.host.name,
+        remedy="run again; if it happens again, run verify, and look at the disk of this host",
+    )
+
+
+def _noted_members(site: Site, host: str, file: str) -> NotedMembers:
+    """Read one piece of the database after the other, until none is missing."""
+    size = int(site.remote.run(f"stat -c %s {file}", check="reading the size of the database").stdout)
+    pieces = {0: _piece(site, file, 0, min(size, _HEAD_BYTES))}
+    for _ in range(_PIECES):
+        try:
+            return noted_members(host, Pieces(-1, size, pieces=pieces))
+        except MissingPieceError as missing:
+            start = missing.offset // _BLOCK * _BLOCK
+            pieces[start] = _piece(site, file, start, missing.offset + missing.count - start)
+    raise BrokenError(f"its list of members lies on more than {_PIECES} pages")
+
+
+def _piece(site: Site, file: str, start: int, count: int) -> bytes:
+    blocks = -(-count // _BLOCK)
+    reading = f"dd if={file} bs={_BLOCK} skip={start // _BLOCK} count={blocks} 2>/dev/null | gzip -c | base64"
+    answer = site.remote.run(reading, check="reading the list of members in the database")
+    try:
+        content = gzip.decompress(base64.b64decode(answer.stdout))
+    except (EOFError, OSError, ValueError) as error:
+        raise BrokenError(f"what was read of it did not arrive: {error}") from error
+    if len(content) < count:
+        raise BrokenError(f"it ends at byte {start + len(content)}")
+    return content

@@ -31,6 +31,14 @@ class BrokenError(Exception):
     """The database is damaged; the text says where."""
 
 
+class MissingPieceError(Exception):
+    """A piece of the database is needed that is not here: ``count`` bytes from ``offset`` on."""
+
+    def __init__(self, offset: int, count: int) -> None:
+        super().__init__(f"{count} bytes from {offset} on")
+        self.offset, self.count = offset, count
+
+
 @dataclass(frozen=True)
 class Bucket:
     """One bucket of the root: the page where its tree begins, or that page itself where it lies in the root."""
@@ -151,6 +159,25 @@ class Database:
         if len(content) < count:
             raise BrokenError(f"it ends at byte {offset + len(content)}, within a page")
         return content
+
+
+@dataclass
+class Pieces(Database):
+    """A database of which there are pieces, by their offset. Raises `MissingPieceError` where it needs another.
+
+    Of what a member is writing to, pieces that were read one after the other may not fit together: that is a
+    `BrokenError` as well, and goes away when all is read anew.
+    """
+
+    pieces: Mapping[int, bytes] = field(default_factory=dict)
+
+    def _read(self, offset: int, count: int) -> bytes:
+        for start, content in self.pieces.items():
+            if start <= offset and offset + count <= start + len(content):
+                return content[offset - start : offset - start + count]
+        if offset + count > self.size:
+            raise BrokenError(f"it ends at byte {self.size}, within a page")
+        raise MissingPieceError(offset, count)
 
 
 def _fnv(content: bytes) -> int:

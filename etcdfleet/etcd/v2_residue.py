@@ -102,25 +102,6 @@ def refuse_residue(residues: Sequence[Residue]) -> Refusal | None:
     return Refusal(
         f"the raft log holds requests of the old v2 API, on which etcd 3.6 would end at its start ({told})",
         tuple(residue.host for residue in found),
-        "stay with the minor version that runs now. A restart with cluster.snapshot_count: 1 would leave them behind,"
-        " but is no way out: tried with 3.5.33, members then ended themselves as removed once the first ran 3.6.14. Let"
-        " no load balancer ask etcd 3.4 for /health: it writes them",
-    )
-
-
-def unproven_step(residues: Sequence[Residue]) -> str:
-    """Return what a person must know before the step, in words; empty where there is nothing.
-
-    Tried with 3.5.33 and 3.6.14, after restarts with a small ``snapshot-count``: of a cluster that had begun with
-    3.4.23, one or two members ended themselves ("the member has been permanently removed from the cluster") as soon as
-    the first ran 3.6; one that had begun with 3.5.33 went through, and so did one from 3.4.23 without a raft snapshot.
-    The cause is not known.
-    """
-    hosts = [residue.host for residue in residues if residue.snapshot]
-    if not hosts:
-        return ""
-    return (
-        f"{', '.join(hosts)} has a raft snapshot: when it was tried, a cluster with such that had begun with etcd 3.4"
-        " lost members on the step to 3.6, and its quorum with them (it must be restored then); one that had begun with"
-        " 3.5 did not"
+        "with 3.5: deploy cluster.snapshot_count: 1 with install.version as it is, write two keys through any member,"
+        " then put back both and run again. Let no load balancer ask etcd 3.4 for /health: it writes them",
     )

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from etcdfleet.errors import RemoteError
+from etcdfleet.etcd.removed_members import NotedMembers
 from etcdfleet.etcd.upgrades import MemberVersion
 from etcdfleet.etcd.v2_residue import Residue
 from etcdfleet.program.run import LeftError, Program
@@ -28,6 +29,7 @@ def staged(
         lambda host: VersionsSeen(MemberVersion(host, running, running, brings, "archive", data=True)),
     )
     stage.put(versions, "read_residue", residue or (lambda host: Residue(host)))
+    stage.put(versions, "read_noted_members", lambda host: NotedMembers(host, {1: "h1", 2: "h2"}))
     return stage, program_of(fleet=dict.fromkeys(HOSTS, "home"), **options)
 
 
@@ -40,12 +42,13 @@ def staged(
         ("3.5.33", None, []),
     ],
 )
-def test_logs_are_read_before_the_step_to_3_6_alone(
+def test_logs_and_databases_are_read_before_the_step_to_3_6_alone(
     monkeypatch: Any, running: str, brings: str, read: list[str]
 ) -> None:
     stage, program = staged(monkeypatch, running, brings)
     versions.refuse_unfit(run_of(program))
     assert sorted(stage.hosts("read_residue")) == read
+    assert sorted(stage.hosts("read_noted_members")) == read
 
 
 @pytest.mark.parametrize(
@@ -72,12 +75,17 @@ def test_a_patch_release_from_which_the_next_minor_must_not_be_entered(monkeypat
     assert "3.5.32" in program.record.record.protections[0].what
 
 
-@pytest.mark.parametrize(("answer", "goes_on"), [(True, True), (False, False), (None, False)])
-def test_a_step_that_may_cost_the_quorum_is_asked_for(monkeypatch: Any, answer: bool | None, goes_on: bool) -> None:
-    _, program = staged(monkeypatch, "3.5.33", "3.6.14", lambda host: Residue(host, snapshot=9), answer=answer)
-    if goes_on:
-        versions.refuse_unfit(run_of(program))
-        return
+def test_a_cluster_whose_members_would_shut_each_other_out_is_left(monkeypatch: Any) -> None:
+    stage, program = staged(monkeypatch, "3.5.33", "3.6.14")
+    stage.put(versions, "read_noted_members", lambda host: NotedMembers(host, {1: "h1", 2: "h2"}, frozenset({2})))
     with pytest.raises(LeftError):
         versions.refuse_unfit(run_of(program))
-    assert "h1, h2 has a raft snapshot" in program.record.record.protections[0].what
+    assert "h1: h2; h2: h2" in program.record.record.protections[0].what
+
+
+def test_what_cannot_be_read_is_not_taken_for_good(monkeypatch: Any) -> None:
+    stage, program = staged(monkeypatch, "3.5.33", "3.6.14")
+    stage.put(versions, "read_noted_members", lambda host: RemoteError("gone", where=host, remedy="see"))
+    with pytest.raises(LeftError):
+        versions.refuse_unfit(run_of(program))
+    assert not program.record.record.protections

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +15,10 @@ from etcdfleet.drivers.packages import Installed
 from etcdfleet.errors import RemoteError
 from etcdfleet.etcd.wal import DataIds
 from etcdfleet.host.facts import DataFacts
-from tasks.upgrades import VersionsSeen, is_due, look_at_versions
-from tests.unit.support.site import settings
+from tasks import upgrades
+from tasks.upgrades import VersionsSeen, is_due, look_at_versions, read_noted_members
+from tests.unit.etcd.test_removed_members import MISTAKEN
+from tests.unit.support.site import LocalHost, settings
 from tests.unit.support.stand_ins import (
     PLAIN,
     REFUSED,
@@ -23,6 +29,7 @@ from tests.unit.support.stand_ins import (
     Place,
     Scripted,
     carry_out,
+    error_of,
     member_list,
     seen,
     statuses,
@@ -96,3 +103,43 @@ def test_others_that_cannot_be_asked_from_here_are_left_out() -> None:
 def test_what_a_deploy_would_bring_may_be_unknown() -> None:
     gone = RemoteError("no route", where="az-1", remedy="look")
     assert looked(Scripted(), seen(STOPPED), packages=Packages("due", gone)).member.brings is None
+
+
+def on_this_machine(tmp_path: Path, content: bytes) -> Place:
+    folder = tmp_path / "member" / "snap"
+    folder.mkdir(parents=True)
+    (folder / "db").write_bytes(content)
+    plain = settings()
+    member = plain.member.model_copy(update={"data_dir": str(tmp_path)})
+    return Place(LocalHost(), of=replace(plain, member=member))
+
+
+def test_whom_a_database_lists_is_read_while_it_is_in_use(tmp_path: Path) -> None:
+    result = carry_out(read_noted_members, on_this_machine(tmp_path, MISTAKEN))
+    assert sorted(result.result.mistaken.values()) == ["m1", "m2"]
+
+
+def test_pages_far_into_the_file_are_read_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upgrades, "_HEAD_BYTES", 100)
+    result = carry_out(read_noted_members, on_this_machine(tmp_path, MISTAKEN))
+    assert sorted(result.result.mistaken.values()) == ["m1", "m2"]
+
+
+def test_a_page_that_was_written_anew_meanwhile_is_looked_for_again() -> None:
+    """The first look finds nothing that fits together, the second does."""
+    packed = [base64.b64encode(gzip.compress(content)).decode() for content in (bytes(len(MISTAKEN)), MISTAKEN)]
+    host = Scripted({"stat": f"{len(MISTAKEN)}\n", "dd if=": packed})
+    assert carry_out(read_noted_members, Place(host)).result.host == "az-1"
+
+
+@pytest.mark.parametrize(
+    ("answers", "what"),
+    [
+        ({"stat": "20480\n", "dd if=": "nothing of gzip"}, "did not arrive"),
+        ({"stat": "20480\n", "dd if=": base64.b64encode(gzip.compress(MISTAKEN[:512])).decode()}, "ends at byte 512"),
+        ({"stat": "900000\n", "dd if=": base64.b64encode(gzip.compress(bytes(200000))).decode()}, "does not begin as"),
+        ({"stat": REFUSED}, "reading the size of the database"),
+    ],
+)
+def test_a_database_that_cannot_be_read_is_said(answers: dict[str, Answers], what: str) -> None:
+    assert what in error_of(carry_out(read_noted_members, Place(Scripted(answers))))
