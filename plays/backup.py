@@ -12,17 +12,20 @@ from etcdfleet.backup.fit import fit_for_backup
 from etcdfleet.backup.note import Drill
 from etcdfleet.backup.offhost import OffHost
 from etcdfleet.backup.retention import Counts
+from etcdfleet.backup.source import LATEST
 from etcdfleet.backup.store import Newest, Snapshot
 from etcdfleet.backup.thin import Read
 from etcdfleet.program.run import Run
 from plays import members
 from plays.options import SNAPSHOTS, BackupOptions
 from tasks.backup import (
+    fetch_copy,
     find_newest,
     list_away,
     list_copies,
     look,
     none_drilled,
+    none_fetched,
     none_taken,
     send_away,
     thin_out,
@@ -118,6 +121,17 @@ def _drill_somewhere(run: Run[BackupOptions], snapshot: Snapshot) -> Drill | str
 def read_again(run: Run[BackupOptions]) -> None:
     """Read all copies again."""
     run.step("verify", verify_copies, folder=folder_of(run), store=store_of(run))
+
+
+def fetch(run: Run[BackupOptions]) -> None:
+    """Bring a copy from the store to this machine."""
+    settings, own = run.members[0].backup, run.own
+    if not settings.url:
+        run.step("fetch", none_fetched)
+        return
+    store = OffHost(settings.url, settings.recipients)
+    wanted = "" if own.fetch in (None, LATEST) else own.fetch
+    run.step("fetch", fetch_copy, folder=folder_of(run), store=store, wanted=wanted, identity=own.identity)
 
 
 def list_them(run: Run[BackupOptions]) -> list[tuple[str, Read]]:

@@ -41,7 +41,7 @@ def make_equal(run: Run[RepairOptions], cluster: Cluster) -> bool:
         run.step("member", noted, on=[bad or run.hosts[0]], summary="would be mended", change=words)
         run.leave("nothing is changed with --check")
     good = [names[name] for name in verdict.agree if name in names]
-    members.save_first(run, bad, f"{words}. Go on?", cluster, good, run.own.snapshot_dir, "snapshot")
+    members.save_first(run, bad, f"{words}. Go on?", cluster, good, members.folder_of(run), "snapshot")
     if bad:
         _put_away(run, bad)
     if alarm:
@@ -49,7 +49,7 @@ def make_equal(run: Run[RepairOptions], cluster: Cluster) -> bool:
         if run.failed:
             run.leave("the alarm CORRUPT stands: no member can join")
     if bad:
-        replace_member.bring_in(run.about(bad), run.own.snapshot_dir)
+        replace_member.bring_in(run.about(bad), members.folder_of(run))
     after = _verdict(run, alarmed=True)
     if after.bad:
         run.protect(f"{after.bad} does not hold what the others hold ({after.why})", members.AGAIN)

@@ -68,7 +68,7 @@ def _look(run: Run[RepairOptions]) -> Cluster:
 
 def _save(run: Run[RepairOptions], cluster: Cluster, plan: MakeRoom) -> None:
     question = f"the database is full: {plan.words}; clients of each wait meanwhile. Go on?"
-    members.save_first(run, run.cluster, question, cluster, run.hosts, run.own.snapshot_dir, "snapshot")
+    members.save_first(run, run.cluster, question, cluster, run.hosts, members.folder_of(run), "snapshot")
     run.skip("snapshot", "one for the cluster", on=run.pending("snapshot"))
 
 

@@ -22,6 +22,7 @@ from etcdfleet.etcd.readdressing import UpdateEntry
 from etcdfleet.etcd.replacement import RemoveEntry
 from etcdfleet.program.run import Run
 from etcdfleet.text import mib
+from plays.options import SNAPSHOTS, MemberOptions
 from tasks.members.change import add_learner, noted, remove_entry, update_entry
 from tasks.members.look import see_cluster
 from tasks.members.snapshot import save_snapshot, told
@@ -29,6 +30,7 @@ from tasks.members.snapshot import save_snapshot, told
 STEP = "member"
 AGAIN = "see etcd's log on the other hosts, then run again: it goes on where it stopped"
 Decided = TypeVar("Decided")
+Members = TypeVar("Members", bound=MemberOptions)
 
 
 def accept(run: Run[Any], decided: Decided | Refusal) -> Decided:
@@ -57,6 +59,11 @@ def confirm_by_name(run: Run[Any], words: str, typed: str) -> None:
             "nothing was changed, since the name of the cluster was not typed",
             f"type it in full when you are asked, or add --confirm {run.cluster}; --check says what would be done",
         )
+
+
+def folder_of(run: Run[Members]) -> Path:
+    """Return the folder of this machine for snapshots: what was asked for, else that of the cluster's backups."""
+    return run.own.snapshot_dir or Path(run.members[0].backup.folder or SNAPSHOTS)
 
 
 def see(run: Run[Any], others: Sequence[str]) -> Cluster:

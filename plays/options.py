@@ -51,9 +51,12 @@ class RotateOptions(LockOptions):
 
 @dataclass(frozen=True)
 class MemberOptions(LockOptions):
-    """Of ``deploy.py``, and of all runbooks that change the members of a cluster."""
+    """Of ``deploy.py``, and of all runbooks that change the members of a cluster.
 
-    snapshot_dir: Path = SNAPSHOTS
+    ``snapshot_dir`` is None for the folder of the cluster's backups.
+    """
+
+    snapshot_dir: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -98,28 +101,41 @@ class TeardownOptions(MemberOptions):
 
 @dataclass(frozen=True)
 class BackupOptions:
-    """Of ``backup.py``. ``folder`` is None for that of the settings."""
+    """Of ``backup.py``. ``folder`` is None for that of the settings; ``fetch`` is the name of a copy, or ``latest``."""
 
     folder: Path | None = None
     list: bool = False
     verify: bool = False
     drill: bool = False
+    fetch: str | None = None
+    identity: Path | None = None
     textfile: Path | None = None
 
 
 @dataclass(frozen=True)
 class RestoreOptions(MemberOptions):
-    """Of ``restore.py``. ``snapshot`` is a file, or ``latest``, and empty with ``from_member``, a host of the cluster;
-    ``confirm`` is as for `TeardownOptions`.
+    """Of ``restore.py``. ``snapshot`` is a file, ``latest``, or the name of a copy in the store, and empty with
+    ``from_member``, a host of the cluster, or ``from_data``, ``HOST:FOLDER``. Without any, only sources are looked for.
+
+    ``clone`` is another cluster, whose snapshot it is; ``bump_revision`` None is what the inventory says; ``confirm``
+    is as for `TeardownOptions`.
     """
 
     snapshot: str = ""
     from_member: str = ""
+    from_data: str = ""
+    clone: str = ""
+    identity: Path | None = None
     confirm: str = ""
     without: Sequence[str] = ()
     without_snapshot: bool = False
-    bump_revision: bool = False
+    bump_revision: bool | None = None
     anew: bool = False
+
+    @property
+    def origin(self) -> str:
+        """Of which data a snapshot is to be taken for this restore; empty for one that is there."""
+        return self.from_member or self.from_data
 
 
 @dataclass(frozen=True)

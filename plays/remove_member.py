@@ -29,7 +29,7 @@ def remove(run: Run[RemoveOptions]) -> None:
     """Remove a member from the list, then what is left of it on its host, where that is still in the inventory."""
     if run.own.gone:
         lock.take(run)
-        _off_the_list(run, run.own.gone, run.hosts, run.own.snapshot_dir)
+        _off_the_list(run, run.own.gone, run.hosts, members.folder_of(run))
         _prove(run, run.own.gone, run.hosts)
         return
     (host,) = run.hosts
@@ -45,7 +45,7 @@ def remove(run: Run[RemoveOptions]) -> None:
     if place.foreign:
         run.protect(f"nothing was changed: {place.foreign}", NOT_OURS, where=host)
     lock.take(run)
-    take_out(run, run.own.snapshot_dir)
+    take_out(run, members.folder_of(run))
 
 
 def take_out(run: Run[Any], folder: Path) -> None:

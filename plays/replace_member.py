@@ -48,7 +48,7 @@ def replace(run: Run[ReplaceOptions]) -> None:
     if run.failed:
         run.leave("nothing was changed, since the preflight failed")
     lock.take(run)
-    if not bring_in(run, run.own.snapshot_dir, run.own.instead_of):
+    if not bring_in(run, members.folder_of(run), run.own.instead_of):
         run.skip((members.STEP, "snapshot", "install", "certificates", "configure", "start"), "a healthy member")
     run.step("verify", verify)
 
@@ -68,11 +68,11 @@ def move(run: Run[ReplaceOptions]) -> None:
     members.accept(run, not_well(names[old], new, cluster))
     if run.check:
         run.warn(f"without --check: once {new} is a member with a vote, the one on {old} is removed", old)
-    bring_in(run.about(new), run.own.snapshot_dir)
+    bring_in(run.about(new), members.folder_of(run))
     run.step("verify", verify, on=[new])
     if run.failed:
         run.leave(f"the member on {old} stays")
-    take_out(run.about(old), run.own.snapshot_dir)
+    take_out(run.about(old), members.folder_of(run))
 
 
 def take_in(run: Run[MemberOptions]) -> None:
@@ -88,7 +88,7 @@ def take_in(run: Run[MemberOptions]) -> None:
         joins = (_words(place, step) for place in new for step in members.accept(run, course(place, cluster)))
         members.say(run, "; ".join(joins), "start")
     for place in new:
-        bring_in(run.about(place.host), run.own.snapshot_dir, told_as="start")
+        bring_in(run.about(place.host), members.folder_of(run), told_as="start")
 
 
 def bring_in(run: Run[Any], folder: Path | None, gone: str = "", told_as: str = "") -> bool:

@@ -10,8 +10,7 @@ import secrets
 from datetime import UTC, datetime
 from pathlib import Path
 
-from etcdfleet.backup.source import LATEST, latest_of, source_of
-from etcdfleet.errors import Refusal, VerificationError
+from etcdfleet.errors import Refusal
 from etcdfleet.etcd.alarms import may_end
 from etcdfleet.etcd.cluster import Cluster
 from etcdfleet.etcd.restoration import (
@@ -30,14 +29,14 @@ from etcdfleet.etcd.restoration import (
     under_way_on,
 )
 from etcdfleet.etcd.restore_fit import losses
-from etcdfleet.etcd.restore_model import Ground, Sight, Source, Wish
+from etcdfleet.etcd.restore_model import Sight, Source, Wish
 from etcdfleet.etcd.restore_record import RestoreRecord
 from etcdfleet.etcd.restore_tool import USUAL_BUMP
 from etcdfleet.program.run import Run
 from etcdfleet.roles import SIDES
 from etcdfleet.settings.models import client_url
-from plays import lock, members, survivor
-from plays.options import SNAPSHOTS, RestoreOptions
+from plays import lock, members, sources, survivor
+from plays.options import RestoreOptions
 from plays.replace_member import bring_in, prepare
 from tasks.configure import configure
 from tasks.install import install
@@ -48,7 +47,6 @@ from tasks.members.restore import (
     forget_record,
     move_old_data,
     note_restore,
-    read_ground,
     restore_data,
     start_restored,
 )
@@ -67,14 +65,15 @@ def restore(run: Run[RestoreOptions]) -> str:
     run.program.record.skip_rest(own.without, "left out: --without")
     run = run.about(*(host for host in run.hosts if host not in own.without))
     lock.take(run)
-    sight = _look(run, versions=True)
-    wish = _wish(run)
-    fresh = bool(own.from_member) and not under_way_on(sight)
+    sight = sources.look(run, versions=True)
+    wish = _wish(run, sight)
+    fresh = bool(own.origin) and not under_way_on(sight)
     decided: RestoreRecord | Complete | Refusal | None = None
     if fresh and not own.anew:
-        decided = done_from(sight, own.from_member)
+        decided = done_from(sight, own.origin)
     if decided is None:
-        source = survivor.bring_out(run, sight, wish) if fresh else _source(run, sight)
+        bring_out = survivor.bring_out if own.from_member else survivor.bring_out_folder
+        source = bring_out(run, sight, wish) if fresh else sources.chosen(run, sight)
         decided = restore_of(sight, source, wish)
     if isinstance(decided, Complete):
         when = decided.record.done
@@ -82,7 +81,7 @@ def restore(run: Run[RestoreOptions]) -> str:
         _verify(run)
         return ""
     record = members.accept(run, decided)
-    if not fresh:  # else the name was typed already
+    if not (fresh and own.from_member):  # else the name was typed already
         _ask(run, sight, source, wish, record)
     if run.check:
         told = f"the cluster is restored: revision {record.expected}, {record.keys} keys"
@@ -101,42 +100,23 @@ def restore(run: Run[RestoreOptions]) -> str:
     return f"revision {record.expected}, {record.keys} keys, token {record.token}"
 
 
-def _look(run: Run[RestoreOptions], *, versions: bool = False) -> Sight:
-    """Return what lies on the hosts of the whole cluster, and the cluster as one of its members sees it."""
-    hosts = tuple(member.name for member in run.members)
-    grounds: dict[str, Ground] = run.ask_members(read_ground, on=run.hosts, versions=versions)
-    running = [host for host in run.hosts if host in grounds and grounds[host].place.running]
-    return Sight(hosts, grounds, members.see(run, running))
-
-
-def _source(run: Run[RestoreOptions], sight: Sight) -> Source:
-    """Return the snapshot that was asked for, checked; leave the cluster where it is no good one."""
-    own = run.own
-    record = under_way_on(sight)
-    # What a snapshot was taken of is moved aside by now.
-    wanted = record.snapshot if record and (own.from_member or not own.anew) else ""
-    try:
-        if own.snapshot not in (LATEST, ""):
-            return source_of(Path(own.snapshot))
-        folders = dict.fromkeys((Path(run.members[0].backup.folder or SNAPSHOTS), own.snapshot_dir))
-        source, passed = latest_of(tuple(folders), run.cluster, wanted)
-    except VerificationError as error:
-        run.protect(f"nothing was changed: {error.what}", error.remedy, where=error.where)
-    for bad in passed:
-        run.warn(f"passed over, since it is no good snapshot: {bad}")
-    return source
-
-
-def _wish(run: Run[RestoreOptions]) -> Wish:
-    own, now = run.own, datetime.now(UTC)
+def _wish(run: Run[RestoreOptions], sight: Sight) -> Wish:
+    own, now, member = run.own, datetime.now(UTC), run.members[0]
+    begun, by_clients = under_way_on(sight), member.cluster.clients == "kubernetes"
+    bump = USUAL_BUMP if (by_clients if own.bump_revision is None else own.bump_revision) else 0
+    if begun and own.bump_revision is None and not own.anew:
+        bump = begun.bump
     return Wish(
         # Never again the same: etcd is to refuse each member that has data of another life of the cluster.
-        token=f"{run.members[0].cluster.token}-{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}",
+        token=f"{member.cluster.token}-{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}",
         begun=f"{now:%Y-%m-%dT%H:%M:%SZ}",
-        bump=USUAL_BUMP if own.bump_revision else 0,
+        bump=bump,
         anew=own.anew,
         without=frozenset(own.without),
-        survivor=own.from_member,
+        survivor=own.origin,
+        cluster=run.cluster,
+        clone=own.clone,
+        user=member.pki.client_common_name if member.cluster.client_tls else "",
     )
 
 
@@ -153,7 +133,9 @@ def _ask(run: Run[RestoreOptions], sight: Sight, source: Source, wish: Wish, rec
         )
         words = "; ".join([words, *losses(sight, source, wish, run.cluster)])
         if record.bump:
-            words += f"; revisions are raised by {record.bump}, so that no client takes what comes for what it knows"
+            why = " (cluster.clients is kubernetes)" if run.own.bump_revision is None else ""
+            words += f"; revisions are raised by {record.bump}{why}, so that no client takes what comes for what it"
+            words += " knows"
     else:
         words = f"the restore of cluster {run.cluster} that was begun at {record.begun} goes on: {what}"
     if run.check:
@@ -182,7 +164,7 @@ def _make_ready(run: Run[RestoreOptions], sight: Sight, record: RestoreRecord) -
     if run.own.without_snapshot:
         run.skip("snapshot", "--without-snapshot")
         return
-    saved = members.keep_snapshot(run, sight.cluster, sight.placed, run.own.snapshot_dir, "snapshot")
+    saved = members.keep_snapshot(run, sight.cluster, sight.placed, members.folder_of(run), "snapshot")
     if isinstance(saved, str) and sight.cluster.serving:
         run.protect(
             f"nothing was stopped: the cluster works, and no last snapshot of it could be taken: {saved}",
@@ -196,7 +178,7 @@ def _make_ready(run: Run[RestoreOptions], sight: Sight, record: RestoreRecord) -
 def _carry_through(run: Run[RestoreOptions], record: RestoreRecord, source: Source) -> None:
     """Take one step after the other, each by what is seen then, until the restore is complete."""
     for _ in range(_ROUNDS + len(run.hosts)):
-        step = members.accept(run, next_step(_look(run), record))
+        step = members.accept(run, next_step(sources.look(run), record))
         if step is None:
             return
         _carry_out(run, step, record, source)

@@ -70,7 +70,7 @@ def _save(run: Run[TeardownOptions], plan: Teardown) -> str:
         run.skip("snapshot", "not with --check")
         return ""
     cluster = members.see(run, run.hosts)
-    saved = members.keep_snapshot(run, cluster, run.hosts, run.own.snapshot_dir, "snapshot")
+    saved = members.keep_snapshot(run, cluster, run.hosts, members.folder_of(run), "snapshot")
     if isinstance(saved, str):
         run.protect(
             f"nothing was changed, since no snapshot could be taken: {saved}",

@@ -17,6 +17,7 @@ TAKE = [("look", "Look"), ("snapshot", "Snapshot"), ("retention", "Retention"), 
 LIST = [("look", "Look"), ("copies", "Copies")]
 VERIFY = [("verify", "Verify")]
 DRILL = [("look", "Look"), ("drill", "Drill")]
+FETCH = [("fetch", "Fetch")]
 
 DESCRIPTION = """\
 Brings a snapshot of each chosen cluster to this machine, several at a time: from the leader, or from a member that has
@@ -30,7 +31,8 @@ EXAMPLES = """\
   python runbooks/backup.py --cluster k8s-home     of one
   python runbooks/backup.py --list                 what there is, with the age and the last check of each
   python runbooks/backup.py --verify               read all copies again; touches no host
-  python runbooks/backup.py --drill                restore the newest one for a trial, and compare"""
+  python runbooks/backup.py --drill                restore the newest one for a trial, and compare
+  python runbooks/backup.py --fetch --cluster k8s-home --identity key.txt    the newest copy, back from the store"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,6 +47,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="restore the newest good one for a trial, and compare it with its note",
     )
+    what.add_argument(
+        "--fetch",
+        nargs="?",
+        const="latest",
+        metavar="NAME",
+        help="bring a copy from the store (backup.url) to this machine: the newest one, or the one of this name",
+    )
+    parser.add_argument(
+        "--identity",
+        type=Path,
+        metavar="FILE",
+        help="with --fetch: the secret key of age, where copies are encrypted (backup.recipients)",
+    )
     parser.add_argument("--folder", type=Path, metavar="DIR", help="in place of backup.folder of the settings")
     parser.add_argument(
         "--textfile",
@@ -57,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def backup(program: Program[BackupOptions]) -> None:
     """Do for all clusters side by side what was asked for."""
     from etcdfleet.report.export.metrics import write_at_end
-    from plays.backup import back_up, drill, list_them, read_again
+    from plays.backup import back_up, drill, fetch, list_them, read_again
 
     own = program.own
     if own.list:
@@ -68,12 +83,13 @@ def backup(program: Program[BackupOptions]) -> None:
         return
     if own.textfile:
         write_at_end(program.nornir.config, program.record.record, own.textfile, program.terminal.complain)
-    program.play(read_again if own.verify else drill if own.drill else back_up)
+    program.play(read_again if own.verify else drill if own.drill else fetch if own.fetch else back_up)
 
 
 if __name__ == "__main__":
-    words = set(sys.argv[1:])
-    steps = LIST if "--list" in words else VERIFY if "--verify" in words else DRILL if "--drill" in words else TAKE
+    words = {word.partition("=")[0] for word in sys.argv[1:]}
+    other = {"--list": LIST, "--verify": VERIFY, "--drill": DRILL, "--fetch": FETCH}
+    steps = next((steps for word, steps in other.items() if word in words), TAKE)
     sys.exit(
         run_runbook(
             "backup",

@@ -40,7 +40,7 @@ EXAMPLES = """\
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this runbook's own arguments."""
-    add_member_arguments(parser, MemberOptions.snapshot_dir)
+    add_member_arguments(parser)
 
 
 def deploy(program: Program[MemberOptions]) -> None:

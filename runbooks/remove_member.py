@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--gone", default="", metavar="MEMBER", help="in place of HOST: name or id of a member whose host is gone"
     )
-    add_member_arguments(parser, RemoveOptions.snapshot_dir)
+    add_member_arguments(parser)
 
 
 def remove_member(program: Program[RemoveOptions]) -> None:

@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--force", action="store_true", help="defragment all chosen members in whose files anything is free"
     )
-    add_member_arguments(parser, RepairOptions.snapshot_dir)
+    add_member_arguments(parser)
 
 
 def repair(program: Program[RepairOptions]) -> None:

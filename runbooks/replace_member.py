@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NEWHOST",
         help="move the healthy member on HOST to this one, which is in the inventory, too",
     )
-    add_member_arguments(parser, ReplaceOptions.snapshot_dir)
+    add_member_arguments(parser)
 
 
 def replace_member(program: Program[ReplaceOptions]) -> None:

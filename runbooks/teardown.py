@@ -9,9 +9,9 @@ import sys
 
 import _start  # type: ignore[import-not-found] # noqa: F401  sets the import path, finds the project's own Python
 
-from etcdfleet.errors import UsageError
 from etcdfleet.program.arguments import add_member_arguments
 from etcdfleet.program.main import Program, run_runbook
+from etcdfleet.program.whole import add_confirm_argument, only_cluster
 from plays.options import TeardownOptions
 
 STEPS = [
@@ -37,9 +37,7 @@ EXAMPLES = """\
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this runbook's own arguments."""
-    parser.add_argument(
-        "--confirm", default="", metavar="NAME", help="the cluster's name once more, in place of the question for it"
-    )
+    add_confirm_argument(parser)
     parser.add_argument(
         "--delete-data",
         action="store_true",
@@ -48,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--without-snapshot", action="store_true", help="take no last snapshot, or go on though none can be taken"
     )
-    add_member_arguments(parser, TeardownOptions.snapshot_dir)
+    add_member_arguments(parser)
 
 
 def teardown(program: Program[TeardownOptions]) -> None:
@@ -56,24 +54,7 @@ def teardown(program: Program[TeardownOptions]) -> None:
     from plays.teardown import take_down
 
     options, own = program.options, program.own
-    if options.limit:
-        raise UsageError(
-            "a cluster is taken down as a whole",
-            where="--limit",
-            remedy="leave it out; a single member is taken out with runbooks/remove_member.py",
-        )
-    if len(options.clusters) != 1:
-        clusters = ", ".join(program.clusters)
-        raise UsageError(
-            "one cluster is taken down at a time", where="--cluster", remedy=f"add --cluster with one of: {clusters}"
-        )
-    (cluster,) = program.clusters
-    if own.confirm and own.confirm != cluster:
-        raise UsageError(
-            f"{own.confirm!r} is not the name of the cluster, which is {cluster!r}",
-            where="--confirm",
-            remedy="type the name of the cluster that you mean in both places",
-        )
+    cluster = only_cluster(program, "taken down", "a single member is taken out with runbooks/remove_member.py")
     ended = program.play(take_down)
     if ended and not options.check and program.hosts == program.good_hosts:
         kept = (

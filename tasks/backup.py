@@ -47,6 +47,13 @@ def find_newest(task: Task, folder: Path) -> Result:
     return Result(task.host, result=newest(folder, task.host.name))
 
 
+def none_fetched(task: Task) -> Result:
+    """Say that there is no store to fetch a copy from."""
+    raise VerificationError(
+        "there is no store off this machine", where=task.host.name, remedy="set backup.url, the store of its copies"
+    )
+
+
 def none_drilled(task: Task, why: str) -> Result:
     """Say that no backup was restored for a trial, and why."""
     raise VerificationError(
@@ -87,6 +94,24 @@ def send_away(task: Task, folder: Path, store: OffHost, counts: Counts) -> Resul
     kept = sum(not one.note.damaged for one in now.good) + len(coming) - len(thinned.removed)
     warnings = [_told_there(store, one) for one in (*now.bad, *thinned.stuck)]
     return done(task, f"{counted(kept, 'copy', 'copies')} there, {len(lacking)} new", changes, warnings)
+
+
+def fetch_copy(task: Task, folder: Path, store: OffHost, wanted: str = "", identity: Path | None = None) -> Result:
+    """Bring the newest copy in a store off this machine, or the one of this name, into a folder here, proven.
+
+    Raises `FleetError`.
+    """
+    cluster = task.host.name
+    copies = store.offered(cluster, wanted)
+    here = {one.path.name for one in listed(folder, cluster)[0] if not one.note.damaged}
+    if copies and (there := copies[0].path.name.removesuffix(".age")) in here:
+        return done(task, f"{there} is here already")
+    if copies and task.is_dry_run():
+        return done(task, "not fetched with --check", [f"{copies[0].path.name} is fetched from {store.url}"])
+    snapshot, passed = store.fetch(cluster, folder, name=wanted, identity=identity)
+    told = f"{mib(snapshot.note.size)}, revision {snapshot.note.revision}"
+    warnings = [_told_there(store, one) for one in passed]
+    return done(task, told, [f"{snapshot.path} is fetched from {store.url}"], warnings)
 
 
 def list_away(task: Task, store: OffHost) -> Result:

@@ -10,25 +10,24 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
+from etcdfleet.backup.age import decrypt, encrypt, identities, package
 from etcdfleet.backup.note import Note, Stored, Verified, read_note, time_text, write_note
 from etcdfleet.backup.retention import Counts, surplus, wanted
-from etcdfleet.backup.store import Bad, Snapshot, incoming
+from etcdfleet.backup.store import Bad, Snapshot, check, incoming, keep
 from etcdfleet.backup.thin import Read, Thinned
-from etcdfleet.errors import FleetError, UsageError, VerificationError
+from etcdfleet.errors import FleetError, VerificationError
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
-PACKAGES = "requirements/offhost.txt"
 _CHUNK = 1 << 20
 _ENCRYPTED = ".age"
 _SECONDS = timedelta(hours=2)
@@ -64,7 +63,7 @@ class OffHost:
             source = snapshot.path
             if self.recipients:
                 file.close()
-                _encrypt(snapshot.path, part, self.recipients)
+                encrypt(snapshot.path, part, self.recipients)
                 source = part
             digest, size = _digest(source), source.stat().st_size
             ending = _ENCRYPTED if self.recipients else ""
@@ -124,6 +123,56 @@ class OffHost:
                 self._write(checked)
         return Read(tuple(good), tuple(bad))
 
+    def fetch(
+        self, cluster: str, folder: Path, *, name: str = "", identity: Path | None = None
+    ) -> tuple[Snapshot, tuple[Bad, ...]]:
+        """Bring the newest good copy, or the one of this name, into a folder of this machine, and prove it there.
+
+        Returns it, and what was passed over for it. ``identity`` is the file with the secret key of an encrypted one.
+        Raises `FleetError`.
+        """
+        passed = list[Bad]()
+        for copy in self.offered(cluster, name):
+            try:
+                return self._bring(copy, folder, identity), tuple(passed)
+            except VerificationError as error:
+                if name:
+                    raise
+                passed.append(Bad(copy.path, error.what))
+        found = "; ".join(f"{bad.path.name}: {bad.why}" for bad in passed)
+        raise VerificationError(
+            f"there is no good copy {f'named {name} ' if name else ''}there{f' ({found})' if found else ''}",
+            where=f"{self.url}/{cluster}",
+            remedy="python runbooks/backup.py --list says what there is",
+        )
+
+    def offered(self, cluster: str, name: str = "") -> tuple[Snapshot, ...]:
+        """Return the copies that their notes call good, the newest first; with a name, that one alone."""
+        good = (one for one in self.listed(cluster).good if not one.note.damaged)
+        return tuple(one for one in good if not name or _stem(Path(name)) == _stem(one.path))
+
+    def _bring(self, copy: Snapshot, folder: Path, identity: Path | None) -> Snapshot:
+        note, stored = copy.note, copy.note.stored
+        assert stored is not None  # noqa: S101  `listed` gives no others
+        keys = identities(identity, f"{self.url}/{note.cluster}/{stored.name}") if stored.encrypted else ()
+        try:
+            with incoming(folder, note.cluster) as (part, file), incoming(folder, note.cluster) as (clear, _):
+                self._must_be(note.cluster, stored, into=file)
+                file.flush()
+                if stored.encrypted:
+                    decrypt(part, clear, keys)
+                whole = clear if stored.encrypted else part
+                checked = check(Snapshot(whole, replace(note, stored=None)))
+                with whole.open("rb") as written:
+                    os.fsync(written.fileno())
+                return keep(whole, checked.note)
+        except OSError as error:
+            raise VerificationError(
+                f"the copy cannot be kept: {error.strerror or error}",
+                where=str(folder / note.cluster),
+                remedy="make room on this machine for twice the copy, or name another folder",
+            ) from error
+
     def missing(self, here: tuple[Snapshot, ...], there: Read, counts: Counts) -> tuple[Snapshot, ...]:
         """Return the good backups of this machine that are not there and are wanted there, the oldest first."""
         have = {_stem(one.path): one.note.when for one in there.good if not one.note.damaged}
@@ -154,9 +203,12 @@ class OffHost:
                 stuck.append(Bad(path, error.what))
         return Thinned(tuple(removed), Read(), tuple(stuck))
 
-    def _must_be(self, cluster: str, stored: Stored) -> None:
+    def _must_be(self, cluster: str, stored: Stored, into: BinaryIO | None = None) -> None:
+        """Read a copy, into a file if there is one. Raise `VerificationError` where it is not what was put there."""
         digest, size = hashlib.sha256(), 0
         for piece in self._pieces(f"{cluster}/{stored.name}"):
+            if into:
+                into.write(piece)
             digest.update(piece)
             size += len(piece)
         if (size, digest.hexdigest()) != (stored.size, stored.sha256):
@@ -187,7 +239,7 @@ class OffHost:
         with _told(self.url, "it cannot be used"):
             if self.url.startswith("file://"):
                 Path(self.url.removeprefix("file://")).mkdir(parents=True, exist_ok=True)
-                return cast("ObjectStore", _module("obstore.store").LocalStore(self.url.removeprefix("file://")))
+                return cast("ObjectStore", package("obstore.store").LocalStore(self.url.removeprefix("file://")))
             # Given options take the place of those from the environment.
             in_clear = os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("true", "1")
             options: Mapping[str, Any] = {
@@ -195,7 +247,7 @@ class OffHost:
                 "connect_timeout": _CONNECT,
                 **({"allow_http": True} if in_clear else {}),
             }
-            made = _module("obstore.store").from_url(self.url, client_options=options, retry_config=_RETRY)
+            made = package("obstore.store").from_url(self.url, client_options=options, retry_config=_RETRY)
             return cast("ObjectStore", made)
 
 
@@ -212,34 +264,8 @@ def _digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _encrypt(source: Path, target: Path, recipients: Sequence[str]) -> None:
-    pyrage = _module("pyrage")
-    try:
-        keys = [pyrage.x25519.Recipient.from_str(one) for one in recipients]
-        pyrage.encrypt_file(str(source), str(target), keys)
-    except (pyrage.RecipientError, pyrage.EncryptError) as error:
-        raise VerificationError(
-            f"the backup cannot be encrypted: {error}",
-            where="backup.recipients",
-            remedy="write public keys as age-keygen prints them",
-        ) from error
-
-
 def _obstore() -> Any:
-    return _module("obstore")
-
-
-def _module(name: str) -> Any:
-    """Return a package that only copies off this machine need. Raise `UsageError` where it is not installed."""
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        package = name.partition(".")[0]
-        raise UsageError(
-            f"the Python package {package} is not installed, which copies off this machine need",
-            where="backup.url",
-            remedy=f"pip install --require-hashes -r {PACKAGES}, into the environment of the runbooks",
-        ) from None
+    return package("obstore")
 
 
 @contextlib.contextmanager

@@ -33,6 +33,9 @@ def source_of(path: Path) -> Source:
         peer_urls=tuple(url for member in contents.members for url in member.peer_urls),
         cluster=note.cluster if note else "",
         taken=note.taken if note else "",
+        cluster_id=_number(note.cluster_id) if note else 0,
+        users=contents.users,
+        roots=contents.roots,
     )
 
 
@@ -62,6 +65,13 @@ def latest_of(folders: Sequence[Path], cluster: str, wanted: str = "") -> tuple[
         raise errors[0]
     best = max(found, key=lambda one: one.snapshot.note.when)
     return source_of(best.snapshot.path), tuple(str(bad) for one in found for bad in one.passed)
+
+
+def _number(hexadecimal: str) -> int:
+    try:
+        return int(hexadecimal, 16)
+    except ValueError:
+        return 0
 
 
 def _note_beside(path: Path) -> Note | None:

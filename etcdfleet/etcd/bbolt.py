@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -49,10 +49,14 @@ class Bucket:
 
 @dataclass
 class Database:
-    """A database in an open file, whose pages are numbered from its beginning. Raises `BrokenError` and OSError."""
+    """A database in an open file, whose pages are numbered from its beginning. Raises `BrokenError` and OSError.
+
+    With ``read``, a function of offset and count, it lies elsewhere, and ``file`` says nothing.
+    """
 
     file: int
     size: int
+    read: Callable[[int, int], bytes] | None = field(default=None, repr=False)
     _seen: set[int] = field(default_factory=set, repr=False)
 
     @cached_property
@@ -105,6 +109,22 @@ class Database:
             before = key
             yield key, value
 
+    def last(self, bucket: bytes) -> bytes | None:
+        """Return the last key of a bucket, by the few pages on the way to it; None where it has none."""
+        there = self.buckets.get(bucket)
+        if there is None:
+            return None
+        content, where, number = there.inline, "a bucket in the root", there.root
+        for _ in range(_DEEPEST):
+            if not number:
+                break
+            content, flags = self._page(number)
+            where = f"page {number}"
+            below = [] if flags & _LEAF else self._below(content, number, flags)
+            number = below[-1] if below else 0
+        keys = [key for key, _, _ in self._leaf(content, where)]
+        return keys[-1] if keys else None
+
     def _leaves(self, number: int, depth: int) -> Iterator[tuple[bytes, bytes, bool]]:
         content, flags = self._page(number)
         if depth > _DEEPEST:
@@ -112,13 +132,19 @@ class Database:
         if flags & _LEAF:
             yield from self._leaf(content, f"page {number}")
             return
+        for below in self._below(content, number, flags):
+            yield from self._leaves(below, depth + 1)
+
+    @staticmethod
+    def _below(content: bytes, number: int, flags: int) -> list[int]:
+        """Return the pages that a branch page names."""
         if not flags & _BRANCH:
             raise BrokenError(f"page {number} is neither branch nor leaf")
         (_, _, count, _) = _HEADER.unpack_from(content)
-        if not count or _HEADER.size + count * _BRANCH_ITEM.size > len(content):
+        end = _HEADER.size + count * _BRANCH_ITEM.size
+        if not count or end > len(content):
             raise BrokenError(f"page {number} cannot have {count} entries")
-        for _, _, below in _BRANCH_ITEM.iter_unpack(content[_HEADER.size : _HEADER.size + count * _BRANCH_ITEM.size]):
-            yield from self._leaves(below, depth + 1)
+        return [below for _, _, below in _BRANCH_ITEM.iter_unpack(content[_HEADER.size : end])]
 
     @staticmethod
     def _leaf(content: bytes, where: str) -> Iterator[tuple[bytes, bytes, bool]]:
@@ -155,7 +181,7 @@ class Database:
         return content, flags
 
     def _read(self, offset: int, count: int) -> bytes:
-        content = os.pread(self.file, count, offset)
+        content = self.read(offset, count) if self.read else os.pread(self.file, count, offset)
         if len(content) < count:
             raise BrokenError(f"it ends at byte {offset + len(content)}, within a page")
         return content

@@ -23,8 +23,8 @@ from etcdfleet.host.storage import ABSENT_REMEDY
 from etcdfleet.text import mib
 
 RESTORE = (
-    "do not re-initialise them: bring back the data of a majority, or restore the cluster from a snapshot"
-    " (python runbooks/restore.py; docs/restore.md)"
+    "do not re-initialise them: bring back the data of a majority, or restore the cluster: python runbooks/restore.py"
+    " --cluster NAME says from what, and what each loses"
 )
 _DISK_FIRST = (
     "first see whether their disk is mounted there (lsblk, /etc/fstab), and nothing else over them; then run again. If"

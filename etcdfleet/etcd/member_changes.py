@@ -11,7 +11,7 @@ from etcdfleet.etcd.versions import parse
 
 RECOVER = (
     "without a majority no member can be removed or added: bring members back until there is one (see etcd's log on"
-    " them), or restore the cluster from a snapshot (python runbooks/restore.py; docs/restore.md)"
+    " them), or restore the cluster: python runbooks/restore.py --cluster NAME says from what, and what each loses"
 )
 HEAL = "bring the others back to health first (see etcd's log on them), then run again"
 
@@ -25,7 +25,7 @@ def unfit(host: str, name: str, others: Sequence[Member], cluster: Cluster) -> R
     voters = [entry for entry in others if not entry.learner]
     if not voters:
         what = f"{name} is the only member of its cluster: what it has lost is nowhere else"
-        remedy = "restore the cluster from a snapshot (python runbooks/restore.py; docs/restore.md)"
+        remedy = "restore the cluster: python runbooks/restore.py --cluster NAME says from what, and what each loses"
         return Refusal(what, (host,), remedy)
     well = [entry for entry in voters if entry.id in cluster.by_id and not cluster.sickness(entry)]
     quorum = len(voters) // 2 + 1

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from etcdfleet.errors import Refusal
-from etcdfleet.etcd.restore_model import Sight, Source, Wish
+from etcdfleet.etcd.ids import hex_id
+from etcdfleet.etcd.restore_model import Ground, Sight, Source, Wish
 from etcdfleet.etcd.restore_tool import restore_tool
 from etcdfleet.etcd.teardown import NOT_OURS
 from etcdfleet.etcd.versions import minor_of, parse
@@ -65,7 +66,9 @@ def unfit_survivor(sight: Sight, wish: Wish) -> Refusal | None:
     return Refusal(
         f"nothing was changed: no data of a member can be read on {host}{f' ({why})' if why else ''}",
         (host,),
-        f"there are data on {', '.join(others)}" if others else "restore a snapshot: python runbooks/restore.py latest",
+        f"there are data on {', '.join(others)}"
+        if others
+        else "python runbooks/restore.py --cluster NAME says what else there is",
     )
 
 
@@ -78,9 +81,10 @@ def beside_survivor(sight: Sight, wish: Wish) -> Sequence[str]:
     }
     own = held.get(wish.survivor)
     more = [
-        f"{host} has applied more (term {status.term}, index {status.raft_applied})"
+        f"{host} has applied more (raft index {status.raft_applied}, and not {own.raft_applied})"
         for host, status in held.items()
-        if host != wish.survivor and own and (status.term, status.raft_applied) > (own.term, own.raft_applied)
+        # Whatever the terms are: a member that was cut off raises its own, and has less.
+        if host != wish.survivor and own and status.raft_applied > own.raft_applied
     ]
     silent = [
         host
@@ -94,7 +98,40 @@ def beside_survivor(sight: Sight, wish: Wish) -> Sequence[str]:
 
 def unfit(sight: Sight, source: Source, wish: Wish) -> Refusal | None:
     """Return why this snapshot must not be restored on these hosts."""
-    return _versions(sight, source) or _no_room(sight, source) or _no_bump(sight, wish)
+    return (
+        _another_cluster(source, wish)
+        or _locked_out(source, wish)
+        or _versions(sight, source)
+        or _no_room(sight, source)
+        or _no_bump(sight, wish)
+    )
+
+
+def _another_cluster(source: Source, wish: Wish) -> Refusal | None:
+    """Return why a snapshot of one cluster must not become the data of another: both must have been named."""
+    if not source.cluster or source.cluster == (wish.clone or wish.cluster):
+        return None
+    if wish.clone:
+        what = f"the snapshot is of cluster {source.cluster}, and not of {wish.clone}"
+        return Refusal(f"nothing was changed: {what}", (), f"name a snapshot of {wish.clone}, or that cluster")
+    return Refusal(
+        f"nothing was changed: the snapshot is of another cluster, {source.cluster}",
+        (),
+        f"name a snapshot of {wish.cluster}; or add --clone {source.cluster}, and {wish.cluster} becomes a copy of it",
+    )
+
+
+def _locked_out(source: Source, wish: Wish) -> Refusal | None:
+    """Return why the hosts would be locked out of what is restored: no member could join it."""
+    if not source.auth or wish.user in source.roots:
+        return None
+    what = "nothing was changed: authentication is on in the snapshot, and "
+    if not wish.user:
+        what += "without TLS for clients (cluster.client_tls) nothing makes etcdctl on the hosts one of its users"
+        return Refusal(what, (), "set cluster.client_tls: true, as in the cluster that the snapshot is of")
+    what += f"{wish.user}, the user in the hosts' client certificates, has no role root in it"
+    roots = ", ".join(source.roots)
+    return Refusal(what, (), f"set pki.client_common_name to one that has: {roots}; then run again")
 
 
 def _versions(sight: Sight, source: Source) -> Refusal | None:
@@ -170,7 +207,7 @@ def _no_bump(sight: Sight, wish: Wish) -> Refusal | None:
             return Refusal(
                 f"nothing was changed: {tool.no_bump} ({host})",
                 (host,),
-                "install a newer patch release on the hosts first; or leave out --bump-revision, and have clients that"
+                "install a newer patch release on the hosts first; or add --no-bump-revision, and have clients that"
                 " keep watches or caches read anew: restart them",
             )
     return None
@@ -190,8 +227,15 @@ def losses(sight: Sight, source: Source, wish: Wish, name: str) -> Sequence[str]
         told.append(f"the cluster is at revision {now}, the snapshot at {source.revision}")
     else:
         told.append("no member answers, so nothing tells how much newer the data on the hosts are than the snapshot")
+    known = {number for ground in sight.grounds.values() if isinstance(number := _noted_id(ground), int)}
     if source.cluster and source.cluster != name:
-        told.append(f"THE SNAPSHOT IS OF ANOTHER CLUSTER, {source.cluster}")
+        users = f", and so do its users ({', '.join(source.users)}) with their passwords" if source.users else ""
+        told.append(f"{name.upper()} BECOMES A COPY OF ANOTHER CLUSTER, {source.cluster}: all of its keys come{users}")
+    elif source.cluster_id and known and source.cluster_id not in known:
+        told.append(
+            f"the snapshot is of cluster {hex_id(source.cluster_id)}, and not of {hex_id(max(known))}: from before a"
+            " restore, or of another one"
+        )
     elif not source.cluster and source.peer_urls and not _ours(sight, source):
         told.append(f"none of the members in the snapshot is in the inventory ({', '.join(source.peer_urls)})")
     if "CORRUPT" in source.alarms:
@@ -205,6 +249,10 @@ def losses(sight: Sight, source: Source, wish: Wish, name: str) -> Sequence[str]
     elif missing:
         told.append(f"{', '.join(missing)} is left out; etcd refuses it should it come back with its old data")
     return told
+
+
+def _noted_id(ground: Ground) -> object:
+    return (ground.noted or {}).get("cluster_id")
 
 
 def _ours(sight: Sight, source: Source) -> bool:

@@ -29,7 +29,8 @@ class Source:
     """A good snapshot: its file, what is in it, and what is known of where it comes from.
 
     ``minor`` is the version of its cluster, empty where it does not say one, ``auth`` whether authentication is on in
-    it; ``cluster`` and ``taken`` are what the note beside it says, empty without one.
+    it; ``cluster``, ``cluster_id`` and ``taken`` are what the note beside it says, empty without one. ``roots`` are
+    those of its ``users`` that have the role root.
     """
 
     file: str
@@ -43,13 +44,18 @@ class Source:
     peer_urls: tuple[str, ...] = ()
     cluster: str = ""
     taken: str = ""
+    cluster_id: int = 0
+    users: tuple[str, ...] = ()
+    roots: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Wish:
     """What was asked for: with which new token, and when, in case that none is under way; by how much to raise
     revisions; whether to begin ``anew`` over a restore that was begun or completed; hosts that are left out; and the
-    ``survivor`` whose data are to be restored, where it is not a snapshot that is there.
+    ``survivor`` whose data are to be restored, where it is not a snapshot that is there: a host, or ``HOST:FOLDER``.
+    ``cluster`` is the name of what is restored, ``clone`` of which other one it is to become a copy, and ``user`` the
+    one that the hosts' client certificates name, empty where they have none.
     """
 
     token: str
@@ -58,6 +64,9 @@ class Wish:
     anew: bool = False
     without: frozenset[str] = frozenset()
     survivor: str = ""
+    cluster: str = ""
+    clone: str = ""
+    user: str = "root"
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,8 @@ class Contents:
 
     ``keys`` are those that exist at ``revision``; of those before ``compacted`` nothing else is known. ``raft_index``
     is that of the last entry in it, with ``term`` (0 before 3.5, which does not keep it). ``minor`` is the cluster's
-    version, which all members had, such as ``3.5``; empty where none was agreed on yet.
+    version, which all members had, such as ``3.5``; empty where none was agreed on yet. ``roots`` are those of the
+    ``users`` that have the role root, whether authentication is on or not.
     """
 
     revision: int
@@ -46,6 +47,8 @@ class Contents:
     alarms: tuple[str, ...]
     members: tuple[Member, ...]
     minor: str = ""
+    users: tuple[str, ...] = ()
+    roots: tuple[str, ...] = ()
 
 
 def read_contents(path: Path) -> Contents:
@@ -68,27 +71,72 @@ def read_contents(path: Path) -> Contents:
         ) from error
 
 
-def _read(database: Database) -> Contents:
+@dataclass(frozen=True)
+class Head:
+    """How far the data of a database have come, as a few of its pages say; see `Contents`.
+
+    ``raised`` are the alarms in it, with the id of the member that each is about (0 for none in particular).
+    """
+
+    revision: int
+    raft_index: int
+    raised: tuple[tuple[int, str], ...] = ()
+
+
+def read_head(database: Database) -> Head:
+    """Return how far a database has come. Raise `BrokenError` where the pages that say it are damaged, and OSError.
+
+    All others are not read: what this says is no proof that the database is sound.
+    """
+    try:
+        _must_be_whole(database)
+        meta: Mapping[bytes, bytes] = dict(database.items(b"meta"))
+        last = database.last(b"key")
+        return Head(
+            revision=_last_revision(meta, _REVISION.unpack_from(last)[0] if last else 0),
+            raft_index=_number(meta.get(b"consistent_index")),
+            raised=tuple(sorted({_alarm(key) for key, _ in database.items(b"alarm")})),
+        )
+    except (struct.error, ValueError, IndexError, KeyError, TypeError) as error:
+        raise BrokenError(str(error)) from error
+
+
+def _must_be_whole(database: Database) -> None:
     if missing := [name.decode() for name in _NEEDED if name not in database.buckets]:
         raise BrokenError(f"it has no bucket {' and '.join(missing)}")
+
+
+def _minor(database: Database) -> str:
+    return minor_of(dict(database.items(b"cluster")).get(b"clusterVersion", b"").decode("ascii"))
+
+
+def _last_revision(meta: Mapping[bytes, bytes], last: int) -> int:
+    """Return the revision as etcd's start reckons it: a compaction may have taken the last ones with it."""
+    return max(1, last, _revision(meta.get(b"finishedCompactRev")), _revision(meta.get(b"scheduledCompactRev")))
+
+
+def _read(database: Database) -> Contents:
+    _must_be_whole(database)
     meta: Mapping[bytes, bytes] = dict(database.items(b"meta"))
     compacted = _revision(meta.get(b"finishedCompactRev"))
     last, keys = _keys(database.items(b"key"))
     auth = dict(database.items(b"auth"))
+    users = {key.decode("utf-8"): _roles(value) for key, value in database.items(b"authUsers")}
     contents = Contents(
-        # As etcd's start reckons: a compaction may have taken the last revisions with it.
-        revision=max(1, last, compacted, _revision(meta.get(b"scheduledCompactRev"))),
+        revision=_last_revision(meta, last),
         compacted=compacted,
         keys=keys,
         raft_index=_number(meta.get(b"consistent_index")),
         term=_number(meta.get(b"term")),
         auth=auth.get(b"authEnabled") == b"\x01",
-        alarms=tuple(sorted({_alarm(key) for key, _ in database.items(b"alarm")})),
+        alarms=tuple(sorted({_alarm(key)[1] for key, _ in database.items(b"alarm")})),
         members=tuple(_member(value) for _, value in database.items(b"members")),
-        minor=minor_of(dict(database.items(b"cluster")).get(b"clusterVersion", b"").decode("ascii")),
+        minor=_minor(database),
+        users=tuple(sorted(users)),
+        roots=tuple(sorted(name for name, roles in users.items() if b"root" in roles)),
     )
     for name in database.buckets:
-        if name not in (b"meta", b"key", b"auth", b"alarm", b"members", b"cluster"):
+        if name not in (b"meta", b"key", b"auth", b"authUsers", b"alarm", b"members", b"cluster"):
             for _ in database.items(name):
                 pass
     return contents
@@ -131,14 +179,29 @@ def _varint(content: bytes, at: int) -> tuple[int, int]:
         shift += 7
 
 
-def _alarm(key: bytes) -> str:
-    """Return the kind in an ``AlarmMember``: the number of field 2."""
-    at, kind = 0, 0
+def _alarm(key: bytes) -> tuple[int, str]:
+    """Return member and kind of an ``AlarmMember``: the numbers of field 1 and 2."""
+    at, member, kind = 0, 0, 0
     while at < len(key):
         tag, at = _varint(key, at)
         value, at = _varint(key, at)
+        member = value if tag >> 3 == 1 else member
         kind = value if tag >> 3 == 2 else kind
-    return _ALARMS.get(kind, f"alarm {kind}")
+    return member, _ALARMS.get(kind, f"alarm {kind}")
+
+
+def _roles(user: bytes) -> frozenset[bytes]:
+    """Return the roles of an ``authpb.User``: the texts of field 3. Numbers are in none of its fields but options."""
+    at, roles = 0, set[bytes]()
+    while at < len(user):
+        tag, at = _varint(user, at)
+        size, at = _varint(user, at)
+        if tag & 7 != 2:
+            continue
+        if tag >> 3 == 3:
+            roles.add(user[at : at + size])
+        at += size
+    return frozenset(roles)
 
 
 def _member(value: bytes) -> Member:

@@ -135,6 +135,43 @@ def read_entries(segment: bytes) -> Generator[Entry, None, None]:
             yield Entry(index, content, normal=not fields.get(1))
 
 
+@dataclass(frozen=True)
+class Position:
+    """How far a log comes: its term, up to which index it is known to be committed, and its last entry."""
+
+    term: int = 0
+    commit: int = 0
+    last: int = 0
+
+
+def read_position(segment: bytes) -> Position:
+    """Return how far the last segment of a log comes, up to the end of what was written or to a torn tail.
+
+    Each segment begins with the state that was true then, so the last one is enough. Raises ValueError for what is
+    no segment.
+    """
+    found, records, at_all = Position(), _records(segment), False
+    while True:
+        try:
+            kind, _, data = next(records)
+        except StopIteration:
+            return found
+        except ValueError:
+            if at_all:
+                return found
+            raise
+        at_all = True
+        if kind not in _POSITIONS:
+            continue
+        fields = fields_of(data)
+        numbers = {position: value for position, value in fields.items() if isinstance(value, int)}
+        term, index = (numbers.get(position, 0) for position in _POSITIONS[kind])
+        if kind == _ENTRY:  # a leader that was deposed may have written more, which others overwrite
+            found = replace(found, last=index)
+        else:
+            found = replace(found, term=max(found.term, term), commit=max(found.commit, index))
+
+
 def _history(ids: DataIds, records: Generator[_Record, None, bool], crc: int) -> DataIds:
     """Add what the remaining records tell, up to the end of what was written or to the first one that is not whole."""
     while True:

@@ -186,14 +186,13 @@ def add_lock_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_member_arguments(parser: argparse.ArgumentParser, snapshot_dir: Path) -> None:
+def add_member_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of runbooks that change the members of a cluster; a snapshot comes before that."""
     parser.add_argument(
         "--snapshot-dir",
         type=Path,
-        default=snapshot_dir,
         metavar="DIR",
-        help="where the snapshot is kept that comes before the first change (default: %(default)s)",
+        help="where the snapshot is kept that comes before the first change (default: backup.folder, else snapshots)",
     )
     add_lock_argument(parser)
 

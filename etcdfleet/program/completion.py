@@ -167,6 +167,7 @@ _COMPLETERS: Mapping[str, Completer] = {
     "target": _host,
     "to": _host,
     "from_member": _host,
+    "from_data": _host,
     "without": _host,
     "run": _run,
     "compare": _run,

@@ -327,7 +327,11 @@ class Run(Generic[Own]):
         raise LeftError(why)
 
     def protect(self, what: str, remedy: str, *, where: str = "", why: str = "") -> NoReturn:
-        """End the play of this cluster for its own good; the exit code becomes 3."""
+        """End the play of this cluster for its own good; the exit code becomes 3.
+
+        In commands of the ``remedy``, ``--cluster NAME`` becomes this cluster.
+        """
+        remedy = remedy.replace("--cluster NAME", f"--cluster {self.cluster}")
         self.program.record.protect(self.cluster, what, remedy, where=where or self.cluster)
         self.leave(why or f"stopped to protect cluster {self.cluster}")
 

@@ -71,6 +71,7 @@ class ClusterSettings(Section):
     auto_compaction: Duration = timedelta(hours=8)
     snapshot_count: Annotated[int, Field(ge=1, le=10_000_000)] = 10_000
     log_level: Literal["debug", "info", "warn", "error", "panic", "fatal"] = "info"
+    clients: Literal["any", "kubernetes"] = "any"
 
     @property
     def suites(self) -> tuple[str, ...]:

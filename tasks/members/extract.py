@@ -22,19 +22,23 @@ from etcdfleet.settings.models import HostSettings
 from tasks.configure import unsupported_arch
 from tasks.lock import still_ours
 from tasks.members.change import must_be_stopped, stop_for_good
+from tasks.members.held import held_in
 from tasks.members.snapshot import note_of
 from tasks.observe import Site, site_of
 
 _USER = "etcd"
 _NO_ROOM = 28
+IN_USE = 26
 _UP = 120
 """Seconds for etcd to come up on the copy: it replays the log of the member."""
 _LONGEST = 3600.0
 """Seconds for all of it: the data are copied on a card, and come here by a link, both of which may be slow."""
 
 
-def extract_snapshot(task: Task, folder: Path) -> Result:
+def extract_snapshot(task: Task, folder: Path, place: str = "") -> Result:
     """Stop etcd on this host, and take a snapshot of a copy of its data: a `Snapshot`, or why there is none, as text.
+
+    With ``place``, a folder on this host with data of a member, of those, and etcd runs on.
 
     The copy is started with ``--force-new-cluster`` on ports of the loop-back, so that what is in the log of the member
     alone is in the snapshot as well. Nothing of it stays on the host.
@@ -42,23 +46,30 @@ def extract_snapshot(task: Task, folder: Path) -> Result:
     try:
         site = site_of(task)
         still_ours(task)
-        stop_for_good(task, site)
-        must_be_stopped(task, site)
-        result: Snapshot | str = _extract(site, folder)
+        if not place:
+            stop_for_good(task, site)
+            must_be_stopped(task, site)
+        result: Snapshot | str = _extract(site, folder, place)
     except FleetError as error:
         result = "; ".join(filter(None, (f"{task.host.name}: {error.what}", error.remedy)))
     return Result(task.host, result=result)
 
 
-def _extract(site: Site, folder: Path) -> Snapshot:
+def _extract(site: Site, folder: Path, place: str) -> Snapshot:
     observed, cluster = site.observe(), site.settings.cluster.name
-    ids, version = observed.facts.data.ids, observed.installed.version or ""
+    ids, version = held_in(site, place) if place else observed.facts.data.ids, observed.installed.version or ""
+    if not version:
+        raise VerificationError(
+            "etcd is not installed there, which must be started on a copy of the data",
+            where=site.settings.name,
+            remedy="name a host of the cluster that has it, and put the data there",
+        )
     if ids is None:
         raise VerificationError("no data of a member lie there", where=site.settings.name, remedy="name another host")
     try:
         with incoming(folder, cluster) as (part, file):
             site.remote.fetch(
-                _script(site, version),
+                _script(site, version, place),
                 file,
                 timeout=_LONGEST,
                 check="taking a snapshot of a copy of its data",
@@ -89,7 +100,7 @@ def _extract(site: Site, folder: Path) -> Snapshot:
         ) from error
 
 
-def _script(site: Site, version: str) -> str:
+def _script(site: Site, version: str, place: str) -> str:
     observed, settings = site.observe(), site.settings
     client, peer = (20000 + 2 * secrets.randbelow(5000) + more for more in (0, 1))
     url = f"{'https' if settings.cluster.client_tls else 'http'}://127.0.0.1:{client}"
@@ -103,6 +114,8 @@ def _script(site: Site, version: str) -> str:
             "save": etcdctl(settings, 'snapshot save "$1"', [url], seconds=_LONGEST),
         },
         data_dir=data_dir,
+        source=place.rstrip("/") or data_dir,
+        in_use=IN_USE,
         work=f"{data_dir}/{RESTORING}copy",
         user=_USER,
         seconds=_UP,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from etcdfleet.checks.overview.data import ClusterOverview, Concern, Level, MemberView
 from etcdfleet.checks.overview.host import host_concerns, merge_concerns, unaskable, unreached
@@ -61,6 +62,7 @@ def overview(
     concerns += about_backups
     leader = _host(leader_id, views, cluster) if leader_id else ""
     names = {view.host: (view.host, *view.also) for view in views}
+    concerns = [replace(one, remedy=one.remedy.replace("--cluster NAME", f"--cluster {name}")) for one in concerns]
     return ClusterOverview(
         name, tuple(views), margin, can_lose, leader, term, merge_concerns(concerns, names), without_vote, backup
     )

@@ -148,8 +148,8 @@ def host_concerns(
 
 
 RESTORE_THEN = (
-    "bring back a majority of the members that have theirs; if there is none: python runbooks/restore.py"
-    " (docs/restore.md)"
+    "bring back a majority of the members that have theirs; if there is none: python runbooks/restore.py --cluster NAME"
+    " says from what the cluster can be restored, and what each source loses"
 )
 
 

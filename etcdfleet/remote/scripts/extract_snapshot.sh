@@ -1,8 +1,8 @@
 #!/bin/sh
-# Starts etcd on a copy of a stopped member's data, alone, on the loop-back, for a moment; prints a snapshot of it, and
-# leaves nothing of that. So all that is in the member's log is in the snapshot. The data themselves are only read.
+# Starts etcd on a copy of a stopped member's data (in $source), alone, on the loop-back, for a moment; prints a snapshot
+# of it, and leaves nothing of that. So all that is in the member's log is in the snapshot. The data are only read.
 # "$@": etcd with its options, but for the data directory. Functions: serves (a request commits), save (to the file $1).
-: "${data_dir?}" "${work?}" "${user?}" "${seconds?}" "${no_room?}" "${architecture?}"
+: "${data_dir?}" "${source?}" "${work?}" "${in_use?}" "${user?}" "${seconds?}" "${no_room?}" "${architecture?}"
 umask 077
 finish() {
   pid=$(cat "$work/pid" 2>/dev/null)
@@ -16,7 +16,12 @@ finish() {
 }
 started=
 finish -9
-size=$(du -sk "$data_dir/member" | cut -f 1)
+# etcd holds this lock as long as it uses a database.
+if command -v flock >/dev/null && [ -e "$source/member/snap/db" ] && ! flock -n "$source/member/snap/db" true; then
+  echo "an etcd uses the data in $source" >&2
+  exit "$in_use"
+fi
+size=$(du -sk "$source/member/" | cut -f 1)
 free=$(df -Pk "$data_dir" | awk 'NR == 2 { print $4 }')
 if [ "${free:-0}" -lt $((2 * size + 163840)) ]; then
   echo "$data_dir has room for ${free:-0} KiB, and $((2 * size + 163840)) are needed for a copy of its data" >&2
@@ -24,7 +29,7 @@ if [ "${free:-0}" -lt $((2 * size + 163840)) ]; then
 fi
 trap 'finish -9' EXIT
 trap 'exit 1' HUP INT TERM PIPE
-mkdir -p "$work/data" && cp -a "$data_dir/member" "$work/data/" && chown -R "$user" "$work" || exit
+mkdir -p "$work/data/member" && cp -a "$source/member/." "$work/data/member/" && chown -R "$user" "$work" || exit
 # Whatever becomes of this shell, it ends by itself.
 # shellcheck disable=SC2016  # for that shell
 set -- timeout $((seconds * 2)) sh -c 'echo $$ >"$0/pid" && exec "$@"' "$work" \

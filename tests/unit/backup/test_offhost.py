@@ -190,11 +190,72 @@ def test_without_room_for_the_encrypted_copy_it_is_said(tmp_path: Path, monkeypa
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(offhost, "_encrypt", full)
+    monkeypatch.setattr(offhost, "encrypt", full)
     with pytest.raises(VerificationError, match="cannot be read or encrypted: No space left") as caught:
         OffHost(f"file://{tmp_path}/away", (RECIPIENT,)).send(nights(tmp_path, 1)[0])
     assert "make room on this machine" in caught.value.remedy
     assert [path.name for path in (tmp_path / "here/home").iterdir() if path.name.startswith(".")] == []
+
+
+# Back to this machine
+
+
+@pytest.fixture(name="keyfile")
+def _keyfile(tmp_path: Path) -> Path:
+    """As age-keygen writes it."""
+    path = tmp_path / "key.txt"
+    path.write_text(f"# created: 2026-11-26\n# public key: {RECIPIENT}\n{IDENTITY}\n")
+    return path
+
+
+def test_a_copy_comes_back_under_its_name(store: OffHost, tmp_path: Path, keyfile: Path) -> None:
+    made = copied(store, tmp_path, 2)
+    for name, which in (("", 0), (made[1].path.name, 1), (f"{made[1].path.name}.age", 1)):
+        found, passed = store.fetch("home", tmp_path / "back", name=name, identity=keyfile)
+        assert found.path == tmp_path / "back/home" / made[which].path.name
+        assert found.path.read_bytes() == WHOLE
+        assert (found.note.stored, found.note.revision, passed) == (None, 22, ())
+        assert found.path.stat().st_mode & 0o777 == 0o600
+    (first, second), bad = listed(tmp_path / "back", "home")
+    assert ([first.path.name, second.path.name], bad) == ([one.path.name for one in made], ())
+    assert [path for path in (tmp_path / "back/home").iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_copy_that_was_changed_there_is_passed_over_for_an_older_one(
+    store: OffHost, tmp_path: Path, keyfile: Path
+) -> None:
+    newer, older = copied(store, tmp_path, 2)
+    there = copy_of(store, tmp_path, newer)
+    there.write_bytes(b"x" + there.read_bytes()[1:])
+    found, (passed,) = store.fetch("home", tmp_path / "back", identity=keyfile)
+    assert found.path.name == older.path.name
+    assert "is not what was put there" in passed.why
+    with pytest.raises(VerificationError, match="is not what was put there"):
+        store.fetch("home", tmp_path / "back", name=newer.path.name, identity=keyfile)
+    assert len(list((tmp_path / "back/home").iterdir())) == 2
+    with pytest.raises(VerificationError, match="there is no good copy named other there"):
+        store.fetch("home", tmp_path / "back", name="other", identity=keyfile)
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (None, "no secret key was named"),
+        ("", "no file with secret keys"),
+        ("AGE-SECRET-KEY-1", "no file with secret keys"),
+        (str(pyrage.x25519.Identity.generate()), "cannot be decrypted with this key"),
+    ],
+    ids=["none", "empty", "cut off", "another"],
+)
+def test_without_the_secret_key_nothing_comes_back(tmp_path: Path, content: str | None, what: str) -> None:
+    store = OffHost(f"file://{tmp_path}/away", (RECIPIENT,))
+    copied(store, tmp_path, 1)
+    key = tmp_path / "key.txt"
+    key.write_text(content or "")
+    with pytest.raises(UsageError, match=what) as caught:
+        store.fetch("home", tmp_path / "back", identity=None if content is None else key)
+    assert caught.value.remedy
+    assert list((tmp_path / "back").rglob("*.db")) == []
 
 
 # A real S3 server

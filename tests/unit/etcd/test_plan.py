@@ -240,7 +240,7 @@ CASES: dict[str, tuple[Plan, Any]] = {
     ),
     "one stopped, one lost its data and its marker, one new": (
         plan(stopped("a", established=OF_TWO), empty("b"), empty("c")),
-        ("restore the cluster from a snapshot", "b"),
+        ("restore.py --cluster NAME says from what", "b"),
     ),
     "a new card: no data and no marker, and the others' markers name it": (
         plan(stopped("a"), stopped("b"), empty("c")),

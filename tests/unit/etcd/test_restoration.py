@@ -33,7 +33,7 @@ from tests.unit.etcd.test_replacement import CLUSTER_ID, EXPECTED, WELL, cluster
 
 HOSTS = ("h1", "h2", "h3")
 SOURCE = Source("s.db", "ab" * 32, 10 << 20, 50, 7, minor="3.5", cluster="home", taken="2026-11-26T02:00:00+00:00")
-WISH = Wish("home-2", "2026-11-26T18:00:00Z")
+WISH = Wish("home-2", "2026-11-26T18:00:00Z", cluster="home")
 NEW_ID = static_ids({"m1": ["https://h1:2380"]}, WISH.token).cluster_id
 RECORD = RestoreRecord(SOURCE.sha256, WISH.token, NEW_ID, "h1", 50, 7, 1, WISH.begun)
 OLD_MARKER = {"cluster_id": CLUSTER_ID, "members": {"m1": 1}, "version": 2, "token": "home", "restores": 0}
@@ -230,7 +230,24 @@ TWO_LEFT = sight(*(ground(number, CLUSTER_ID, OLD_MARKER) for number in (1, 2)))
             "on one of them, for the snapshot and the restored data",
             "make room",
         ),
-        (STOPPED, {}, {"bump": 10}, "etcd 3.5.1 cannot raise revisions", "newer patch release"),
+        (STOPPED, {}, {"bump": 10}, "etcd 3.5.1 cannot raise revisions", "--no-bump-revision"),
+        (
+            STOPPED,
+            {"cluster": "other"},
+            {},
+            "of another cluster, other",
+            "--clone other, and home becomes a copy of it",
+        ),
+        (
+            STOPPED,
+            {"cluster": "other"},
+            {"clone": "third"},
+            "of cluster other, and not of third",
+            "a snapshot of third",
+        ),
+        (STOPPED, {}, {"clone": "third"}, "of cluster home, and not of third", "a snapshot of third"),
+        (STOPPED, {"auth": True, "roots": ("root", "x")}, {"user": "ops"}, "ops, the user in", "that has: root, x"),
+        (STOPPED, {"auth": True, "roots": ("root",)}, {"user": ""}, "without TLS for clients", "client_tls: true"),
         (PLACED, {}, {"bump": 10}, "begun without --bump-revision", "--anew"),
     ],
 )
@@ -239,6 +256,20 @@ def test_a_restore_that_must_not_be_begun(seen: Sight, source: Any, wish: Any, w
     assert isinstance(refused, Refusal)
     assert what in refused.what
     assert remedy in refused.remedy
+
+
+@pytest.mark.parametrize(
+    ("source", "wish"),
+    [
+        ({"cluster": "other"}, {"clone": "other"}),
+        ({"cluster": ""}, {}),  # somebody else took it, and nothing says of which cluster
+        ({"cluster": ""}, {"clone": "other"}),
+        ({"auth": True, "roots": ("root",)}, {}),
+        ({"roots": ()}, {"user": ""}),
+    ],
+)
+def test_a_copy_of_another_cluster_where_both_are_named(source: Any, wish: Any) -> None:
+    assert isinstance(restore_of(STOPPED, replace(SOURCE, **source), replace(WISH, **wish)), RestoreRecord)
 
 
 def test_one_minor_older_is_an_upgrade_and_an_unknown_one_is_no_reason() -> None:
@@ -273,7 +304,13 @@ def test_a_host_that_is_left_out_takes_no_part() -> None:
         ),
         (WORKING, {"revision": 50}, "the cluster is at revision 50, the snapshot at 50"),
         (STOPPED, {}, "no member answers"),
-        (STOPPED, {"cluster": "other"}, "THE SNAPSHOT IS OF ANOTHER CLUSTER, other"),
+        (
+            STOPPED,
+            {"cluster": "other", "users": ("a", "root")},
+            "A COPY OF ANOTHER CLUSTER, other: all of its keys come,",
+        ),
+        (STOPPED, {"cluster": "other", "users": ("a", "root")}, "its users (a, root) with their passwords"),
+        (STOPPED, {"cluster_id": 0xABC}, "the snapshot is of cluster abc, and not of"),
         (STOPPED, {"cluster": "", "peer_urls": ("https://x:2380",)}, "none of the members in the snapshot"),
         (STOPPED, {"alarms": ("CORRUPT",)}, "what is in it may be wrong"),
     ],
@@ -297,7 +334,7 @@ def test_a_lone_survivor() -> None:
     assert any("h1, h3 holds data, too" in text for text in beside_survivor(STOPPED, FROM_2))
     two = Cluster(EXPECTED[:3], WELL.members, (status(1, index=120), status(2)), ())
     told = beside_survivor(replace(STOPPED, cluster=two), FROM_2)
-    assert "h1 has applied more (term 3, index 120)" in told
+    assert "h1 has applied more (raft index 120, and not 100)" in told
     assert "h3 holds data, too, and does not answer: what it has more is lost" in told
 
 
@@ -306,12 +343,12 @@ def test_a_lone_survivor() -> None:
     [
         (WORKING, {}, "a majority of the cluster works", "replace_member.py HOST"),
         (LONE, {"survivor": "h1"}, "no data of a member can be read on h1", "there are data on h2"),
-        (BARE, {}, "no data of a member can be read on h2", "restore.py latest"),
+        (BARE, {}, "no data of a member can be read on h2", "restore.py --cluster NAME"),
         (
             with_host(LONE, ground(2, CLUSTER_ID, place={"data_unreadable": "its log is gone"})),
             {},
             "on h2 (its log is gone)",
-            "restore.py latest",
+            "restore.py --cluster NAME",
         ),
         (sight(ground(2, CLUSTER_ID)), {}, "h1, h3 cannot be read", "--without h1"),
     ],

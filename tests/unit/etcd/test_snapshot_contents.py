@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from etcdfleet.errors import VerificationError
 from etcdfleet.etcd.answers import Member
-from etcdfleet.etcd.bbolt import Database
-from etcdfleet.etcd.snapshot_contents import Contents, _keys, read_contents
+from etcdfleet.etcd.bbolt import BrokenError, Database
+from etcdfleet.etcd.snapshot_contents import Contents, _keys, _roles, read_contents, read_head
 from tests.unit.support.snapshots import PAGE, REAL, WHOLE, hashed, with_bytes, with_number
 
 
@@ -42,8 +42,31 @@ def test_what_etcd_said_of_it_is_read_from_the_file(
     tmp_path: Path, version: str, index: int, term: int, alarms: tuple[str, ...], member: Member
 ) -> None:
     """When they were taken, etcd counted 412 keys, and said revision 22, compacted 9."""
-    expected = Contents(22, 9, 412, index, term, auth=True, alarms=alarms, members=(member,), minor=version)
+    known = ("root",)
+    expected = Contents(22, 9, 412, index, term, True, alarms, (member,), version, users=known, roots=known)
     assert read(tmp_path, REAL[version]) == expected
+
+
+@pytest.mark.parametrize(("version", "index"), [("3.4", 29), ("3.5", 38)])
+def test_how_far_it_has_come_is_read_from_few_pages(version: str, index: int) -> None:
+    content, pieces = REAL[version], list[int]()
+
+    def piece(offset: int, count: int) -> bytes:
+        pieces.append(count)
+        return content[offset : offset + count]
+
+    head = read_head(Database(-1, len(content) - 32, piece))
+    assert (head.revision, head.raft_index) == (22, index)
+    assert [kind for _, kind in head.raised] == (["NOSPACE"] if version == "3.4" else [])
+    assert sum(pieces) < len(content) // 2
+    with pytest.raises(BrokenError):
+        read_head(Database(-1, len(content) - 32, lambda *_: bytes(64)))
+
+
+def test_roles_of_a_user() -> None:
+    """authpb.User{1: name, 2: password, 3: roles, 4: options}."""
+    assert _roles(b"\x0a\x01a\x12\x02pw\x1a\x04root\x1a\x03app\x22\x02\x08\x01") == {b"root", b"app"}
+    assert _roles(b"") == frozenset()
 
 
 def test_a_revision_that_a_restore_has_raised_holds_no_key() -> None:

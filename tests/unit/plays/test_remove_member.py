@@ -55,13 +55,15 @@ def staged(
     monkeypatch.setattr(lock, "take", lambda _: None)
     monkeypatch.setattr(remove_member, "time", SimpleNamespace(monotonic=iter(range(0, 9999, 15)).__next__, sleep=id))
     own = own or RemoveOptions(target="h1", snapshot_dir=Path("/s"))
-    pki = SimpleNamespace(revoke=revoke, crl=revoke)
+    pki, backup = SimpleNamespace(revoke=revoke, crl=revoke), SimpleNamespace(folder=None)
     chosen, others = ({"h2": "home", "h3": "home"}, {}) if own.gone else ({"h1": "home"}, {"h2": "home", "h3": "home"})
     program = program_of(
         own,
         fleet=chosen,
         left_out=others,
-        member=lambda host: SimpleNamespace(name=host, member=SimpleNamespace(name=host.replace("h", "m")), pki=pki),
+        member=lambda host: SimpleNamespace(
+            name=host, member=SimpleNamespace(name=host.replace("h", "m")), pki=pki, backup=backup
+        ),
         steps=STEPS,
         **{"yes": True, **options},
     )

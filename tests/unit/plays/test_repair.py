@@ -74,6 +74,7 @@ def staged(
             name=host,
             member=SimpleNamespace(name=host.replace("h", "m")),
             cluster=SimpleNamespace(name="home", quota_bytes=1 << 30),
+            backup=SimpleNamespace(folder="/backups"),
             repair=SimpleNamespace(defragment_free_percent=50, defragment_free_bytes=64 * MIB),
         ),
         steps=STEPS,

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from etcdfleet.backup.offhost import OffHost
 from etcdfleet.errors import RemoteError
 from etcdfleet.etcd import restoration as steps
 from etcdfleet.etcd.cluster import Cluster
@@ -18,7 +19,7 @@ from etcdfleet.etcd.restore_tool import RestoreTool
 from etcdfleet.outcome import StepOutcome
 from etcdfleet.program.run import LeftError, Program
 from etcdfleet.report.record.model import ExitCode
-from plays import lock, members, survivor
+from plays import lock, members, sources, survivor
 from plays import restore as play
 from plays.options import RestoreOptions
 from tests.unit.etcd import test_restoration as table
@@ -46,6 +47,8 @@ def staged(
     does: dict[str, Any] | None = None,
     auth: bool | None = None,
     backups: Path = Path("/nowhere"),
+    url: str | None = None,
+    clients: str = "any",
     **options: Any,
 ) -> tuple[Stage, Program[Any]]:
     """Hosts that are seen as these say, one look after the other; the last one for ever."""
@@ -84,7 +87,7 @@ def staged(
         },
     }
     for name, what in (usual | (does or {})).items():
-        for module in (members, play, survivor):
+        for module in (members, play, survivor, sources):
             if hasattr(module, name):
                 stage.put(module, name, what)
     monkeypatch.setattr(lock, "take", lambda _: None)
@@ -96,9 +99,10 @@ def staged(
         member=lambda host: SimpleNamespace(
             name=host,
             member=SimpleNamespace(name=host.replace("h", "m")),
-            cluster=SimpleNamespace(token="home", name="home", quota_bytes=64 << 20),
+            cluster=SimpleNamespace(token="home", name="home", quota_bytes=64 << 20, clients=clients, client_tls=True),
             auth=SimpleNamespace(enabled=auth),
-            backup=SimpleNamespace(folder=str(backups)),
+            pki=SimpleNamespace(client_common_name="root"),
+            backup=SimpleNamespace(folder=str(backups), url=url, recipients=()),
         ),
         steps=STEPS,
         **options,
@@ -212,6 +216,105 @@ def test_latest_is_the_one_under_way_whatever_came_after_it(monkeypatch: Any, tm
         play.restore(run_of(program))
     assert "a restore is under way with the snapshot whose SHA-256 begins" in program.record.record.protections[0].what
     assert done(stage) == []
+
+
+@pytest.mark.parametrize(
+    ("clients", "asked", "etcd", "bump", "told"),
+    [
+        ("kubernetes", None, "3.5.16", 1_000_000_000, "(cluster.clients is kubernetes)"),
+        ("kubernetes", False, "3.5.16", 0, ""),
+        ("any", None, "3.5.16", 0, ""),
+        ("any", True, "3.5.16", 1_000_000_000, "revisions are raised by 1000000000,"),
+        ("kubernetes", None, "3.5.1", None, "--no-bump-revision"),
+    ],
+)
+def test_revisions_are_raised_for_clients_that_watch(
+    monkeypatch: Any, file: Path, clients: str, asked: bool | None, etcd: str, bump: int | None, told: str
+) -> None:
+    seen = replace(table.STOPPED, grounds={h: replace(one, etcd=etcd) for h, one in table.STOPPED.grounds.items()})
+    how: dict[str, Any] = {"own": {"confirm": "", "bump_revision": asked}, "clients": clients, "check": True}
+    stage, program = staged(monkeypatch, file, seen, **how)
+    with pytest.raises(LeftError):
+        play.restore(run_of(program))
+    record = program.record.record
+    said = f"{record.warnings} {record.protections}"
+    assert told in said
+    if bump is not None:
+        assert ("revisions are raised" in said) is bool(bump)
+        assert f"revision {22 + bump}, 412 keys" in stage.given["noted"]["change"]
+
+
+def test_a_restore_that_was_begun_without_raising_revisions_is_completed_so(monkeypatch: Any, file: Path) -> None:
+    record = replace(table.RECORD, snapshot=WHOLE[-32:].hex())
+    noted = begun(table.OLD_MARKER, record)
+    bare = table.sight(*(table.ground(number, 0, noted) for number in (1, 2, 3)))
+    stage, program = staged(monkeypatch, file, bare, clients="kubernetes", does={"restore_data": RemoteError("no")})
+    with pytest.raises(LeftError):
+        play.restore(run_of(program))
+    assert stage.given["restore_data"]["record"] == record
+
+
+def away(folder: Path) -> str:
+    """A store with one copy that is not on this machine, and an older one."""
+    url = f"file://{folder}/away"
+    for day in (26, 20):
+        OffHost(url).send(put(folder / "then", NOTE.when.replace(day=day)))
+    return url
+
+
+@pytest.mark.parametrize("wanted", ["latest", "the older one"])
+def test_a_copy_is_brought_from_the_store_where_there_is_none_here(
+    monkeypatch: Any, tmp_path: Path, wanted: str
+) -> None:
+    name = f"home-{NOTE.when.replace(day=20):%Y%m%dT%H%M%SZ}-22.db"
+    how: dict[str, Any] = {"url": away(tmp_path), "backups": tmp_path / "here", "own": {"snapshot_dir": tmp_path}}
+    wish = name if wanted != "latest" else wanted
+    stage, program = staged(monkeypatch, wish, table.STOPPED, check=True, **how)
+    with pytest.raises(LeftError):
+        play.restore(run_of(program))
+    assert "a copy is brought from file://" in str(program.record.record.warnings)
+    assert not (tmp_path / "here").exists()
+    stage, program = staged(monkeypatch, wish, table.STOPPED, **how)
+    monkeypatch.setattr(play, "next_step", lambda *_: None)
+    play.restore(run_of(program))
+    (there,) = (tmp_path / "here/home").glob("*.db")
+    assert ("20261120T" in there.name) is (wanted != "latest")
+    assert f"{there} was brought from file://" in str(program.record.record.warnings)
+    assert done(stage) == ["preflight", "install", "verify"]
+
+
+def test_a_good_one_here_is_enough_and_a_bad_one_is_not(monkeypatch: Any, tmp_path: Path) -> None:
+    url = away(tmp_path)
+    put(tmp_path / "here", NOTE.when.replace(day=21))
+    how: dict[str, Any] = {"url": url, "backups": tmp_path / "here", "own": {"snapshot_dir": tmp_path}}
+    _, program = staged(monkeypatch, "latest", table.STOPPED, **how)
+    monkeypatch.setattr(play, "next_step", lambda *_: None)
+    play.restore(run_of(program))
+    assert "was brought from" not in str(program.record.record.warnings)
+    (here,) = (tmp_path / "here/home").glob("*.db")
+    here.write_bytes(WHOLE[:-1] + b"x")
+    _, program = staged(monkeypatch, "latest", table.STOPPED, **how)
+    monkeypatch.setattr(play, "next_step", lambda *_: None)
+    play.restore(run_of(program))
+    assert "passed over, since it is no good snapshot" in str(program.record.record.warnings)
+    assert "was brought from" in str(program.record.record.warnings)
+
+
+def test_a_copy_of_another_cluster_is_made_where_both_are_named(monkeypatch: Any, tmp_path: Path) -> None:
+    put(tmp_path, NOTE.when, cluster="other")
+    how: dict[str, Any] = {"backups": tmp_path}
+    _, program = staged(monkeypatch, "latest", table.STOPPED, own={"clone": "other"}, **how)
+    monkeypatch.setattr(play, "next_step", lambda *_: None)
+    assert play.restore(run_of(program)).startswith("revision 22")
+    (file,) = (tmp_path / "other").glob("*.db")
+    _, program = staged(monkeypatch, file, table.STOPPED, **how)
+    with pytest.raises(LeftError):
+        play.restore(run_of(program))
+    assert "--clone other" in program.record.record.protections[0].remedy
+    _, program = staged(monkeypatch, file, table.STOPPED, own={"clone": "other", "confirm": ""}, check=True, **how)
+    with pytest.raises(LeftError):
+        play.restore(run_of(program))
+    assert "HOME BECOMES A COPY OF ANOTHER CLUSTER, other" in str(program.record.record.warnings)
 
 
 def test_no_last_snapshot_of_a_cluster_that_works(monkeypatch: Any, file: Path) -> None:
@@ -355,6 +458,43 @@ def test_a_completed_one_from_a_lone_member_is_only_verified(monkeypatch: Any, t
     stage, program = from_member(monkeypatch, tmp_path, seen)
     assert play.restore(run_of(program)) == ""
     assert done(stage) == ["verify"]
+
+
+FOLDER = "h2:/var/lib/etcd/removed-1"
+
+
+def test_a_folder_with_data_gives_the_snapshot_before_anything_is_asked(monkeypatch: Any, tmp_path: Path) -> None:
+    """Nothing is stopped for that, so the question can say what would be lost; the cluster may work."""
+    asked: list[str] = []
+    how: dict[str, Any] = {"own": {"from_member": "", "from_data": FOLDER, "confirm": ""}}
+    stage, program = from_member(monkeypatch, tmp_path, table.WORKING, **how)
+    monkeypatch.setattr(program.terminal, "ask_name", asked.append, raising=False)
+    with pytest.raises(LeftError):
+        play.restore(run_of(program))
+    assert done(stage) == ["extract_snapshot"]
+    assert (stage.hosts("extract_snapshot"), stage.given["extract_snapshot"]["place"]) == (["h2"], FOLDER[3:])
+    assert "28 changes since are lost" in asked[0]
+    how["own"]["confirm"] = "home"
+    stage, program = from_member(monkeypatch, tmp_path, table.WORKING, **how)
+    assert play.restore(run_of(program)).startswith("revision 22, 412 keys")
+    assert done(stage) == ["extract_snapshot", "preflight", "install", "save_snapshot", "verify"]
+    stage, program = from_member(monkeypatch, tmp_path, table.WORKING, check=True, **how)
+    with pytest.raises(LeftError):
+        play.restore(run_of(program))
+    assert done(stage) == []
+    stage, program = from_member(monkeypatch, tmp_path, does={"extract_snapshot": "h2: an etcd uses the data"}, **how)
+    with pytest.raises(LeftError):
+        play.restore(run_of(program))
+    assert "an etcd uses the data" in program.record.record.protections[0].what
+    assert done(stage) == ["extract_snapshot"]
+
+
+def test_what_was_taken_of_a_folder_is_found_again(monkeypatch: Any, tmp_path: Path) -> None:
+    record = replace(table.RECORD, snapshot=WHOLE[-32:].hex(), survivor=FOLDER)
+    moved = table.sight(*(table.ground(n, 0, begun(table.OLD_MARKER, record)) for n in (1, 2, 3)))
+    stage, program = from_member(monkeypatch, tmp_path, moved, own={"from_member": "", "from_data": FOLDER})
+    play.restore(run_of(program))
+    assert done(stage) == ["preflight", "install", "verify"]
 
 
 @pytest.mark.parametrize(

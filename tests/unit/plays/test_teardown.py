@@ -58,6 +58,7 @@ def staged(
             name=host,
             member=SimpleNamespace(name=host.replace("h", "m")),
             pki=SimpleNamespace(revoke=host in revoke),
+            backup=SimpleNamespace(folder=None),
         ),
         steps=STEPS,
         **options,

@@ -41,7 +41,7 @@ def test_it_is_kept_with_a_note(tmp_path: Path) -> None:
     for text in (
         "set -- /usr/bin/etcd --force-new-cluster --name=az-1 --listen-client-urls=https://127.0.0.1:",
         " --client-cert-auth\n",
-        "data_dir=/var/lib/etcd\nwork=/var/lib/etcd/restoring-copy\nuser=etcd\n",
+        "data_dir=/var/lib/etcd\nsource=/var/lib/etcd\nin_use=26\nwork=/var/lib/etcd/restoring-copy\nuser=etcd\n",
         "/etc/etcd/certs/etcdctl/etcd.az1.k8s.home.pem",
     ):
         assert text in extract

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
 import pwd
@@ -254,10 +255,14 @@ touch "$data/up"
 while :; do sleep 0.1; done"""
 
 
-def extract(here: LocalHost, folder: Path, *, fails: str = "", no_room: bool = False) -> CommandResult:
+def extract(
+    here: LocalHost, folder: Path, *, fails: str = "", no_room: bool = False, place: str = "etcd"
+) -> CommandResult:
     data = folder / "etcd"
-    (data / "member" / "wal").mkdir(parents=True)
-    (data / "member" / "wal" / "0.wal").write_text("log")
+    (folder / place / "member" / "wal").mkdir(parents=True)
+    (folder / place / "member" / "wal" / "0.wal").write_text("log")
+    (folder / place / "member" / "snap").mkdir()
+    (folder / place / "member" / "snap" / "db").write_text("database")
     programs = folder / "programs"
     programs.mkdir()
     stand_ins = {"etcd": ETCD.replace("LOG", str(folder / "log")).replace("FAILS", fails)}
@@ -275,6 +280,8 @@ def extract(here: LocalHost, folder: Path, *, fails: str = "", no_room: bool = F
             "save": f'cat {work}/data/member/wal/0.wal >"$1"; echo saved >&2; echo more >>{work}/data/member/wal/0.wal',
         },
         data_dir=str(data),
+        source=str(folder / place),
+        in_use=26,
         work=str(work),
         user=pwd.getpwuid(os.getuid()).pw_name,
         seconds=10,
@@ -296,6 +303,43 @@ def test_a_snapshot_is_taken_of_a_copy_and_the_data_stay_as_they_are(here: Local
     while subprocess.run(["pgrep", "-f", f"data-dir={work}/data"], capture_output=True, check=False).returncode == 0:
         assert time.monotonic() < end, "nothing of it runs on"
         time.sleep(0.1)
+
+
+def test_a_snapshot_is_taken_of_a_folder_that_no_etcd_uses(here: LocalHost, tmp_path: Path) -> None:
+    card = tmp_path / "card of another"
+    answer = extract(here, tmp_path, place=card.name)
+    assert (answer.rc, answer.stdout) == (0, "log"), answer.stderr
+    assert list((tmp_path / "etcd").iterdir()) == []
+    assert (card / "member" / "wal" / "0.wal").read_text() == "log"
+    shutil.rmtree(tmp_path / "programs")
+    shutil.rmtree(card)
+    shutil.rmtree(tmp_path / "etcd")
+    card.mkdir()
+    (card / "member" / "snap").mkdir(parents=True)
+    with (card / "member" / "snap" / "db").open("w") as used:
+        fcntl.flock(used, fcntl.LOCK_EX)  # as etcd does
+        shutil.rmtree(card / "member" / "wal", ignore_errors=True)
+        answer = _used(here, tmp_path, card)
+    assert (answer.rc, f"an etcd uses the data in {card}" in answer.stderr) == (26, True)
+    assert list((tmp_path / "etcd").iterdir()) == []
+
+
+def _used(here: LocalHost, folder: Path, card: Path) -> CommandResult:
+    (folder / "etcd").mkdir()
+    asked = script(
+        "extract_snapshot",
+        "etcd",
+        functions={"serves": "false", "save": "false"},
+        data_dir=f"{folder}/etcd",
+        source=str(card),
+        work=f"{folder}/etcd/restoring-copy",
+        in_use=26,
+        user="root",
+        seconds=1,
+        no_room=28,
+        architecture="",
+    )
+    return here.run(asked, timeout=30)
 
 
 def test_a_copy_that_does_not_come_up_says_why_and_leaves_nothing(here: LocalHost, tmp_path: Path) -> None:
