@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from etcdfleet.backup.offhost import OffHost
@@ -17,6 +18,7 @@ from etcdfleet.etcd.alarms import raised
 from etcdfleet.etcd.restoration import under_way_on
 from etcdfleet.etcd.restore_model import Ground, Sight, Source
 from etcdfleet.etcd.restore_sources import Found, Held, Proposal, Scene, propose, to_complete
+from etcdfleet.host.paths import ASIDE
 from etcdfleet.program.run import Run
 from plays import members
 from plays.options import SNAPSHOTS, RestoreOptions
@@ -111,12 +113,13 @@ def look(run: Run[RestoreOptions], *, versions: bool = False) -> Sight:
 def find(run: Run[RestoreOptions]) -> Proposal:
     """Say from what the cluster can be restored, and what each source loses."""
     sight = look(run)
-    found: list[Found] = []
+    found, notes = list[Found](), list[str]()
     if record := under_way_on(sight):
         proposal = to_complete(run.cluster, record, _file_of(run, record.snapshot))
     else:
-        found = [*_of_members(run, sight), *_of_backups(run)]
+        found = [*_of_members(run, sight), *_of_backups(run, notes)]
         proposal = propose(_scene(run, sight), found)
+        proposal = replace(proposal, notes=(*proposal.notes, *notes))
     for host in run.hosts:
         mine = [one for one in found if one.where.partition(":")[0] == host and one.kind in ("member", "aside")]
         told = "it cannot be read" if host not in sight.grounds else "; ".join(map(_short, mine)) or "no data"
@@ -172,19 +175,30 @@ def _of_members(run: Run[RestoreOptions], sight: Sight) -> Sequence[Found]:
         for host, folders in read.items():
             data_dir = run.program.fleet.hosts[host].member.data_dir.rstrip("/")
             for folder, data in folders.items():
-                one = Found("member", host) if folder == data_dir else Found("aside", f"{host}:{folder}")
+                aside = Found("aside", f"{host}:{folder}", taken=_moved(folder))
+                one = Found("member", host) if folder == data_dir else aside
                 found.append(replace(one, held=data) if isinstance(data, Held) else replace(one, why=data))
     return found
 
 
-def _of_backups(run: Run[RestoreOptions]) -> Sequence[Found]:
+def _moved(folder: str) -> str:
+    """Return when data were moved into this folder, by its name; empty where that does not say it."""
+    try:
+        when = datetime.strptime(folder.rpartition(ASIDE)[2], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        return ""
+    return when.isoformat()
+
+
+def _of_backups(run: Run[RestoreOptions], notes: list[str]) -> Sequence[Found]:
+    """Return backups here and in the store; what could not be looked at is added to the notes."""
     here = list[Snapshot]()
     found = list[Found]()
     for folder in folders_of(run):
         try:
             snapshots, bad = listed(folder, run.cluster)
         except VerificationError as error:
-            run.warn(f"{error.what} ({error.where})")
+            notes.append(f"{error.what} ({error.where})")
             continue
         here += snapshots
         found += [Found("backup", str(one.path), why=one.why) for one in bad]
@@ -203,7 +217,7 @@ def _of_backups(run: Run[RestoreOptions]) -> Sequence[Found]:
             have = {one.path.name for one in here}
             away = [one for one in store.offered(run.cluster) if one.path.name.removesuffix(".age") not in have]
         except FleetError as error:
-            run.warn(f"the store is not looked at: {error.what}; {error.remedy}")
+            notes.append(f"the store is not looked at: {error.what}; {error.remedy}")
         else:
             found += [_backup(one, store.url) for one in away[:1]]
     return found

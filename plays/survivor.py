@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from etcdfleet.backup.source import source_of
 from etcdfleet.backup.store import Snapshot
-from etcdfleet.etcd.restore_fit import beside_survivor, unfit_hosts, unfit_survivor
+from etcdfleet.etcd.restore_fit import beside_survivor, no_bump, unfit_hosts, unfit_survivor
 from etcdfleet.etcd.restore_model import Sight, Source, Wish
 from etcdfleet.program.run import Run
 from plays import members
@@ -47,7 +47,7 @@ def bring_out(run: Run[RestoreOptions], sight: Sight, wish: Wish) -> Source:
 
 def bring_out_folder(run: Run[RestoreOptions], sight: Sight, wish: Wish) -> Source:
     """Return the snapshot of a copy of a folder with a member's data, which no etcd uses. It is only read."""
-    if refusal := unfit_hosts(sight, wish):
+    if refusal := unfit_hosts(sight, wish) or no_bump(sight, wish):
         run.protect(refusal.what, refusal.remedy, where=", ".join(refusal.hosts))
     host, _, place = wish.survivor.partition(":")
     if run.check:

@@ -126,8 +126,9 @@ def restore_cluster(program: Program[RestoreOptions]) -> None:
         )
     _must_be_hosts(program, cluster)
     if not given:
-        for proposal in program.play(find).values():
-            program.say(f"\n{proposal.as_text()}")
+        proposal = program.play(find).get(cluster)
+        text = proposal.as_text() if proposal else ""
+        program.terminal.ending = lambda console, _marks, quiet: None if quiet else console.out(text, highlight=False)
         return
     ended = program.play(restore)
     if ended.get(cluster):

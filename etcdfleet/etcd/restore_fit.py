@@ -60,7 +60,7 @@ def unfit_survivor(sight: Sight, wish: Wish) -> Refusal | None:
         )
     ground = sight.grounds.get(host)
     if ground and ground.place.data and not ground.place.data_unreadable:
-        return None
+        return no_bump(sight, wish)  # before its etcd is stopped
     others = [name for name, each in sight.grounds.items() if each.place.data and name != host]
     why = ground.place.data_unreadable if ground else ""
     return Refusal(
@@ -103,7 +103,7 @@ def unfit(sight: Sight, source: Source, wish: Wish) -> Refusal | None:
         or _locked_out(source, wish)
         or _versions(sight, source)
         or _no_room(sight, source)
-        or _no_bump(sight, wish)
+        or no_bump(sight, wish)
     )
 
 
@@ -198,7 +198,8 @@ def first_host(sight: Sight, source: Source) -> str | None:
     return next(fit, None)
 
 
-def _no_bump(sight: Sight, wish: Wish) -> Refusal | None:
+def no_bump(sight: Sight, wish: Wish) -> Refusal | None:
+    """Return why revisions cannot be raised, where that is wished for."""
     if not wish.bump:
         return None
     for host, ground in sight.grounds.items():

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Literal
 
 from etcdfleet.etcd.ids import hex_id
@@ -47,8 +48,9 @@ class Found:
     """Something from which the cluster might be restored.
 
     ``where`` is a host, ``HOST:FOLDER``, or a file; ``held`` is None where nothing of use could be read, and ``why``
-    says why. Of backups, ``taken`` is when; ``encrypted`` says that a secret key is needed; of a ``copy`` away,
-    ``store`` is where, and ``where`` its name. ``runs`` says that the member answers.
+    says why. Of backups, ``taken`` is when, of data that were moved aside when that was; ``encrypted`` says that a
+    secret key is needed; of a ``copy`` away, ``store`` is where, and ``where`` its name. ``runs`` says that the member
+    answers.
     """
 
     kind: Kind
@@ -178,10 +180,16 @@ def _flaws(found: Sequence[Found], current: int) -> Mapping[Found, str]:
     return flaws
 
 
-def _rank(one: Found, current: int, flaws: Mapping[Found, str]) -> tuple[bool, bool, float, int, str]:
+def _rank(one: Found, current: int, flaws: Mapping[Found, str]) -> tuple[bool, float, int, int, str]:
     assert one.held is not None  # noqa: S101  others are no sources
-    of_another = one.held.cluster_id != current
-    return one in flaws, of_another, -one.held.index, _ORDER[one.kind], one.where
+    return one in flaws, _life(one, current), -one.held.index, _ORDER[one.kind], one.where
+
+
+def _life(one: Found, current: int) -> float:
+    """Return a number for the life of the cluster that data are from: this one first, then the latest by their time."""
+    if one.held and one.held.cluster_id == current:
+        return -2.0
+    return -datetime.fromisoformat(one.taken).timestamp() / 1e12 if one.taken else -1.0
 
 
 def _told(one: Found) -> str:
@@ -191,7 +199,7 @@ def _told(one: Found) -> str:
         "backup": f"the backup of {time} UTC",
         "copy": f"the copy of {time} UTC in {one.store}{', encrypted' if one.encrypted else ''}",
         "member": f"what {one.where} has, whose etcd {'answers' if one.runs else 'does not answer'}",
-        "aside": f"what was moved aside on {one.where.partition(':')[0]}",
+        "aside": f"what was moved aside on {one.where.partition(':')[0]}{f' at {time} UTC' if time else ''}",
     }[one.kind]
     more = held.index - held.applied
     log = f", and up to {counted(more, 'change')} more in its log" if more > 0 and one.kind != "backup" else ""

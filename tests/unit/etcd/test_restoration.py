@@ -351,6 +351,7 @@ def test_a_lone_survivor() -> None:
             "restore.py --cluster NAME",
         ),
         (sight(ground(2, CLUSTER_ID)), {}, "h1, h3 cannot be read", "--without h1"),
+        (LONE, {"bump": 10}, "etcd 3.5.1 cannot raise revisions", "--no-bump-revision"),
     ],
 )
 def test_no_survivor(seen: Sight, wish: Any, what: str, remedy: str) -> None:

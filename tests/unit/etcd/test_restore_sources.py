@@ -23,7 +23,8 @@ def backup(day: int, index: int, revision: int, kind: Kind = "backup", *, of: in
     return Found(kind, name, Held(of, revision, index, index), taken=f"2026-11-{day}T02:00:00+00:00", **how)
 
 
-ASIDE = Found("aside", "h2:/var/lib/etcd/removed-1", Held(BEFORE, 1500, 1500, 1500))
+ASIDE = Found("aside", "h2:/var/lib/etcd/removed-1", Held(BEFORE, 1500, 1500, 1500), taken="2026-11-25T10:00:00+00:00")
+LATER = replace(ASIDE, where="h1:/var/lib/etcd/removed-2", held=Held(0xC, 5, 5, 5), taken="2026-11-26T10:00:00+00:00")
 AWAY = backup(25, 850, 800, "copy", store="s3://b", encrypted=True)
 OLD = backup(20, 100, 90)
 
@@ -82,13 +83,9 @@ OLD = backup(20, 100, 90)
         ),
         pytest.param(
             replace(SCENE, markers=((NOW, 1), (NOW, 1), (BEFORE, 0))),
-            [ASIDE, member("h3", 2000, 1900, id=BEFORE), member("h1", 1000, 900)],
-            ["h1", "h3", "h2:/var/lib/etcd/removed-1"],
-            [
-                "nothing that was found is newer",
-                "it is of cluster b, from before a restore or another one",
-                "cluster b",
-            ],
+            [ASIDE, LATER, member("h3", 2000, 1900, id=BEFORE), member("h1", 1000, 900)],
+            ["h1", "h3", "h1:/var/lib/etcd/removed-2", "h2:/var/lib/etcd/removed-1"],
+            ["nothing that was found is newer", "of cluster b, from before a restore or another one", "c,", "b,"],
             id="what is from before a restore does not count as newer",
         ),
         pytest.param(

@@ -81,5 +81,5 @@ def test_a_restore_that_is_under_way_comes_first(monkeypatch: Any, tmp_path: Pat
 
 def test_a_store_that_cannot_be_looked_at_is_said(monkeypatch: Any, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
-    _, program, _ = found(monkeypatch, table.STOPPED, url=f"file://{tmp_path}/file/away")
-    assert "the store is not looked at" in str(program.record.record.warnings)
+    proposal, _, _ = found(monkeypatch, table.STOPPED, url=f"file://{tmp_path}/file/away")
+    assert "the store is not looked at" in str(proposal.notes)
