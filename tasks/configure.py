@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Collection, Iterable, Sequence
+from functools import partial
 
 from nornir.core.exceptions import NornirSubTaskError
 from nornir.core.task import Result, Task
@@ -13,9 +14,12 @@ from nornir_jinja2.plugins.tasks import template_file
 from etcdfleet.certs import Certificate, parse_or_empty
 from etcdfleet.drivers.certificates import needed_sides, source_of
 from etcdfleet.drivers.packages import Installed
+from etcdfleet.etcd.config_keys import reads
 from etcdfleet.etcd.configuration import ClusterState, needs_restart, state_in
+from etcdfleet.etcd.corruption_checks import sound
 from etcdfleet.etcd.etcdctl import PROXY_VARIABLES, client_names, past_proxies
 from etcdfleet.etcd.tls_settings import check_suites, check_tls, tls_settings
+from etcdfleet.etcd.versions import parse
 from etcdfleet.host.facts import FileFacts
 from etcdfleet.host.paths import CONFIG, DATA_MOUNT, ETCDCTL_ENVIRONMENT, HostPaths, mark_restart_pending
 from etcdfleet.outcome import done
@@ -109,6 +113,9 @@ def template_variables(
         "settings": site.settings,
         "paths": HostPaths.of(site.settings),
         "binary": program.binary,
+        "version": program.version or "",
+        "knows": partial(reads, version=parse(program.version)),
+        "corruption_checks": site.settings.cluster.corruption_checks and sound(program.version),
         "unsupported_arch": unsupported_arch(observed.facts.architecture, program.version),
         "data_mount": observed.facts.place.to_note,
         "stop_seconds": stop_seconds(site.settings.cluster.election_ms),
@@ -181,7 +188,7 @@ def log_rotation(version: str | None) -> str:
     etcd can since 3.5 (``--enable-log-rotation``). ``maxsize`` is in MiB. The log is on the card or, in Alpine's
     diskless mode, in memory. With one member of three down, the leader wrote 250 bytes a second: 5 MiB in six hours.
     """
-    if version and tuple(map(int, version.split(".")[:2])) < (3, 5):
+    if not reads("enable-log-rotation", parse(version)):
         return ""
     return json.dumps({"maxsize": 5, "maxbackups": 1})
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import yaml
 
+from etcdfleet.etcd.corruption_checks import without_checks
 from etcdfleet.roles import SIDES, Side
 
 if TYPE_CHECKING:
@@ -119,14 +120,17 @@ def anchors_in(content: bytes | None) -> Mapping[Side, str] | None:
 def needs_restart(there: bytes, wanted: bytes) -> bool:
     """Return whether a member that runs with the file ``there`` must be restarted for ``wanted`` to take effect.
 
-    Not for another comment, nor for a key that counts at a first start alone. A file that cannot be read always does.
+    Not for another comment, nor for a key that counts at a first start alone, nor for etcd's own checks of its data,
+    which begin with its next start: none is worth a restart. A file that cannot be read always does.
     """
     before, after = _parsed(there), _parsed(wanted)
     if before is None or after is None:
         return True
-    return {key: value for key, value in before.items() if key not in BOOTSTRAP_KEYS} != {
-        key: value for key, value in after.items() if key not in BOOTSTRAP_KEYS
-    }
+    return _in_force(before) != _in_force(after)
+
+
+def _in_force(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    return without_checks({key: value for key, value in settings.items() if key not in BOOTSTRAP_KEYS})
 
 
 @lru_cache(maxsize=256)  # asked for several times of each host, and read for some milliseconds each time

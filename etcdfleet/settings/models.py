@@ -70,6 +70,7 @@ class ClusterSettings(Section):
     quota_bytes: Annotated[Size, Field(ge=64 * 2**20, le=8 * 2**30)] = 2**30
     auto_compaction: Duration = timedelta(hours=8)
     snapshot_count: Annotated[int, Field(ge=1, le=10_000_000)] = 10_000
+    corruption_checks: bool = True
     log_level: Literal["debug", "info", "warn", "error", "panic", "fatal"] = "info"
     clients: Literal["any", "kubernetes"] = "any"
 

@@ -36,6 +36,7 @@ def render(template: str, host: Any, **more: Any) -> str:
         "settings": host,
         "paths": HostPaths.of(host),
         "binary": "/usr/bin/etcd",
+        "corruption_checks": False,
         "unsupported_arch": "",
         "stop_seconds": 35,
         "initial_cluster": host.initial_cluster,
