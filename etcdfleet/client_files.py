@@ -14,6 +14,11 @@ from etcdfleet.errors import FleetError, UsageError
 from etcdfleet.etcd.etcdctl import past_proxies
 from etcdfleet.files import temporary, write_whole
 
+_OLD_ETCDCTL = """\
+# etcdctl 3.3 and older speaks the old API unless it is told; 3.6 and newer warns of the variable.
+case "$(etcdctl --version 2>/dev/null)" in "etcdctl version: 3."[0-3].*) export ETCDCTL_API=3 ;; esac
+"""
+
 
 @dataclass(frozen=True)
 class ClientFiles:
@@ -50,7 +55,6 @@ class ClientFiles:
     def variables(self, endpoints: Sequence[str]) -> Mapping[str, str]:
         """Return what etcdctl wants in its environment."""
         return {
-            "ETCDCTL_API": "3",
             "ETCDCTL_ENDPOINTS": ",".join(endpoints),
             "ETCDCTL_CACERT": str(self.ca),
             "ETCDCTL_CERT": str(self.certificate),
@@ -72,7 +76,7 @@ class ClientFiles:
         be written.
         """
         text = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in self.variables(endpoints).items())
-        text += past_proxies([urlsplit(endpoint).hostname or endpoint for endpoint in endpoints]) + "\n"
+        text += _OLD_ETCDCTL + past_proxies([urlsplit(endpoint).hostname or endpoint for endpoint in endpoints]) + "\n"
         contents = {
             self.key: (key, 0o600),
             self.certificate: (certificate, 0o644),

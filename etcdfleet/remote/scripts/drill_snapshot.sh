@@ -49,7 +49,7 @@ printf '%s\n' "$key" >key.pem
 : >log
 # As this user with no more than it needs in the environment: etcd reads its settings from there, too.
 as_user() {
-  set -- env -i PATH="$PATH" ETCDCTL_API=3 ETCD_UNSUPPORTED_ARCH="$architecture" "$@"
+  set -- env -i PATH="$PATH" ETCD_UNSUPPORTED_ARCH="$architecture" "$@"
   if [ "$(id -un)" = "$user" ]; then
     "$@"
   else

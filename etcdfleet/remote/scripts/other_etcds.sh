@@ -18,6 +18,7 @@ if [ ! -e "$config" ]; then
     dir=$({ tr '\0' '\n' <"$process/environ"; } 2>/dev/null | sed -n 's/^ETCD_DATA_DIR=//p')
     [ -n "$dir" ] || dir=$({ tr '\0' '\n' <"$process/cmdline"; } 2>/dev/null |
       sed -n '/^--*data-dir$/{n;p;}; s/^--*data-dir=//p' | tail -n 1)
+    # Whatever etcdctl is there: 3.3 and older speaks the old API unless it is told.
     keys=$(ETCDCTL_API=3 timeout 3 etcdctl --endpoints=http://127.0.0.1:2379 get '' --prefix --keys-only --limit=1 \
       -w fields 2>/dev/null | sed -n 's/^"Count" : //p')
     echo "process ${process#/proc/} $(sed -n 's|^.*/\([^/]*\.service\)$|\1|p' "$process/cgroup" | head -n 1)|$dir|$keys"

@@ -8,7 +8,7 @@ umask 077
 # Of a run that was ended here. One whose program still works on its part cannot complete it any more.
 rm -rf "$into".part-*
 part=$into.part-$$
-set -- env ETCDCTL_API=3 "$program" snapshot restore "$snapshot" --data-dir="$part" "$@"
+set -- "$program" snapshot restore "$snapshot" --data-dir="$part" "$@"
 if [ "$(id -un)" = "$user" ]; then
   "$@" </dev/null
 else

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import subprocess
 from datetime import timedelta
 from pathlib import Path
 
@@ -44,12 +45,33 @@ def test_files(tmp_path: Path) -> None:
     assert modes == {"a folder": 0o700, "alice.key": 0o600, "alice.pem": 0o644, "alice.env": 0o644, "ca.pem": 0o644}
     assert files.environment.read_text().startswith(
         "# alice, for a while\n"
-        "export ETCDCTL_API=3\n"
         "export ETCDCTL_ENDPOINTS=https://a:2379,https://b:2379\n"
         f"export ETCDCTL_CACERT='{files.ca}'\n"
         f"export ETCDCTL_CERT='{files.certificate}'\n"
         f"export ETCDCTL_KEY='{files.key}'\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("says", "api"),
+    [
+        ("echo 'etcdctl version: 3.3.25'; echo 'API version: 2'", "3"),  # Ubuntu 22.04's
+        ("echo 'etcdctl version: 3.4.23'; echo 'API version: 3.4'", ""),
+        ("echo 'etcdctl version: 3.6.14'; echo 'API version: 3.6'", ""),
+        ("echo 'Error: unknown flag: --version' >&2; exit 128", ""),
+        ("exit 127", ""),
+    ],
+)
+def test_the_old_api_s_variable_is_for_an_old_etcdctl(tmp_path: Path, says: str, api: str) -> None:
+    files = client_files(tmp_path, "alice")
+    files.write(key="KEY\n", certificate="CERT\n", ca="CA\n", endpoints=ENDPOINTS, about="alice")
+    etcdctl = tmp_path / "etcdctl"
+    etcdctl.write_text(f"#!/bin/sh\n{says}\n")
+    etcdctl.chmod(0o755)
+    asked = f'. {files.environment}; echo "$ETCDCTL_API"'
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    done = subprocess.run(["sh", "-c", asked], env=environment, capture_output=True, text=True, check=True)
+    assert (done.stdout.strip(), done.stderr) == (api, "")
 
 
 def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
