@@ -140,10 +140,12 @@ def begin_deploy(
     env: Mapping[str, str | None] | None = None,
     config: Path | None = None,
     runbook: str = "deploy",
+    project: Path = PROJECT,
 ) -> Running:
     """Start a runbook from an empty folder, in a session of its own, with the lab's environment.
 
     ``env`` adds variables, or with None removes them. Reports and output go below the lab's folder and vanish with it.
+    ``project`` is a copy of this one in which something differs.
     """
     base = handle.dir / "runs"
     base.mkdir(exist_ok=True)
@@ -155,7 +157,7 @@ def begin_deploy(
         "env",
         "--default-signal=INT",
         sys.executable,
-        str(PROJECT / "runbooks" / f"{runbook}.py"),
+        str(project / "runbooks" / f"{runbook}.py"),
         "--config",
         str(config or handle.dir / FILES[0]),
     ]
@@ -181,9 +183,10 @@ def deploy(
     config: Path | None = None,
     timeout: float = 300,
     runbook: str = "deploy",
+    project: Path = PROJECT,
 ) -> Outcome:
     """Run ``runbooks/deploy.py``, or another runbook, to its end, as `begin_deploy` starts it."""
-    return begin_deploy(handle, *args, env=env, config=config, runbook=runbook).finish(timeout)
+    return begin_deploy(handle, *args, env=env, config=config, runbook=runbook, project=project).finish(timeout)
 
 
 def inventory_variant(handle: LabHandle, tmp_path: Path, edit: Callable[[dict[str, Any]], None]) -> Path:

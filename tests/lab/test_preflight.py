@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import shutil
+from pathlib import Path
 
+from lab.state import PROJECT
 from tests.lab.conftest import LabHandle
 from tests.lab.deploy_helpers import deploy, on_host, output, start_times, wait_for
 
@@ -56,3 +59,41 @@ def test_a_port_that_somebody_else_has(sight: LabHandle) -> None:
     assert outcome.exit_code == 1, outcome.text
     assert "port 2379 is taken by" in outcome.error("s-rc-1")
     assert outcome.step("s-rc-1", "advice")["status"] == "skipped"
+
+
+def project_with(folder: Path, more: str) -> Path:
+    """A copy of this project, with lines of its owner's at the end of the template of etcd's configuration."""
+    for name in ("etcdfleet", "tasks", "plays", "runbooks", "templates"):
+        shutil.copytree(PROJECT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    with (folder / "templates/conf.yml.j2").open("a") as template:
+        template.write(more)
+    return folder
+
+
+def test_a_template_of_one_s_own_is_compared_with_what_each_etcd_reads(sight: LabHandle, tmp_path: Path) -> None:
+    """3.4.23 on Debian and 3.5.1 on Alpine, each by its own rules; and what it says of a value, etcd says, too."""
+    started = start_times(sight)
+    there = {host.name: output(sight, host.name, "md5sum /etc/etcd/conf.yml") for host in sight.plan.hosts}
+    ignored = "quota-backend-byte: 1\nmax-concurrent-streams: 64\nlog-package-levels: etcdserver=DEBUG\n"
+    project, alone = project_with(tmp_path / "ignored", ignored), {"PYTHONPATH": None}
+    outcome = deploy(sight, runbook="preflight", timeout=120, project=project, env=alone)
+    assert outcome.exit_code == 0, outcome.text
+    for host, said in (
+        ("s-sd-1", {"quota-backend-bytes": True, "max-concurrent-streams": False, "log-package-levels": True}),
+        ("s-rc-1", {"quota-backend-bytes": True, "max-concurrent-streams": True, "log-package-levels": True}),
+    ):
+        told = [warning for warning in outcome.report["warnings"] if host in warning["place"]]
+        warnings = [warning["text"] for warning in told if "conf.yml.j2" in warning["text"]]
+        assert {key: any(key in text for text in warnings) for key in said} == said, warnings
+    assert "etcd 3.5.1 ignores max-concurrent-streams without a word" in outcome.in_one_line
+    refused = project_with(tmp_path / "refused", "logger: capnslog\n")
+    outcome = deploy(sight, "--cluster", "s-rc", "--yes", project=refused, env=alone)
+    assert outcome.exit_code == 1, outcome.text
+    assert "etcd 3.5.1 does not start with logger" in outcome.error("s-rc-1")
+    own = "/etc/etcd/conf.yml >/tmp/own.yml; echo 'logger: capnslog' >>/tmp/own.yml"
+    tried = on_host(
+        sight, "s-rc-1", f"sed /^logger:/d {own}; timeout 9 etcd --config-file /tmp/own.yml 2>&1; rm /tmp/own.yml"
+    )
+    assert "logger=capnslog is removed" in tried.stdout, tried.stdout
+    assert start_times(sight) == started
+    assert there == {host.name: output(sight, host.name, "md5sum /etc/etcd/conf.yml") for host in sight.plan.hosts}
