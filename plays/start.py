@@ -12,10 +12,10 @@ from typing import Any
 
 from etcdfleet.errors import Refusal
 from etcdfleet.etcd.equal import CONFIRMATIONS, PAUSE_SECONDS, divergence
-from etcdfleet.etcd.interruption import interruption
 from etcdfleet.etcd.start_model import Bootstrap, Join, Nothing, Plan, Readdress, Rolling
 from etcdfleet.program.run import Run
 from etcdfleet.program.runners import RollingRunner, TogetherRunner
+from plays.interruption import confirm_interruption
 from plays.readdress import readdress
 from tasks.planning import MemberSeen, is_settled, plan_cluster, read_member
 from tasks.start import keep_running, restart_member, start_member
@@ -54,7 +54,7 @@ def bring_up(run: Run[Any], *, due: Collection[str] = (), only_restart: bool = F
         _restart(run, plan.order, reads, programs=programs)
     idle = run.pending(STEP)
     restarts = [host for host in idle if host in due]
-    _confirm_interruption(run, restarts, reads)
+    confirm_interruption(run, restarts, reads)
     run.step(STEP, restart_member, on=restarts)
     # The cluster of those that were started before others joined is complete only now.
     unmarked = [] if run.check else [host for host in run.good if host in before_joins]
@@ -83,28 +83,11 @@ def _start(run: Run[Any], *, only_restart: bool, programs: bool) -> tuple[Plan, 
 
 
 def _restart(run: Run[Any], order: Sequence[str], reads: Mapping[str, MemberSeen], *, programs: bool) -> None:
-    _confirm_interruption(run, order, reads)
+    confirm_interruption(run, order, reads)
     runner = RollingRunner(
         order, not_reached=lambda host, failed: run.skip(STEP, f"not restarted, since {failed} failed", on=[host])
     )
     run.step(STEP, restart_member, on=order, runner=runner, programs=programs)
-
-
-def _confirm_interruption(run: Run[Any], order: Sequence[str], reads: Mapping[str, MemberSeen]) -> None:
-    """Ask before restarts that clients notice; leave the cluster unless they are confirmed."""
-    statuses = {host: read.answers.status for host, read in reads.items() if read.answers.status}
-    schemes = {host: status.endpoint.partition(":")[0] for host, status in statuses.items()}
-    wanted = "https" if run.members[0].cluster.client_tls else "http"
-    what = interruption(len(run.members), order, schemes, wanted)
-    if what and run.check:
-        run.warn(f"{what}; without --check this is asked for")
-    elif what and not run.agreed(f"{what}. Go on?"):
-        run.protect(
-            f"not restarted, since this was not confirmed: {what}",
-            "run again when it suits, and say yes or add --yes; until its next start etcd runs as before",
-            where=", ".join(order),
-            why=f"{run.cluster} was not restarted, since it was not confirmed",
-        )
 
 
 def _refuse(run: Run[Any], plan: Refusal) -> None:

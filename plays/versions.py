@@ -8,16 +8,18 @@ from typing import Any
 from etcdfleet.etcd.answers import address
 from etcdfleet.etcd.removed_members import NotedMembers, refuse_mistaken
 from etcdfleet.etcd.upgrades import MemberVersion, patch_downgrades, refuse_programs
-from etcdfleet.etcd.v2_residue import Residue, enters, refuse_residue
+from etcdfleet.etcd.v2_residue import Residue, enters, refuse_keys, told_of
 from etcdfleet.program.run import Run
 from etcdfleet.settings.models import HostSettings, client_url
+from plays.flush import flush
 from tasks.upgrades import VersionsSeen, is_due, look_at_versions, read_noted_members, read_residue
 
 
 def refuse_unfit(run: Run[Any]) -> None:
-    """Leave a cluster whose members would get a version that does not fit.
+    """Leave a cluster whose members would get a version that does not fit; make fit what can be.
 
-    Where no program is due, or there is no cluster yet, nothing is asked.
+    Where no program is due, or there is no cluster yet, nothing is asked. Requests of the old v2 API in raft logs are
+    left behind raft snapshots before etcd 3.6 (`plays.flush`).
     """
     answers: dict[str, tuple[bool, bool]] = run.ask(is_due)
     if not (any(due for due, _ in answers.values()) and any(exists for _, exists in answers.values())):
@@ -32,11 +34,14 @@ def refuse_unfit(run: Run[Any]) -> None:
     residues: dict[str, Residue] = run.ask(read_residue, on=entering)
     if run.failed:
         run.leave(f"nothing was changed, since the data of {', '.join(run.failed)} could not be read")
-    for refusal in (refuse_mistaken(list(noted.values())), refuse_residue(list(residues.values()))):
+    for refusal in (refuse_mistaken(list(noted.values())), refuse_keys(list(residues.values()))):
         if refusal:
             run.protect(refusal.what, refusal.remedy, where=", ".join(refusal.hosts))
     for warning in patch_downgrades(members):
         run.warn(warning)
+    if told := told_of(list(residues.values())):
+        run.warn(told)
+        flush(run, residues)
 
 
 def _others(hosts: tuple[HostSettings, ...], looks: Collection[VersionsSeen]) -> list[MemberVersion]:

@@ -34,6 +34,7 @@ from tasks.marker import marker_file, noted_of, renew_note
 from tasks.member import MemberAnswers, ask_cluster, ask_member, ask_others
 from tasks.observe import Site, site_of
 from tasks.programs import restart_reasons, swap_program
+from tasks.written_key import write_before_3_5
 
 CRASHES = 4
 """So many ends of a started etcd are waited out: names or peers may come up a little later. Then it is a crash loop."""
@@ -111,6 +112,10 @@ def restart_member(task: Task, programs: bool = False, gate: Gate = may_restart)
         return done(task, "would be restarted", ["etcd is restarted"])
     answers, cluster = _gate(task, site, gate)
     changes = []
+    if (status := answers.status) and (
+        written := write_before_3_5(site, status.version, tls=status.endpoint.startswith("https:"), programs=programs)
+    ):
+        changes.append(written)
     if programs and (swapped := swap_program(task, site)):
         changes.append(swapped)
         answers, cluster = _gate(task, site, gate)  # that may have taken minutes

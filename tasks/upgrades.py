@@ -19,7 +19,15 @@ from etcdfleet.etcd.bbolt import BrokenError, MissingPieceError, Pieces
 from etcdfleet.etcd.etcdctl import PROXY_VARIABLES, pair_file
 from etcdfleet.etcd.removed_members import NotedMembers, noted_members
 from etcdfleet.etcd.upgrades import MemberVersion
-from etcdfleet.etcd.v2_residue import Residue, requests, segments_after, snapshot_index
+from etcdfleet.etcd.v2_residue import (
+    KEEPING,
+    Residue,
+    kept_key,
+    newest_snapshot,
+    requests,
+    segments_after,
+    snapshot_index,
+)
 from etcdfleet.etcd.wal import read_entries
 from etcdfleet.host.paths import HostPaths
 from tasks.member import ask_cluster, ask_member
@@ -101,28 +109,35 @@ def cluster_version(site: Site, *, tls: bool) -> str:
 
 
 def read_residue(task: Task) -> Result:
-    """Read what the raft log on this host holds of the old v2 API after its newest snapshot: a `Residue`.
+    """Read what the host's etcd keeps of the old v2 API: a `Residue`. Raises as `residue_of` does."""
+    return Result(task.host, result=residue_of(site_of(task)))
+
+
+def residue_of(site: Site) -> Residue:
+    """Read what the raft log on this host holds of the old v2 API after its newest snapshot, and that snapshot of it.
 
     All of the log that etcd would read at its next start is read, compressed. Raises `RemoteError`, and
     `VerificationError` where it cannot be read.
     """
-    site = site_of(task)
+    name = site.settings.name
     folder = shlex.quote(f"{site.settings.member.data_dir.rstrip('/')}/member")
     names = site.remote.run(f"cd {folder} && ls snap wal", check="reading the names of the raft log").stdout.split()
-    after = snapshot_index(names)
-    wanted = [f"wal/{name}" for name in segments_after(names, after)]
+    newest, after = newest_snapshot(names), snapshot_index(names)
+    wanted = [*([f"snap/{newest}"] if newest else []), *(f"wal/{one}" for one in segments_after(names, after))]
     reading = f"cd {folder} && for file in {' '.join(wanted)}; do gzip -c $file | base64; echo; done"
     answer = site.remote.run(reading, timeout=timeouts.READ_LOG, check="reading the raft log")
     try:
-        segments = (gzip.decompress(base64.b64decode(part)) for part in answer.stdout.split("\n\n") if part.strip())
-        found = [request for segment in segments for request in requests(read_entries(segment), after)]
-    except (EOFError, OSError, ValueError) as error:
+        parts = [gzip.decompress(base64.b64decode(part)) for part in answer.stdout.split("\n\n") if part.strip()]
+        key = kept_key(parts.pop(0)) if newest else ""
+        found = [request for segment in parts for request in requests(read_entries(segment), after)]
+    except (EOFError, IndexError, OSError, ValueError) as error:
         raise VerificationError(
             f"its raft log cannot be read: {error}",
-            where=task.host.name,
+            where=name,
             remedy="run again; if it happens again, look at the disk of this host",
         ) from error
-    return Result(task.host, result=Residue(task.host.name, len(found), found[-1] if found else "", after))
+    key = key or next((request for request in found if request.startswith(KEEPING)), "")
+    return Residue(name, len(found), found[-1] if found else "", key)
 
 
 def read_noted_members(task: Task) -> Result:

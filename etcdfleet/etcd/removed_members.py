@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from etcdfleet.errors import Refusal
 from etcdfleet.etcd.bbolt import BrokenError, Database
 from etcdfleet.etcd.ids import hex_id
+from etcdfleet.etcd.versions import parse
 
 _MEMBERS, _REMOVED = b"members", b"members_removed"
 
@@ -41,6 +42,15 @@ class NotedMembers:
     def mistaken(self) -> dict[int, str]:
         """Members that are among the removed ones, by id with their names."""
         return {member: name for member, name in self.members.items() if member in self.removed}
+
+
+def loses_members(runs: str, starts: str) -> bool:
+    """Return whether a member that runs one version and starts with another next may note such members then.
+
+    It does not where a key was written through it right before.
+    """
+    now, new = parse(runs), parse(starts)
+    return bool(now and new and now[:2] < (3, 5) <= new[:2])
 
 
 def noted_members(host: str, database: Database) -> NotedMembers:

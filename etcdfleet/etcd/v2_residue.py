@@ -9,9 +9,11 @@ looks at the old store alone, and at the log only since 3.5.32.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from etcdfleet.errors import Refusal
 from etcdfleet.etcd.upgrades import MemberVersion
@@ -22,6 +24,8 @@ READS_NO_V2 = (3, 6)
 """The first minor version that does not survive them."""
 _OWN = re.compile(r"/0/members/[0-9a-fA-F]{1,16}/attributes|/0/version")
 _METHODS = frozenset({"GET", "QGET", "PUT", "POST", "DELETE", "SYNC"})
+KEEPING = ("PUT ", "POST ")
+"""How requests begin that store a key."""
 _SEGMENT = re.compile(r"[0-9a-f]{16}-([0-9a-f]{16})\.wal")
 _SNAPSHOT = re.compile(r"[0-9a-f]{16}-([0-9a-f]{16})\.snap")
 
@@ -30,18 +34,58 @@ _SNAPSHOT = re.compile(r"[0-9a-f]{16}-([0-9a-f]{16})\.snap")
 class Residue:
     """What a host's log holds of the v2 API after its newest snapshot: how many requests, and the last of them.
 
-    ``snapshot`` is the raft index of that snapshot, 0 for none.
+    ``key`` is one that was stored by that API, in the snapshot or in the log, or the request that did; empty for none.
     """
 
     host: str
     count: int = 0
     example: str = ""
-    snapshot: int = 0
+    key: str = ""
+
+
+def newest_snapshot(names: Iterable[str]) -> str:
+    """Return the newest of these snapshot files (``member/snap``), empty where there is none."""
+    found = [(int(match[1], 16), name) for name in names if (match := _SNAPSHOT.fullmatch(name))]
+    return max(found, default=(0, ""))[1]
 
 
 def snapshot_index(names: Iterable[str]) -> int:
-    """Return the raft index of the newest of these snapshot files (``member/snap``), 0 where there is none."""
-    return max((int(match[1], 16) for name in names if (match := _SNAPSHOT.fullmatch(name))), default=0)
+    """Return the raft index of the newest of these snapshot files, 0 where there is none."""
+    match = _SNAPSHOT.fullmatch(newest_snapshot(names))
+    return int(match[1], 16) if match else 0
+
+
+def kept_key(snapshot: bytes) -> str:
+    """Return a key that the old store holds in this raft snapshot, other than etcd's own; empty for none.
+
+    As 3.6 judges at its start (``IsMetaStoreOnly`` in ``server/etcdserver/api/membership/storev2.go``): it refuses any
+    but what lies below /0, and what is left of authentication below /2. Snapshot{1: crc, 2: Snapshot{1: JSON}}. Raises
+    ValueError for what is none.
+    """
+    inner = fields_of(snapshot).get(2)
+    state = fields_of(inner).get(1) if isinstance(inner, bytes) else None
+    if not isinstance(state, bytes):
+        raise ValueError("this is no raft snapshot")  # noqa: TRY004 - it is the content that is wrong
+    try:
+        folders = {name: _below(node) for name, node in _below(json.loads(state)["Root"]).items()}
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError("the old store in this raft snapshot cannot be read") from error
+    for name, nodes in folders.items():
+        kept = {key for key, node in nodes.items() if name != "2" or _below(node)}
+        if name != "0" and kept:
+            return f"/{name}/{min(kept)}"
+    return ""
+
+
+def _below(node: Mapping[str, Any]) -> Mapping[str, Any]:
+    return node["Children"] or {}
+
+
+def with_snapshots_at_once(configuration: bytes) -> bytes:
+    """Return a configuration of etcd with which it takes a raft snapshot after every second entry."""
+    line = b"snapshot-count: 1"
+    text, found = re.subn(rb"(?m)^snapshot-count[ \t]*:.*$", line, configuration)
+    return text if found else configuration.rstrip(b"\n") + b"\n" + line + b"\n"
 
 
 def segments_after(names: Iterable[str], index: int) -> tuple[str, ...]:
@@ -93,15 +137,26 @@ def enters(members: Iterable[MemberVersion]) -> tuple[str, ...]:
     )
 
 
-def refuse_residue(residues: Sequence[Residue]) -> Refusal | None:
-    """Return why these hosts must not get etcd 3.6 or newer yet, or None."""
-    found = [residue for residue in residues if residue.count]
+def refuse_keys(residues: Sequence[Residue]) -> Refusal | None:
+    """Return why these hosts must not get etcd 3.6 or newer, or None: it does not start where v2 keys are stored."""
+    found = [residue for residue in residues if residue.key]
     if not found:
         return None
-    told = ", ".join(f"{one.host}: {one.count}, the last is {one.example}" for one in found)
+    told = ", ".join(f"{one.host}: {one.key}" for one in found)
     return Refusal(
-        f"the raft log holds requests of the old v2 API, on which etcd 3.6 would end at its start ({told})",
+        f"there are keys of the old v2 API, with which etcd 3.6 does not start ({told})",
         tuple(residue.host for residue in found),
-        "with 3.5: deploy cluster.snapshot_count: 1 with install.version as it is, write two keys through any member,"
-        " then put back both and run again. Let no load balancer ask etcd 3.4 for /health: it writes them",
+        "keep the 3.5 that runs, until nothing needs these keys and they are deleted by that API",
+    )
+
+
+def told_of(residues: Sequence[Residue]) -> str:
+    """Return which raft logs must be left behind a snapshot before etcd 3.6, and why; empty for none."""
+    found = [f"{one.host}: {one.count}, the last is {one.example}" for one in residues if one.count]
+    if not found:
+        return ""
+    return (
+        "the raft log holds requests of the old v2 API, on which etcd 3.6 would end at its start"
+        f" ({', '.join(found)}): each of these members is restarted once more before, so that a raft snapshot lies"
+        " behind them"
     )

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from etcdfleet.etcd.bbolt import BrokenError, MissingPieceError, Pieces
-from etcdfleet.etcd.removed_members import NotedMembers, noted_members, refuse_mistaken
+from etcdfleet.etcd.removed_members import NotedMembers, loses_members, noted_members, refuse_mistaken
 from tests.unit.support.paths import ROOT
 
 MISTAKEN = gzip.decompress((ROOT / "tests/unit/fixtures/etcd-3.5/removed-members.db.gz").read_bytes())
@@ -87,3 +87,20 @@ def test_one_without_a_name_is_told_by_its_id() -> None:
     refusal = refuse_mistaken([NotedMembers("h-a", {A: "a", B: ""}, frozenset({B}))])
     assert refusal
     assert "(h-a: b2)" in refusal.what
+
+
+@pytest.mark.parametrize(
+    ("runs", "starts", "loses"),
+    [
+        ("3.4.23", "3.5.33", True),
+        ("3.4.45", "3.5.1", True),
+        ("3.4.23", "3.4.45", False),
+        ("3.5.1", "3.5.33", False),
+        ("3.5.33", "3.6.14", False),
+        ("3.5.33", "3.4.23", False),
+        ("3.4.23", "", False),
+        ("", "3.5.33", False),
+    ],
+)
+def test_the_step_that_makes_such_notes(runs: str, starts: str, loses: bool) -> None:
+    assert loses_members(runs, starts) == loses

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import json
 from typing import Any
 
 import pytest
@@ -12,10 +13,14 @@ from etcdfleet.etcd.upgrades import MemberVersion
 from etcdfleet.etcd.v2_residue import (
     Residue,
     enters,
-    refuse_residue,
+    kept_key,
+    newest_snapshot,
+    refuse_keys,
     requests,
     segments_after,
     snapshot_index,
+    told_of,
+    with_snapshots_at_once,
 )
 from etcdfleet.etcd.wal import Entry, read_entries
 from etcdfleet.remote import CommandResult
@@ -115,6 +120,8 @@ def test_the_files_after_the_newest_snapshot() -> None:
     names = [f"{number:016x}-{index:016x}.wal" for number, index in enumerate((0, 100, 200))] + ["0.tmp"]
     snaps = [f"{2:016x}-{index:016x}.snap" for index in (90, 150)] + ["db", "broken.snap"]
     assert snapshot_index(snaps) == 150
+    assert newest_snapshot(snaps) == snaps[1]
+    assert newest_snapshot(["db"]) == ""
     assert snapshot_index([]) == 0
     assert segments_after(names, 150) == tuple(names[1:3])
     assert segments_after(names, 199) == (names[2],)
@@ -138,18 +145,63 @@ def test_only_the_step_to_the_first_that_ends_on_them_is_looked_at(
     assert enters([MemberVersion("a", running, running, brings, "apt", data)]) == (("a",) if entering else ())
 
 
-def test_residue_is_refused_with_a_way_out() -> None:
-    assert refuse_residue([Residue("a"), Residue("b")]) is None
-    refusal = refuse_residue([Residue("a"), Residue("b", 3, "QGET /health")])
+def test_what_is_left_behind_is_told() -> None:
+    assert told_of([Residue("a"), Residue("b")]) == ""
+    assert "(b: 3, the last is QGET /health)" in told_of([Residue("a"), Residue("b", 3, "QGET /health")])
+
+
+def test_keys_of_the_v2_api_are_refused() -> None:
+    assert refuse_keys([Residue("a"), Residue("b", 3, "QGET /health")]) is None
+    refusal = refuse_keys([Residue("a"), Residue("b", 1, "QGET /health", "/1/app")])
     assert refusal
-    assert "b: 3, the last is QGET /health" in refusal.what
+    assert "(b: /1/app)" in refusal.what
     assert refusal.hosts == ("b",)
-    assert "cluster.snapshot_count: 1" in refusal.remedy
 
 
-def answers(*segments: bytes) -> dict[str, Any]:
-    names = "snap:\n\nwal:\n" + "\n".join(f"{at:016x}-{at:016x}.wal" for at in range(len(segments)))
-    packed = "\n\n".join(base64.encodebytes(gzip.compress(each)).decode().strip() for each in segments) + "\n\n"
+def snapshot(*below: tuple[str, Any]) -> bytes:
+    """A raft snapshot whose old store has these folders in its root."""
+    store = json.dumps({"Root": {"Path": "/", "Children": dict(below)}, "CurrentIndex": 9})
+    return field(1, 77) + field(2, field(1, store.encode()) + field(2, field(2, 30)))
+
+
+def node(**children: Any) -> dict[str, Any]:
+    return {"Value": "", "Children": children or None}
+
+
+OWN = ("0", node(members=node(a1=node()), version=node()))
+
+
+@pytest.mark.parametrize(
+    ("below", "key"),
+    [
+        ([OWN, ("1", node())], ""),
+        ([OWN, ("1", node(app=node(x=node()), zoo=node()))], "/1/app"),
+        ([OWN, ("2", node(enabled=node(), roles=node(), users=node()))], ""),
+        ([OWN, ("2", node(enabled=node(), users=node(root=node())))], "/2/users"),
+        ([OWN, ("3", node(x=node()))], "/3/x"),
+    ],
+)
+def test_keys_in_a_raft_snapshot(below: list[tuple[str, Any]], key: str) -> None:
+    assert kept_key(snapshot(*below)) == key
+
+
+@pytest.mark.parametrize("content", [b"", field(1, 7), field(2, field(1, b"{}")), field(2, field(1, b"["))])
+def test_what_is_no_raft_snapshot_is_said(content: bytes) -> None:
+    with pytest.raises(ValueError, match=r"raft snapshot|Expecting"):
+        kept_key(content)
+
+
+def test_a_configuration_that_has_snapshots_taken_at_once() -> None:
+    text = b"name: a\nsnapshot-count: 10000\n# snapshot-count: 5\nlogger: zap\n"
+    assert with_snapshots_at_once(text) == text.replace(b"10000", b"1")
+    assert with_snapshots_at_once(b"name: a") == b"name: a\nsnapshot-count: 1\n"
+
+
+def answers(*segments: bytes, snap: bytes = b"", index: int = 1) -> dict[str, Any]:
+    names = f"snap:\n{2:016x}-{index:016x}.snap\n" * bool(snap) + "\nwal:\n"
+    names += "\n".join(f"{at:016x}-{at:016x}.wal" for at in range(len(segments)))
+    files = [*([snap] if snap else []), *segments]
+    packed = "\n\n".join(base64.encodebytes(gzip.compress(each)).decode().strip() for each in files) + "\n\n"
     return {"ls snap wal": names, "gzip": packed}
 
 
@@ -158,6 +210,20 @@ def test_a_host_is_read() -> None:
     assert carry_out(read_residue, Place(host)).result == Residue("az-1", 3, "QGET /health")
     assert host.was_sent("wal/0000000000000001-0000000000000001.wal")
     assert carry_out(read_residue, Place(Scripted(answers(segment())))).result == Residue("az-1")
+
+
+def test_the_newest_raft_snapshot_is_read_too() -> None:
+    kept = snapshot(OWN, ("1", node(app=node())))
+    assert carry_out(read_residue, Place(Scripted(answers(LOG, snap=kept, index=2)))).result.key == "/1/app"
+    clean = carry_out(read_residue, Place(Scripted(answers(LOG, snap=snapshot(OWN), index=2)))).result
+    assert (clean.count, clean.key) == (1, "")
+
+
+def test_a_key_in_the_log_alone() -> None:
+    log = segment(entry(1, v2("PUT", "/1/app")), entry(2, HEALTH))
+    assert carry_out(read_residue, Place(Scripted(answers(log)))).result == Residue(
+        "az-1", 2, "QGET /health", "PUT /1/app"
+    )
 
 
 def test_a_log_that_cannot_be_read_stops_it() -> None:
