@@ -43,7 +43,7 @@ def allowed_domains(lab: Lab, cluster: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def role_parameters(role: Role, domains: Iterable[str]) -> dict[str, Any]:
+def role_parameters(role: Role, domains: Iterable[str], *, ec_keys: bool = False) -> dict[str, Any]:
     """Return the parameters of a Vault role, with ``allow_glob_domains`` spelt as the server wants it."""
     pure_client = role == "client"
     domains = list(domains)
@@ -62,8 +62,8 @@ def role_parameters(role: Role, domains: Iterable[str]) -> dict[str, Any]:
         "enforce_hostnames": not pure_client,
         "require_cn": pure_client or all(len(name) <= 64 for name in domains),
         "max_ttl": MAX_TTL,
-        "key_type": "rsa",
-        "key_bits": 2048,
+        "key_type": "ec" if ec_keys else "rsa",
+        "key_bits": 256 if ec_keys else 2048,
         "server_flag": not pure_client,
         "client_flag": role != "server",
         "key_usage": ["DigitalSignature"] if pure_client else ["DigitalSignature", "KeyEncipherment"],
@@ -89,7 +89,7 @@ def policy(roles: Mapping[str, Iterable[str]]) -> str:
 def apply(client: hvac.Client, lab: Lab, address: str) -> None:
     """Bring Vault to what the lab needs; authorities that exist are kept. Raises hvac's and requests' errors."""
     mounts = client.sys.list_mounted_secrets_engines()["data"]
-    roles = mount_roles(lab)
+    roles, with_ec = mount_roles(lab), {cluster.name for cluster in lab.clusters if cluster.ec_keys}
     for mount, longest in ((ROOT, ROOT_TTL), *((mount, INTERMEDIATE_TTL) for mount in roles)):
         if f"{mount}/" not in mounts:
             client.sys.enable_secrets_engine("pki", path=mount)
@@ -107,7 +107,8 @@ def apply(client: hvac.Client, lab: Lab, address: str) -> None:
             title = mount.removeprefix("pki_").replace("_", " ") if mount != INTERMEDIATE else "Home Intermediate"
             _make_intermediate(client, mount, f"{title} CA")
         for name, (cluster, role) in wanted.items():
-            client.write_data(f"{mount}/roles/{name}", data=role_parameters(role, allowed_domains(lab, cluster)))
+            parameters = role_parameters(role, allowed_domains(lab, cluster), ec_keys=cluster in with_ec)
+            client.write_data(f"{mount}/roles/{name}", data=parameters)
     client.sys.create_or_update_policy(POLICY, policy(roles))
 
 

@@ -59,12 +59,14 @@ class LabHost:
 class LabCluster:
     """A cluster the hosts name: ``service_name`` resolves to all of its members (None: no such name).
 
-    ``election_ms`` is for the inventory (None: the default of the framework).
+    ``election_ms`` is for the inventory (None: the default of the framework). ``ec_keys``: keys of certificates are
+    made in a moment (P-256), not by much computing (RSA).
     """
 
     name: str
     service_name: str | None
     election_ms: int | None = None
+    ec_keys: bool = False
 
 
 @dataclass(frozen=True)

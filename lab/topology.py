@@ -82,7 +82,10 @@ class ClusterSpec(_Strict):
 
 
 class Topology(_Strict):
-    """A whole topology file. ``election_ms`` goes into the inventory of every cluster, with a tenth as heartbeat."""
+    """A whole topology file. ``election_ms`` goes into the inventory of every cluster, with a tenth as heartbeat.
+
+    ``ec_keys``: certificates have keys of P-256, by the inventory and by the roles in Vault.
+    """
 
     hosts: Annotated[dict[Label, HostSpec], Field(min_length=1, max_length=250)]
     clusters: dict[Label, ClusterSpec] = {}
@@ -90,6 +93,7 @@ class Topology(_Strict):
     vault: Domain = "vault.home"
     preinstalled: bool = False
     election_ms: Annotated[int, Field(ge=1000, le=50_000)] | None = None
+    ec_keys: bool = False
 
     @model_validator(mode="after")
     def _consistent(self) -> Topology:
@@ -175,7 +179,8 @@ def lay_out(topology: Topology, name: str, folder: Path, subnet: IPv4Network) ->
         for index, (host_name, spec) in enumerate(topology.hosts.items())
     )
     clusters = tuple(
-        LabCluster(key, spec.service_name, topology.election_ms) for key, spec in topology.clusters.items()
+        LabCluster(key, spec.service_name, topology.election_ms, topology.ec_keys)
+        for key, spec in topology.clusters.items()
     )
     return Lab(name, folder, subnet, str(subnet[1]), hosts, clusters, topology.vault)
 

@@ -83,7 +83,7 @@ CLUSTER = """\
 {service}{timing}      peer_tls: true
       client_tls: true
     pki:
-      roles:                          # roles of the PKI in Vault; ttl: how long a certificate lives
+{keys}      roles:                          # roles of the PKI in Vault; ttl: how long a certificate lives
 """
 
 HOSTS_HEAD = """\
@@ -146,7 +146,8 @@ def _cluster(cluster: LabCluster) -> str:
     timing = ""
     if cluster.election_ms:
         timing = f"      heartbeat_ms: {cluster.election_ms // 10}\n      election_ms: {cluster.election_ms}\n"
-    text = CLUSTER.format(name=scalar(cluster.name), service=service, timing=timing)
+    keys = "      key_type: ec-p256\n" if cluster.ec_keys else ""
+    text = CLUSTER.format(name=scalar(cluster.name), service=service, timing=timing, keys=keys)
     for role, name in pki.role_names(cluster.name).items():
         text += f"        {role}: {{name: {name}, ttl: {pki.TTL}}}\n"
     return text

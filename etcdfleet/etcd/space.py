@@ -82,12 +82,17 @@ def make_room(cluster: Cluster, means: Mapping[str, Means]) -> MakeRoom | Refusa
 
 
 def freed_by(cluster: Cluster, means: Mapping[str, Means]) -> Defragmentation | Refusal:
-    """Decide who is defragmented for that: all that have no room, or as much free as a write needs.
+    """Decide who is defragmented for that: all that are near their quota, or have as much free as a write needs.
 
     What says how much is free is no reason to spare one: etcd counts what was compacted as free after the next writes
-    only, and there are none.
+    only, and there are none. Of members with the same data, one may have room by a little, and the others none.
     """
-    full = [name for name, status in cluster.by_name.items() if not has_room(status.db_size, means[name].quota_bytes)]
+    full = [
+        name
+        for name, status in cluster.by_name.items()
+        if status.db_size > QUOTA_WARNING * means[name].quota_bytes
+        or not has_room(status.db_size, means[name].quota_bytes)
+    ]
     limits = {name: Limits(1, ROOM_BYTES, own.quota_bytes) for name, own in means.items()}
     return defragmentation(cluster, limits, {name: own.room for name, own in means.items()}, must=full)
 

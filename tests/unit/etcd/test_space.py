@@ -88,6 +88,10 @@ def test_all_with_something_free_are_defragmented_the_leader_last() -> None:
     plan = freed_by(full((64, 63), (64, 64), (40, 39)), ALL)
     assert isinstance(plan, Defragmentation)
     assert plan.order == ("m1", "m2")
+    # As before, and one has room for a write or two by the size of its file.
+    plan = freed_by(full((64, 64), (61, 60), (40, 39)), ALL)
+    assert isinstance(plan, Defragmentation)
+    assert plan.order == ("m1", "m2")
     plan = freed_by(full((64, 20), (64, 20), (64, 20)), ALL | {"m1": replace(MEANS, room=Room())})
     assert isinstance(plan, Defragmentation)
     assert (plan.order, sorted(plan.no_room)) == (("m3", "m2"), ["m1"])

@@ -156,6 +156,14 @@ def test_a_time_out_of_elections_stands_in_the_inventory_with_a_tenth_as_heartbe
         assert (settings["heartbeat_ms"], settings["election_ms"]) == (250, 2500)
 
 
+def test_inventory_and_roles_agree_on_the_kind_of_keys(lab: Lab) -> None:
+    quick = replace(lab, clusters=tuple(replace(cluster, ec_keys=True) for cluster in lab.clusters))
+    for one, key_type, role in ((lab, None, ("rsa", 2048)), (quick, "ec-p256", ("ec", 256))):
+        assert yaml.safe_load(userfiles.groups(one))["k8s-home"]["data"]["pki"].get("key_type") == key_type
+        found = pki.role_parameters("peer", [], ec_keys=one.clusters[0].ec_keys)
+        assert (found["key_type"], found["key_bits"]) == role
+
+
 def test_a_posix_shell_reads_env_as_it_was_meant(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(names, "controller_knows", lambda *_: False)
     userfiles.write(lab)

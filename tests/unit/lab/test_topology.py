@@ -40,6 +40,12 @@ def test_a_time_out_of_elections_is_for_every_cluster() -> None:
     assert [cluster.election_ms for cluster in lab_of(text).clusters] == [None, None]
 
 
+def test_the_kind_of_keys_is_for_every_cluster() -> None:
+    text = "clusters: {c: {}, d: {}}\nhosts: {a: {kind: debian, fqdn: a.home}}"
+    assert [cluster.ec_keys for cluster in lab_of(f"ec_keys: true\n{text}").clusters] == [True, True]
+    assert [cluster.ec_keys for cluster in lab_of(text).clusters] == [False, False]
+
+
 def test_a_host_has_the_packages_as_its_topology_says_or_itself() -> None:
     text = (
         "preinstalled: true\n"
