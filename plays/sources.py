@@ -35,6 +35,11 @@ def folders_of(run: Run[RestoreOptions]) -> tuple[Path, ...]:
     return tuple(dict.fromkeys((Path(run.members[0].backup.folder or SNAPSHOTS), members.folder_of(run))))
 
 
+def from_data(run: Run[RestoreOptions]) -> Path:
+    """Return the folder for snapshots of data that no etcd uses: however old those are, none is the latest backup."""
+    return members.folder_of(run) / "from-data"
+
+
 def store_of(run: Run[RestoreOptions]) -> OffHost | None:
     """Return the store off this machine, if there is one."""
     settings = run.members[0].backup
@@ -57,7 +62,8 @@ def chosen(run: Run[RestoreOptions], sight: Sight) -> Source:
         of = own.clone or run.cluster
         if own.snapshot == LATEST and not wanted and store_of(run) and not _any_here(run, of):
             return _fetched(run)
-        source, passed = latest_of(folders_of(run), of, wanted)
+        folders = (*folders_of(run), from_data(run)) if wanted else folders_of(run)
+        source, passed = latest_of(folders, of, wanted)
     except FleetError as error:
         run.protect(f"nothing was changed: {error.what}", error.remedy, where=error.where)
     for bad in passed:

@@ -7,7 +7,7 @@ from etcdfleet.backup.store import Snapshot
 from etcdfleet.etcd.restore_fit import beside_survivor, no_bump, unfit_hosts, unfit_survivor
 from etcdfleet.etcd.restore_model import Sight, Source, Wish
 from etcdfleet.program.run import Run
-from plays import members
+from plays import members, sources
 from plays.options import RestoreOptions
 from tasks.members.change import noted
 from tasks.members.extract import extract_snapshot
@@ -53,7 +53,7 @@ def bring_out_folder(run: Run[RestoreOptions], sight: Sight, wish: Wish) -> Sour
     if run.check:
         run.warn(f"without --check: a copy of the data in {place} is started alone on {host}, for a snapshot of it")
         run.leave("nothing is changed with --check")
-    given = {"folder": members.folder_of(run), "place": place}
+    given = {"folder": sources.from_data(run), "place": place}
     saved = run.ask_members(extract_snapshot, on=[host], **given).get(host, "it cannot be reached")
     if isinstance(saved, str):
         run.protect(

@@ -73,7 +73,7 @@ def _extract(site: Site, folder: Path, place: str) -> Snapshot:
                 file,
                 timeout=_LONGEST,
                 check="taking a snapshot of a copy of its data",
-                remedy="see what it says; its data are as they were, and etcd is stopped",
+                remedy=f"see what it says; its data are as they were{'' if place else ', and etcd is stopped'}",
             )
             file.flush()
             os.fsync(file.fileno())

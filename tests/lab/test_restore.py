@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import base64
 import json
+import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -254,3 +256,58 @@ def test_a_member_that_was_left_out_comes_back_with_old_data(
     assert len(keys_at(lab, third)) == KEYS
     again = deploy(lab, "--cluster", cluster, config=config)
     assert (again.exit_code, set(again.changed.values())) == (0, {0}), again.text
+
+
+def test_a_restore_that_went_too_far_back_is_undone_from_what_was_moved_aside(
+    lab: LabHandle, config: Path, snapshots: dict[str, Path]
+) -> None:
+    """Without a source it says what there is, and changes nothing; the command that it gives is the one that is run."""
+    cluster, first = "rs-rc", members(lab, "rs-rc")[0]
+    wanted = keys_at(lab, first) | {"wanted"}
+    assert etcdctl(lab, first, "put wanted value").returncode == 0
+    too_far = restore(lab, config, cluster, str(snapshots[cluster]), "--anew")
+    assert too_far.exit_code == 0, too_far.text
+    assert "wanted" not in keys_at(lab, first)
+    said = restore(lab, config, cluster)
+    assert (said.exit_code, set(said.changed.values())) == (0, {0}), said.text
+    assert "so nothing has to be restored" in said.in_one_line
+    offered = re.findall(r"restore\.py --from-data (\S+) --cluster rs-rc\n", said.stdout)
+    outcome = restore(lab, config, cluster, "--from-data", offered[0])
+    assert outcome.exit_code == 0, outcome.text
+    assert all(keys_at(lab, host) == wanted for host in members(lab, cluster))
+    same = restore(lab, config, cluster, "--from-data", offered[0])
+    assert (same.exit_code, set(same.changed.values())) == (0, {0}), same.text
+
+
+def test_a_copy_of_another_cluster_comes_from_the_store_for_clients_that_watch(
+    lab: LabHandle, snapshots: dict[str, Path], tmp_path: Path
+) -> None:
+    """With authentication, and of the minor version before: users and keys are those of the other cluster."""
+    source, copy = "rs-sd", "rs-cl"
+    (host,) = members(lab, copy)
+
+    def edit(files: dict[str, Any]) -> None:
+        for cluster in (source, copy):
+            data = files["inventory/groups.yaml"][cluster]["data"]
+            data["backup"] = {"folder": str(tmp_path / "here"), "url": f"file://{tmp_path}/store"}
+            data.setdefault("cluster", {})["clients"] = "kubernetes"
+        files["inventory/groups.yaml"][source]["data"]["auth"] = {"enabled": True}
+
+    own = inventory_variant(lab, tmp_path / "own", edit)
+    taken = deploy(lab, "--cluster", source, config=own, runbook="backup")
+    assert taken.exit_code == 0, taken.text
+    shutil.rmtree(tmp_path / "here")
+    assert etcdctl(lab, host, "put own value").returncode == 0
+    outcome = restore(lab, own, copy, "latest", "--clone", source)
+    assert outcome.exit_code == 0, outcome.text
+    assert f"was brought from file://{tmp_path}/store" in outcome.in_one_line
+    assert keys_at(lab, host) == keys_at(lab, members(lab, source)[0])
+    assert etcdctl(lab, host, "user list").stdout.split() == ["root"]
+    found = json.loads(etcdctl(lab, host, "-w json get key-1").stdout)
+    assert found["header"]["revision"] > 10**9
+    watched = etcdctl(lab, host, "watch key-1 --rev=2", seconds=5)
+    assert "compacted" in watched.stdout + watched.stderr
+    (mine,) = (tmp_path / "here" / source).glob("*.db")
+    other = protection(restore(lab, own, copy, str(mine), "--anew"), copy)
+    assert f"--clone {source}" in other.remedy
+    assert snapshots[source].exists()

@@ -472,7 +472,8 @@ def test_a_folder_with_data_gives_the_snapshot_before_anything_is_asked(monkeypa
     with pytest.raises(LeftError):
         play.restore(run_of(program))
     assert done(stage) == ["extract_snapshot"]
-    assert (stage.hosts("extract_snapshot"), stage.given["extract_snapshot"]["place"]) == (["h2"], FOLDER[3:])
+    assert stage.hosts("extract_snapshot") == ["h2"]
+    assert stage.given["extract_snapshot"] == {"folder": tmp_path / "from-data", "place": FOLDER[3:]}
     assert "28 changes since are lost" in asked[0]
     how["own"]["confirm"] = "home"
     stage, program = from_member(monkeypatch, tmp_path, table.WORKING, **how)
@@ -492,7 +493,9 @@ def test_a_folder_with_data_gives_the_snapshot_before_anything_is_asked(monkeypa
 def test_what_was_taken_of_a_folder_is_found_again(monkeypatch: Any, tmp_path: Path) -> None:
     record = replace(table.RECORD, snapshot=WHOLE[-32:].hex(), survivor=FOLDER)
     moved = table.sight(*(table.ground(n, 0, begun(table.OLD_MARKER, record)) for n in (1, 2, 3)))
-    stage, program = from_member(monkeypatch, tmp_path, moved, own={"from_member": "", "from_data": FOLDER})
+    put(tmp_path / "from-data", NOTE.when)
+    own = {"from_member": "", "from_data": FOLDER}
+    stage, program = from_member(monkeypatch, tmp_path / "other", moved, own={**own, "snapshot_dir": tmp_path})
     play.restore(run_of(program))
     assert done(stage) == ["preflight", "install", "verify"]
 
