@@ -64,6 +64,7 @@ def restore(run: Run[RestoreOptions]) -> str:
     own = run.own
     run.program.record.skip_rest(own.without, "left out: --without")
     run = run.about(*(host for host in run.hosts if host not in own.without))
+    run.skip(sources.STEP, "a source was named")
     lock.take(run)
     sight = sources.look(run, versions=True)
     wish = _wish(run, sight)

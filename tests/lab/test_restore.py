@@ -212,6 +212,9 @@ def test_only_a_follower_is_left(lab: LabHandle, config: Path, snapshots: dict[s
         if host != lone:
             on_host(lab, host, f"{service(host, 'stop')}; rm -rf {DATA}/member")
     if cluster == "rs-rc":
+        said = restore(lab, config, cluster)
+        assert f"1. what {lone} has, " in said.stdout, said.text
+        assert f"python runbooks/restore.py --from-member {lone} --cluster {cluster}\n" in said.stdout
         run = begin(lab, config, cluster, "--from-member", lone)
         wait_for("the snapshot", lambda: events_of(run.events(), "step_finished", "snapshot") != [], 120, every=0.005)
         run.kill()

@@ -28,7 +28,7 @@ from tests.unit.plays.test_replace_member import SAVED
 from tests.unit.support.fake_run import Stage, program_of, run_of
 from tests.unit.support.snapshots import NOTE, WHOLE, put
 
-STEPS = (*play.STEPS, "finish", "verify")
+STEPS = ("sources", *play.STEPS, "finish", "verify")
 LOOKS = ("see_cluster", "noted", "read_ground", "find_tool", "forget_record")
 
 
