@@ -545,3 +545,11 @@ def test_a_ca_that_is_being_changed_is_said_and_no_fault() -> None:
     )
     assert concern.what.endswith("another CA is to be used, or the previous one was left trusted")
     assert "rotate_certs --ca" in concern.remedy
+
+
+def test_where_all_data_are_lost_the_command_names_the_cluster() -> None:
+    lost: dict[str, Any] = {"running": False, "data_lost": True}
+    found = seen(*(replace(stopped(name), machine=replace(MACHINE, **lost)) for name in NAMES))
+    remedies = [one.remedy for one in found.concerns if "its data are lost" in one.what]
+    assert remedies
+    assert all(f"runbooks/restore.py --cluster {found.name} says from what" in remedy for remedy in remedies)

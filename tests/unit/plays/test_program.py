@@ -70,13 +70,14 @@ def test_a_dead_host_stops_its_own_cluster_alone() -> None:
 def test_a_cluster_that_is_protected_stops_no_other() -> None:
     def play(run: Run[Any]) -> str:
         if run.cluster == "home":
-            run.protect("two members say different things", "look at them")
+            run.protect("two members say different things", "python runbooks/x.py --cluster NAME")
         return "went on"
 
     program = program_of()
     assert program.play(play) == {"edge": "went on"}
     record = program.record.finish()
     assert (record.protections[0].cluster, record.exit_code) == ("home", ExitCode.PROTECTED)
+    assert record.protections[0].remedy == "python runbooks/x.py --cluster home"
     assert statuses(program, "az-1")["verify"] == "skipped"
 
 
