@@ -160,7 +160,7 @@ def test_members_get_other_names_while_clients_work(fleet: Fleet, tmp_path: Path
     fleet.whole(cluster)
 
 
-KILLS = ("certificates", "configure", "start")
+KILLS = ("certificates", "start")
 """The steps after whose first change a run is killed."""
 
 
