@@ -7,6 +7,7 @@ changed, and a restart that another run carries out at the same time costs no mo
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from etcdfleet.backup.fit import fit_for_backup
 from etcdfleet.backup.note import Drill
@@ -15,6 +16,8 @@ from etcdfleet.backup.retention import Counts
 from etcdfleet.backup.source import LATEST
 from etcdfleet.backup.store import Newest, Snapshot
 from etcdfleet.backup.thin import Read
+from etcdfleet.errors import Refusal
+from etcdfleet.etcd.cluster import Cluster
 from etcdfleet.program.run import Run
 from plays import members
 from plays.options import SNAPSHOTS, BackupOptions
@@ -64,21 +67,25 @@ def back_up(run: Run[BackupOptions]) -> None:
 
 
 def _take(run: Run[BackupOptions], folder: Path) -> None:
-    hosts = [member.name for member in run.members]
-    cluster = members.see(run, hosts)
-    unfit = fit_for_backup(cluster)
-    if unfit:
-        run.step("snapshot", none_taken, why=unfit.what, remedy=unfit.remedy)
-        run.leave("no backup was taken, so none is removed")
-    if run.check:
+    cluster = members.see(run, [member.name for member in run.members])
+    if run.check and not fit_for_backup(cluster):
         run.skip("snapshot", f"not with --check; {cluster.name(cluster.leader[0])} leads and would give it")
         return
-    saved = members.keep_snapshot(run, cluster, hosts, folder, "snapshot", purpose="backup")
-    if isinstance(saved, str):
-        run.step("snapshot", none_taken, why=saved)
+    saved = save_proven(run, cluster, folder)
+    if isinstance(saved, Refusal):
+        run.step("snapshot", none_taken, why=saved.what, remedy=saved.remedy)
         run.leave("no backup was taken, so none is removed")
     if saved.note.alarms:
         run.warn(f"the alarm {', '.join(saved.note.alarms)} is in its backup, and in what is restored from that")
+
+
+def save_proven(run: Run[Any], cluster: Cluster, folder: Path) -> Snapshot | Refusal:
+    """Take a backup of a cluster that was seen so, proven where it arrives, and return it; or why there is none."""
+    if unfit := fit_for_backup(cluster):
+        return unfit
+    hosts = [member.name for member in run.members]
+    saved = members.keep_snapshot(run, cluster, hosts, folder, "snapshot", purpose="backup")
+    return Refusal(saved, (), "see what it says, then run again") if isinstance(saved, str) else saved
 
 
 def drill(run: Run[BackupOptions]) -> None:

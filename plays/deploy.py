@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from etcdfleet.program.run import Run, restart_due
 from etcdfleet.text import some
 from plays import access, certificates, clients, lock, replace_member, start, trust, versions
@@ -14,16 +16,23 @@ from tasks.verify.member import verify
 
 
 def deploy(run: Run[MemberOptions]) -> None:
-    """Take the steps in order; a host that fails one takes no part in the later ones.
+    """Take the steps in order; a host that fails one takes no part in the later ones."""
+    admit(run)
+    lock.take(run)
+    converge(run)
 
-    Nothing of the cluster is changed before all of its hosts have passed the preflight.
-    """
+
+def admit(run: Run[Any]) -> None:
+    """Leave the cluster unless all of its hosts have passed the preflight: nothing of it is changed before."""
     outcomes = run.step("preflight", preflight)
     if not run.failed:
         try_ports(run, outcomes)
     if run.failed:
         run.leave(f"nothing was changed, since {some(run.failed)} failed the preflight")
-    lock.take(run)
+
+
+def converge(run: Run[Any]) -> None:
+    """Bring the cluster, whose lock is held, to what its settings say, and prove it."""
     replace_member.take_in(run)
     fresh = start.look_ahead(run)
     versions.refuse_unfit(run)
@@ -40,7 +49,7 @@ def deploy(run: Run[MemberOptions]) -> None:
     _verify(run)
 
 
-def _verify(run: Run[MemberOptions]) -> None:
+def _verify(run: Run[Any]) -> None:
     """With --check, a cluster on which something would change cannot be as the inventory says."""
     if run.check and run.changed():
         run.skip("verify", "its cluster differs from the inventory", on=run.good)

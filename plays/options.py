@@ -91,6 +91,14 @@ class RepairOptions(MemberOptions):
 
 
 @dataclass(frozen=True)
+class UpgradeOptions(MemberOptions):
+    """Of ``upgrade.py``. ``to`` is empty for the version of the inventory."""
+
+    to: str = ""
+    canary: bool = False
+
+
+@dataclass(frozen=True)
 class TeardownOptions(MemberOptions):
     """Of ``teardown.py``. ``confirm`` is the cluster's name, for a run without a terminal."""
 

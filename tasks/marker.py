@@ -9,6 +9,7 @@ from typing import Any
 from nornir.core.task import Task
 
 from etcdfleet.etcd.answers import MemberList
+from etcdfleet.etcd.canary import KEY
 from etcdfleet.etcd.marker import carried_over, marker
 from etcdfleet.host.paths import ESTABLISHED
 from etcdfleet.remote import RemoteFile
@@ -22,7 +23,11 @@ def noted_of(site: Site, members: MemberList, of_others: Sequence[Mapping[str, A
     """
     observed = site.observe()
     token, version = site.settings.cluster.token, observed.in_force.version
-    same = [noted for noted in of_others if noted.get("cluster_id") == members.cluster_id]
+    same = [
+        {key: value for key, value in noted.items() if key != KEY}  # of that host alone
+        for noted in of_others
+        if noted.get("cluster_id") == members.cluster_id
+    ]
     before = observed.facts.established or (same[0] if same else None)
     return marker(members, token=token, version=version, before=before)
 

@@ -91,6 +91,11 @@ class Site:
         port = wanted if restarted or wanted in ports or not ports else min(ports)
         return local_endpoint(self.settings, tls=tls, port=port)
 
+    def want(self, settings: HostSettings) -> None:
+        """Work by other settings from now on (`etcdfleet.program.run.Run.wanting`)."""
+        self.settings, self.packages = settings, packages_for(settings)
+        self.seen = self.offered = None
+
     def forget(self) -> None:
         """Let the next `observe` look again."""
         self.seen = None
@@ -154,4 +159,7 @@ def site_of(task: Task) -> Site:
     def made() -> Site:
         return Site(settings, remote, service_for(settings.init), packages_for(settings))
 
-    return session_of(task.nornir.config).keep((Site, task.host.name), made, of=remote)
+    site = session_of(task.nornir.config).keep((Site, task.host.name), made, of=remote)
+    if site.settings is not settings:
+        site.want(settings)
+    return site

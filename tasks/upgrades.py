@@ -16,9 +16,11 @@ from etcdfleet import timeouts
 from etcdfleet.errors import FleetError, VerificationError
 from etcdfleet.etcd.answers import address
 from etcdfleet.etcd.bbolt import BrokenError, MissingPieceError, Pieces
+from etcdfleet.etcd.canary import Hold, hold_in
 from etcdfleet.etcd.etcdctl import PROXY_VARIABLES, pair_file
 from etcdfleet.etcd.removed_members import NotedMembers, noted_members
-from etcdfleet.etcd.upgrades import MemberVersion
+from etcdfleet.etcd.upgrades import MemberVersion, VersionsSaid
+from etcdfleet.etcd.v2_entries import V2Entries, count_v2
 from etcdfleet.etcd.v2_residue import (
     KEEPING,
     Residue,
@@ -28,7 +30,7 @@ from etcdfleet.etcd.v2_residue import (
     segments_after,
     snapshot_index,
 )
-from etcdfleet.etcd.wal import read_entries
+from etcdfleet.etcd.wal import Entry, read_entries
 from etcdfleet.host.paths import HostPaths
 from tasks.member import ask_cluster, ask_member
 from tasks.observe import Observed, Site, site_of
@@ -42,11 +44,15 @@ _LOOKS, _PIECES = 8, 40
 
 @dataclass(frozen=True)
 class VersionsSeen:
-    """One host's part: its own member, what it hears the others run (by address), and the cluster version."""
+    """One host's part: its own member, what it hears the others run (by address), and the cluster version.
+
+    ``held`` is the hold of a canary that its marker tells of.
+    """
 
     member: MemberVersion
     others: Mapping[str, str] = field(default_factory=dict)
     cluster: str = ""
+    held: Hold | None = None
 
 
 def is_due(task: Task) -> Result:
@@ -78,8 +84,9 @@ def look_at_versions(task: Task) -> Result:
         by=site.packages.title,
         data=observed.facts.data.ids is not None,
     )
-    cluster = cluster_version(site, tls=status.endpoint.startswith("https:")) if status else ""
-    return Result(task.host, result=VersionsSeen(member, others, cluster))
+    cluster = versions_said(site, tls=status.endpoint.startswith("https:")).cluster if status else ""
+    held = hold_in(observed.facts.established, task.host.name)
+    return Result(task.host, result=VersionsSeen(member, others, cluster, held))
 
 
 def _brings(site: Site, observed: Observed) -> str | None:
@@ -89,8 +96,8 @@ def _brings(site: Site, observed: Observed) -> str | None:
         return None  # a host without a member, else the preflight had failed: the step `install` will say why
 
 
-def cluster_version(site: Site, *, tls: bool) -> str:
-    """Return the cluster version as the member on the host knows it; empty when nothing on the host can ask for it."""
+def versions_said(site: Site, *, tls: bool) -> VersionsSaid:
+    """Return what the member on the host says at ``/version``; nothing when nothing on the host can ask for it."""
     paths = HostPaths.of(site.settings)
     authority = site.here(tls=tls).partition("://")[2]
     request = r"printf 'GET /version HTTP/1.0\r\nHost: localhost\r\n\r\n'"
@@ -103,9 +110,10 @@ def cluster_version(site: Site, *, tls: bool) -> str:
         script = f"{direct}; wget -q -T 5 -O - {url} 2>/dev/null || curl -s -m 5 {url}"
     answer = re.search(r"\{.*\}", site.remote.run(script).stdout)
     try:
-        return str(json.loads(answer.group(0)).get("etcdcluster") or "") if answer else ""
-    except (ValueError, AttributeError):
-        return ""
+        said = json.loads(answer.group(0)) if answer else {}
+    except ValueError:
+        said = {}
+    return VersionsSaid(str(said.get("etcdcluster") or ""), str(said.get("storage") or ""))
 
 
 def read_residue(task: Task) -> Result:
@@ -119,7 +127,20 @@ def residue_of(site: Site) -> Residue:
     All of the log that etcd would read at its next start is read, compressed. Raises `RemoteError`, and
     `VerificationError` where it cannot be read.
     """
-    name = site.settings.name
+    entries, after, key = _entries(site)
+    found = requests(entries, after)
+    key = key or next((request for request in found if request.startswith(KEEPING)), "")
+    return Residue(site.settings.name, len(found), found[-1] if found else "", key)
+
+
+def read_v2_entries(task: Task) -> Result:
+    """Read how many entries of the old v2 API, etcd's own among them, are in the same part of the log: `V2Entries`."""
+    entries, after, _ = _entries(site_of(task))
+    return Result(task.host, result=V2Entries(task.host.name, count_v2(entries, after)))
+
+
+def _entries(site: Site) -> tuple[list[Entry], int, str]:
+    """Return the entries that etcd would read at its next start, and of the snapshot before its index and a v2 key."""
     folder = shlex.quote(f"{site.settings.member.data_dir.rstrip('/')}/member")
     names = site.remote.run(f"cd {folder} && ls snap wal", check="reading the names of the raft log").stdout.split()
     newest, after = newest_snapshot(names), snapshot_index(names)
@@ -129,15 +150,13 @@ def residue_of(site: Site) -> Residue:
     try:
         parts = [gzip.decompress(base64.b64decode(part)) for part in answer.stdout.split("\n\n") if part.strip()]
         key = kept_key(parts.pop(0)) if newest else ""
-        found = [request for segment in parts for request in requests(read_entries(segment), after)]
+        return [entry for segment in parts for entry in read_entries(segment)], after, key
     except (EOFError, IndexError, OSError, ValueError) as error:
         raise VerificationError(
             f"its raft log cannot be read: {error}",
-            where=name,
+            where=site.settings.name,
             remedy="run again; if it happens again, look at the disk of this host",
         ) from error
-    key = key or next((request for request in found if request.startswith(KEEPING)), "")
-    return Residue(name, len(found), found[-1] if found else "", key)
 
 
 def read_noted_members(task: Task) -> Result:

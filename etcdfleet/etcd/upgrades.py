@@ -26,6 +26,10 @@ From 3.5 before 3.5.26, members that were removed come back, and voters count as
 """
 
 
+WAY_BACK_TRIED = frozenset({(3, 5), (3, 6)})
+"""The minor versions from which a member went back to the one before, while the others still ran that one."""
+
+
 @dataclass(frozen=True)
 class MemberVersion:
     """What is known of the versions of one member. An empty text is not known.
@@ -41,6 +45,14 @@ class MemberVersion:
     brings: str | None = None
     by: str = ""
     data: bool = False
+
+
+@dataclass(frozen=True)
+class VersionsSaid:
+    """What a member says at ``/version``: of its cluster, and (3.6 and newer) of its storage. Empty is not known."""
+
+    cluster: str = ""
+    storage: str = ""
 
 
 def refuse_programs(members: Sequence[MemberVersion], cluster_version: str = "") -> Refusal | None:
@@ -89,8 +101,8 @@ def refuse_programs(members: Sequence[MemberVersion], cluster_version: str = "")
             f"{above[0].by} would bring etcd {_versions(m.brings for m in above)} to {_named(above)}, and {measure}: "
             "etcd is upgraded by one minor version at a time",
             _hosts(above),
-            f"choose a {_dotted(step)} in install.version first, deploy it to all members, then go on; or put back "
-            "what was installed",
+            f"{_PLANNED}; or choose a {_dotted(step)} in install.version first and deploy it to all members, or put "
+            "back what was installed",
         )
     return _below_floor(members, changing)
 
@@ -111,12 +123,13 @@ def _below_floor(members: Sequence[MemberVersion], changing: Sequence[MemberVers
                 f" {_named(old)} runs etcd {_versions(m.running or m.installed for m in old)}: before {_dotted(line)},"
                 f" all members must run {least} or a newer {_dotted(_minor(floor))}",
                 _hosts(entering),
-                f"set install.version to {least} or newer first (a {_dotted(_minor(floor))}), deploy it to all members,"
-                " then go on; or put back what was installed",
+                f"{_PLANNED}; or set install.version to {least} or newer first (a {_dotted(_minor(floor))}) and deploy"
+                " it to all members, or put back what was installed",
             )
     return None
 
 
+_PLANNED = "python runbooks/upgrade.py --check plans the versions between, and upgrade.py takes them (docs/upgrade.md)"
 _PUT_BACK = "put back in the inventory the install.method and install.version that were deployed last"
 
 

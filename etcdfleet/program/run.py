@@ -10,7 +10,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, NoReturn, ParamSpec, TypeVar
 
 from etcdfleet import timeouts
@@ -243,6 +243,20 @@ class Run(Generic[Own]):
         alone = Run(self.program, self.cluster, hosts)
         alone._steps = self._steps
         return alone
+
+    def wanting(self, settings: Mapping[str, HostSettings]) -> Run[Own]:
+        """Return a run about the same hosts, of which other settings are wanted from now on, for this run, too.
+
+        Its steps begin anew: what was done or left out before does not count.
+        """
+        from etcdfleet.settings.fleet import Fleet
+        from etcdfleet.settings.load import bind
+
+        for name, one in settings.items():
+            bind(self.program.everything.inventory.hosts[name], one)
+        fleet = self.program.fleet
+        program = replace(self.program, fleet=Fleet({**fleet.hosts, **settings}, fleet.warnings))
+        return Run(program, self.cluster, self.hosts)
 
     # Work on hosts
 

@@ -29,5 +29,9 @@ class InstallSettings(Section):
         """Return the same with paths of the controller made absolute by the given function."""
         return self
 
+    def at(self, _version: str) -> Self:
+        """Return the same with another version, where the way to install can choose one."""
+        return self
+
     def check(self, draft: Draft, notes: Notes) -> None:
         """Note what is wrong with it beside the host's other settings, or in files of the controller."""

@@ -17,6 +17,7 @@ from etcdfleet.drivers.certificates import needed_roles
 from etcdfleet.errors import FleetError
 from etcdfleet.etcd.alarms import is_alarm
 from etcdfleet.etcd.answers import parse_health, parse_member_list, parse_status, parsed, unanswered
+from etcdfleet.etcd.canary import hold_in
 from etcdfleet.etcd.expected import expected_member
 from etcdfleet.etcd.restore_record import under_way
 from etcdfleet.host.facts import HostFacts
@@ -86,6 +87,7 @@ def machine_of(site: Site, observed: Observed, drift: tuple[str, ...], issuing: 
         cluster_id=facts.data.ids.cluster_id if facts.data.ids else 0,
         restoring=_restoring(facts),
         seconds=observed.service.seconds,
+        held=hold_in(facts.established, settings.name),
         other=next(((trouble.what, trouble.remedy) for trouble in others), None),
         besides=tuple(
             (side, ", ".join(repr(ca.title) for ca in cas)) for side, cas in trusted_besides(site, observed).items()

@@ -30,9 +30,11 @@ from etcdfleet.checks.host import (
     space_finding,
 )
 from etcdfleet.checks.log import sightings
+from etcdfleet.checks.versions import version_finding
 from etcdfleet.checks.write_probe import probe_checks
 from etcdfleet.drivers.certificates import needed_roles
 from etcdfleet.etcd.answers import EndpointStatus
+from etcdfleet.etcd.canary import hold_in
 from etcdfleet.etcd.cluster import Cluster
 from etcdfleet.host import preflight
 from etcdfleet.host.paths import CONFIG
@@ -86,6 +88,7 @@ def check_deeply(task: Task, site: Site, deep: Deep) -> Checked:
     findings += [replace(finding, about=(name,)) for finding in tls_findings(site, observed, answers, issuing)]
     findings += _files(settings, observed, answers)
     findings += _here(settings, observed, status)
+    findings.append(version_finding(cluster, hold_in(observed.facts.established, settings.name), settings.name, name))
     differences, diff = _drift(task, site, observed)
     findings += differences
     findings += [replace(finding, about=(name,)) for finding in seen_from_here(settings, observed)]

@@ -13,7 +13,8 @@ from etcdfleet.checks.overview.data import ClusterOverview, Concern, Level, Memb
 from etcdfleet.checks.overview.host import host_concerns, merge_concerns, unaskable, unreached
 from etcdfleet.checks.overview.learner import learner_concern, learners_of
 from etcdfleet.etcd.alarms import CORRUPT_FIRST, DIFFERS, WAY_OUT, has_room
-from etcdfleet.etcd.answers import SLOW_READ, ExpectedMember
+from etcdfleet.etcd.answers import SLOW_READ, EndpointStatus, ExpectedMember
+from etcdfleet.etcd.canary import in_force
 from etcdfleet.etcd.cluster import QUOTA_WARNING, Cluster
 from etcdfleet.etcd.equal import DIVERGED
 from etcdfleet.etcd.ids import hex_id
@@ -294,14 +295,21 @@ def _progress(views: Sequence[MemberView], cluster: Cluster, *, electing: bool) 
             yield Concern(
                 Level.WRONG, what, (host,), "look again; a member that stays behind has a slow disk or network"
             )
+    yield from _versions(views, statuses)
+
+
+def _versions(views: Sequence[MemberView], statuses: Mapping[str, EndpointStatus]) -> Iterator[Concern]:
     versions = {status.version for status in statuses.values() if status.version}
-    if len(versions) > 1:
+    running = {host: status.version for host, status in statuses.items()}
+    if hold := in_force((view.machine.held for view in views if view.machine), running):
+        yield Concern(Level.SOON, hold.told(), tuple(statuses), hold.ways(), 500.0)
+    elif len(versions) > 1:
         newest = max(versions, key=lambda text: parse(text) or (0, 0, 0))
         behind = tuple(host for host, status in statuses.items() if status.version not in ("", newest))
         what = f"members run different versions ({', '.join(sorted(versions))})"
         remedy = (
-            f"run deploy to finish an upgrade; where the distribution of these hosts has no {newest}, ask for it "
-            "first by install.method: archive"
+            f"python runbooks/upgrade.py finishes an upgrade, or deploy within one minor version; where the "
+            f"distribution of these hosts has no {newest}, ask for it first by install.method: archive"
         )
         yield Concern(Level.SOON, what, behind, remedy, 500.0)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from etcdfleet.etcd.alarms import takes_part
 from etcdfleet.etcd.answers import EndpointHealth, EndpointStatus, ExpectedMember, MemberList
+from etcdfleet.etcd.canary import Hold
 from etcdfleet.etcd.learners import Learner
 
 
@@ -90,7 +91,7 @@ class Machine:
     there, and has none; ``blank`` that there are none and no marker, as on a new host or one with a new card.
     ``cluster_id`` is of the cluster whose data lie there, 0 for none; ``restoring`` tells of a restore under way.
     ``seconds`` is how long its etcd has run; None when not known. ``other`` tells of an etcd that this project has not
-    set up, and what to do."""
+    set up, and what to do; ``held`` of the other members that are held back while its own is a canary."""
 
     running: bool
     enabled: bool
@@ -112,6 +113,7 @@ class Machine:
     restoring: str = ""
     seconds: float | None = None
     other: tuple[str, str] | None = None
+    held: Hold | None = None
 
 
 @dataclass(frozen=True)

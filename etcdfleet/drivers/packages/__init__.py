@@ -103,6 +103,10 @@ class Packages(ABC, Generic[S]):
         Empty if that cannot be told. Raises `FleetError`, with the words of `install`, when it would fail.
         """
 
+    def versions(self, target: Target) -> tuple[str, ...]:
+        """Return the versions of etcd that this way could bring to the host. Raises `FleetError` as `offer` does."""
+        return tuple(filter(None, [self.offer(target)]))
+
     def prepare(self, target: Target) -> None:
         """Bring to the host what `install` needs, as far as it can lie beside what is in use. Raises `FleetError`."""
 

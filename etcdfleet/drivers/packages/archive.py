@@ -188,6 +188,11 @@ class Archive(Packages[ArchiveInstall]):
         must_be_there(self._source(target.architecture))
         return self.settings.version
 
+    def versions(self, target: Target) -> tuple[str, ...]:
+        """Return those of which there is an archive for the host; whether it can be had is seen when its turn comes."""
+        by_version = self.settings.by_version.items()
+        return tuple(version for version, archives in by_version if target.architecture in archives)
+
     def prepare(self, target: Target) -> None:
         """Put both programs into the release's folder, and check that they run and are of the version wanted."""
         remote, version, architecture = target.remote, self.settings.version, target.architecture

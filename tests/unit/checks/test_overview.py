@@ -14,6 +14,7 @@ from etcdfleet.checks.overview.cluster import overview, presumed_leader
 from etcdfleet.checks.overview.data import ClusterOverview, Key, LastRun, Level, Life, Machine, MemberView
 from etcdfleet.checks.overview.host import key_of, state_of
 from etcdfleet.etcd.answers import EndpointHealth, EndpointStatus, ExpectedMember, Member, MemberList
+from etcdfleet.etcd.canary import Hold
 from etcdfleet.text import span_text
 
 NAMES = ("a", "b", "c")
@@ -332,6 +333,17 @@ def test_members_of_different_versions() -> None:
     assert found.what == "members run different versions (3.5.1, 3.5.16)"
     assert found.hosts == ("a", "c"), "those that are behind"
     assert "has no 3.5.16, ask for it first by install.method: archive" in found.remedy
+
+
+def test_a_canary_is_told_with_the_way_back() -> None:
+    hold = Hold("b", "3.5.1", "3.6.14", "2026-11-26 22:00 UTC")
+    trial = replace(MACHINE, held=hold)
+    (found,) = seen(member("a"), member("b", version="3.6.14", machine=trial), member("c")).concerns
+    assert found.level is Level.SOON
+    assert found.what.startswith("b runs etcd 3.6.14 as a canary since 2026-11-26 22:00 UTC, and the others are held")
+    assert found.remedy.endswith("install.version: 3.5.1 and python runbooks/deploy.py, as long as one member runs 3.5")
+    over = seen(*(member(name, version="3.6.14", machine=trial) for name in NAMES))
+    assert over.concerns == ()
 
 
 def test_a_full_database_with_corrupt_data_is_not_to_be_disarmed() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,9 @@ from etcdfleet.outcome import StepOutcome
 from etcdfleet.program.run import Run, restart_due
 from etcdfleet.report.record.model import ExitCode
 from etcdfleet.report.record.recorder import RunInterruptedError
+from etcdfleet.settings.load import settings_of
 from tests.unit.support.fake_run import Person, program_of, raises, run_of, statuses, step
+from tests.unit.support.site import settings
 
 
 def test_clusters_do_not_wait_for_each_other() -> None:
@@ -191,3 +194,17 @@ def test_what_is_asked_is_no_step_unless_it_fails() -> None:
     assert "read member" not in statuses(program, "az-1")
     assert statuses(program, "az-2")["read member"] == "failed"
     assert run.ask_members(read_member, on=["az-1", "az-2"]) == {"az-1": 7}
+
+
+def test_a_run_may_want_other_settings_of_its_hosts() -> None:
+    program = program_of(member=lambda name: replace(settings(), name=name))
+    run = run_of(program)
+    host = program.nornir.inventory.hosts["az-1"]
+    other = replace(settings(), name="az-1", hostname="other")
+    later = run.wanting({"az-1": other})
+    assert settings_of(host) is other
+    assert settings_of(program.everything.inventory.hosts["az-1"]) is other
+    assert [one.hostname for one in later.program.fleet.hosts.values()].count("other") == 1
+    assert "other" not in [one.hostname for one in program.fleet.hosts.values()]
+    run.skip("install", "done before")
+    assert (run.pending("install"), later.pending("install")) == ((), later.hosts)

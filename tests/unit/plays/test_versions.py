@@ -9,8 +9,10 @@ import pytest
 
 from etcdfleet.errors import RemoteError
 from etcdfleet.etcd.answers import EndpointStatus
+from etcdfleet.etcd.canary import Hold
 from etcdfleet.etcd.removed_members import NotedMembers
 from etcdfleet.etcd.upgrades import MemberVersion
+from etcdfleet.etcd.v2_entries import V2Entries
 from etcdfleet.etcd.v2_residue import Residue
 from etcdfleet.program.run import LeftError, Program
 from plays import flush, versions
@@ -47,6 +49,8 @@ def staged(
     stage.put(versions, "read_noted_members", lambda host: NotedMembers(host, {1: "h1", 2: "h2"}))
     stage.put(flush, "read_member", member_seen)
     stage.put(flush, "leave_behind")
+    stage.put(versions, "end_hold")
+    stage.put(versions, "read_v2_entries", V2Entries)
     return stage, program_of(fleet=dict.fromkeys(HOSTS, "home"), steps=["start"], member=member_settings, **options)
 
 
@@ -129,3 +133,80 @@ def test_what_cannot_be_read_is_not_taken_for_good(monkeypatch: Any) -> None:
     with pytest.raises(LeftError):
         versions.refuse_unfit(run_of(program))
     assert not program.record.record.protections
+
+
+HOLD = Hold("h1", "3.5.33", "3.6.14", "today")
+
+
+def canary(monkeypatch: Any, brings: str, *, left_out: bool = False, **options: Any) -> tuple[Stage, Program[Any]]:
+    """h1 runs 3.6.14 on trial, h2 is held back; what is due is what differs."""
+    stage, _ = staged(monkeypatch, "", brings)
+    running = {"h1": "3.6.14", "h2": "3.5.33", "h3": "3.5.33"}
+    stage.put(versions, "is_due", lambda host: (running[host] != brings, True))
+
+    def look(host: str) -> VersionsSeen:
+        new = brings if running[host] != brings else None
+        one = MemberVersion(host, running[host], running[host], new, "archive", data=True)
+        return VersionsSeen(one, cluster="3.5.0", held=HOLD if host == "h1" else None)
+
+    stage.put(versions, "look_at_versions", look)
+    fleet = {"h2": "home"} if left_out else dict.fromkeys(HOSTS, "home")
+
+    monkeypatch.setattr(versions, "client_url", lambda *_: "")
+    monkeypatch.setattr(versions, "_others", lambda *_: [])
+    return stage, program_of(
+        fleet=fleet, left_out={"h1": "home"} if left_out else None, member=member_settings, **options
+    )
+
+
+@pytest.mark.parametrize("left_out", [False, True])
+def test_members_that_are_held_back_are_not_upgraded_by_a_deploy(monkeypatch: Any, left_out: bool) -> None:
+    _, program = canary(monkeypatch, "3.6.14", left_out=left_out, yes=True)
+    with pytest.raises(LeftError):
+        versions.refuse_unfit(run_of(program))
+    (protection,) = program.record.record.protections
+    assert "h1 runs etcd 3.6.14 as a canary since today" in protection.what
+    assert "python runbooks/upgrade.py goes on" in protection.remedy
+
+
+def test_an_upgrade_that_goes_on_may(monkeypatch: Any) -> None:
+    _, program = canary(monkeypatch, "3.6.14")
+    versions.refuse_unfit(run_of(program), goes_on=True)
+
+
+@pytest.mark.parametrize(("answer", "goes_back"), [(True, True), (False, False), (None, False)])
+def test_a_canary_goes_back_when_a_person_says_so(monkeypatch: Any, answer: bool | None, goes_back: bool) -> None:
+    stage, program = canary(monkeypatch, "3.5.33", answer=answer)
+    if goes_back:
+        versions.refuse_unfit(run_of(program))
+        assert stage.hosts("end_hold") == ["h1"]
+        return
+    with pytest.raises(LeftError):
+        versions.refuse_unfit(run_of(program))
+    assert stage.hosts("end_hold") == []
+    assert "h1 goes back from etcd 3.6.14" in program.record.record.protections[0].what
+
+
+@pytest.mark.parametrize(("answer", "goes_back"), [(True, True), (None, False)])
+def test_an_older_patch_release_is_asked_for(monkeypatch: Any, answer: bool | None, goes_back: bool) -> None:
+    _, program = staged(monkeypatch, "3.5.33", "3.5.16", answer=answer)
+    if goes_back:
+        versions.refuse_unfit(run_of(program))
+        assert "h1 goes back from etcd 3.5.33 to 3.5.16" in program.record.record.warnings[0].text
+        return
+    with pytest.raises(LeftError):
+        versions.refuse_unfit(run_of(program))
+    assert "put what runs into install.version (3.5.33)" in program.record.record.protections[0].remedy
+
+
+def test_a_log_that_3_7_would_not_survive(monkeypatch: Any) -> None:
+    stage, program = staged(monkeypatch, "3.6.14", "3.7.1")
+    stage.put(versions, "read_v2_entries", lambda host: V2Entries(host, 5 if host == "h2" else 0))
+    with pytest.raises(LeftError):
+        versions.refuse_unfit(run_of(program))
+    (protection,) = program.record.record.protections
+    assert (protection.where, "(h2: 5)" in protection.what) == ("h2", True)
+    assert stage.hosts("read_v2_entries") == list(HOSTS)
+    stage.put(versions, "read_v2_entries", lambda host: RemoteError("gone", where=host, remedy="see"))
+    with pytest.raises(LeftError):
+        versions.refuse_unfit(run_of(program_of(fleet=dict.fromkeys(HOSTS, "home"))))

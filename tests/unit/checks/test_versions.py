@@ -1,0 +1,49 @@
+"""Whether all members run the same version of etcd."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from etcdfleet.checks.versions import version_finding
+from etcdfleet.etcd.answers import EndpointStatus, ExpectedMember
+from etcdfleet.etcd.canary import Hold
+from etcdfleet.etcd.cluster import Cluster
+
+HOLD = Hold("h1", "3.5.33", "3.6.14", "today")
+
+
+def seen(running: Mapping[str, str]) -> Cluster:
+    expected = tuple(ExpectedMember(name, f"https://{name}:2380", f"https://{name}:2379") for name in running)
+    statuses = tuple(
+        EndpointStatus(f"https://{name}:2379", number, 9, version, 1, 1, 1, 2, 20, 20, 7)
+        for number, (name, version) in enumerate(running.items(), 1)
+    )
+    return Cluster(expected, None, statuses)
+
+
+@pytest.mark.parametrize(
+    ("running", "hold", "status", "evidence", "remedy"),
+    [
+        ({"m1": "3.6.14", "m2": "3.6.14"}, None, "ok", "etcd 3.6.14", ""),
+        ({"m1": "3.6.14", "m2": "3.6.14"}, HOLD, "ok", "etcd 3.6.14", ""),
+        ({"m1": "3.10.1", "m2": "3.9.2"}, None, "warning", "3.9.2 on m2; 3.10.1 on m1", "upgrade.py goes on"),
+        (
+            {"m1": "3.6.14", "m2": "3.5.33"},
+            HOLD,
+            "warning",
+            "h1 runs etcd 3.6.14 as a canary",
+            "install.version: 3.5.33",
+        ),
+        ({"m1": "3.5.33", "m2": "3.6.14"}, HOLD, "warning", "3.5.33 on m1; 3.6.14 on m2", "upgrade.py goes on"),
+        ({"m1": ""}, None, "skipped", "no member says it", ""),
+    ],
+)
+def test_version_finding(
+    running: Mapping[str, str], hold: Hold | None, status: str, evidence: str, remedy: str
+) -> None:
+    found = version_finding(seen(running), hold, "h1", "m1")
+    assert found.status == status
+    assert evidence in found.evidence
+    assert remedy in found.remedy
