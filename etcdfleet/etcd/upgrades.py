@@ -92,7 +92,8 @@ def refuse_programs(members: Sequence[MemberVersion], cluster_version: str = "")
             f"{below[0].by} would bring etcd {_versions(m.brings for m in below)} to {_named(below)}, and {measure}: "
             f"etcd does not start below the cluster's version ({_dotted(floor)})",
             _hosts(below),
-            f"{_PUT_BACK}; or pin one of {_dotted(floor)} or newer in install.version, if there is one",
+            f"{_PUT_BACK}; or pin one of {_dotted(floor)} or newer in install.version, if there is one"
+            + _downgrade(floor, below),
         )
     above = [m for m in changing if (line := _line(m.brings)) and (line[0] != lowest[0] or line[1] > lowest[1] + 1)]
     if above:
@@ -105,6 +106,20 @@ def refuse_programs(members: Sequence[MemberVersion], cluster_version: str = "")
             "back what was installed",
         )
     return _below_floor(members, changing)
+
+
+def _downgrade(floor: tuple[int, int], below: Sequence[MemberVersion]) -> str:
+    """Return how etcd itself lets a cluster go back by one minor version, which it does from 3.6 on; empty if not."""
+    target = (floor[0], floor[1] - 1)
+    if floor < (3, 6) or {_line(member.brings) for member in below} != {target}:
+        return ""
+    wanted = _dotted(target)
+    return (
+        f"; or have etcd give up what {wanted} cannot read, after a backup: etcdctl downgrade validate {wanted}, then"
+        f" etcdctl downgrade enable {wanted} on a host that has {_dotted(floor)}, and once etcdctl -w json endpoint"
+        f' status --cluster says "storageVersion":"{wanted}.0" of every member, run again (downgrade cancel takes it'
+        f" back as long as a member runs {_dotted(floor)})"
+    )
 
 
 def _below_floor(members: Sequence[MemberVersion], changing: Sequence[MemberVersion]) -> Refusal | None:

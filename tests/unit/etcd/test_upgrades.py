@@ -91,6 +91,27 @@ def test_what_is_refused(members: list[MemberVersion], cluster: str, what: str, 
     assert "install.version" in refusal.remedy
 
 
+@pytest.mark.parametrize(
+    ("runs", "brings", "cluster", "way"),
+    [
+        ("3.6.14", "3.5.33", "3.6.0", "etcdctl downgrade validate 3.5, then etcdctl downgrade enable 3.5"),
+        ("3.7.1", "3.6.14", "3.7.0", '"storageVersion":"3.6.0"'),
+        ("3.7.1", "3.5.33", "3.7.0", ""),
+        ("3.5.33", "3.4.23", "3.5.0", ""),
+    ],
+)
+def test_the_way_back_is_named_where_etcd_has_one(runs: str, brings: str, cluster: str, way: str) -> None:
+    refusal = refuse_programs(three(runs, brings), cluster)
+    assert refusal
+    assert way in refusal.remedy
+    assert ("downgrade enable" in refusal.remedy) == bool(way)
+
+
+def test_what_etcd_has_given_up_is_not_refused() -> None:
+    assert refuse_programs(three("3.6.14", "3.5.33"), "3.5.0") is None
+    assert refuse_programs([member("a", "3.5.33", None), *three("3.6.14", "3.5.33")[1:]], "3.5.0") is None
+
+
 def test_going_back_within_a_minor_is_said() -> None:
     (warning,) = patch_downgrades([member("a", "3.5.30", "3.5.16"), member("b", "3.5.16", "3.5.30"), *three(OLD, None)])
     assert "a goes back from etcd 3.5.30 to 3.5.16" in warning
