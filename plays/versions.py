@@ -8,12 +8,14 @@ from typing import Any
 from etcdfleet.errors import Refusal
 from etcdfleet.etcd.answers import address
 from etcdfleet.etcd.canary import Hold, going_back, in_force, refuse_held
+from etcdfleet.etcd.downgrades import downgrade_target
 from etcdfleet.etcd.removed_members import NotedMembers, refuse_mistaken
 from etcdfleet.etcd.upgrades import MemberVersion, patch_downgrades, refuse_programs
 from etcdfleet.etcd.v2_entries import V2Entries, enters_3_7, refuse_v2
 from etcdfleet.etcd.v2_residue import Residue, enters, refuse_keys, told_of
 from etcdfleet.program.run import Run
 from etcdfleet.settings.models import HostSettings, client_url
+from plays.downgrade import go_back
 from plays.flush import flush
 from tasks.canary import end_hold
 from tasks.upgrades import VersionsSeen, is_due, look_at_versions, read_noted_members, read_residue, read_v2_entries
@@ -34,7 +36,9 @@ def refuse_unfit(run: Run[Any], *, goes_on: bool = False) -> None:
     if hold and (refusal := refuse_held(hold, members)):
         run.protect(refusal.what, refusal.remedy, where=", ".join(refusal.hosts))
     if refusal := refuse_programs(members, running):
-        run.protect(refusal.what, refusal.remedy, where=", ".join(refusal.hosts))
+        target = downgrade_target(members, running)
+        if not target or not go_back(run, target):
+            run.protect(refusal.what, refusal.remedy, where=", ".join(refusal.hosts))
     found, residues = dangers(run, enters(one.member for one in looks))
     for refusal in [*found, *left_in_log(run, enters_3_7(one.member for one in looks))]:
         run.protect(refusal.what, refusal.remedy, where=", ".join(refusal.hosts))

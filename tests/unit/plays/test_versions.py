@@ -15,7 +15,7 @@ from etcdfleet.etcd.upgrades import MemberVersion
 from etcdfleet.etcd.v2_entries import V2Entries
 from etcdfleet.etcd.v2_residue import Residue
 from etcdfleet.program.run import LeftError, Program
-from plays import flush, versions
+from plays import downgrade, flush, versions
 from tasks.member import MemberAnswers
 from tasks.planning import MemberSeen
 from tasks.upgrades import VersionsSeen
@@ -36,14 +36,14 @@ def member_settings(name: str) -> Any:
 
 
 def staged(
-    monkeypatch: Any, running: str, brings: str | None, residue: Any = None, **options: Any
+    monkeypatch: Any, running: str, brings: str | None, residue: Any = None, cluster: str = "", **options: Any
 ) -> tuple[Stage, Program[Any]]:
     stage = Stage(monkeypatch)
     stage.put(versions, "is_due", (brings is not None, True))
     stage.put(
         versions,
         "look_at_versions",
-        lambda host: VersionsSeen(MemberVersion(host, running, running, brings, "archive", data=True)),
+        lambda host: VersionsSeen(MemberVersion(host, running, running, brings, "archive", data=True), cluster=cluster),
     )
     stage.put(versions, "read_residue", residue or (lambda host: Residue(host)))
     stage.put(versions, "read_noted_members", lambda host: NotedMembers(host, {1: "h1", 2: "h2"}))
@@ -51,6 +51,7 @@ def staged(
     stage.put(flush, "leave_behind")
     stage.put(versions, "end_hold")
     stage.put(versions, "read_v2_entries", V2Entries)
+    stage.put(downgrade, "enable_downgrade")
     return stage, program_of(fleet=dict.fromkeys(HOSTS, "home"), steps=["start"], member=member_settings, **options)
 
 
@@ -210,3 +211,33 @@ def test_a_log_that_3_7_would_not_survive(monkeypatch: Any) -> None:
     stage.put(versions, "read_v2_entries", lambda host: RemoteError("gone", where=host, remedy="see"))
     with pytest.raises(LeftError):
         versions.refuse_unfit(run_of(program_of(fleet=dict.fromkeys(HOSTS, "home"))))
+
+
+@pytest.mark.parametrize(("answer", "goes_on"), [(True, True), (False, False), (None, False)])
+def test_the_step_down_that_etcd_has_a_job_for_is_asked_for(
+    monkeypatch: Any, answer: bool | None, goes_on: bool
+) -> None:
+    stage, program = staged(monkeypatch, "3.6.14", "3.5.33", cluster="3.6.0", answer=answer)
+    if goes_on:
+        versions.refuse_unfit(run_of(program))
+        assert stage.hosts("enable_downgrade") == ["h1"]
+        assert stage.given["enable_downgrade"] == {"target": "3.5"}
+        return
+    with pytest.raises(LeftError):
+        versions.refuse_unfit(run_of(program))
+    assert not stage.hosts("enable_downgrade")
+    assert "etcdctl downgrade enable 3.5" in program.record.record.protections[0].remedy
+
+
+def test_a_step_down_that_etcd_does_not_get_ready_for_is_not_taken(monkeypatch: Any) -> None:
+    stage, program = staged(monkeypatch, "3.6.14", "3.5.33", cluster="3.6.0", answer=True)
+    stage.put(downgrade, "enable_downgrade", RemoteError("refused", where="h1", remedy="see"))
+    with pytest.raises(LeftError):
+        versions.refuse_unfit(run_of(program))
+
+
+def test_a_step_down_without_such_a_job_is_refused_unasked(monkeypatch: Any) -> None:
+    stage, program = staged(monkeypatch, "3.5.33", "3.4.23", cluster="3.5.0", answer=True)
+    with pytest.raises(LeftError):
+        versions.refuse_unfit(run_of(program))
+    assert not stage.hosts("enable_downgrade")
