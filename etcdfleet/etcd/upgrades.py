@@ -26,7 +26,7 @@ From 3.5 before 3.5.26, members that were removed come back, and voters count as
 """
 
 
-WAY_BACK_TRIED = frozenset({(3, 5), (3, 6)})
+WAY_BACK_TRIED = frozenset({(3, 5), (3, 6), (3, 7)})
 """The minor versions from which a member went back to the one before, while the others still ran that one."""
 
 
