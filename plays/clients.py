@@ -7,7 +7,7 @@ from typing import Any
 
 from etcdfleet.certs.clients import cut_off
 from etcdfleet.program.run import Run
-from plays.trust import states_of
+from plays.trusted import states_of
 
 
 def keep(run: Run[Any], *, ready: bool = False, option: str = "") -> None:

@@ -19,7 +19,7 @@ from etcdfleet.etcd.expected import expected_member
 from etcdfleet.etcd.interruption import interruption
 from etcdfleet.etcd.readdressing import may_be_restarted, may_move, names_in_use, update_of
 from etcdfleet.program.run import Run
-from plays import members, trust
+from plays import members, trusted
 from tasks.configure import configure
 from tasks.members.readdress import addresses_there, fit_both, forget_names, own_answers
 from tasks.start import restart_member
@@ -41,7 +41,7 @@ def readdress(run: Run[Any], hosts: Sequence[str]) -> None:
 
 
 def _bring(run: Run[Any], host: str) -> None:
-    trust.keep_known(run)
+    trusted.keep_known(run)
     member, cluster = _look(run, host)
     members.accept(run, may_move(host, member, cluster))
     _confirm(run, host, member, cluster)

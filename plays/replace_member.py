@@ -26,7 +26,7 @@ from etcdfleet.etcd.replacement import (
 )
 from etcdfleet.program.run import Run
 from etcdfleet.roles import SIDES
-from plays import certificates, lock, members, trust
+from plays import certificates, lock, members, trusted
 from plays.options import MemberOptions, ReplaceOptions
 from plays.remove_member import take_out
 from tasks.configure import configure
@@ -97,7 +97,7 @@ def bring_in(run: Run[Any], folder: Path | None, gone: str = "", told_as: str = 
     ``told_as`` is the step of the report that tells of snapshot and member list, where they are no steps of their own.
     Without a ``folder`` there is nothing to be saved, and nothing is asked: the cluster was just restored.
     """
-    trust.keep_known(run)
+    trusted.keep_known(run)
     saved = folder is None
     for _ in range(ROUNDS):
         place, cluster = _look(run, gone)

@@ -6,7 +6,7 @@ reasoning is in ``etcdfleet/certs/trust.py``. Where all members trust the issuin
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,11 +14,10 @@ from etcdfleet.certs import Certificate, accepts, must_trust_first, shown_by_all
 from etcdfleet.program.run import Run, restart_due
 from etcdfleet.roles import SIDES, Side
 from plays.start import bring_up
-from tasks.certificates.trust import SideState, trust, trust_state, trusted_by
+from plays.trusted import States, states_of
+from tasks.certificates.trust import trust, trusted_by
 
 STEP = "trust"
-States = Mapping[str, Mapping[Side, SideState]]
-"""What the good hosts trust and show, by host and side."""
 
 
 def spread(run: Run[Any]) -> frozenset[str]:
@@ -59,24 +58,6 @@ def keep_untrusted(run: Run[Any]) -> None:
         )
 
 
-def keep_known(run: Run[Any]) -> None:
-    """Leave the cluster while its CA changes: the others would refuse the host's new certificates, or it theirs."""
-    mine, others = states_of(run), run.ask_members(trusted_by, on=run.left_out)
-    now = datetime.now(UTC)
-    for sides in mine.values():
-        for side, state in sides.items():
-            members = [each[side] for each in others.values() if side in each and each[side].live]
-            late = [each.name for each in members if not all(accepts(way, each.trusted, at=now) for way in state.ways)]
-            late += [each.name for each in still_shown(members, state.anchors, at=now)]
-            if late:
-                run.protect(
-                    f"{', '.join(dict.fromkeys(late))} and this host would refuse each other's certificates: the CA of"
-                    f" the cluster's {side}s is being changed",
-                    "let the previous CA issue again until this member is back (in Vault: as the mount's default"
-                    " issuer), and run again; then go on with the change",
-                )
-
-
 def no_longer_needed(run: Run[Any]) -> frozenset[Side]:
     """Return the sides on which the previous CAs need not be trusted any more: every member shows certificates of the
     wanted ones.
@@ -88,11 +69,6 @@ def no_longer_needed(run: Run[Any]) -> frozenset[Side]:
     if all(state.done for sides in states.values() for state in sides.values()):
         return frozenset(SIDES)
     return frozenset(side for side in SIDES if _may_end(run, side, states))
-
-
-def states_of(run: Run[Any]) -> States:
-    """Return what the good hosts trust and show. No round trip where that is known."""
-    return run.ask(trust_state)
 
 
 def _may_end(run: Run[Any], side: Side, states: States) -> bool:

@@ -6,6 +6,9 @@ Imports within functions and under TYPE_CHECKING count, too.
 from __future__ import annotations
 
 import ast
+from graphlib import CycleError, TopologicalSorter
+
+import pytest
 
 from tests.unit.support.paths import ROOT
 
@@ -81,6 +84,20 @@ def test_imports_point_down() -> None:
             up.add((module, name if name in MODULES else name.rpartition(".")[0]))
     assert sorted(up - set(NOT_YET)) == [], "imports from the same floor or from one above"
     assert sorted(set(NOT_YET) - up) == [], "mended: take it out of NOT_YET"
+
+
+def test_no_module_needs_itself() -> None:
+    """Else it is chance which of them can be imported first. What functions import, and types alone, does not count."""
+    needs: dict[str, set[str]] = {module: set() for module in MODULES}
+    for module, path in MODULES.items():
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ImportFrom):
+                names = {f"{node.module}.{alias.name}" for alias in node.names}
+                needs[module] |= {name if name in MODULES else name.rpartition(".")[0] for name in names} & set(MODULES)
+    try:
+        TopologicalSorter(needs).prepare()
+    except CycleError as error:
+        pytest.fail(f"imports in a circle: {' <- '.join(error.args[1])}", pytrace=False)
 
 
 def test_every_module_has_a_floor() -> None:

@@ -10,7 +10,7 @@ import pytest
 from etcdfleet.certs import MemberTrust, parse_pem_bundle
 from etcdfleet.program.run import LeftError, Program
 from etcdfleet.report.record.model import ExitCode
-from plays import clients, trust
+from plays import clients, trusted
 from tasks.certificates.trust import SideState
 from tests.unit.support import certs_ca
 from tests.unit.support.certs_ca import Made
@@ -42,7 +42,7 @@ def kept(
     """The program, and whether the cluster went on. The cluster edge has nothing to change."""
     monkeypatch.setattr(clients, "datetime", SimpleNamespace(now=lambda _zone: certs_ca.NOW))
     states = {"az-1": state(FIRST, SECOND), "az-2": state(SECOND, SECOND), "edge-1": state(SECOND, SECOND)}
-    Stage(monkeypatch).put(trust, "trust_state", states.get)
+    Stage(monkeypatch).put(trusted, "trust_state", states.get)
     pki = SimpleNamespace(makes_clients=makes_clients)
     program = program_of(answer=answer, check=check, member=lambda host: SimpleNamespace(name=host, pki=pki))
     try:

@@ -14,7 +14,7 @@ from etcdfleet.host.lock import LockInfo
 from etcdfleet.outcome import StepOutcome
 from etcdfleet.program.run import Program
 from etcdfleet.report.record.model import ExitCode
-from plays import access, certificates, deploy, lock, preflight, replace_member, start, trust, versions
+from plays import access, certificates, deploy, lock, preflight, replace_member, start, trust, trusted, versions
 from plays.options import MemberOptions
 from tasks.member import MemberAnswers
 from tasks.planning import MemberSeen
@@ -51,7 +51,7 @@ def staged(
         (replace_member, "read_place", lambda host: Place(host, nothing, marked=data)),
         (start, "is_settled", plan is None), (start, "read_member", MemberSeen(nothing, MemberAnswers())),
         (versions, "is_due", (False, True)), (access, "is_renamed", False),
-        (deploy, "install", None), (trust, "trust_state", {}), (trust, "trust", None),
+        (deploy, "install", None), (trusted, "trust_state", {}), (trust, "trust", None),
         (certificates, "shown_and_due", ()), (certificates, "certificates", None), (deploy, "configure", None),
         (start, "start_member", None), (start, "restart_member", None), (start, "keep_running", None),
         (deploy, "verify", None),

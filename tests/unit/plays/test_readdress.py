@@ -15,7 +15,7 @@ from etcdfleet.etcd.start_model import Nothing, Plan, Readdress
 from etcdfleet.outcome import StepOutcome
 from etcdfleet.program.run import LeftError, Program
 from etcdfleet.report.record.model import ExitCode
-from plays import members, readdress, start, trust
+from plays import members, readdress, start, trusted
 from plays.options import MemberOptions
 from tests.unit.etcd import test_replacement as table
 from tests.unit.support.fake_run import Stage, program_of, run_of
@@ -45,7 +45,7 @@ def staged(
         for module in (members, readdress):
             if hasattr(module, name):
                 stage.put(module, name, what)
-    monkeypatch.setattr(trust, "keep_known", lambda run: stage.ran.append(("trust", run.hosts[0])))
+    monkeypatch.setattr(trusted, "keep_known", lambda run: stage.ran.append(("trust", run.hosts[0])))
 
     def settings(host: str) -> Any:
         member = SimpleNamespace(name=host.replace("h", "m"))

@@ -16,7 +16,7 @@ from etcdfleet.etcd.upgrades import MemberVersion
 from etcdfleet.outcome import StepOutcome
 from etcdfleet.program.run import LeftError, Program
 from etcdfleet.report.record.model import ExitCode
-from plays import certificates, lock, members, replace_member, trust
+from plays import certificates, lock, members, replace_member, trusted
 from plays.options import ReplaceOptions
 from tasks.upgrades import VersionsSeen
 from tests.unit.etcd import test_replacement as table
@@ -78,7 +78,7 @@ def staged(
             if hasattr(module, name):
                 stage.put(module, name, what)
     monkeypatch.setattr(lock, "take", lambda _: stage.ran.append(("lock", "")))
-    monkeypatch.setattr(trust, "states_of", lambda _: {})
+    monkeypatch.setattr(trusted, "states_of", lambda _: {})
     monkeypatch.setattr(certificates, "place", lambda _: stage.ran.append(("certificates", "")))
 
     def settings(host: str) -> Any:

@@ -15,7 +15,7 @@ from etcdfleet.host.lock import LockInfo
 from etcdfleet.outcome import StepOutcome
 from etcdfleet.program.run import Program
 from etcdfleet.report.record.model import ExitCode
-from plays import certificates, clients, lock, rotate, trust
+from plays import certificates, clients, lock, rotate, trust, trusted
 from plays.options import RotateOptions
 from tasks.certificates.revoke import Revoked
 from tasks.certificates.rotate import Decided
@@ -58,7 +58,7 @@ def staged(
         return found if isinstance(found, Exception) else Decided("looked", member=found)
 
     for module, name, usual in (
-        (lock, "take_lock", ""), (rotate, "decide", decided), (trust, "trust_state", {}), (trust, "trust", None),
+        (lock, "take_lock", ""), (rotate, "decide", decided), (trusted, "trust_state", {}), (trust, "trust", None),
         (certificates, "replace_expired", None), (certificates, "rotate_member", None),
         (certificates, "left_out", VerificationError("left out")), (rotate, "end_trust", None),
         (rotate, "restart_member", None), (rotate, "verify", None), (rotate, "revoke_replaced", Revoked("revoked")),

@@ -11,7 +11,7 @@ from etcdfleet.certs import MemberTrust, parse_pem_bundle
 from etcdfleet.outcome import StepOutcome
 from etcdfleet.program.run import LeftError, Program
 from etcdfleet.report.record.model import ExitCode
-from plays import trust
+from plays import trust, trusted
 from tasks.certificates.trust import SideState
 from tests.unit.support import certs_ca
 from tests.unit.support.certs_ca import Made
@@ -40,7 +40,7 @@ def staged(
     """``states`` by host, one after the other; the last one stays. Restarts are noted in the list."""
     monkeypatch.setattr(trust, "_now", lambda: certs_ca.NOW)
     stage, restarted = Stage(monkeypatch), list[str]()
-    stage.put(trust, "trust_state", lambda host: states[host].pop(0) if len(states[host]) > 1 else states[host][0])
+    stage.put(trusted, "trust_state", lambda host: states[host].pop(0) if len(states[host]) > 1 else states[host][0])
     stage.put(trust, "trust", DUE)
     stage.put(trust, "trusted_by", options.pop("elsewhere", {}))
     monkeypatch.setattr(trust, "bring_up", lambda run, **_: restarted.extend(run.good))
