@@ -269,7 +269,8 @@ def test_a_run_that_is_ended_ends_its_compiler_and_leaves_nothing(number: signal
     work.mkdir()
     go = stand_in_go.install(here)
     command = [sys.executable, str(ROOT / "runbooks/build_etcd.py"), "3.6.14", "--go", str(go), "--out", str(out)]
-    environment = {**os.environ, "SLEEPS": "61.7", "TMPDIR": str(work)}
+    seconds = f"61.{number}{os.getpid()}"  # not those of the same test in another process
+    environment = {**os.environ, "SLEEPS": seconds, "TMPDIR": str(work)}
     run = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     until = time.monotonic() + 30
     while not (here / "compiling").exists():
@@ -281,7 +282,7 @@ def test_a_run_that_is_ended_ends_its_compiler_and_leaves_nothing(number: signal
     assert (run.returncode, out_text) == (130, "")
     assert list(work.iterdir()) == []
     assert list(out.iterdir()) == []
-    assert [name for name in _commands() if "sleep\x0061.7" in name] == []
+    assert [name for name in _commands() if f"sleep\x00{seconds}" in name] == []
 
 
 def _commands() -> list[str]:
