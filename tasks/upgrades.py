@@ -160,7 +160,7 @@ def _entries(site: Site) -> tuple[list[Entry], int, str]:
 
 
 def read_noted_members(task: Task) -> Result:
-    """Read whom the database on this host lists as members, and as removed: a `NotedMembers`.
+    """Read which members the database on this host lists, and which as removed: a `NotedMembers`.
 
     Only the pages are read that list them, while etcd runs. Raises `RemoteError`, and `VerificationError` where they
     cannot be read.
