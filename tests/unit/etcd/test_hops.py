@@ -93,7 +93,7 @@ def test_an_early_3_5_is_advised_against() -> None:
 @pytest.mark.parametrize(
     ("running", "offers", "target", "what", "remedy"),
     [
-        # What must come between is not offered: which, for whom, and how to come by it.
+        # What must come between is not offered: which version, for which hosts, and how to get it.
         (
             three("3.5.16"),
             supply("3.6.14"),
