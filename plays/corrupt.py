@@ -1,8 +1,8 @@
 """Members hold different data: the one that the majority does not agree with is replaced, and all are compared again.
 
 Who that is, is decided in ``etcdfleet/etcd/corruption.py``. The bad member is stopped and its data are moved aside
-before anything else, so that it serves no client, and so that nothing but a replacement brings it back. Only then is the
-alarm CORRUPT ended: while it stands, no member can join.
+before anything else, so that it serves no client, and so that nothing but a replacement brings it back. Only then is
+the alarm CORRUPT ended: while it stands, no member can join.
 """
 
 from __future__ import annotations
