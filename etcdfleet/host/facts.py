@@ -373,15 +373,8 @@ def _pairs(settings: HostSettings, files: Mapping[str, FileFacts], keys: str) ->
 
 
 def _resolved(text: str) -> dict[str, tuple[str, ...]]:
-    resolved: dict[str, dict[str, None]] = {}
-    name = ""
-    for words in (line.split() for line in text.splitlines()):
-        if words[:1] == ["="]:
-            name = words[1]
-            resolved[name] = {}
-        elif words and name:
-            resolved[name][words[0]] = None
-    return {name: tuple(sorted(addresses)) for name, addresses in resolved.items()}
+    answers = (line.split() for line in text.splitlines())
+    return {name: tuple(sorted(set(addresses))) for name, *addresses in filter(None, answers)}
 
 
 def _free_bytes(text: str) -> dict[str, int]:

@@ -8,7 +8,8 @@ elif command -v nc >/dev/null; then
   try() {
     said=$(timeout "$limit" nc -n -vv -z "${1%,*}" "${1##*,}" </dev/null 2>&1)
     case $? in 0) said=open ;; 124 | 143) said=time-out ;; esac
-    echo "$1 $said"
+    # In one line, which is one write, so that nothing of a neighbour comes between.
+    printf '%s %s\n' "$1" "$(printf '%s' "$said" | tr '\n' ' ')"
   }
   for target in "$@"; do try "$target" & done
   wait

@@ -179,7 +179,7 @@ def test_a_masked_unit_is_no_file(tmp_path: Path) -> None:
 
 
 def test_addresses_of_a_name_once_each() -> None:
-    text = "= etcd.az1.k8s.home\n192.0.2.1 STREAM x\n192.0.2.1 DGRAM\n192.0.2.1 RAW\n= etcd.az2.k8s.home\n"
+    text = "etcd.az1.k8s.home 192.0.2.1 192.0.2.1 192.0.2.1 \netcd.az2.k8s.home \n"
     assert facts._resolved(text) == {"etcd.az1.k8s.home": ("192.0.2.1",), "etcd.az2.k8s.home": ()}
 
 

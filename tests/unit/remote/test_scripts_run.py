@@ -15,6 +15,7 @@ import subprocess
 import time
 from contextlib import suppress
 from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
 from typing import Any, cast
 
@@ -381,9 +382,14 @@ def test_copies_of_a_defragmentation_and_who_has_them_open(here: LocalHost, tmp_
 
 
 def test_names_are_resolved(here: LocalHost, programs: Path) -> None:
-    here.stand_ins(programs, getent='[ "$2" = a.test ] && echo "192.0.2.1 $1" || exit 2')
-    resolved = facts._resolved(here.run(facts._resolve(["a.test", "b.test", "a.test"])).stdout)
-    assert resolved == {"a.test": ("192.0.2.1",), "b.test": ()}
+    """Each line stands for itself: they come in any order, since the names are looked up side by side."""
+    two, one = "echo '192.0.2.1 STREAM'; echo '192.0.2.2 RAW'", "echo 192.0.2.3"
+    here.stand_ins(programs, getent=f"case $2 in a.test) {two} ;; b.test) {one} ;; *) exit 2 ;; esac")
+    lines = here.run(facts._resolve(["a.test", "b.test", "c.test", "a.test"])).stdout.splitlines()
+    assert len(lines) == 3
+    for order in permutations(lines):
+        resolved = facts._resolved("\n".join(order))
+        assert resolved == {"a.test": ("192.0.2.1", "192.0.2.2"), "b.test": ("192.0.2.3",), "c.test": ()}
 
 
 def test_the_user_and_the_folders(here: LocalHost, programs: Path, tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ class Remembered(RemoteHost):
             case "resolve":
                 known = {f"{host}.home.test": f"192.0.2.{number}" for number, host in enumerate("abc", 1)}
                 names = "".join(re.findall(r"^set -- (.*)$", command, re.MULTILINE)).split()
-                return CommandResult(0, "".join(f"= {name}\n{known[name]} STREAM\n" for name in names), "")
+                return CommandResult(0, "".join(f"{name} {known[name]} \n" for name in names), "")
             case "free":
                 paths = "/var/lib/etcd /etc /usr"
                 return CommandResult(0, f"{paths}\nFilesystem\n" + "/dev/sda1 9 1 99999999 1% /\n" * 3, "")
