@@ -19,7 +19,9 @@ import yaml
 
 from lab import cgroups, hosts, state
 from lab.state import PROJECT
+from tests.lab import starter
 from tests.lab.conftest import LabHandle, lab_command, sourced
+from tests.lab.starter import Started
 
 CERTS = "/etc/etcd/certs"
 FILES = ("config.yaml", "inventory/defaults.yaml", "inventory/groups.yaml", "inventory/hosts.yaml")
@@ -86,7 +88,7 @@ class Outcome:
 class Running:
     """A run that has been started and not waited for. Its folder holds reports, events and its working folder."""
 
-    process: subprocess.Popen[str]
+    process: Started
     folder: Path
     started: float
     _seen: list[dict[str, Any]] = field(default_factory=list, init=False, repr=False)
@@ -116,7 +118,7 @@ class Running:
     def finish(self, timeout: float = 300) -> Outcome:
         """Wait for its end; a run that takes longer than ``timeout`` seconds is killed and fails the test."""
         try:
-            self.process.wait(timeout)
+            code = self.process.wait(timeout)
         except subprocess.TimeoutExpired:
             self.kill()
             raise
@@ -124,7 +126,7 @@ class Running:
         reports = sorted(self.folder.glob("reports/*/report.json"))
         report = json.loads(reports[-1].read_text()) if reports else {}
         return Outcome(
-            self.process.returncode,
+            code,
             (self.folder / "stdout").read_text(),
             (self.folder / "stderr").read_text(),
             seconds,
@@ -151,28 +153,25 @@ def begin_deploy(
     base.mkdir(exist_ok=True)
     folder = base / f"{len(list(base.iterdir())):03d}"
     (folder / "cwd").mkdir(parents=True)
-    environment = {**handle.env, **(env or {})}
-    argv = [
-        # A test runner in the background of a shell ignores Ctrl-C, and so would its children.
-        "env",
-        "--default-signal=INT",
-        sys.executable,
-        str(project / "runbooks" / f"{runbook}.py"),
-        "--config",
-        str(config or handle.dir / FILES[0]),
-    ]
-    argv += ["--report-dir", str(folder / "reports"), "--json", str(folder / "events.ndjson"), *args]
+    environment = {key: value for key, value in {**handle.env, **(env or {})}.items() if value is not None}
+    script = project / "runbooks" / f"{runbook}.py"
+    arguments = ["--config", str(config or handle.dir / FILES[0]), "--report-dir", str(folder / "reports")]
+    arguments += ["--json", str(folder / "events.ndjson"), *args]
+    process: Started
     with (folder / "stdout").open("w") as out, (folder / "stderr").open("w") as err:
-        process = subprocess.Popen(
-            argv,
-            cwd=folder / "cwd",
-            env={key: value for key, value in environment.items() if value is not None},
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=err,
-            text=True,
-            start_new_session=True,
-        )
+        if project == PROJECT and starter.can_fork(environment):
+            process = starter.fork(script, arguments, folder / "cwd", environment, out.fileno(), err.fileno())
+        else:
+            process = subprocess.Popen(
+                # A test runner in the background of a shell ignores Ctrl-C, and so would its children.
+                ["env", "--default-signal=INT", sys.executable, str(script), *arguments],
+                cwd=folder / "cwd",
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                start_new_session=True,
+            )
     return Running(process, folder, time.monotonic())
 
 

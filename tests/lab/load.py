@@ -17,6 +17,8 @@ from tests.lab.deploy_helpers import members
 
 ATTEMPT_SECONDS = 1
 ATTEMPTS = 30
+PAUSE_SECONDS = 0.3
+"""Between two writes. Each request is a process, and these are a third of a processor already."""
 ENVIRONMENT = {"ETCDCTL_API": "3", "PATH": "/usr/bin:/bin"}
 
 
@@ -127,7 +129,7 @@ def under_load(handle: LabHandle, cluster: str, pair: Pair, prefix: str) -> Iter
 
     def work() -> None:
         number = 0
-        while not stop.wait(0.1):  # each request is a process: these are busy enough
+        while not stop.wait(PAUSE_SECONDS):
             number += 1
             if ask(f"put {number}", "put", f"{prefix}/{number}", str(number)) is None:
                 continue

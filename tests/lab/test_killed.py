@@ -112,7 +112,7 @@ def killed(lab: LabHandle) -> dict[str, Killed]:
         else:
             kill_at(running, MOMENTS[cluster])
         staged = {host: [path.name for path in staging(lab, host)] for host in members(lab, cluster)}
-        return Killed(running.events(), running.process.returncode, staged)
+        return Killed(running.events(), running.process.wait(), staged)
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         return dict(zip(CLUSTERS, pool.map(kill, CLUSTERS), strict=True))

@@ -148,11 +148,13 @@ def test_certificates_that_do_not_prove_themselves_are_put_back(clusters: LabHan
 @contextmanager
 def spoilt(handle: LabHandle, host: str) -> Iterator[None]:
     """A new set of the server's pair is unreadable as soon as it is there: a loop on the host takes its owner back."""
+    # `read` sleeps without a process of its own: the loops of three hosts took all of the processor otherwise.
     loop = (
-        f"old=$(readlink {CERTS}/client); while [ ! -e /tmp/stop ]; do now=$(readlink {CERTS}/client); "
-        f'[ "$now" = "$old" ] || chown root:root {CERTS}/$now/*.key; done'
+        f"exec 3<>/tmp/tick; old=$(readlink {CERTS}/client); "
+        f"while [ ! -e /tmp/stop ]; do now=$(readlink {CERTS}/client); "
+        f'[ "$now" = "$old" ] || chown root:root {CERTS}/$now/*.key; read -t 0.02 -r _ <&3; done'
     )
-    output(handle, host, f"rm -f /tmp/stop; nohup sh -c '{loop}' >/dev/null 2>&1 & true")
+    output(handle, host, f"rm -f /tmp/stop /tmp/tick; mkfifo /tmp/tick; nohup sh -c '{loop}' >/dev/null 2>&1 & true")
     try:
         yield
     finally:

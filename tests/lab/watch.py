@@ -81,7 +81,7 @@ def writing(handle: LabHandle, host: str, cluster: str, prefix: str) -> Iterator
     writer = Writer()
     put = etcdctl_command(handle, host, f"put {prefix}/$i $i", endpoints=all_endpoints(handle, cluster))
     note, end = f"/tmp/{prefix}.acknowledged", f"/tmp/{prefix}.stop"
-    loop = f"i=0; while [ ! -e {end} ]; do i=$((i+1)); {put} >/dev/null 2>&1 && echo $i >>{note}; sleep 0.05; done"
+    loop = f"i=0; while [ ! -e {end} ]; do i=$((i+1)); {put} >/dev/null 2>&1 && echo $i >>{note}; sleep 0.2; done"
     output(handle, host, f"rm -f {note} {end}")
     process = subprocess.Popen(hosts.enter_command(handle.plan, handle.plan.host(host), [loop]))
     try:
@@ -108,11 +108,16 @@ def stored(handle: LabHandle, host: str, prefix: str, *, tls: bool = True) -> di
 def leader(handle: LabHandle, cluster_hosts: list[str], *, tls: bool = True) -> str:
     """The host whose member leads, by etcdctl on each."""
     for name in cluster_hosts:
-        command = etcdctl_command(handle, name, "endpoint status -w fields", tls=tls)
-        fields = {
-            key.strip().strip('"'): value.strip()
-            for key, _, value in (line.partition(":") for line in output(handle, name, command).splitlines())
-        }
-        if fields["Leader"] == fields["MemberID"]:
+        if leads(handle, name, tls=tls):
             return name
     raise AssertionError(f"none of {', '.join(cluster_hosts)} leads")
+
+
+def leads(handle: LabHandle, host: str, *, tls: bool = True) -> bool:
+    """Whether the member on a host leads, by its own word."""
+    command = etcdctl_command(handle, host, "endpoint status -w fields", tls=tls)
+    fields = {
+        key.strip().strip('"'): value.strip()
+        for key, _, value in (line.partition(":") for line in output(handle, host, command).splitlines())
+    }
+    return fields["Leader"] == fields["MemberID"]
