@@ -10,6 +10,7 @@ from typing import Any
 
 import jinja2
 
+from etcdfleet.compiled import CompiledTemplates
 from etcdfleet.errors import UsageError
 from etcdfleet.host.storage import unit_of
 from etcdfleet.text import go_duration
@@ -31,6 +32,7 @@ def environment(folder: Path = TEMPLATES) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        bytecode_cache=CompiledTemplates(),
         autoescape=False,  # noqa: S701  no HTML here; each value is quoted by a filter for the file it goes into
     )
     made.filters.update(yaml=_yaml, sh=shlex.quote, etcd_duration=go_duration, mount_unit=unit_of)

@@ -125,11 +125,17 @@ def sourced(env_file: Path) -> dict[str, str]:
     return dict(entry.split("=", 1) for entry in done.stdout.split("\0") if "=" in entry)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Puts the files of `TOGETHER` one after the other, and what takes longest first.
 
-    Refuses a file that uses a lab of the whole session and is not with the others of that lab.
+    Leaves out what is for ``make thorough``, unless tests are named one by one. Refuses a file that uses a lab of the
+    whole session and is not with the others of that lab.
     """
+    named = any("::" in argument for argument in config.args)
+    if os.environ.get("ETCDFLEET_THOROUGH") != "1" and not named:
+        left_out = [item for item in items if item.get_closest_marker("thorough")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
     seconds: dict[str, int] = {}
     for stem in dict.fromkeys(item.path.stem for item in items):
         seconds[group_of(stem)] = seconds.get(group_of(stem), 0) + SECONDS.get(stem, OTHERS_SECONDS)

@@ -120,7 +120,20 @@ def names_in(fleet: Fleet, host: str, folder: str) -> str:
     return output(fleet.lab, host, asked)
 
 
-@pytest.mark.parametrize(("cluster", "both"), [("mv-sd", False), ("mv-rc", True)])
+@pytest.mark.parametrize(
+    ("cluster", "both"),
+    [
+        ("mv-rc", True),
+        pytest.param(
+            "mv-sd",
+            False,
+            marks=pytest.mark.thorough(
+                "unit/plays/test_readdress.py::test_the_steps_of_a_change_of_address",
+                "unit/etcd/test_readdressing.py::test_a_member_moves_only_while_the_others_carry_the_cluster",
+            ),
+        ),
+    ],
+)
 def test_members_get_other_names_while_clients_work(fleet: Fleet, tmp_path: Path, cluster: str, both: bool) -> None:
     """With ``both``, Vault still signs for the old names, so that certificates fit both on the way."""
     hosts = members(fleet.lab, cluster)
@@ -164,6 +177,7 @@ KILLS = ("certificates", "start")
 """The steps after whose first change a run is killed."""
 
 
+@pytest.mark.thorough("unit/plays/test_readdress.py::test_what_a_run_before_has_done_is_not_done_again")
 def test_a_move_that_is_killed_on_the_way_is_finished_by_the_same_command(fleet: Fleet, tmp_path: Path) -> None:
     cluster = "mv-rc"
     hosts, ids = members(fleet.lab, cluster), fleet.ids(cluster)

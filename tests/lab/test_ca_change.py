@@ -142,6 +142,11 @@ def test_the_intermediate_signed_by_a_new_root_with_its_own_key(changing: Changi
     assert_moved(changing, cluster, NEW, outcome, load, watch)
 
 
+@pytest.mark.thorough(
+    "unit/certs/test_cross.py::test_a_chain_with_both_is_no_broken_one",
+    "unit/certs/test_cross.py::test_the_intermediate_that_leads_to_the_anchors_is_placed",
+    "lab/test_ca_change.py::test_the_intermediate_signed_by_a_new_root_with_its_own_key",
+)
 def test_a_chain_with_both_certificates_of_the_ca(changing: Changing, tmp_path: Path) -> None:
     """``manual_chain``, as Vault documents a rotation of the root: whichever order, the one that fits is placed.
 

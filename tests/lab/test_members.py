@@ -101,6 +101,10 @@ def told_nothing_wrong(work: Workload) -> None:
     assert work.gaps.most_retries <= 1, work.story()
 
 
+@pytest.mark.thorough(
+    "lab/test_members.py::test_a_member_is_replaced_where_authentication_is_on",
+    "unit/etcd/test_replacement.py::test_the_next_step",
+)
 def test_a_member_that_lost_its_data_is_replaced_while_clients_work(lab: LabHandle, tmp_path: Path) -> None:
     """On systemd; on OpenRC it is done with authentication on, below."""
     cluster = "m-sd"
@@ -385,6 +389,11 @@ def test_a_cluster_is_taken_down_and_deployed_anew_without_a_trace_of_its_data(l
         assert left_on(lab, host, DATA) == []
 
 
+@pytest.mark.thorough(
+    "unit/plays/test_teardown.py::test_nothing_is_done_without_a_snapshot_of_a_cluster_that_answers",
+    "unit/plays/test_teardown.py::test_certificates_are_revoked_before_their_files_go",
+    "lab/test_members.py::test_a_cluster_is_taken_down_and_deployed_anew_without_a_trace_of_its_data",
+)
 def test_a_cluster_that_is_down_is_not_deleted_without_a_snapshot(lab: LabHandle, tmp_path: Path) -> None:
     """On OpenRC; its certificates are revoked."""
 

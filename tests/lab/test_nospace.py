@@ -217,6 +217,10 @@ def test_the_quota_is_raised_and_deployed(lab: LabHandle, small: Path, folder: P
     assert (again.exit_code, set(again.changed.values())) == (0, {0}), again.text
 
 
+@pytest.mark.thorough(
+    "unit/etcd/test_gates.py::test_the_others_decide",
+    "unit/etcd/test_space.py::test_with_room_on_all_nothing_stands_against_it",
+)
 def test_one_member_alone_is_full(lab: LabHandle, folder: Path) -> None:
     """Its quota was changed by hand, to less than it has. Before, 3.5: it was restarted, and waited for in vain."""
     large, cluster = with_quota(lab, folder, "128MiB"), RC

@@ -350,6 +350,7 @@ def takes_writes(handle: LabHandle, cluster: str) -> None:
     assert etcdctl(handle, members(handle, cluster)[0], "del /space/written").returncode == 0
 
 
+@pytest.mark.thorough("unit/etcd/test_space.py::test_what_makes_room", "unit/etcd/test_space.py::test_a_fifth_is_left")
 @openrc
 def test_history_stays_where_enough_is_free_without_that(
     lab: LabHandle, config: Path, tmp_path: Path, cluster: str
@@ -373,6 +374,11 @@ def test_history_stays_where_enough_is_free_without_that(
     assert etcdctl(lab, first, f"get /space/0 --rev {revision - 20} --keys-only").stdout.strip() == "/space/0"
 
 
+@pytest.mark.thorough(
+    "unit/plays/test_repair.py::test_a_run_that_was_ended_goes_on_where_it_was",
+    "unit/plays/test_repair.py::test_the_alarm_stays_until_all_before_it_is_done",
+    "lab/test_repair.py::test_the_alarm_corrupt_is_ended_once_its_leader_is_replaced_and_a_killed_run_goes_on",
+)
 @pytest.mark.parametrize(
     ("cluster", "event", "step", "hosts"),
     [

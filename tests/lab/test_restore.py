@@ -159,7 +159,18 @@ That it goes on from everywhere is shown by tests/unit/etcd/test_restoration.py,
 """
 
 
-@pytest.mark.parametrize("cluster", CLUSTERS)
+@pytest.mark.parametrize(
+    "cluster",
+    [
+        "rs-rc",
+        pytest.param(
+            "rs-sd",
+            marks=pytest.mark.thorough(
+                "unit/etcd/test_restoration.py::test_a_run_that_is_killed_anywhere_is_completed_and_restores_once"
+            ),
+        ),
+    ],
+)
 def test_a_run_that_is_killed_again_and_again_is_completed_by_the_same_command(
     lab: LabHandle, config: Path, snapshots: dict[str, Path], cluster: str
 ) -> None:
@@ -194,7 +205,19 @@ def test_a_run_that_is_killed_again_and_again_is_completed_by_the_same_command(
     assert any(b"lost" in path.read_bytes() for path in saved)
 
 
-@pytest.mark.parametrize("cluster", CLUSTERS)
+@pytest.mark.parametrize(
+    "cluster",
+    [
+        "rs-rc",
+        pytest.param(
+            "rs-sd",
+            marks=pytest.mark.thorough(
+                "unit/plays/test_restore.py::test_the_snapshot_is_taken_of_what_a_lone_member_has_once_the_name_is_typed",
+                "unit/etcd/test_restoration.py::test_a_lone_survivor",
+            ),
+        ),
+    ],
+)
 def test_only_a_follower_is_left(lab: LabHandle, config: Path, snapshots: dict[str, Path], cluster: str) -> None:
     """A copy of its data gives the snapshot: nothing that was written is lost, and nothing of the copy stays there.
 

@@ -166,6 +166,10 @@ def test_an_empty_member_gets_everything_from_the_restored_ones(
     assert_whole(deployed, cluster, config)
 
 
+@pytest.mark.thorough(
+    "unit/etcd/test_plan.py::test_plan",
+    "lab/test_restored.py::test_an_empty_member_gets_everything_from_the_restored_ones",
+)
 @openrc
 def test_the_same_with_the_old_token(deployed: LabHandle, cluster: str) -> None:
     """Ids are those of the first start then, and nothing but the snapshot tells that the data have a past."""
@@ -189,6 +193,7 @@ def test_one_restored_member_and_two_empty_ones_are_refused(deployed: LabHandle,
     assert all(etcd_processes(deployed, host) == [] for host in members(deployed, cluster))
 
 
+@pytest.mark.thorough("unit/etcd/test_plan.py::test_plan", "unit/etcd/test_plan_worlds.py::test_no_plan_loses_data")
 @systemd
 def test_a_log_of_a_first_start_beside_restored_data_is_refused_and_the_remedy_helps(
     deployed: LabHandle, cluster: str
@@ -209,6 +214,9 @@ def test_a_log_of_a_first_start_beside_restored_data_is_refused_and_the_remedy_h
     assert_whole(deployed, cluster)
 
 
+@pytest.mark.thorough(
+    "unit/etcd/test_plan.py::test_plan", "lab/test_restore.py::test_a_member_that_was_left_out_comes_back_with_old_data"
+)
 def test_data_from_before_the_restore_are_refused_and_the_remedy_helps(deployed: LabHandle) -> None:
     """All markers are left, as by a person who did without docs/hosts.md; the third host keeps its old data."""
     cluster = CLUSTERS[0]

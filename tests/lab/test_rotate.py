@@ -170,6 +170,11 @@ def without_service_name(handle: LabHandle, folder: Path) -> Path:
     return inventory_variant(handle, folder, edit)
 
 
+@pytest.mark.thorough(
+    "lab/test_rotate.py::test_certificates_that_do_not_prove_themselves_are_put_back",
+    "lab/test_rotate.py::test_deploy_replaces_pairs_one_member_at_a_time",
+    "unit/plays/test_rotate.py::test_a_member_that_did_not_prove_itself_stops_the_others",
+)
 def test_deploy_spoils_one_member_at_most(clusters: LabHandle, tmp_path: Path) -> None:
     """All server certificates are due, and the new one does no good: the first member gets its own back.
 

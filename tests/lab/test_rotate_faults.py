@@ -229,7 +229,18 @@ def test_a_member_is_down_and_the_others_are_allowed(cluster: LabHandle, tmp_pat
     completes(cluster, config, [down])
 
 
-@pytest.mark.parametrize("damage", ["rm etcdctl/*.pem", "truncate -s 0 client/*.key"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "truncate -s 0 client/*.key",
+        pytest.param(
+            "rm etcdctl/*.pem",
+            marks=pytest.mark.thorough(
+                "unit/certs/test_rotation.py::test_a_member_that_cannot_be_asked_for_want_of_a_pair_gets_one"
+            ),
+        ),
+    ],
+)
 def test_a_pair_was_damaged_by_hand(cluster: LabHandle, tmp_path: Path, damage: str) -> None:
     """Neither can etcdctl ask without its pair, nor etcd answer: that host is mended first, the others as always."""
     config = due_config(cluster, tmp_path, CLUSTER)
@@ -259,6 +270,10 @@ def test_what_was_wrong_before_is_not_held_against_new_certificates(cluster: Lab
     assert_sound(cluster, CLUSTER)
 
 
+@pytest.mark.thorough(
+    "unit/certs/test_decide.py::test_a_wrong_clock_of_the_host_is_explained",
+    "lab/test_failures.py::test_clock_a_year_off",
+)
 def test_the_clock_of_a_host_is_wrong(cluster: LabHandle, tmp_path: Path) -> None:
     """So far ahead that all certificates seem to have expired: nothing is placed."""
     config, before, target = due_config(cluster, tmp_path, CLUSTER), serials(cluster, CLUSTER), HOSTS[1]
@@ -349,6 +364,11 @@ MOMENTS = {
 }
 
 
+@pytest.mark.thorough(
+    "unit/plays/test_rotate.py::test_what_an_ended_run_has_placed_is_proven",
+    "lab/test_rotate.py::test_a_killed_run_leaves_no_lock_and_the_next_one_finishes",
+    "lab/test_rotate_faults.py::test_killed_between_placing_and_proof",
+)
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_killed_between_two_steps(cluster: LabHandle, tmp_path: Path, moment: str) -> None:
     """kill -9 of the run, then health; the next run does what the one before did not come to."""

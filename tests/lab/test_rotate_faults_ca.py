@@ -82,6 +82,10 @@ MOMENTS = {
 }
 
 
+@pytest.mark.thorough(
+    "unit/certs/test_trust_worlds.py::test_members_accept_each_other_whatever_happens",
+    "lab/test_rotate.py::test_a_new_ca_in_three_passes_under_load_and_killed_on_the_way",
+)
 def test_a_new_root_though_every_run_is_killed(single: Single, tmp_path: Path) -> None:
     """After each kill the cluster is well, and the last run completes. Never was more than one member down."""
     handle, first = single.handle, members(single.handle, CLUSTER)[0]

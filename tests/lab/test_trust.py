@@ -152,6 +152,11 @@ def test_one_host_alone_gets_no_certificate_of_a_ca_that_the_others_do_not_trust
     assert output(single, host, f"readlink {CERTS}/server") == before
 
 
+@pytest.mark.thorough(
+    "unit/certs/test_trust_worlds.py::test_members_accept_each_other_whatever_happens",
+    "lab/test_rotate.py::test_a_new_ca_in_three_passes_under_load_and_killed_on_the_way",
+    "lab/test_trust.py::test_to_separate_cas_under_load",
+)
 def test_and_back_after_a_run_that_was_killed_under_load(single: LabHandle, folder: Path) -> None:
     """Killed while members are restarted to trust the other CA; the next run goes on from what it finds."""
     config = with_single_ca(single, folder)

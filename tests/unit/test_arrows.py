@@ -17,6 +17,7 @@ FLOORS = (
         "etcdfleet.alike",
         "etcdfleet.drivers.table",
         "etcdfleet.errors",
+        "etcdfleet.compiled",
         "etcdfleet.files",
         "etcdfleet.outcome",
         "etcdfleet.roles",

@@ -15,6 +15,7 @@ from typing import Any
 
 import jinja2
 
+from etcdfleet.compiled import CompiledTemplates
 from etcdfleet.report.export.expiry import expiries
 from etcdfleet.report.export.timeline import lanes, length, ticks
 from etcdfleet.report.record.facts import STATUSES, SeenCheck, checks_of
@@ -216,6 +217,7 @@ def _environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        bytecode_cache=CompiledTemplates(),
     )
     made.filters.update(seconds=seconds_text, diff_lines=diff_lines, diff_size=diff_size)
     made.filters["percent"] = lambda number: f"{number:.2f}%"
