@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -96,7 +97,7 @@ def test_one_that_fails_is_told_and_nothing_stays(
 ) -> None:
     scratch = programs(tmp_path, monkeypatch, **how)
     if "then" in how:
-        text = "#!/bin/sh\nmkdir -p data && cp snapshot.db data/db; [ $2 = restore ]\n"
+        text = "#!/bin/sh\nmkdir -p data && cp snapshot.db data/db; case $* in version|*restore*) ;; *) false ;; esac\n"
         (tmp_path / "bin" / "etcdctl").write_text(text)
     drill = tried(snapshot)
     assert isinstance(drill, Drill), drill
@@ -130,15 +131,30 @@ def test_without_room_or_programs_it_is_no_fault_of_the_snapshot(
     assert tried(snapshot) == "this machine has no etcd and etcdctl"
 
 
-def test_programs_that_the_user_may_not_run_are_no_fault_of_the_snapshot(
-    tmp_path: Path, snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("program", "text", "says"),
+    [
+        ("etcdctl", "#!/root/only/python\n", "No such file|not found|bad interpreter"),
+        ("etcdctl", "#!/bin/sh\nexec /root/only/etcdctl\n", "/root/only/etcdctl"),
+        ("etcd", "#!/bin/sh\necho closed >&2\nexit 126\n", "closed"),
+    ],
+    ids=["its interpreter", "what it leads to", "it ends so"],
+)
+def test_programs_that_the_user_cannot_run_are_no_fault_of_the_snapshot(
+    tmp_path: Path, snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch, program: str, text: str, says: str
 ) -> None:
-    """As in a folder that is root's alone."""
+    """They are executable, and this machine's user can run them: the one of the drill cannot."""
     scratch = programs(tmp_path, monkeypatch)
-    refuses = """c=$4; shift 7; case "$*" in *-x*|*etcdctl) exit 126;; esac; exec sh -c "$c" sh "$@\""""
+    closed = tmp_path / "closed"
+    closed.write_text(text)
+    closed.chmod(0o755)
+    other = f"case $word in {tmp_path}/bin/{program}) word={closed} ;; esac"
+    refuses = f'c=$4; shift 7; for word in "$@"; do shift; {other}; set -- "$@" "$word"; done; exec sh -c "$c" sh "$@"'
     (tmp_path / "bin" / "su").write_text(f"#!/bin/sh\n{refuses}\n")
     monkeypatch.setattr("os.getuid", lambda: 0)
-    assert tried(snapshot) == f"this machine: user nobody may not run {tmp_path}/bin/etcdctl"
+    drill = tried(snapshot)
+    assert isinstance(drill, str)
+    assert re.search(f"^this machine: user nobody cannot run {tmp_path}/bin/{program}: .*({says})", drill), drill
     assert list(scratch.iterdir()) == []
 
 
