@@ -271,7 +271,14 @@ def test_a_run_that_is_ended_ends_its_compiler_and_leaves_nothing(number: signal
     command = [sys.executable, str(ROOT / "runbooks/build_etcd.py"), "3.6.14", "--go", str(go), "--out", str(out)]
     seconds = f"61.{number}{os.getpid()}"  # not those of the same test in another process
     environment = {**os.environ, "SLEEPS": seconds, "TMPDIR": str(work)}
-    run = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    run = subprocess.Popen(
+        # A test runner in the background of a shell ignores Ctrl-C, and so would its children.
+        ["env", "--default-signal=INT", *command],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     until = time.monotonic() + 30
     while not (here / "compiling").exists():
         assert time.monotonic() < until
