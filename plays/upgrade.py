@@ -21,7 +21,7 @@ from etcdfleet.etcd.upgrades import MemberVersion
 from etcdfleet.etcd.v2_residue import READS_NO_V2, enters
 from etcdfleet.etcd.versions import parse
 from etcdfleet.program.run import Run
-from plays import backup, lock, members, raft_snapshot, versions
+from plays import backup, lock, members, versions
 from plays.deploy import admit, converge
 from plays.options import UpgradeOptions
 from tasks.canary import end_hold, hold_back
@@ -66,7 +66,6 @@ def upgrade(run: Run[UpgradeOptions]) -> None:
         if not number:
             lock.take(wanting)
         entering = wanting.about(canary.host) if canary else wanting
-        raft_snapshot.leave_v2_behind(entering)
         versions.refuse_unfit(entering, goes_on=True)  # before a backup is worth its time
         if not number:
             wanting.ask(end_hold)

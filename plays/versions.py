@@ -11,7 +11,7 @@ from etcdfleet.etcd.canary import Hold, going_back, in_force, refuse_held
 from etcdfleet.etcd.downgrades import downgrade_target
 from etcdfleet.etcd.removed_members import NotedMembers, refuse_mistaken
 from etcdfleet.etcd.upgrades import MemberVersion, patch_downgrades, refuse_programs
-from etcdfleet.etcd.v2_entries import V2Entries, enters_3_7, refuse_v2
+from etcdfleet.etcd.v2_entries import V2Entries, enters_3_7, told_of_entries
 from etcdfleet.etcd.v2_residue import Residue, enters, refuse_keys, told_of
 from etcdfleet.program.run import Run
 from etcdfleet.settings.models import HostSettings, client_url
@@ -25,8 +25,8 @@ def refuse_unfit(run: Run[Any], *, goes_on: bool = False) -> None:
     """Leave a cluster whose members would get a version that does not fit; make fit what can be.
 
     Where no program is due, or there is no cluster yet, nothing is asked. Requests of the old v2 API in raft logs are
-    left behind raft snapshots before etcd 3.6 (`plays.flush`). ``goes_on``: members that are held back for a canary are
-    to follow it.
+    left behind raft snapshots before etcd 3.6 and 3.7 (`plays.flush`). ``goes_on``: members that are held back for a
+    canary are to follow it.
     """
     answers: dict[str, tuple[bool, bool]] = run.ask(is_due)
     if not (any(due for due, _ in answers.values()) and any(exists for _, exists in answers.values())):
@@ -40,7 +40,8 @@ def refuse_unfit(run: Run[Any], *, goes_on: bool = False) -> None:
         if not target or not go_back(run, target):
             run.protect(refusal.what, refusal.remedy, where=", ".join(refusal.hosts))
     found, residues = dangers(run, enters(one.member for one in looks))
-    for refusal in [*found, *left_in_log(run, enters_3_7(one.member for one in looks))]:
+    entries = left_in_log(run, enters_3_7(one.member for one in looks))
+    for refusal in found:
         run.protect(refusal.what, refusal.remedy, where=", ".join(refusal.hosts))
     _take_back(run, hold, members)
     downgrades = patch_downgrades(one for one in members if not (hold and one.host == hold.host))
@@ -49,9 +50,10 @@ def refuse_unfit(run: Run[Any], *, goes_on: bool = False) -> None:
     running = ", ".join(sorted({one.running for one in members if one.running}))
     remedy = f"put what runs into install.version ({running}); or run again and say yes, or add --yes"
     _confirm(run, "; ".join(downgrades), "Is that what is wanted?", remedy)
-    if told := told_of(list(residues.values())):
-        run.warn(told)
-        flush(run, residues)
+    for told in (told_of(list(residues.values())), told_of_entries(list(entries.values()))):
+        if told:
+            run.warn(told)
+    flush(run, {**residues, **entries})
 
 
 def dangers(run: Run[Any], entering: Collection[str]) -> tuple[list[Refusal], dict[str, Residue]]:
@@ -67,13 +69,12 @@ def dangers(run: Run[Any], entering: Collection[str]) -> tuple[list[Refusal], di
     return [refusal for refusal in found if refusal], residues
 
 
-def left_in_log(run: Run[Any], entering: Collection[str]) -> list[Refusal]:
+def left_in_log(run: Run[Any], entering: Collection[str]) -> dict[str, V2Entries]:
     """Return what of the raft logs on these hosts etcd 3.7 would not survive; leave the cluster if it is not known."""
     entries: dict[str, V2Entries] = run.ask(read_v2_entries, on=entering)
     if run.failed:
         run.leave(f"nothing was changed, since the raft log of {', '.join(run.failed)} could not be read")
-    refusal = refuse_v2(list(entries.values()))
-    return [refusal] if refusal else []
+    return entries
 
 
 def look(run: Run[Any]) -> tuple[list[MemberVersion], str, list[VersionsSeen]]:

@@ -16,7 +16,6 @@ from etcdfleet.outcome import done
 from tasks.member import ask_member
 from tasks.observe import site_of
 from tasks.upgrades import versions_said
-from tasks.written_key import write_key
 
 
 def look_at_supply(task: Task) -> Result:
@@ -61,9 +60,3 @@ def prove_version(task: Task, version: str) -> Result:
     words = f"etcd {version}" + (f", cluster version {said.cluster}" if said.cluster else "")
     words += f", storage version {said.storage}" if said.storage else ""
     return done(task, words, (), [untold] if untold else (), {"version": running})
-
-
-def write_through(task: Task) -> Result:
-    """Write a key of ours through the member on this host, and delete it. Raises `RemoteError`."""
-    write_key(site_of(task))
-    return Result(task.host)

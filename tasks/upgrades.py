@@ -135,8 +135,13 @@ def residue_of(site: Site) -> Residue:
 
 def read_v2_entries(task: Task) -> Result:
     """Read how many entries of the old v2 API, etcd's own among them, are in the same part of the log: `V2Entries`."""
-    entries, after, _ = _entries(site_of(task))
-    return Result(task.host, result=V2Entries(task.host.name, count_v2(entries, after)))
+    return Result(task.host, result=v2_entries_of(site_of(task)))
+
+
+def v2_entries_of(site: Site) -> V2Entries:
+    """Read the same on a host. Raises as `residue_of` does."""
+    entries, after, _ = _entries(site)
+    return V2Entries(site.settings.name, count_v2(entries, after))
 
 
 def _entries(site: Site) -> tuple[list[Entry], int, str]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from etcdfleet.errors import Refusal
 from etcdfleet.etcd.upgrades import MemberVersion
 from etcdfleet.etcd.versions import parse
 from etcdfleet.etcd.wal import Entry, fields_of
@@ -54,15 +53,13 @@ def enters_3_7(members: Iterable[MemberVersion]) -> tuple[str, ...]:
     )
 
 
-def refuse_v2(found: Sequence[V2Entries]) -> Refusal | None:
-    """Return why these hosts must not get etcd 3.7 yet, or None."""
-    hit = [one for one in found if one.count]
+def told_of_entries(found: Sequence[V2Entries]) -> str:
+    """Return which raft logs must be left behind a snapshot before etcd 3.7, and why; empty for none."""
+    hit = [f"{one.host}: {one.count}" for one in found if one.count]
     if not hit:
-        return None
-    told = ", ".join(f"{one.host}: {one.count}" for one in hit)
-    return Refusal(
-        f"the raft log holds entries of the old v2 API, which etcd 3.5 wrote, and etcd 3.7 may end on them ({told})",
-        tuple(one.host for one in hit),
-        "python runbooks/upgrade.py leaves them behind before this hop, by a restart after which each member takes a"
-        " raft snapshot (docs/upgrade.md)",
+        return ""
+    return (
+        "the raft log holds entries of the old v2 API, which etcd 3.5 wrote, and etcd 3.7 may end on them"
+        f" ({', '.join(hit)}): each of these members is restarted once more before, so that a raft snapshot lies behind"
+        " them"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from etcdfleet.etcd.upgrades import MemberVersion
-from etcdfleet.etcd.v2_entries import V2Entries, count_v2, enters_3_7, refuse_v2
+from etcdfleet.etcd.v2_entries import V2Entries, count_v2, enters_3_7, told_of_entries
 from etcdfleet.etcd.wal import Entry
 from tests.unit.etcd.test_v2_residue import field, v2
 
@@ -45,10 +45,8 @@ def test_who_enters(one: MemberVersion, enters: bool) -> None:
     assert enters_3_7([one]) == (("h1",) if enters else ())
 
 
-def test_refusal() -> None:
-    assert refuse_v2([V2Entries("h1"), V2Entries("h2")]) is None
-    refusal = refuse_v2([V2Entries("h1", 3), V2Entries("h2"), V2Entries("h3", 1)])
-    assert refusal is not None
-    assert refusal.hosts == ("h1", "h3")
-    assert "(h1: 3, h3: 1)" in refusal.what
-    assert "python runbooks/upgrade.py" in refusal.remedy
+def test_what_is_told() -> None:
+    assert told_of_entries([V2Entries("h1"), V2Entries("h2")]) == ""
+    told = told_of_entries([V2Entries("h1", 3), V2Entries("h2"), V2Entries("h3", 1)])
+    assert "etcd 3.7 may end on them (h1: 3, h3: 1)" in told
+    assert "restarted once more before" in told

@@ -16,9 +16,8 @@ from etcdfleet.etcd.hops import Supply
 from etcdfleet.etcd.upgrades import MemberVersion
 from etcdfleet.program.run import Program, Run
 from etcdfleet.report.record.model import ExitCode
-from etcdfleet.settings.load import settings_of
 from etcdfleet.settings.models import HostSettings
-from plays import backup, lock, members, raft_snapshot, trust, upgrade, versions
+from plays import backup, lock, members, upgrade, versions
 from plays.options import UpgradeOptions
 from tasks.upgrades import VersionsSeen
 from tests.unit.support.fake_run import Stage, program_of, raises, run_of, statuses, step
@@ -57,8 +56,6 @@ class Staged(Stage):
         self.fails: str = ""
         self.saved: Any = None
         self.entering: tuple[str, ...] = ()
-        self.left = 0
-        self.flushed: list[tuple[str, ...]] = []
         seen = [MemberVersion(name, running, running, data=True) for name in HOSTS]
 
         def look(run: Run[Any]) -> Any:
@@ -77,12 +74,6 @@ class Staged(Stage):
         self.put(upgrade, "look_at_supply", lambda name: Supply(name, "amd64", "release archive", ALL, "3.7.1"))
         self.put(upgrade, "see_hashes", lambda _: cluster())
         monkeypatch.setattr(versions, "dangers", self.dangers)
-        monkeypatch.setattr(versions, "left_in_log", self.left_in_log)
-        monkeypatch.setattr(trust, "no_longer_needed", lambda _: frozenset())
-        monkeypatch.setattr(raft_snapshot, "bring_up", lambda run: self.note("restarted", run))
-        monkeypatch.setattr("plays.raft_snapshot.time.sleep", lambda _: None)
-        for task in ("configure", "write_through"):
-            self.put(raft_snapshot, task)
         for task in ("tell_plan", "end_hold", "hold_back", "prove_version"):
             self.put(upgrade, task)
         self.program: Program[Any] = program_of(
@@ -106,11 +97,6 @@ class Staged(Stage):
     def dangers(self, _: Run[Any], entering: Any) -> tuple[list[Refusal], Any]:
         self.entering = tuple(entering)
         return [Refusal("data are not fit", self.entering, "mend them")], {}
-
-    def left_in_log(self, _: Run[Any], entering: Any) -> list[Refusal]:
-        self.flushed.append(tuple(entering))
-        self.left -= 1
-        return [Refusal("entries of the v2 API", (), "x")] if self.left > 0 and entering else []
 
     def play(self) -> None:
         self.program.play(upgrade.upgrade)
@@ -260,24 +246,3 @@ def test_what_stands_against_a_later_hop_is_known_before_the_first(
     assert staged.entering == entering
     assert ("of the hop to 3.6.14: data are not fit" in question) is bool(entering)
     assert staged.happened == []
-
-
-def test_entries_of_the_v2_api_are_left_behind_before_3_7(monkeypatch: pytest.MonkeyPatch) -> None:
-    staged = Staged(monkeypatch, "3.6.14", yes=True)
-    staged.left = 3
-    staged.play()
-    every = " ".join(HOSTS)
-    order = [line.split()[0] for line in staged.happened]
-    assert order == ["admit", "lock", "restarted", "checked", "backup", "converge"]
-    assert f"restarted 3.7.1 on {every}" in staged.happened
-    assert staged.hosts("write_through") == ["h1", "h1"]
-    assert sorted(staged.hosts("configure")) == list(HOSTS)
-    bound = {settings_of(host).cluster.snapshot_count for host in staged.program.everything.inventory.hosts.values()}
-    assert bound == {10_000}, "the hop puts it back"
-
-
-def test_a_log_without_them_costs_no_restart(monkeypatch: pytest.MonkeyPatch) -> None:
-    staged = Staged(monkeypatch, "3.6.14", yes=True)
-    staged.play()
-    assert not [line for line in staged.happened if line.startswith("restarted")]
-    assert staged.hosts("write_through") == []

@@ -94,7 +94,7 @@ def test_requests_are_left_behind_before_anything_else_the_leader_last(monkeypat
     stage, program = staged(monkeypatch, "3.5.33", "3.6.14", lambda host: Residue(host, 2, "QGET /health"))
     versions.refuse_unfit(run_of(program))
     assert stage.hosts("leave_behind") == ["h2", "h3", "h1"]
-    assert set(stage.given["leave_behind"]["residues"]) == set(HOSTS)
+    assert set(stage.given["leave_behind"]["left"]) == set(HOSTS)
 
 
 def test_only_members_with_requests_are_restarted(monkeypatch: Any) -> None:
@@ -200,17 +200,28 @@ def test_an_older_patch_release_is_asked_for(monkeypatch: Any, answer: bool | No
     assert "put what runs into install.version (3.5.33)" in program.record.record.protections[0].remedy
 
 
-def test_a_log_that_3_7_would_not_survive(monkeypatch: Any) -> None:
+def test_entries_on_which_3_7_would_end_are_left_behind(monkeypatch: Any) -> None:
     stage, program = staged(monkeypatch, "3.6.14", "3.7.1")
     stage.put(versions, "read_v2_entries", lambda host: V2Entries(host, 5 if host == "h2" else 0))
-    with pytest.raises(LeftError):
-        versions.refuse_unfit(run_of(program))
-    (protection,) = program.record.record.protections
-    assert (protection.where, "(h2: 5)" in protection.what) == ("h2", True)
+    versions.refuse_unfit(run_of(program))
     assert stage.hosts("read_v2_entries") == list(HOSTS)
+    assert stage.hosts("leave_behind") == ["h2"]
+    assert stage.given["leave_behind"]["left"]["h2"] == V2Entries("h2", 5)
+    assert "(h2: 5)" in program.record.record.warnings[0].text
+
+
+def test_without_such_entries_no_member_is_restarted_before_3_7(monkeypatch: Any) -> None:
+    stage, program = staged(monkeypatch, "3.6.14", "3.7.1")
+    versions.refuse_unfit(run_of(program))
+    assert (stage.hosts("leave_behind"), program.record.record.warnings) == ([], [])
+
+
+def test_a_log_that_cannot_be_read_gets_no_3_7(monkeypatch: Any) -> None:
+    stage, program = staged(monkeypatch, "3.6.14", "3.7.1")
     stage.put(versions, "read_v2_entries", lambda host: RemoteError("gone", where=host, remedy="see"))
     with pytest.raises(LeftError):
-        versions.refuse_unfit(run_of(program_of(fleet=dict.fromkeys(HOSTS, "home"))))
+        versions.refuse_unfit(run_of(program))
+    assert not stage.hosts("leave_behind")
 
 
 @pytest.mark.parametrize(("answer", "goes_on"), [(True, True), (False, False), (None, False)])

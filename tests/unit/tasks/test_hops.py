@@ -13,7 +13,7 @@ from etcdfleet.etcd.canary import KEY, Hold
 from etcdfleet.etcd.hops import Supply
 from tasks import hops
 from tasks.canary import end_hold, hold_back
-from tasks.hops import look_at_supply, prove_version, tell_plan, write_through
+from tasks.hops import look_at_supply, prove_version, tell_plan
 from tests.unit.support.site import settings
 from tests.unit.support.stand_ins import (
     RUNNING,
@@ -126,12 +126,3 @@ def test_the_note_is_taken_out_again() -> None:
     assert carry_out(end_hold, Place(host, seen(RUNNING, established={**MARKED, KEY: HOLD.noted()}))).result.changes
     assert placed(host) == MARKED
     assert carry_out(end_hold, Place(Scripted(), seen(RUNNING, established=MARKED))).result.changes == ()
-
-
-def test_a_key_is_written_and_deleted() -> None:
-    host = Scripted()
-    assert not carry_out(write_through, Place(host, seen(RUNNING))).failed
-    assert [words for words in ("put", "del") if host.was_sent(f"{words} /etcdfleet/verify/written/")] == [
-        "put",
-        "del",
-    ]

@@ -10,6 +10,7 @@ import pytest
 from nornir.core.task import Result, Task
 
 from etcdfleet.errors import ProtectionError
+from etcdfleet.etcd.v2_entries import V2Entries
 from etcdfleet.etcd.v2_residue import Residue
 from etcdfleet.host.facts import FileFacts
 from etcdfleet.host.paths import CONFIG
@@ -20,6 +21,7 @@ from tests.unit.support.stand_ins import RUNNING, Clock, Place, Scripted, carry_
 
 BEFORE = b"name: az-1\nsnapshot-count: 10000\n"
 SMALL = b"name: az-1\nsnapshot-count: 1\n"
+FOUND = Residue("az-1", 5)
 
 
 class Host(Scripted):
@@ -35,9 +37,14 @@ class Host(Scripted):
 
 
 def go(
-    monkeypatch: pytest.MonkeyPatch, left: Sequence[int], *, error: Exception | None = None, **how: Any
+    monkeypatch: pytest.MonkeyPatch,
+    left: Sequence[int],
+    *,
+    found: Residue | V2Entries = FOUND,
+    error: Exception | None = None,
+    **how: Any,
 ) -> tuple[Host, Result]:
-    """Carry it out on a host with 5 requests; ``left`` are those that are seen afterwards, the last for ever."""
+    """Carry it out where this was found; ``left`` are the requests that are seen afterwards, the last for ever."""
 
     def restart(task: Task) -> Result:
         assert host.configurations == [SMALL]
@@ -54,11 +61,12 @@ def go(
     monkeypatch.setattr(old_requests, "time", Clock())
     monkeypatch.setattr(old_requests, "restart_member", restart)
     monkeypatch.setattr(old_requests, "residue_of", lambda _: Residue("az-1", next(look)))
+    monkeypatch.setattr(old_requests, "v2_entries_of", lambda _: V2Entries("az-1", next(look) + 1))
     there = how.pop("there", BEFORE)
     files = {CONFIG: FileFacts(there, 0o644, "root", "root")} if there is not None else {}
     state = seen(RUNNING)
     site = Place(host, replace(state, facts=replace(state.facts, files=files)))
-    return host, carry_out(leave_behind, site, residues={"az-1": Residue("az-1", 5)}, **how)
+    return host, carry_out(leave_behind, site, left={"az-1": found}, **how)
 
 
 @pytest.mark.parametrize(("left", "writes"), [([0], 0), ([5, 0], 1), ([5, 5, 2, 0], 3)])
@@ -69,6 +77,15 @@ def test_a_snapshot_is_waited_for(monkeypatch: pytest.MonkeyPatch, left: list[in
     assert sum("put /etcdfleet/verify/" in script for script in host.sent) == writes
     assert result.result.changes[-1] == "a raft snapshot is taken: 5 requests of the v2 API lie before it"
     assert any("restart-pending" in script for script in host.sent)
+
+
+def test_before_3_7_those_of_etcd_itself_count_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of which here one is always left."""
+    host, result = go(monkeypatch, [2, 0], found=V2Entries("az-1", 3))
+    assert "still holds 1 requests" in error_of(result)
+    assert host.configurations == [SMALL, BEFORE]
+    assert host.was_sent("put /etcdfleet/verify/written/")
+    assert host.was_sent("del /etcdfleet/verify/written/")
 
 
 def test_requests_that_stay_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
