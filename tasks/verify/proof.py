@@ -12,6 +12,7 @@ from etcdfleet.checks.cluster import cluster_checks
 from etcdfleet.checks.consequences import causes_first
 from etcdfleet.checks.findings import Finding, new_failures
 from etcdfleet.checks.host import service_finding
+from etcdfleet.checks.versions import mixed_minors
 from etcdfleet.errors import FleetError
 from etcdfleet.etcd.answers import (
     EndpointStatus,
@@ -22,6 +23,7 @@ from etcdfleet.etcd.answers import (
     parsed,
     unanswered,
 )
+from etcdfleet.etcd.canary import hold_in
 from etcdfleet.etcd.cluster import Cluster
 from etcdfleet.etcd.etcdctl import all_endpoints
 from etcdfleet.etcd.expected import expected_members
@@ -106,7 +108,8 @@ def check(site: Site, without: Collection[str] = ()) -> Checked:
     cluster = cluster_of(settings, answers, without)
     findings = [service_finding(observed.service, settings.member.name)]
     findings += cluster_checks(cluster, quota_bytes=settings.cluster.quota_bytes)
-    warnings = []
+    hold = hold_in(observed.facts.established, settings.name)
+    warnings = [told] if not hold and (told := mixed_minors(cluster)) else []
     for role in refused_as_client(settings):
         heard, finding = refusal(role, answers, openssl=openssl)
         if role == "peer" and heard.kind == "answered" and (reason := excuse(settings, observed, "client", role)):

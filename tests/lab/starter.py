@@ -29,7 +29,7 @@ from typing import Protocol
 PROJECT = Path(__file__).resolve().parents[2]
 _OURS = ("etcdfleet", "plays", "tasks")
 _THEIRS = ("netmiko", "paramiko", "nornir_netmiko.connections", "hvac", "jinja2", "rich.live", "rich.table")
-_READ_AT_START = ("LANG", "LANGUAGE", "LC_", "LD_", "PYTHON")
+_READ_AT_START = ("HOME", "LANG", "LANGUAGE", "LC_", "LD_", "PYTHON", "XDG_")
 _MOST_BYTES = 1 << 17
 
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from etcdfleet.checks.overview.data import ClusterOverview, Concern, Level, MemberView
 from etcdfleet.checks.overview.host import host_concerns, merge_concerns, unaskable, unreached
 from etcdfleet.checks.overview.learner import learner_concern, learners_of
+from etcdfleet.checks.versions import how_the_others_follow
 from etcdfleet.etcd.alarms import CORRUPT_FIRST, DIFFERS, WAY_OUT, has_room
 from etcdfleet.etcd.answers import SLOW_READ, EndpointStatus, ExpectedMember
 from etcdfleet.etcd.canary import in_force
@@ -307,11 +308,7 @@ def _versions(views: Sequence[MemberView], statuses: Mapping[str, EndpointStatus
         newest = max(versions, key=lambda text: parse(text) or (0, 0, 0))
         behind = tuple(host for host, status in statuses.items() if status.version not in ("", newest))
         what = f"members run different versions ({', '.join(sorted(versions))})"
-        remedy = (
-            f"python runbooks/upgrade.py finishes an upgrade, or deploy within one minor version; where the "
-            f"distribution of these hosts has no {newest}, ask for it first by install.method: archive"
-        )
-        yield Concern(Level.SOON, what, behind, remedy, 500.0)
+        yield Concern(Level.SOON, what, behind, how_the_others_follow(newest), 500.0)
 
 
 def _quota(views: Sequence[MemberView], cluster: Cluster) -> Iterator[Concern]:

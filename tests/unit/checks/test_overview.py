@@ -332,7 +332,7 @@ def test_members_of_different_versions() -> None:
     (found,) = [concern for concern in mixed.concerns if "versions" in concern.what]
     assert found.what == "members run different versions (3.5.1, 3.5.16)"
     assert found.hosts == ("a", "c"), "those that are behind"
-    assert "has no 3.5.16, ask for it first by install.method: archive" in found.remedy
+    assert "has no 3.5.16, upgrade that too, or ask for 3.5.16 first by install.method: archive" in found.remedy
 
 
 def test_a_canary_is_told_with_the_way_back() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from etcdfleet.checks.versions import version_finding
+from etcdfleet.checks.versions import mixed_minors, version_finding
 from etcdfleet.etcd.answers import EndpointStatus, ExpectedMember
 from etcdfleet.etcd.canary import Hold
 from etcdfleet.etcd.cluster import Cluster
@@ -28,7 +28,7 @@ def seen(running: Mapping[str, str]) -> Cluster:
     [
         ({"m1": "3.6.14", "m2": "3.6.14"}, None, "ok", "etcd 3.6.14", ""),
         ({"m1": "3.6.14", "m2": "3.6.14"}, HOLD, "ok", "etcd 3.6.14", ""),
-        ({"m1": "3.10.1", "m2": "3.9.2"}, None, "warning", "3.9.2 on m2; 3.10.1 on m1", "upgrade.py goes on"),
+        ({"m1": "3.10.1", "m2": "3.9.2"}, None, "warning", "3.9.2 on m2; 3.10.1 on m1", "upgrade.py finishes"),
         (
             {"m1": "3.6.14", "m2": "3.5.33"},
             HOLD,
@@ -36,7 +36,7 @@ def seen(running: Mapping[str, str]) -> Cluster:
             "h1 runs etcd 3.6.14 as a canary",
             "install.version: 3.5.33",
         ),
-        ({"m1": "3.5.33", "m2": "3.6.14"}, HOLD, "warning", "3.5.33 on m1; 3.6.14 on m2", "upgrade.py goes on"),
+        ({"m1": "3.5.33", "m2": "3.6.14"}, HOLD, "warning", "3.5.33 on m1; 3.6.14 on m2", "upgrade.py finishes"),
         ({"m1": ""}, None, "skipped", "no member says it", ""),
     ],
 )
@@ -47,3 +47,19 @@ def test_version_finding(
     assert found.status == status
     assert evidence in found.evidence
     assert remedy in found.remedy
+
+
+@pytest.mark.parametrize(
+    ("running", "told"),
+    [
+        ({"m1": "3.4.23", "m2": "3.4.23", "m3": "3.5.16"}, "3.4.23 on m1, m2; 3.5.16 on m3"),
+        ({"m1": "3.5.16", "m2": "3.5.33"}, ""),
+        ({"m1": "3.5.16", "m2": ""}, ""),
+        ({"m1": "", "m2": "what"}, ""),
+    ],
+)
+def test_only_minor_versions_that_differ_are_told_by_deploy(running: Mapping[str, str], told: str) -> None:
+    """As after the upgrade of a host's distribution; patch releases differ in the middle of any rolling upgrade."""
+    said = mixed_minors(seen(running))
+    assert (told in said, bool(said)) == (True, bool(told))
+    assert ("upgrade.py finishes" in said) is bool(told)
