@@ -241,6 +241,10 @@ def in_network_of(fleet: Fleet, host: str, *argv: str, stdin: str = "") -> None:
     subprocess.run(command, input=stdin, text=True, check=True, capture_output=True)
 
 
+@pytest.mark.thorough(
+    "unit/etcd/test_readdressing.py::test_without_a_majority_the_remedy_is_that_the_old_name_leads_to_the_host",
+    "unit/plays/test_readdress.py::test_a_member_that_the_others_do_not_reach_is_asked_on_its_own_host",
+)
 def test_a_member_whose_old_address_is_gone_comes_back_at_its_new_one(fleet: Fleet, tmp_path: Path) -> None:
     """As after a new lease: etcd there still has its old address, at which no other member reaches it."""
     cluster = "mv-sd"
@@ -265,6 +269,7 @@ def test_a_member_whose_old_address_is_gone_comes_back_at_its_new_one(fleet: Fle
     fleet.whole(cluster)
 
 
+@pytest.mark.thorough("unit/plays/test_readdress.py::test_an_interruption_is_asked_for")
 def test_a_single_member_moves_after_a_yes_and_not_while_it_is_stopped(fleet: Fleet) -> None:
     cluster = "mv-one"
     (host,) = members(fleet.lab, cluster)

@@ -250,6 +250,10 @@ def test_a_disk_that_is_full_is_said_and_nothing_of_it_stays(
     assert copies(snapshots, SD)[-1].stat().st_size > 2_000_000
 
 
+@pytest.mark.thorough(
+    "unit/plays/test_backup.py::test_another_member_gives_it_where_the_leader_does_not",
+    "unit/plays/test_backup.py::test_without_a_new_one_no_old_one_goes",
+)
 @openrc
 def test_hosts_that_are_dead(lab: LabHandle, config: Path, snapshots: Path, cluster: str) -> None:
     before = copies(snapshots, cluster)

@@ -213,6 +213,11 @@ def test_clients_in_three_languages_through_a_change_of_the_root(changing: Chang
         assert (trusted(handle, host), top(handle, host)) == ([to], {to})
 
 
+@pytest.mark.thorough(
+    "lab/test_ca_change.py::test_clients_in_three_languages_through_a_change_of_the_root",
+    "lab/test_rotate.py::test_a_new_ca_in_three_passes_under_load_and_killed_on_the_way",
+    "unit/certs/test_trust.py::test_whose_certificates_would_be_refused_after_a_ca_is_dropped",
+)
 def test_clients_in_three_languages_through_changes_of_the_issuing_ca(changing: Changing, tmp_path: Path) -> None:
     """From one CA for everything to separate ones, then another CA in the same mount: a file with the root outlives it.
 
@@ -257,6 +262,10 @@ def test_clients_in_three_languages_through_changes_of_the_issuing_ca(changing: 
     assert (again.exit_code, set(again.changed.values())) == (0, {0}), again.text
 
 
+@pytest.mark.thorough(
+    "unit/certs/test_trust.py::test_one_member_that_has_moved_on_does_not_hide_the_others",
+    "lab/test_trust.py::test_one_host_alone_gets_no_certificate_of_a_ca_that_the_others_do_not_trust",
+)
 def test_a_run_for_one_host_looks_at_the_others(changing: Changing) -> None:
     """One member trusts another CA already, as a run that was cut off leaves it; the others do not.
 

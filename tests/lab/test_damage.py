@@ -128,6 +128,11 @@ def cut_runs(hosts: LabHandle) -> dict[str, Outcome]:
     return outcomes
 
 
+@pytest.mark.thorough(
+    "lab/test_rotate_faults.py::test_a_host_is_cut_off_when_they_are_placed",
+    "unit/plays/test_deploy.py::test_a_host_that_fails_takes_no_part_in_what_follows",
+    "unit/etcd/test_plan_worlds.py::test_no_plan_loses_data",
+)
 def test_a_host_is_cut_off_while_it_installs(hosts: LabHandle, cut_runs: dict[str, Outcome]) -> None:
     """The cable of one host is pulled in its step install: the run notices by itself, and does not start a part of a
     new cluster. Healed, the next run completes."""
@@ -143,6 +148,11 @@ def test_a_host_is_cut_off_while_it_installs(hosts: LabHandle, cut_runs: dict[st
     assert unhealthy(hosts, "f-cut-a") == ""
 
 
+@pytest.mark.thorough(
+    "lab/test_rotate_faults.py::test_a_host_is_cut_off_when_they_are_placed",
+    "unit/plays/test_deploy.py::test_a_host_that_fails_takes_no_part_in_what_follows",
+    "unit/etcd/test_plan_worlds.py::test_no_plan_loses_data",
+)
 def test_a_host_is_cut_off_while_it_starts(hosts: LabHandle, cut_runs: dict[str, Outcome]) -> None:
     """The same at the start: the other two may have become a cluster meanwhile. Nothing waits for minutes, and the next
     run completes."""

@@ -267,7 +267,17 @@ def test_the_same_version_another_way(lab: LabHandle, tmp_path: Path) -> None:
     assert members(lab, "al") == [AL]
 
 
-@pytest.mark.parametrize(("host", "ends"), [(AL, "cat /run/openrc/options/etcd/start_count"), (UP[1], SYSTEMD_ENDS)])
+@pytest.mark.parametrize(
+    ("host", "ends"),
+    [
+        (UP[1], SYSTEMD_ENDS),
+        pytest.param(
+            AL,
+            "cat /run/openrc/options/etcd/start_count",
+            marks=pytest.mark.thorough("unit/tasks/test_start.py::test_a_wait_that_cannot_end_well_ends_early"),
+        ),
+    ],
+)
 def test_a_crash_loop_ends_the_wait(lab: LabHandle, tmp_path: Path, host: str, ends: str) -> None:
     """etcd may not read its data, and ends at once at each start: the run says so after the fourth end.
 

@@ -407,6 +407,10 @@ def test_a_repair_that_was_killed_is_finished_by_the_next_one(
     idle(repair(lab, config, cluster))
 
 
+@pytest.mark.thorough(
+    "unit/plays/test_repair.py::test_data_that_do_not_fit_keep_the_alarm",
+    "unit/etcd/test_space.py::test_where_it_does_not_fit_the_next_command_is_said",
+)
 @systemd
 def test_what_does_not_fit_is_said_and_deleting_helps(
     lab: LabHandle, config: Path, tmp_path: Path, cluster: str

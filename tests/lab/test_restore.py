@@ -256,6 +256,11 @@ def test_only_a_follower_is_left(lab: LabHandle, config: Path, snapshots: dict[s
     assert snapshots[cluster].exists()
 
 
+@pytest.mark.thorough(
+    "unit/plays/test_restore.py::test_hosts_that_are_left_out_are_not_touched_and_are_told_of",
+    "unit/etcd/test_restoration.py::test_a_host_that_is_left_out_takes_no_part",
+    "lab/test_restored.py::test_data_from_before_the_restore_are_refused_and_the_remedy_helps",
+)
 def test_a_member_that_was_left_out_comes_back_with_old_data(
     lab: LabHandle, config: Path, snapshots: dict[str, Path]
 ) -> None:
@@ -286,6 +291,12 @@ def test_a_member_that_was_left_out_comes_back_with_old_data(
     assert (again.exit_code, set(again.changed.values())) == (0, {0}), again.text
 
 
+@pytest.mark.thorough(
+    "unit/plays/test_restore.py::test_a_folder_with_data_gives_the_snapshot_before_anything_is_asked",
+    "unit/plays/test_restore.py::test_what_was_taken_of_a_folder_is_found_again",
+    "unit/plays/test_sources.py::test_a_cluster_that_works",
+    "lab/test_restore.py::test_only_a_follower_is_left",
+)
 def test_a_restore_that_went_too_far_back_is_undone_from_what_was_moved_aside(
     lab: LabHandle, config: Path, snapshots: dict[str, Path]
 ) -> None:

@@ -214,9 +214,6 @@ def test_a_log_of_a_first_start_beside_restored_data_is_refused_and_the_remedy_h
     assert_whole(deployed, cluster)
 
 
-@pytest.mark.thorough(
-    "unit/etcd/test_plan.py::test_plan", "lab/test_restore.py::test_a_member_that_was_left_out_comes_back_with_old_data"
-)
 def test_data_from_before_the_restore_are_refused_and_the_remedy_helps(deployed: LabHandle) -> None:
     """All markers are left, as by a person who did without docs/hosts.md; the third host keeps its old data."""
     cluster = CLUSTERS[0]

@@ -375,6 +375,7 @@ def _finished(handle: LabHandle, runs: list[Outcome]) -> bool:
     return runs[-1].exit_code == 0
 
 
+@pytest.mark.thorough("unit/certs/test_rotation.py::test_expired_members_cannot_wait_for_health")
 def test_an_expired_cluster_is_brought_back_in_one_run(clusters: LabHandle, tmp_path: Path) -> None:
     life = 45
 

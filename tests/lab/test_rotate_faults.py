@@ -205,6 +205,11 @@ def test_a_host_is_cut_off_when_they_are_placed(cluster: LabHandle, tmp_path: Pa
     completes(cluster, config, [host for host in HOSTS if host != first], "--break-lock", "--yes")
 
 
+@pytest.mark.thorough(
+    "unit/plays/test_rotate.py::test_allow_degraded_goes_on_without_the_sick",
+    "unit/certs/test_rotation.py::test_allowed_the_healthy_majority_is_done",
+    "lab/test_rotate.py::test_a_member_that_is_down_stops_the_cluster",
+)
 def test_a_member_is_down_and_the_others_are_allowed(cluster: LabHandle, tmp_path: Path) -> None:
     """The sick one is left out, and said; with two down the third is not healthy either, and nothing is touched."""
     config, before = due_config(cluster, tmp_path, CLUSTER), serials(cluster, CLUSTER)
