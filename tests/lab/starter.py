@@ -31,6 +31,8 @@ _OURS = ("etcdfleet", "plays", "tasks")
 _THEIRS = ("netmiko", "paramiko", "nornir_netmiko.connections", "hvac", "jinja2", "rich.live", "rich.table")
 _READ_AT_START = ("HOME", "LANG", "LANGUAGE", "LC_", "LD_", "PYTHON", "XDG_")
 _MOST_BYTES = 1 << 17
+_ENVIRONMENT = dict(os.environ)
+"""That of the Python that forks; tests change that of the test runner."""
 
 
 class Started(Protocol):
@@ -79,9 +81,9 @@ class Forked:
 
 
 def can_fork(env: Mapping[str, str]) -> bool:
-    """Whether an interpreter with this environment starts as this one did."""
-    names = {name for name in {*env, *os.environ} if name.startswith(_READ_AT_START)}
-    return all(env.get(name) == os.environ.get(name) for name in names)
+    """Whether an interpreter with this environment starts as the one that forks did."""
+    names = {name for name in {*env, *_ENVIRONMENT} if name.startswith(_READ_AT_START)}
+    return all(env.get(name) == _ENVIRONMENT.get(name) for name in names)
 
 
 def fork(runbook: Path, arguments: list[str], cwd: Path, env: Mapping[str, str], out: int, err: int) -> Forked:
@@ -100,7 +102,12 @@ def _server() -> socket.socket:
     argv = [sys.executable, "-m", "tests.lab.starter", str(theirs.fileno())]
     with theirs:
         process = subprocess.Popen(
-            argv, cwd=PROJECT, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, start_new_session=True
+            argv,
+            cwd=PROJECT,
+            env=_ENVIRONMENT,
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
         )
 
     def end() -> None:
