@@ -143,11 +143,13 @@ def begin_deploy(
     config: Path | None = None,
     runbook: str = "deploy",
     project: Path = PROJECT,
+    own_python: bool = False,
 ) -> Running:
     """Start a runbook from an empty folder, in a session of its own, with the lab's environment.
 
     ``env`` adds variables, or with None removes them. Reports and output go below the lab's folder and vanish with it.
-    ``project`` is a copy of this one in which something differs.
+    ``project`` is a copy of this one in which something differs; ``own_python`` starts it as a person would, with the
+    command line that `ps` shows then.
     """
     base = handle.dir / "runs"
     base.mkdir(exist_ok=True)
@@ -159,7 +161,7 @@ def begin_deploy(
     arguments += ["--json", str(folder / "events.ndjson"), *args]
     process: Started
     with (folder / "stdout").open("w") as out, (folder / "stderr").open("w") as err:
-        if project == PROJECT and starter.can_fork(environment):
+        if not own_python and project == PROJECT and starter.can_fork(environment):
             process = starter.fork(script, arguments, folder / "cwd", environment, out.fileno(), err.fileno())
         else:
             process = subprocess.Popen(
@@ -183,9 +185,13 @@ def deploy(
     timeout: float = 300,
     runbook: str = "deploy",
     project: Path = PROJECT,
+    own_python: bool = False,
 ) -> Outcome:
     """Run ``runbooks/deploy.py``, or another runbook, to its end, as `begin_deploy` starts it."""
-    return begin_deploy(handle, *args, env=env, config=config, runbook=runbook, project=project).finish(timeout)
+    running = begin_deploy(
+        handle, *args, env=env, config=config, runbook=runbook, project=project, own_python=own_python
+    )
+    return running.finish(timeout)
 
 
 def inventory_variant(handle: LabHandle, tmp_path: Path, edit: Callable[[dict[str, Any]], None]) -> Path:

@@ -69,8 +69,8 @@ def deployed(handle: LabHandle, tmp_path_factory: pytest.TempPathFactory, reques
     before = len(answers(handle))
     with sampling(handle.plan.cgroup) as samples:
         # Said with everything on: what is logged in detail is where secrets slip out.
-        outcome = deploy(handle, "--debug", "--verbose", "--diff", config=config)
-        again = deploy(handle, "--debug", "--verbose", "--diff", config=config)
+        outcome = deploy(handle, "--debug", "--verbose", "--diff", config=config, own_python=True)
+        again = deploy(handle, "--debug", "--verbose", "--diff", config=config, own_python=True)
     assert outcome.exit_code == 0, outcome.text
     assert again.exit_code == 0, again.text
     keys = {}
