@@ -95,9 +95,14 @@ class Running:
     _read: int = field(default=0, init=False, repr=False)
 
     def kill(self) -> None:
-        """As the power cut on the controller: SIGKILL to the run and everything it has started."""
+        """As the power cut on the controller: SIGKILL to the run and everything it has started.
+
+        Then a second passes, more than a Python takes to start: what a host was at, as the start of a service, goes on
+        for a moment, and a fork would begin before a person's next command can.
+        """
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        time.sleep(1)
 
     def interrupt(self) -> None:
         """Ctrl-C, as the terminal sends it: SIGINT to the run and everything it has started."""

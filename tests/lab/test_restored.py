@@ -166,10 +166,6 @@ def test_an_empty_member_gets_everything_from_the_restored_ones(
     assert_whole(deployed, cluster, config)
 
 
-@pytest.mark.thorough(
-    "unit/etcd/test_plan.py::test_plan",
-    "lab/test_restored.py::test_an_empty_member_gets_everything_from_the_restored_ones",
-)
 @openrc
 def test_the_same_with_the_old_token(deployed: LabHandle, cluster: str) -> None:
     """Ids are those of the first start then, and nothing but the snapshot tells that the data have a past."""
@@ -193,7 +189,6 @@ def test_one_restored_member_and_two_empty_ones_are_refused(deployed: LabHandle,
     assert all(etcd_processes(deployed, host) == [] for host in members(deployed, cluster))
 
 
-@pytest.mark.thorough("unit/etcd/test_plan.py::test_plan", "unit/etcd/test_plan_worlds.py::test_no_plan_loses_data")
 @systemd
 def test_a_log_of_a_first_start_beside_restored_data_is_refused_and_the_remedy_helps(
     deployed: LabHandle, cluster: str
