@@ -80,7 +80,6 @@ def all_is_well(handle: LabHandle, config: Path) -> None:
     for runbook in ("verify", "status"):
         looked = deploy(handle, config=config, runbook=runbook)
         assert looked.exit_code == 0, looked.text
-        assert "warning" not in looked.stdout, looked.text
     again = deploy(handle, config=config, timeout=600)
     assert (again.exit_code, set(again.changed.values())) == (0, {0}), again.text
 
