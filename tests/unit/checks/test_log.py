@@ -76,6 +76,31 @@ def test_each_row_is_as_the_table_says(symptom: Symptom) -> None:
     assert symptom.remedy == " ".join(symptom.remedy.split())
 
 
+REFUSED = (
+    '{{"level":"warn","msg":"failed to apply request","took":"3ms","request":"put:<key:{key} >","error":"{error}"}}'
+)
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        (REFUSED.format(key="x", error="auth: permission denied"), "request refused by a role"),
+        (REFUSED.format(key="x", error="auth: user name is empty"), "request refused by a role"),
+        (
+            'failed to apply request "put" with response "" took (3ms) to execute, err is auth: permission denied',
+            "request refused by a role",
+        ),
+        # What a client writes into its request says nothing of why it failed.
+        (REFUSED.format(key='\\"error\\":\\"auth: ', error="open /var/lib/etcd/x: permission denied"), "no permission"),
+        ("open /etc/etcd/certs/server/auth: .key: permission denied", "no permission"),
+    ],
+)
+def test_a_client_that_is_refused_is_no_file_that_cannot_be_read(line: str, name: str) -> None:
+    found = known(line)
+    assert found is not None
+    assert found.name == name
+
+
 def test_names_are_unique() -> None:
     names = [symptom.name for symptom in symptoms()]
     assert len(set(names)) == len(names) > 13
