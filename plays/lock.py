@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeVar
 
-from etcdfleet.host.lock import LockInfo
+from etcdfleet.host.lock import AtWork, LeftAtWork, LockInfo
 from etcdfleet.program.run import Run
 from plays.options import LockOptions
 from tasks.lock import take_lock
@@ -23,7 +23,7 @@ def take(run: Run[Locking]) -> None:
         return
     info = LockInfo.of_this_run(run.program.name)
     answers = run.ask_members(take_lock, on=[member.name for member in run.members], info=info)
-    others = {host: answer for host, answer in answers.items() if isinstance(answer, LockInfo)}
+    others = {host: answer for host, answer in answers.items() if isinstance(answer, AtWork)}
     if others and _may_break(run, others):
         answers |= run.ask_members(take_lock, on=others, info=info, break_lock=True)
     for host, answer in answers.items():
@@ -35,13 +35,21 @@ def take(run: Run[Locking]) -> None:
                 where=host,
                 why=f"another run is working on {run.cluster}",
             )
+        if isinstance(answer, LeftAtWork):
+            run.protect(
+                f"{answer} is working on it",
+                "wait until it has ended, then run again; where it hangs, --break-lock ends it (which asks first, "
+                "unless --yes is given)",
+                where=host,
+                why=f"what another run has begun is not finished on {run.cluster}",
+            )
         if answer and host in run.good:
             run.warn(f"no lock keeps other runs away from it: {answer}", host)
 
 
-def _may_break(run: Run[Locking], others: Mapping[str, LockInfo]) -> bool:
+def _may_break(run: Run[Locking], others: Mapping[str, AtWork]) -> bool:
     """With --break-lock, whether the other run is confirmed to be dead."""
     if not run.own.break_lock:
         return False
     what = "; ".join(dict.fromkeys(f"{info} is working on {host}" for host, info in others.items()))
-    return run.program.agreed(f"{what}. Is that run dead, and may its lock be broken?")
+    return run.program.agreed(f"{what}. Is that run dead, and may its lock be broken and what it began be ended?")

@@ -8,8 +8,18 @@ import threading
 from nornir.core.task import Result, Task
 
 from etcdfleet.errors import FleetError, ProtectionError
-from etcdfleet.host.lock import BEAT, BEAT_SECONDS, SILENCE_SECONDS, LockInfo, hold_script, read_answer
+from etcdfleet.host.lock import (
+    BEAT,
+    BEAT_SECONDS,
+    PATIENCE_SECONDS,
+    SILENCE_SECONDS,
+    LockInfo,
+    hold_script,
+    read_answer,
+)
+from etcdfleet.host.paths import WORKING
 from etcdfleet.remote import Held
+from etcdfleet.remote.host import CONNECT_TIMEOUT
 from etcdfleet.session import Session, session_of
 from tasks.observe import site_of
 
@@ -18,20 +28,23 @@ _first = threading.Lock()
 
 
 def take_lock(task: Task, info: LockInfo, *, break_lock: bool = False) -> Result:
-    """Take the lock on one host until the session ends. Result: None, or the `LockInfo` of its holder.
+    """Take the lock on one host until the session ends. Result: None, or who works on it (`AtWork`).
+
+    Commands that an earlier run has left at work there are waited for, `PATIENCE_SECONDS` at most.
 
     A host that cannot be reached, or has no ``flock``, is no reason to stop: Result is why, as text.
     """
     try:
         site = site_of(task)
-        hold = site.remote.hold(hold_script(info, break_lock=break_lock))
+        hold = site.remote.hold(hold_script(info, break_lock=break_lock), timeout=PATIENCE_SECONDS + CONNECT_TIMEOUT)
         other = read_answer(hold.first)
     except (FleetError, ValueError) as error:
         log.warning("%s: no lock could be taken: %s", task.host.name, error)
         return Result(task.host, result=error.what if isinstance(error, FleetError) else str(error))
-    if isinstance(other, LockInfo):
+    if not isinstance(other, str):
         hold.release()
         return Result(task.host, result=other)
+    site.remote.keep_open(WORKING)
     _keep(session_of(task.nornir.config), task.host.name, hold)
     if site.seen and site.seen.facts.lock_count != other:
         site.forget()  # read while another run worked here

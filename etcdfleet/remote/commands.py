@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 
 from etcdfleet.errors import RemoteError
 
+AT_WORK = 8
+"""The descriptor on which a command keeps a file open for as long as it works. No script uses it for anything else."""
+
 
 @dataclass(frozen=True)
 class CommandResult:
@@ -49,12 +52,23 @@ def whole(script: str) -> str:
     return f"{{\n:\n{script}\n}}\n"
 
 
+def at_work(file: str) -> str:
+    """Return a line of shell in front of a script: all that it starts has a file open, if that is there, until it ends.
+
+    A command goes on when its connection is lost, with SIGKILL to the run for instance. Whoever works on the host next
+    sees by the open file (`/proc/*/fd`) that it has not ended. It costs no process.
+    """
+    return f"[ ! -r {shlex.quote(file)} ] || exec {AT_WORK}<{shlex.quote(file)}\n"
+
+
 def outliving(command: str) -> str:
     """Return shell that carries a command through, whatever becomes of the connection and of this shell meanwhile.
 
     It runs in a session of its own. What it prints goes to a file first, and to standard error at the end: a program
     that writes to a connection that is gone is ended by that, and OpenRC then takes the start of a service for done.
+    What the command leaves running, as a service, does not count as work of a run (`at_work`).
     """
+    command = f"(\nexec {AT_WORK}<&-\n{command}\n)\nexit $?"
     return f"""out=$(mktemp /run/etcdfleet.XXXXXX 2>/dev/null || mktemp 2>/dev/null || echo /dev/null)
 setsid sh -c {shlex.quote(command)} >"$out" 2>&1 </dev/null
 code=$?

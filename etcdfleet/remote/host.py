@@ -20,6 +20,7 @@ from etcdfleet.remote import root
 from etcdfleet.remote.commands import (
     CommandResult,
     RemoteFile,
+    at_work,
     batch_script,
     hint,
     last_lines,
@@ -61,7 +62,12 @@ class RemoteHost:
         self._clients = [client]
         self._another = another
         self._shell: str | None = None
+        self._at_work = ""
         self._stdin_prefix = b""
+
+    def keep_open(self, file: str) -> None:
+        """From now on, let every command on the host have this file open for as long as it works (`at_work`)."""
+        self._at_work = at_work(file)
 
     def run(self, script: str, *, timeout: float | None = None, check: str = "", remedy: str = "") -> CommandResult:
         """Run a POSIX shell script as root and return what it gave.
@@ -71,7 +77,7 @@ class RemoteHost:
         themselves what is to be done. Raises `RemoteError` also when the connection is lost, the time is over, or root
         cannot be had.
         """
-        data = (_PRELUDE + whole(script)).encode()
+        data = self._framed(script)
         result = self._run_as_root(data, timeout or self.timeout)
         self._note(check or "a script", result)
         if check and not result.ok:
@@ -87,7 +93,7 @@ class RemoteHost:
     ) -> dict[str, CommandResult]:
         """Run several scripts in one round trip, each with its own exit code and outputs, in order or side by side."""
         names = list(commands)
-        data = (_PRELUDE + whole(batch_script(commands, parallel))).encode()
+        data = self._framed(batch_script(commands, parallel))
         result = self._run_as_root(data, timeout or self.timeout)
         if not result.ok:
             raise RemoteError(
@@ -130,7 +136,7 @@ class RemoteHost:
         if self._shell is None:
             self.run("true")
         self.round_trips += 1
-        channel = self._session(timeout)
+        channel = self._session(min(timeout, CONNECT_TIMEOUT))
         try:
             channel.settimeout(timeout)
             channel.exec_command(self._shell or "")
@@ -164,7 +170,7 @@ class RemoteHost:
                     remedy="make room on this machine, then run again",
                 ) from error
 
-        data = self._stdin_prefix + (_PRELUDE + whole(script)).encode()
+        data = self._stdin_prefix + self._framed(script)
         result = self._exec_into(self._shell or "", data, timeout, keep)
         self._note(check, result)
         if not result.ok:
@@ -189,7 +195,7 @@ class RemoteHost:
 
         def give() -> Iterator[bytes]:
             # The shell has read all of the script once it says so, and the file is for the script's commands alone.
-            yield self._stdin_prefix + (_PRELUDE + whole(f"echo\n{script}")).encode()
+            yield self._stdin_prefix + self._framed(f"echo\n{script}")
             if begun.wait(timeout):
                 while piece := source.read(1 << 18):
                     yield piece
@@ -222,6 +228,9 @@ class RemoteHost:
                 where=self.name,
                 remedy="check the free space and the permissions of that folder on the host, and that sshd offers sftp",
             ) from error
+
+    def _framed(self, script: str) -> bytes:
+        return (_PRELUDE + self._at_work + whole(script)).encode()
 
     def _note(self, what: str, result: CommandResult) -> None:
         # Never the script itself: it may carry a private key to its place.

@@ -97,12 +97,10 @@ class Running:
     def kill(self) -> None:
         """As the power cut on the controller: SIGKILL to the run and everything it has started.
 
-        Then a second passes, more than a Python takes to start: what a host was at, as the start of a service, goes on
-        for a moment, and a fork would begin before a person's next command can.
+        What a host was at, as the start of a service, goes on for a moment: the next run waits for it.
         """
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
-        time.sleep(1)
 
     def interrupt(self) -> None:
         """Ctrl-C, as the terminal sends it: SIGINT to the run and everything it has started."""

@@ -13,8 +13,9 @@ from nornir.core.configuration import Config
 
 from etcdfleet.errors import ProtectionError
 from etcdfleet.host import lock
-from etcdfleet.host.lock import LockInfo, hold_script, read_answer
-from etcdfleet.remote import Held
+from etcdfleet.host.lock import AtWork, LeftAtWork, LockInfo, hold_script, read_answer
+from etcdfleet.remote import Held, outliving
+from etcdfleet.remote.commands import at_work
 from etcdfleet.session import session_of
 from tasks.lock import still_ours
 
@@ -29,7 +30,9 @@ def _start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     monkeypatch.setattr(lock, "FILE", str(tmp_path / "lock"))
     monkeypatch.setattr(lock, "NOTE", str(tmp_path / "lock.json"))
     monkeypatch.setattr(lock, "LOCK_COUNT", str(tmp_path / "lock.count"))
+    monkeypatch.setattr(lock, "WORKING", str(tmp_path / "working"))
     monkeypatch.setattr(lock, "SILENCE_SECONDS", 3)
+    monkeypatch.setattr(lock, "PATIENCE_SECONDS", 2)
     started: list[subprocess.Popen[str]] = []
 
     def start(info: LockInfo = INFO, *, break_lock: bool = False) -> subprocess.Popen[str]:
@@ -46,7 +49,7 @@ def _start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
         process.wait()
 
 
-def first(process: subprocess.Popen[str]) -> LockInfo | str:
+def first(process: subprocess.Popen[str]) -> AtWork | str:
     assert process.stdout
     return read_answer(process.stdout.readline().strip())
 
@@ -131,7 +134,82 @@ def test_a_note_that_cannot_be_read_is_still_somebody(start: Start, tmp_path: Pa
     assert holder.who == "an unknown user"
 
 
-@pytest.mark.parametrize("line", ["", "held", "sh: flock: not found"])
+def left_at_work(folder: Path, command: str) -> subprocess.Popen[str]:
+    """A command of a run that is no longer there: in a session of its own, without any connection."""
+    return subprocess.Popen(
+        ["sh", "-c", f"{at_work(str(folder / 'working'))}touch {folder}/begun\n{command}"], text=True,
+        start_new_session=True,
+    )  # fmt: skip
+
+
+def begun(folder: Path) -> None:
+    while not (folder / "begun").exists():
+        time.sleep(0.01)
+
+
+def test_what_a_killed_run_has_begun_is_waited_for(start: Start, tmp_path: Path) -> None:
+    """Found on a host: the service was started for the killed run while the next one took it for stopped."""
+    holder = start()
+    assert first(holder) == "0"
+    done = tmp_path / "done"
+    work = left_at_work(tmp_path, outliving(f"sleep 0.7\ntouch {done}"))
+    begun(tmp_path)
+    assert holder.stdin
+    holder.stdin.close()
+    holder.wait(10)
+    assert not done.exists()
+    assert first(start()) == "3", "the count is another than anybody has read: what was read meanwhile is not relied on"
+    assert done.exists()
+    assert work.wait(10) == 0
+
+
+def test_what_was_read_while_a_command_outlived_its_run_is_not_relied_on(start: Start, tmp_path: Path) -> None:
+    holder = start()
+    assert first(holder) == "0"
+    work = left_at_work(tmp_path, "sleep 0.5")
+    begun(tmp_path)
+    holder.kill()
+    read = (tmp_path / "lock.count").read_text().strip()
+    work.wait(10)
+    assert first(start()) != read
+
+
+def test_what_does_not_end_is_named_and_can_be_ended(start: Start, tmp_path: Path) -> None:
+    holder = start()
+    assert first(holder) == "0"
+    work = left_at_work(tmp_path, "sleep 60\ntrue")
+    begun(tmp_path)
+    assert holder.stdin
+    holder.stdin.close()
+    holder.wait(10)
+    told = first(start())
+    assert isinstance(told, LeftAtWork)
+    assert (told.program, told.run) == ("sleep", INFO)
+    assert str(told) == f"sleep (process {told.process} there, left at work by {INFO})"
+    assert work.poll() is None
+    assert isinstance(first(start(break_lock=True)), str)
+    assert work.wait(10) == -9
+
+
+def test_a_service_that_a_command_has_started_is_no_work(start: Start, tmp_path: Path) -> None:
+    holder = start()
+    assert first(holder) == "0"
+    service = tmp_path / "service"
+    left_at_work(tmp_path, outliving(f"sleep 20 & echo $! >{service}")).wait(10)
+    holder.kill()
+    holder.wait()
+    try:
+        assert isinstance(first(start()), str)
+    finally:
+        subprocess.run(["kill", service.read_text().strip()], check=True)
+
+
+def test_only_root_can_keep_runs_away(start: Start, tmp_path: Path) -> None:
+    assert first(start()) == "0"
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
+
+
+@pytest.mark.parametrize("line", ["", "held", "works", "works some sh", "sh: flock: not found"])
 def test_anything_else_is_no_answer(line: str) -> None:
     with pytest.raises(ValueError, match="no answer"):
         read_answer(line)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 
-from etcdfleet.host.lock import LockInfo
+from etcdfleet.host.lock import LeftAtWork, LockInfo
 from etcdfleet.program.run import LeftError
 from plays import lock
 from plays.options import LockOptions
@@ -39,6 +41,24 @@ def test_another_runs_lock_is_broken_after_a_yes(
     assert len(questions) == asked
     assert all("alice" in question and "az-1" in question for question in questions)
     assert [found.cluster for found in program.record.record.protections] == ([] if broken else ["home"])
+
+
+LEFT = LeftAtWork(123, "etcdutl", OTHER)
+
+
+@pytest.mark.parametrize("broken", [True, False])
+def test_what_an_earlier_run_has_left_at_work_is_ended_after_a_yes(
+    monkeypatch: pytest.MonkeyPatch, broken: bool
+) -> None:
+    stage = Stage(monkeypatch)
+    stage.put(lock, "take_lock", lambda host: LEFT if stage.hosts("take_lock").count(host) < 2 else "")
+    program = program_of(LockOptions(break_lock=broken), answer=True)
+    with nullcontext() if broken else pytest.raises(LeftError):
+        lock.take(run_of(program))
+    if not broken:
+        protection = program.record.record.protections[0]
+        assert "etcdutl (process 123 there, left at work by alice on controller (deploy" in protection.what
+        assert "--break-lock ends it" in protection.remedy
 
 
 def test_all_members_that_can_be_reached_are_locked(monkeypatch: pytest.MonkeyPatch) -> None:

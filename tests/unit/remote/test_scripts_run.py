@@ -315,7 +315,8 @@ def test_of_a_script_that_comes_in_part_nothing_is_done(here: LocalHost, tmp_pat
 
 
 def test_a_lock_is_held(here: LocalHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, file in {"RUN_FOLDER": "", "FILE": "lock", "NOTE": "lock.json", "LOCK_COUNT": "count"}.items():
+    files = {"RUN_FOLDER": "", "FILE": "lock", "NOTE": "lock.json", "LOCK_COUNT": "count", "WORKING": "working"}
+    for name, file in files.items():
         monkeypatch.setattr(f"etcdfleet.host.lock.{name}", str(tmp_path / file))
     info = LockInfo("it's $(me)", "deploy", "a machine", 7, "now")
     holders = []
