@@ -7,7 +7,6 @@ changed, and a restart that another run carries out at the same time costs no mo
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from etcdfleet.backup.fit import fit_for_backup
 from etcdfleet.backup.note import Drill
@@ -17,7 +16,6 @@ from etcdfleet.backup.source import LATEST
 from etcdfleet.backup.store import Newest, Snapshot
 from etcdfleet.backup.thin import Read
 from etcdfleet.errors import Refusal
-from etcdfleet.etcd.cluster import Cluster
 from etcdfleet.program.run import Run
 from plays import members
 from plays.options import SNAPSHOTS, BackupOptions
@@ -71,21 +69,12 @@ def _take(run: Run[BackupOptions], folder: Path) -> None:
     if run.check and not fit_for_backup(cluster):
         run.skip("snapshot", f"not with --check; {cluster.name(cluster.leader[0])} leads and would give it")
         return
-    saved = save_proven(run, cluster, folder)
+    saved = members.save_proven(run, cluster, folder)
     if isinstance(saved, Refusal):
         run.step("snapshot", none_taken, why=saved.what, remedy=saved.remedy)
         run.leave("no backup was taken, so none is removed")
     if saved.note.alarms:
         run.warn(f"the alarm {', '.join(saved.note.alarms)} is in its backup, and in what is restored from that")
-
-
-def save_proven(run: Run[Any], cluster: Cluster, folder: Path) -> Snapshot | Refusal:
-    """Take a backup of a cluster that was seen so, proven where it arrives, and return it; or why there is none."""
-    if unfit := fit_for_backup(cluster):
-        return unfit
-    hosts = [member.name for member in run.members]
-    saved = members.keep_snapshot(run, cluster, hosts, folder, "snapshot", purpose="backup")
-    return Refusal(saved, (), "see what it says, then run again") if isinstance(saved, str) else saved
 
 
 def drill(run: Run[BackupOptions]) -> None:

@@ -31,11 +31,14 @@ def admit(run: Run[Any]) -> None:
         run.leave(f"nothing was changed, since {some(run.failed)} failed the preflight")
 
 
-def converge(run: Run[Any]) -> None:
-    """Bring the cluster, whose lock is held, to what its settings say, and prove it."""
+def converge(run: Run[Any], *, saved: bool = False) -> None:
+    """Bring the cluster, whose lock is held, to what its settings say, and prove it.
+
+    ``saved``: there is a backup already, as comes before another minor version of etcd.
+    """
     replace_member.take_in(run)
     fresh = start.look_ahead(run)
-    versions.refuse_unfit(run)
+    versions.refuse_unfit(run, saved=saved)
     access.keep_root(run)
     due = restart_due(run.step("install", install))
     due |= trust.spread(run)

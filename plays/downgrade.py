@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from etcdfleet.program.run import Run
+from plays import members
 from tasks.downgrade import enable_downgrade
 
 STEP = "start"
@@ -19,8 +20,10 @@ def go_back(run: Run[Any], target: str) -> bool:
     what = f"the cluster goes back to etcd {target}: it gives up what that version cannot read, and so do its data"
     if run.check:
         run.warn(f"{what}; without --check this is asked for")
-    elif not run.agreed(f"{what}. Is there a backup of it? Go on?"):
+    elif not run.agreed(f"{what}. A backup is taken before. Go on?"):
         return False
+    else:
+        members.save_before(run, members.see(run, run.hosts), "the step down", STEP)
     run.step(STEP, enable_downgrade, on=run.good[:1], target=target)
     if run.failed:
         run.leave("no older program was brought to its members, since etcd did not make them ready for it")

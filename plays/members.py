@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from etcdfleet.backup.fit import fit_for_backup
 from etcdfleet.backup.note import Purpose
 from etcdfleet.backup.store import Snapshot
 from etcdfleet.errors import Refusal
@@ -104,6 +105,25 @@ def save_first(
             "a snapshot comes before the first change; see what it says, then run again",
             where=where,
         )
+
+
+def save_before(run: Run[Members], cluster: Cluster, what: str, told_as: str = "snapshot") -> None:
+    """Take a backup of a cluster that was seen so, before ``what``, or leave it.
+
+    The report about the run's first host is told, in the step ``told_as``.
+    """
+    saved = save_proven(run, cluster, folder_of(run), told_as)
+    if isinstance(saved, Refusal):
+        run.protect(f"no backup could be taken, which comes before {what}: {saved.what}", saved.remedy)
+
+
+def save_proven(run: Run[Any], cluster: Cluster, folder: Path, told_as: str = "snapshot") -> Snapshot | Refusal:
+    """Take a backup of a cluster that was seen so, proven where it arrives, and return it; or why there is none."""
+    if unfit := fit_for_backup(cluster):
+        return unfit
+    hosts = [member.name for member in run.members]
+    saved = keep_snapshot(run, cluster, hosts, folder, told_as, purpose="backup")
+    return Refusal(saved, (), "see what it says, then run again") if isinstance(saved, str) else saved
 
 
 def keep_snapshot(

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from etcdfleet.drivers.packages import upstream_version
-from etcdfleet.errors import Refusal
 from etcdfleet.etcd.canary import Hold, in_force
 from etcdfleet.etcd.cluster import Cluster
 from etcdfleet.etcd.corruption import hashes_differ
@@ -21,7 +20,7 @@ from etcdfleet.etcd.upgrades import MemberVersion
 from etcdfleet.etcd.v2_residue import READS_NO_V2, enters
 from etcdfleet.etcd.versions import parse
 from etcdfleet.program.run import Run
-from plays import backup, lock, members, versions
+from plays import lock, members, versions
 from plays.deploy import admit, converge
 from plays.options import UpgradeOptions
 from tasks.canary import end_hold, hold_back
@@ -53,7 +52,7 @@ def upgrade(run: Run[UpgradeOptions]) -> None:
         question += f"; {danger}"
     if run.check:
         run.warn(f"without --check: {question}; this is asked for")
-        versions.refuse_unfit(_at(run, planned.course.hops[0].version), goes_on=True)
+        versions.refuse_unfit(_at(run, planned.course.hops[0].version), goes_on=True, saved=True)
         run.leave("nothing is changed with --check")
     if not run.agreed(f"{question}. Go on?"):
         run.protect(
@@ -66,14 +65,15 @@ def upgrade(run: Run[UpgradeOptions]) -> None:
         if not number:
             lock.take(wanting)
         entering = wanting.about(canary.host) if canary else wanting
-        versions.refuse_unfit(entering, goes_on=True)  # before a backup is worth its time
+        versions.refuse_unfit(entering, goes_on=True, saved=True)  # before a backup is worth its time
         if not number:
             wanting.ask(end_hold)
-        _back_up(wanting)
+        # A hop has no other way back once the last member is new.
+        members.save_before(wanting, members.see(wanting, wanting.hosts), "each hop")
         if canary:
             _try_out(wanting, canary)
             return
-        converge(wanting)
+        converge(wanting, saved=True)
         _arrive(wanting, hop)
     _tell_the_inventory(run, planned.course)
 
@@ -136,18 +136,11 @@ def _canary(run: Run[UpgradeOptions], planned: _Planned) -> Hold:
     return Hold(host, running[host], hop.version, f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC")
 
 
-def _back_up(run: Run[UpgradeOptions]) -> None:
-    """Take a backup, or leave the cluster: a hop has no other way back once the last member is new."""
-    saved = backup.save_proven(run, members.see(run, run.hosts), members.folder_of(run))
-    if isinstance(saved, Refusal):
-        run.protect(f"no backup could be taken, which comes before each hop: {saved.what}", saved.remedy)
-
-
 def _try_out(run: Run[UpgradeOptions], canary: Hold) -> None:
     """Upgrade one member; that the others are held back is noted before, so that no later run takes them along."""
     alone = run.about(canary.host)
     alone.ask(hold_back, hold=canary)
-    converge(alone)
+    converge(alone, saved=True)
     if run.failed:
         run.leave(f"{canary.host} is no canary yet: the same command goes on")
     run.skip(STEPS, f"held back: {canary.host} tries it out", on=[host for host in run.hosts if host != canary.host])

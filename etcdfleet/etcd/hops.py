@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from etcdfleet.errors import Refusal
 from etcdfleet.etcd.cluster import Cluster
-from etcdfleet.etcd.upgrades import FLOORS, WAY_BACK_TRIED, MemberVersion, VersionsSaid, refuse_programs
+from etcdfleet.etcd.upgrades import BY_SNAPSHOT, FLOORS, WAY_BACK_TRIED, MemberVersion, VersionsSaid, refuse_programs
 from etcdfleet.etcd.versions import Version, minor_of, parse
 from etcdfleet.text import listed
 
@@ -213,8 +213,7 @@ def _goes_back(hosts: tuple[str, ...], low: Version, high: Version, wanted: Vers
         f"the cluster runs etcd {_text(low)}: etcd does not start below the cluster's version (mustDetectDowngrade in"
         " server/etcdserver/api/membership)",
         hosts,
-        "choose that or a newer one; a snapshot from before the upgrade is the way back to data of then"
-        " (docs/restore.md)",
+        f"choose that or a newer one{BY_SNAPSHOT}",
     )
 
 

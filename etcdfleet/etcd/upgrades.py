@@ -93,7 +93,8 @@ def refuse_programs(members: Sequence[MemberVersion], cluster_version: str = "")
             f"etcd does not start below the cluster's version ({_dotted(floor)})",
             _hosts(below),
             f"{_PUT_BACK}; or pin one of {_dotted(floor)} or newer in install.version, if there is one"
-            + _downgrade(floor, below),
+            + _downgrade(floor, below)
+            + BY_SNAPSHOT,
         )
     above = [m for m in changing if (line := _line(m.brings)) and (line[0] != lowest[0] or line[1] > lowest[1] + 1)]
     if above:
@@ -145,7 +146,21 @@ def _below_floor(members: Sequence[MemberVersion], changing: Sequence[MemberVers
 
 
 _PLANNED = "python runbooks/upgrade.py --check plans the versions between, and upgrade.py takes them (docs/upgrade.md)"
+BY_SNAPSHOT = (
+    "; or, where what was written since may be lost, go back to a snapshot that the older version has made"
+    ' (docs/upgrade.md, "Back by a snapshot")'
+)
 _PUT_BACK = "put back in the inventory the install.method and install.version that were deployed last"
+
+
+def changes_minor(members: Iterable[MemberVersion]) -> bool:
+    """Return whether a member with data gets another minor version than it has."""
+    return any(
+        (now := parse(member.running or (member.installed if member.data else "")))
+        and (new := parse(member.brings))
+        and _minor(now) != _minor(new)
+        for member in members
+    )
 
 
 def patch_downgrades(members: Iterable[MemberVersion]) -> tuple[str, ...]:

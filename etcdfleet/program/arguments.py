@@ -187,7 +187,7 @@ def add_lock_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def add_member_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of runbooks that change the members of a cluster; a snapshot comes before that."""
+    """Add the arguments of runbooks that change members or their minor version; a snapshot comes before that."""
     parser.add_argument(
         "--snapshot-dir",
         type=Path,

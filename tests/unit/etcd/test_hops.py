@@ -125,7 +125,13 @@ def test_an_early_3_5_is_advised_against() -> None:
             "apt cannot bring it (Debian has nothing newer than 3.5, on no architecture): set install.method: archive",
         ),
         # Back: not this way, or none at all.
-        (three("3.5.33"), supply("3.4.23", *ALL), "3.4.23", "does not start below the cluster's version", "newer one"),
+        (
+            three("3.5.33"),
+            supply("3.4.23", *ALL),
+            "3.4.23",
+            "does not start below the cluster's version",
+            "Back by a snapshot",
+        ),
         (three("3.5.33"), supply("3.5.16"), "3.5.16", "a newer patch release than 3.5.16", "install.version: 3.5.16"),
         (
             three("3.4.23", "3.5.16", "3.4.23"),

@@ -105,6 +105,7 @@ def test_the_way_back_is_named_where_etcd_has_one(runs: str, brings: str, cluste
     assert refusal
     assert way in refusal.remedy
     assert ("downgrade enable" in refusal.remedy) == bool(way)
+    assert 'docs/upgrade.md, "Back by a snapshot"' in refusal.remedy
 
 
 def test_what_etcd_has_given_up_is_not_refused() -> None:

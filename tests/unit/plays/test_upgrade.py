@@ -17,7 +17,7 @@ from etcdfleet.etcd.upgrades import MemberVersion
 from etcdfleet.program.run import Program, Run
 from etcdfleet.report.record.model import ExitCode
 from etcdfleet.settings.models import HostSettings
-from plays import backup, lock, members, upgrade, versions
+from plays import lock, members, upgrade, versions
 from plays.options import UpgradeOptions
 from tasks.upgrades import VersionsSeen
 from tests.unit.support.fake_run import Stage, program_of, raises, run_of, statuses, step
@@ -65,12 +65,12 @@ class Staged(Stage):
             return at, "", looks
 
         for name in ("admit", "converge"):
-            monkeypatch.setattr(upgrade, name, lambda run, name=name: self.note(name, run))
+            monkeypatch.setattr(upgrade, name, lambda run, name=name, **_: self.note(name, run))
         monkeypatch.setattr(versions, "look", look)
         monkeypatch.setattr(versions, "refuse_unfit", lambda run, **_: self.note("checked", run))
         monkeypatch.setattr(lock, "take", lambda run: self.note("lock", run))
         monkeypatch.setattr(members, "see", lambda *_: cluster())
-        monkeypatch.setattr(backup, "save_proven", self.save)
+        monkeypatch.setattr(members, "save_proven", self.save)
         self.put(upgrade, "look_at_supply", lambda name: Supply(name, "amd64", "release archive", ALL, "3.7.1"))
         self.put(upgrade, "see_hashes", lambda _: cluster())
         monkeypatch.setattr(versions, "dangers", self.dangers)

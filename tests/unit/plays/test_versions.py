@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from etcdfleet.errors import RemoteError
+from etcdfleet.errors import Refusal, RemoteError
 from etcdfleet.etcd.answers import EndpointStatus
 from etcdfleet.etcd.canary import Hold
 from etcdfleet.etcd.removed_members import NotedMembers
@@ -15,7 +16,8 @@ from etcdfleet.etcd.upgrades import MemberVersion
 from etcdfleet.etcd.v2_entries import V2Entries
 from etcdfleet.etcd.v2_residue import Residue
 from etcdfleet.program.run import LeftError, Program
-from plays import downgrade, flush, versions
+from plays import downgrade, flush, members, versions
+from plays.options import MemberOptions
 from tasks.member import MemberAnswers
 from tasks.planning import MemberSeen
 from tasks.upgrades import VersionsSeen
@@ -52,7 +54,15 @@ def staged(
     stage.put(versions, "end_hold")
     stage.put(versions, "read_v2_entries", V2Entries)
     stage.put(downgrade, "enable_downgrade")
-    return stage, program_of(fleet=dict.fromkeys(HOSTS, "home"), steps=["start"], member=member_settings, **options)
+    monkeypatch.setattr(members, "see", lambda *_: SimpleNamespace(serving=True))
+    monkeypatch.setattr(members, "save_proven", lambda *_: stage.ran.append(("backup", "")))
+    return stage, program_of(
+        MemberOptions(snapshot_dir=Path("snapshots")),
+        fleet=dict.fromkeys(HOSTS, "home"),
+        steps=["start"],
+        member=member_settings,
+        **options,
+    )
 
 
 @pytest.mark.parametrize(
@@ -156,7 +166,11 @@ def canary(monkeypatch: Any, brings: str, *, left_out: bool = False, **options: 
     monkeypatch.setattr(versions, "client_url", lambda *_: "")
     monkeypatch.setattr(versions, "_others", lambda *_: [])
     return stage, program_of(
-        fleet=fleet, left_out={"h1": "home"} if left_out else None, member=member_settings, **options
+        MemberOptions(snapshot_dir=Path("snapshots")),
+        fleet=fleet,
+        left_out={"h1": "home"} if left_out else None,
+        member=member_settings,
+        **options,
     )
 
 
@@ -245,6 +259,53 @@ def test_a_step_down_that_etcd_does_not_get_ready_for_is_not_taken(monkeypatch: 
     stage.put(downgrade, "enable_downgrade", RemoteError("refused", where="h1", remedy="see"))
     with pytest.raises(LeftError):
         versions.refuse_unfit(run_of(program))
+
+
+@pytest.mark.parametrize(
+    ("running", "brings", "saved", "before"),
+    [
+        ("3.4.23", "3.5.33", False, 1),
+        ("3.5.33", "3.6.14", False, 1),
+        ("3.5.33", "3.6.14", True, 0),
+        ("3.5.32", "3.5.33", False, 0),
+    ],
+)
+def test_a_backup_comes_before_another_minor_version(
+    monkeypatch: Any, running: str, brings: str, saved: bool, before: int
+) -> None:
+    stage, program = staged(monkeypatch, running, brings)
+    versions.refuse_unfit(run_of(program), saved=saved)
+    assert stage.names.count("backup") == before
+
+
+def test_a_backup_comes_before_what_is_restarted_for_it_and_before_a_step_down_once(monkeypatch: Any) -> None:
+    stage, program = staged(monkeypatch, "3.5.33", "3.6.14", lambda host: Residue(host, 2))
+    versions.refuse_unfit(run_of(program))
+    assert stage.names.index("backup") < stage.names.index("leave_behind")
+    stage, program = staged(monkeypatch, "3.6.14", "3.5.33", cluster="3.6.0", answer=True)
+    versions.refuse_unfit(run_of(program))
+    assert stage.names.count("backup") == 1
+    assert stage.names.index("backup") < stage.names.index("enable_downgrade")
+
+
+def test_without_a_backup_no_other_minor_version_comes(monkeypatch: Any) -> None:
+    stage, program = staged(monkeypatch, "3.5.33", "3.6.14", lambda host: Residue(host, 2))
+    monkeypatch.setattr(members, "save_proven", lambda *_: Refusal("no room", (), "make room"))
+    with pytest.raises(LeftError):
+        versions.refuse_unfit(run_of(program))
+    assert not stage.hosts("leave_behind")
+    assert "another minor version of etcd: no room" in program.record.record.protections[0].what
+
+
+def test_with_check_and_where_none_can_be_taken_no_backup_is(monkeypatch: Any) -> None:
+    stage, program = staged(monkeypatch, "3.4.23", "3.5.33", check=True)
+    versions.refuse_unfit(run_of(program))
+    assert "backup" not in stage.names
+    stage, program = staged(monkeypatch, "3.4.23", "3.5.33")
+    monkeypatch.setattr(members, "see", lambda *_: SimpleNamespace(serving=False))
+    versions.refuse_unfit(run_of(program))
+    assert "backup" not in stage.names
+    assert "without a backup" in program.record.record.warnings[0].text
 
 
 def test_a_step_down_without_such_a_job_is_refused_unasked(monkeypatch: Any) -> None:
