@@ -97,10 +97,13 @@ class Load:
 
 
 @contextmanager
-def under_load(handle: LabHandle, cluster: str, pair: Pair, prefix: str) -> Iterator[Load]:
+def under_load(
+    handle: LabHandle, cluster: str, pair: Pair, prefix: str, *, pause: float = PAUSE_SECONDS
+) -> Iterator[Load]:
     """Write ``<prefix>/1``, ``<prefix>/2``, … and read each one back, through all endpoints, until the block ends.
 
-    Each request has a connection of its own; a watch beside them keeps the one that it has, as an API server does.
+    ``pause`` is in seconds, between two writes. Each request has a connection of its own; a watch beside them keeps the
+    one that it has, as an API server does.
     """
     load, stop = Load(), threading.Event()
     command = [*_command(handle, members(handle, cluster), pair), "watch", "--prefix", f"{prefix}/"]
@@ -129,7 +132,7 @@ def under_load(handle: LabHandle, cluster: str, pair: Pair, prefix: str) -> Iter
 
     def work() -> None:
         number = 0
-        while not stop.wait(PAUSE_SECONDS):
+        while not stop.wait(pause):
             number += 1
             if ask(f"put {number}", "put", f"{prefix}/{number}", str(number)) is None:
                 continue

@@ -80,7 +80,7 @@ def test_all_leaves_under_load(clusters: LabHandle, tmp_path: Path) -> None:
     with ExitStack() as stack:
         pairs = {cluster: client_pair(clusters, tmp_path, cluster, "load") for cluster in CLUSTERS}
         loads = {
-            cluster: stack.enter_context(under_load(clusters, cluster, pairs[cluster], "rotate"))
+            cluster: stack.enter_context(under_load(clusters, cluster, pairs[cluster], "rotate", pause=0.1))
             for cluster in CLUSTERS
         }
         outcome = rotate(clusters, "--force")
@@ -88,7 +88,8 @@ def test_all_leaves_under_load(clusters: LabHandle, tmp_path: Path) -> None:
     assert start_times(clusters) == running, "no etcd was restarted"
     for cluster, load in loads.items():
         print(f"{cluster}: {load.requests} requests, longest {load.longest:.2f} s, {load.most_retries} retries at most")
-        assert load.requests > 20
+        # A rotation is over in seconds, and how many requests fit in depends on the machine.
+        assert load.requests > sum(map(len, before[cluster].values())), "more than certificates that were replaced"
         assert not load.lost, load.said
         assert not load.wrong
         assert load.most_retries <= 1, load.said
