@@ -25,11 +25,9 @@ from tasks.upgrades import VersionsSeen, is_due, look_at_versions, read_noted_me
 def refuse_unfit(run: Run[Any], *, goes_on: bool = False, saved: bool = False) -> None:
     """Leave a cluster whose members would get a version that does not fit; make fit what can be.
 
-    Before another minor version a backup is taken, unless one was ``saved`` already.
-
     Where no program is due, or there is no cluster yet, nothing is asked. Requests of the old v2 API in raft logs are
-    left behind raft snapshots before etcd 3.6 and 3.7 (`plays.flush`). ``goes_on``: members that are held back for a
-    canary are to follow it.
+    left behind raft snapshots before etcd 3.6 and 3.7 (`plays.flush`). Before another minor version a backup is taken,
+    unless one was ``saved`` already. ``goes_on``: members that are held back for a canary are to follow it.
     """
     answers: dict[str, tuple[bool, bool]] = run.ask(is_due)
     if not (any(due for due, _ in answers.values()) and any(exists for _, exists in answers.values())):
