@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from etcdfleet.etcd.upgrades import MemberVersion
+from etcdfleet.etcd.versions import newer
 from etcdfleet.program.run import Run
 from plays import members
 from tasks.downgrade import enable_downgrade
@@ -24,7 +27,17 @@ def go_back(run: Run[Any], target: str) -> bool:
         return False
     else:
         members.save_before(run, members.see(run, run.hosts), "the step down", STEP)
-    run.step(STEP, enable_downgrade, on=run.good[:1], target=target)
+    _make_ready(run, run.good[:1], target)
+    return True
+
+
+def go_on(run: Run[Any], target: str, members_seen: Sequence[MemberVersion]) -> None:
+    """Go on where a run that was ended has begun: wait for the members that have not been brought there."""
+    by = [one.host for one in members_seen if one.host in run.good and newer(one.running, target)]
+    _make_ready(run, by[:1], target, under_way=True)
+
+
+def _make_ready(run: Run[Any], by: Sequence[str], target: str, *, under_way: bool = False) -> None:
+    run.step(STEP, enable_downgrade, on=by, target=target, under_way=under_way)
     if run.failed:
         run.leave("no older program was brought to its members, since etcd did not make them ready for it")
-    return True

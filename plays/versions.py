@@ -8,7 +8,8 @@ from typing import Any
 from etcdfleet.errors import Refusal
 from etcdfleet.etcd.answers import address
 from etcdfleet.etcd.canary import Hold, going_back, in_force, refuse_held
-from etcdfleet.etcd.downgrades import downgrade_target
+from etcdfleet.etcd.downgrades import downgrade_target, refuse_turning
+from etcdfleet.etcd.downgrades import goes_on as goes_on_down
 from etcdfleet.etcd.removed_members import NotedMembers, refuse_mistaken
 from etcdfleet.etcd.upgrades import MemberVersion, changes_minor, patch_downgrades, refuse_programs
 from etcdfleet.etcd.v2_entries import V2Entries, enters_3_7, told_of_entries
@@ -16,7 +17,7 @@ from etcdfleet.etcd.v2_residue import Residue, enters, refuse_keys, told_of
 from etcdfleet.program.run import Run
 from etcdfleet.settings.models import HostSettings, client_url
 from plays import members
-from plays.downgrade import STEP, go_back
+from plays.downgrade import STEP, go_back, go_on
 from plays.flush import flush
 from tasks.canary import end_hold
 from tasks.upgrades import VersionsSeen, is_due, look_at_versions, read_noted_members, read_residue, read_v2_entries
@@ -36,12 +37,17 @@ def refuse_unfit(run: Run[Any], *, goes_on: bool = False, saved: bool = False) -
     hold = None if goes_on else held(run, looks)
     if hold and (refusal := refuse_held(hold, ours)):
         run.protect(refusal.what, refusal.remedy, where=", ".join(refusal.hosts))
+    job = next((one.job for one in looks if one.job), "")
+    if refusal := refuse_turning(ours, job):
+        run.protect(refusal.what, refusal.remedy, where=", ".join(refusal.hosts))
     if refusal := refuse_programs(ours, running):
         target = downgrade_target(ours, running)
         went_back = bool(target) and go_back(run, target)
         saved |= went_back
         if not went_back:
             run.protect(refusal.what, refusal.remedy, where=", ".join(refusal.hosts))
+    elif goes_on_down(ours, job):
+        go_on(run, job, ours)
     found, residues = dangers(run, enters(one.member for one in looks))
     entries = left_in_log(run, enters_3_7(one.member for one in looks))
     for refusal in found:

@@ -46,13 +46,15 @@ _LOOKS, _PIECES = 8, 40
 class VersionsSeen:
     """One host's part: its own member, what it hears the others run (by address), and the cluster version.
 
-    ``held`` is the hold of a canary that its marker tells of.
+    ``held`` is the hold of a canary that its marker tells of; ``job`` the minor version to which etcd's own job leads
+    the cluster, if one is under way.
     """
 
     member: MemberVersion
     others: Mapping[str, str] = field(default_factory=dict)
     cluster: str = ""
     held: Hold | None = None
+    job: str = ""
 
 
 def is_due(task: Task) -> Result:
@@ -86,7 +88,8 @@ def look_at_versions(task: Task) -> Result:
     )
     cluster = versions_said(site, tls=status.endpoint.startswith("https:")).cluster if status else ""
     held = hold_in(observed.facts.established, task.host.name)
-    return Result(task.host, result=VersionsSeen(member, others, cluster, held))
+    job = status.going_back_to if status else ""
+    return Result(task.host, result=VersionsSeen(member, others, cluster, held, job))
 
 
 def _brings(site: Site, observed: Observed) -> str | None:

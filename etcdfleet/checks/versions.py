@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from etcdfleet.checks.findings import Finding, skipped, warned
 from etcdfleet.etcd.canary import Hold, in_force
 from etcdfleet.etcd.cluster import Cluster
+from etcdfleet.etcd.downgrades import unfinished
 from etcdfleet.etcd.versions import parse
 
 CHECK = "one version"
@@ -19,6 +20,9 @@ def version_finding(cluster: Cluster, hold: Hold | None, host: str, member: str)
     versions = sorted(set(running.values()), key=lambda text: parse(text) or (0, 0, 0))
     if not versions:
         return skipped(CHECK, "no member says it")
+    what, remedy = unfinished(cluster)
+    if what:
+        return warned(CHECK, what, "a run that was ended on the way, or etcdctl downgrade enable by hand", remedy)
     if len(versions) == 1:
         return Finding(CHECK, True, f"etcd {versions[0]}")
     by_host = {(host if name == member else name): version for name, version in running.items()}
@@ -36,7 +40,13 @@ def how_the_others_follow(newest: str) -> str:
 
 
 def mixed_minors(cluster: Cluster) -> str:
-    """Return which members run which version, why that may be and what to do, if their minor versions differ."""
+    """Return which members run which version, why that may be and what to do, if their minor versions differ.
+
+    So also where etcd's job to go back by one is under way, which keeps the cluster version down.
+    """
+    what, remedy = unfinished(cluster)
+    if what:
+        return f"{what}; {remedy}"
     running = {name: status.version for name, status in cluster.by_name.items() if status.version}
     minors = {version[:2] for text in running.values() if (version := parse(text))}
     if len(minors) < 2:

@@ -1,6 +1,6 @@
 """What ``etcdctl -w json`` says about a cluster, as frozen data.
 
-Measured with the real binaries; their recorded output is in ``tests/unit/fixtures/``. 3.6 adds fields, ignored here.
+Measured with the real binaries; their recorded output is in ``tests/unit/fixtures/``. 3.6 adds fields.
 
 =====================  ================================================================================
 API                    3.4.23 and 3.5.1: v3 by default (``ETCDCTL_API=3`` says nothing new, and 3.6 complains of it)
@@ -41,6 +41,7 @@ from typing import Any, TypeVar
 
 from etcdfleet.errors import VerificationError
 from etcdfleet.etcd.ids import hex_id
+from etcdfleet.etcd.versions import minor_of
 from etcdfleet.text import go_seconds
 
 SLOW_READ = 1.0
@@ -87,7 +88,11 @@ class ExpectedMember:
 
 @dataclass(frozen=True)
 class EndpointStatus:
-    """One endpoint's answer to ``endpoint status``. Sizes in bytes; ``leader_id`` is 0 while it knows of no leader."""
+    """One endpoint's answer to ``endpoint status``. Sizes in bytes; ``leader_id`` is 0 while it knows of no leader.
+
+    ``storage`` is the version of its data, and ``going_back_to`` the minor version to which etcd's own job leads the
+    cluster (``etcdctl downgrade enable``), empty without one; etcd says both from 3.6 on.
+    """
 
     endpoint: str
     member_id: int
@@ -102,6 +107,8 @@ class EndpointStatus:
     revision: int
     learner: bool = False
     errors: tuple[str, ...] = ()
+    storage: str = ""
+    going_back_to: str = ""
 
     def facts(self) -> dict[str, Any]:
         """Return what the report records of it."""
@@ -169,6 +176,7 @@ def parse_status(stdout: str, stderr: str = "") -> tuple[EndpointStatus, ...]:
 def _status(entry: Mapping[str, Any]) -> EndpointStatus:
     status = _map(entry.get("Status"))
     header = _map(status.get("header"))
+    job = _map(status.get("downgradeInfo"))
     return EndpointStatus(
         endpoint=str(entry.get("Endpoint") or ""),
         member_id=_id(header.get("member_id")),
@@ -183,6 +191,8 @@ def _status(entry: Mapping[str, Any]) -> EndpointStatus:
         revision=_number(header.get("revision")),
         learner=bool(status.get("isLearner")),
         errors=tuple(str(error) for error in status.get("errors") or ()),
+        storage=str(status.get("storageVersion") or ""),
+        going_back_to=minor_of(str(job.get("targetVersion") or "")) if job.get("enabled") else "",
     )
 
 

@@ -27,6 +27,7 @@ from etcdfleet.etcd.answers import (
 from etcdfleet.etcd.equal import Divergence, divergence
 from etcdfleet.etcd.ids import hex_id
 from etcdfleet.etcd.membership import Matched, match
+from etcdfleet.etcd.versions import newer
 
 QUOTA_WARNING = 0.8
 """From this share of the quota on, the database size is a finding. At the quota, etcd accepts no more writes."""
@@ -193,6 +194,12 @@ class Cluster:
     def alarms(self) -> dict[str, tuple[int, ...]]:
         """The ids of the members that raised an alarm, by its kind. Every member tells of all alarms."""
         return raised(self.statuses)
+
+    @cached_property
+    def going_back_to(self) -> str:
+        """The minor version to which etcd's own job leads the cluster; empty without one, and where it is reached."""
+        job = next((status.going_back_to for status in self.statuses if status.going_back_to), "")
+        return job if job and any(newer(status.version, job) for status in self.statuses) else ""
 
     @property
     def ahead(self) -> int:

@@ -2,16 +2,21 @@
 
 From 3.6 on, ``etcdctl downgrade enable`` has all members give up what the version before cannot read; the cluster
 version falls at once, and the storage version of each member within seconds (``monitorStorageVersion`` in
-``server/etcdserver/server.go``). Then one member after the other gets the older program, and with the last of them the
-job is over. Source: etcd's guides ``downgrades/downgrade_3_6`` and ``downgrade_3_7``.
+``server/etcdserver/server.go``). Then one member after the other gets the older program, and some seconds after the
+last of them etcd ends the job (``CancelDowngradeIfNeeded``). Until then no other one can be begun, and the cluster
+version does not rise again, whatever members run. Source: etcd's guides ``downgrades/downgrade_3_6`` and
+``downgrade_3_7``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from etcdfleet.errors import Refusal
+from etcdfleet.etcd.answers import EndpointStatus
+from etcdfleet.etcd.cluster import Cluster
 from etcdfleet.etcd.upgrades import MemberVersion
-from etcdfleet.etcd.versions import parse
+from etcdfleet.etcd.versions import minor_of, newer, parse
 
 FIRST = (3, 6)
 """The first minor version that can be left downwards like that."""
@@ -31,6 +36,42 @@ def downgrade_target(members: Sequence[MemberVersion], cluster_version: str) -> 
     return f"{before[0]}.{before[1]}" if all_run and all_get else ""
 
 
-def still_newer(storage_versions: Iterable[str], target: str) -> int:
-    """Return how many members have not given up yet what ``target`` cannot read."""
-    return sum(parse(version) is None or version.rpartition(".")[0] != target for version in storage_versions)
+def goes_on(members: Iterable[MemberVersion], job: str) -> bool:
+    """Return whether a run takes a member where ``job`` leads, the target of etcd's job that is under way already."""
+    return bool(job) and any(newer(one.running, job) and minor_of(one.brings) == job for one in members)
+
+
+def refuse_turning(members: Sequence[MemberVersion], job: str) -> Refusal | None:
+    """Return why members must not get a newer version than etcd's job leads to, or None.
+
+    The cluster version would not follow them as long as the job is under way.
+    """
+    turning = [one.host for one in members if job and one.brings and newer(one.brings, job)]
+    if not turning:
+        return None
+    return Refusal(f"{_told(job)}, and {', '.join(turning)} would get a newer version", tuple(turning), _ways(job))
+
+
+def unfinished(cluster: Cluster) -> tuple[str, str]:
+    """Return what to know of a job of etcd's that is under way, and what to do; empty if there is none."""
+    job = cluster.going_back_to
+    if not job:
+        return "", ""
+    left = sorted(cluster.name(one.member_id) for one in cluster.statuses if newer(one.version, job))
+    return f"{_told(job)}, and a newer version runs on {', '.join(left)}", _ways(job)
+
+
+def not_ready(statuses: Iterable[EndpointStatus], target: str) -> int:
+    """Return how many members run a newer version and have not given up yet what ``target`` cannot read."""
+    return sum(newer(one.version, target) and minor_of(one.storage) != target for one in statuses)
+
+
+def _told(job: str) -> str:
+    return f"etcd's job to go back to {job} is under way"
+
+
+def _ways(job: str) -> str:
+    return (
+        f"install.version: a {job} and python runbooks/deploy.py for the whole cluster complete it; etcdctl downgrade"
+        " cancel, on a host that runs the newer version, ends it, and then members may get that one again"
+    )

@@ -21,6 +21,12 @@ def minor_of(version: str | None) -> str:
     return f"{numbers[0]}.{numbers[1]}" if numbers else ""
 
 
+def newer(version: str | None, minor: str) -> bool:
+    """Return whether a version is of a newer minor than ``minor`` is; not so for one that is not known."""
+    numbers, measure = parse(version), parse(f"{minor}.0")
+    return numbers is not None and measure is not None and numbers[:2] > measure[:2]
+
+
 MAINTAINED_FROM = (3, 5)
 """The oldest minor version that still gets fixes. etcd maintains the newest two (documentation, "Versioning"), so 3.4
 has had none since 3.6 was released in May 2025. Debian 12 has 3.4."""

@@ -1,5 +1,7 @@
 """Upgrades by hops: the plan, a canary and the way back, runs that are killed, and clients that are at work meanwhile.
 
+Authentication is on from the beginning, and the clients have no more rights than they need.
+
 What is at hand leads from Debian's 3.4.23 to the 3.5 of Debian's sid. The whole way, and the ways back from 3.6 and
 3.7, need versions that are compiled: ``ETCDFLEET_BUILD_ETCD=3.5.33,3.6.14,3.7.1`` names one of each minor.
 """
@@ -37,6 +39,12 @@ from tests.lab.watch import leader
 BUILT = tuple(filter(None, os.environ.get("ETCDFLEET_BUILD_ETCD", "").split(",")))
 HOP, BACK = "hop", "hopback"
 OLD = "3.4.23"
+compiled = pytest.mark.skipif(len(BUILT) < 2, reason="ETCDFLEET_BUILD_ETCD names no versions to compile")
+AUTH = {
+    "enabled": True,
+    "roles": {"app": [{"prefix": "hop/", "access": "readwrite"}]},
+    "users": {"app": {"roles": ["app"]}},
+}
 
 
 @pytest.fixture(scope="module", name="made")
@@ -53,12 +61,14 @@ def _lab(made: dict[str, Release]) -> Iterator[LabHandle]:  # noqa: ARG001  firs
 
 
 def installing(handle: LabHandle, folder: Path, cluster: str, made: dict[str, Release], version: str) -> Path:
-    """The configuration in which a cluster has all of these archives, and this version."""
+    """The configuration in which a cluster has all of these archives and this version; it begins with `OLD`."""
     archives = {name: {"amd64": {"file": str(one.file), "sha256": one.sha256}} for name, one in made.items()}
 
     def edit(files: dict[str, Any]) -> None:
-        install = {"method": "archive", "version": version, "releases": archives}
-        files["inventory/groups.yaml"][cluster]["data"]["install"] = install
+        data = files["inventory/groups.yaml"][cluster]["data"]
+        data["auth"] = AUTH
+        if version != OLD:
+            data["install"] = {"method": "archive", "version": version, "releases": archives}
 
     return inventory_variant(handle, folder, edit)
 
@@ -89,6 +99,17 @@ def all_is_well(handle: LabHandle, cluster: str, config: Path, version: str) -> 
         assert "canary" not in looked.in_one_line
 
 
+def enabled(handle: LabHandle, host: str, version: str) -> bool:
+    """Whether etcd's job that leads to this version's minor is enabled, as the member on a host says."""
+    done = etcdctl(handle, host, "endpoint status -w json")
+    status = json.loads(done.stdout)[0]["Status"] if done.returncode == 0 else {}
+    return bool(status.get("downgradeInfo", {}).get("targetVersion") == f"{minor_of(version)}.0")
+
+
+def minor_of(version: str) -> str:
+    return version.rpartition(".")[0]
+
+
 def try_out_and_go_back(handle: LabHandle, folder: Path, cluster: str, made: dict[str, Release], new: str) -> None:
     """One member gets the next version, is held there, and goes back by a deploy of what ran before."""
     hosts, old = members(handle, cluster), running(handle, cluster)[0]
@@ -110,7 +131,7 @@ def try_out_and_go_back(handle: LabHandle, folder: Path, cluster: str, made: dic
     assert held.exit_code == 3, held.text
     assert f"{canary} runs etcd {new} as a canary" in held.report["protections"][0]["what"]
 
-    former = None if old == OLD else installing(handle, folder, cluster, made, old)
+    former = installing(handle, folder, cluster, made, old)
     unasked = deploy(handle, config=former)
     assert unasked.exit_code == 3, unasked.text
     assert f"{canary} goes back from etcd {new}" in unasked.report["protections"][0]["what"]
@@ -124,7 +145,7 @@ def try_out_and_go_back(handle: LabHandle, folder: Path, cluster: str, made: dic
 
 
 def test_check_tells_the_plan_and_changes_nothing(lab: LabHandle, made: dict[str, Release], tmp_path: Path) -> None:
-    first = deploy(lab, timeout=600)
+    first = deploy(lab, config=installing(lab, tmp_path, HOP, made, OLD), timeout=600)
     assert first.exit_code == 0, first.text
     before, target = start_times(lab), list(made)[-1]
     config = installing(lab, tmp_path, HOP, made, target)
@@ -152,7 +173,7 @@ def test_the_way_up_while_clients_work_with_a_kill_in_each_hop(
     hosts, target = members(lab, HOP), list(made)[-1]
     config = installing(lab, tmp_path, HOP, made, target)
     snapshots = ("--snapshot-dir", str(tmp_path / "snapshots"))
-    with clients_at_work(lab, client_pair(lab, tmp_path, HOP, "root"), "hop", hosts) as work:
+    with clients_at_work(lab, client_pair(lab, tmp_path, HOP, "app"), "hop", hosts) as work:
         for version in made:
             run = begin_deploy(lab, "--yes", "--break-lock", *snapshots, runbook="upgrade", config=config)
             wait_for(f"one runs {version}", lambda version=version: version in running(lab, HOP), 400)  # type: ignore[misc]
@@ -171,7 +192,57 @@ def test_the_way_up_while_clients_work_with_a_kill_in_each_hop(
     assert unhealthy(lab, HOP) == ""
 
 
-@pytest.mark.skipif(len(BUILT) < 2, reason="ETCDFLEET_BUILD_ETCD names no versions to compile")
+@compiled
+def test_a_job_of_etcd_that_someone_has_begun_by_hand(lab: LabHandle, made: dict[str, Release], tmp_path: Path) -> None:
+    """It is told of, no newer program comes meanwhile, and the remedy ends it."""
+    host, newest = members(lab, HOP)[0], list(made)[-1]
+    before = minor_of(list(made)[-2])
+    config = installing(lab, tmp_path, HOP, made, newest)
+    assert etcdctl(lab, host, f"downgrade enable {before}").returncode == 0
+    for runbook in ("status", "verify", "deploy"):
+        looked = deploy(lab, config=config, runbook=runbook)
+        assert looked.exit_code == 0, looked.text
+        assert f"etcd's job to go back to {before} is under way" in looked.in_one_line
+        assert "etcdctl downgrade cancel, on a host that runs the newer version, ends it" in looked.in_one_line
+    assert etcdctl(lab, host, "downgrade cancel").returncode == 0
+    for runbook in ("status", "verify"):
+        assert "job to go back" not in deploy(lab, config=config, runbook=runbook).in_one_line
+    all_is_well(lab, HOP, config, newest)
+
+
+@compiled
+def test_all_the_way_back_while_clients_work_with_kills(
+    lab: LabHandle, made: dict[str, Release], tmp_path: Path
+) -> None:
+    """From 3.7 to 3.5 by etcd's own job: killed before the data are ready for it, and between two members."""
+    hosts, (last, *before) = members(lab, HOP), reversed(made)
+    with clients_at_work(lab, client_pair(lab, tmp_path, HOP, "app"), "hop", hosts) as work:
+        for version in before:
+            config = installing(lab, tmp_path, HOP, made, version)
+            unasked = deploy(lab, config=config)
+            assert unasked.exit_code == 3, unasked.text
+            assert f"etcdctl downgrade enable {minor_of(version)}" in unasked.in_one_line
+            saved = ("--snapshot-dir", str(tmp_path / "snapshots"))
+            begun = begin_deploy(lab, "--yes", *saved, config=config)
+            wait_for("the job is enabled", lambda version=version: enabled(lab, hosts[0], version), 120, every=0.05)  # type: ignore[misc]
+            begun.kill()
+            assert set(running(lab, HOP)) == {last}
+            on_the_way = begin_deploy(lab, "--yes", "--break-lock", *saved, config=config)
+            wait_for(f"one runs {version}", lambda version=version: version in running(lab, HOP), 200)  # type: ignore[misc]
+            on_the_way.kill()
+            looked = deploy(lab, runbook="status", config=config)
+            assert f"etcd's job to go back to {minor_of(version)} is under way" in looked.in_one_line
+            done = deploy(lab, "--yes", "--break-lock", *saved, config=config, timeout=600)
+            assert done.exit_code == 0, done.text
+            assert set(running(lab, HOP)) == {version}
+            last = version
+    print(work.story())
+    assert work.violations == [], work.story()
+    assert work.gaps.most_retries <= 1, work.story()
+    all_is_well(lab, HOP, config, last)
+
+
+@compiled
 def test_the_ways_back_from_3_6_and_3_7(made: dict[str, Release], tmp_path: Path) -> None:
     """While members run the old version, the canary goes back from the next minor one; also with OpenRC."""
     with own_lab("test-upgrade-back", TOPOLOGIES / "upgrade-back.yaml") as lab:

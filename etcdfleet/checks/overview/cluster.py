@@ -17,6 +17,7 @@ from etcdfleet.etcd.alarms import CORRUPT_FIRST, DIFFERS, WAY_OUT, has_room
 from etcdfleet.etcd.answers import SLOW_READ, EndpointStatus, ExpectedMember
 from etcdfleet.etcd.canary import in_force
 from etcdfleet.etcd.cluster import QUOTA_WARNING, Cluster
+from etcdfleet.etcd.downgrades import unfinished
 from etcdfleet.etcd.equal import DIVERGED
 from etcdfleet.etcd.ids import hex_id
 from etcdfleet.etcd.learners import Learner
@@ -296,14 +297,18 @@ def _progress(views: Sequence[MemberView], cluster: Cluster, *, electing: bool) 
             yield Concern(
                 Level.WRONG, what, (host,), "look again; a member that stays behind has a slow disk or network"
             )
-    yield from _versions(views, statuses)
+    yield from _versions(views, cluster, statuses)
 
 
-def _versions(views: Sequence[MemberView], statuses: Mapping[str, EndpointStatus]) -> Iterator[Concern]:
+def _versions(
+    views: Sequence[MemberView], cluster: Cluster, statuses: Mapping[str, EndpointStatus]
+) -> Iterator[Concern]:
     versions = {status.version for status in statuses.values() if status.version}
     running = {host: status.version for host, status in statuses.items()}
     if hold := in_force((view.machine.held for view in views if view.machine), running):
         yield Concern(Level.SOON, hold.told(), tuple(statuses), hold.ways(), 500.0)
+    elif (job := unfinished(cluster))[0]:
+        yield Concern(Level.SOON, job[0], tuple(statuses), job[1], 500.0)
     elif len(versions) > 1:
         newest = max(versions, key=lambda text: parse(text) or (0, 0, 0))
         behind = tuple(host for host, status in statuses.items() if status.version not in ("", newest))

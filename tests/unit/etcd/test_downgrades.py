@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from etcdfleet.etcd.downgrades import downgrade_target, still_newer
+from etcdfleet.etcd.answers import EndpointStatus, ExpectedMember
+from etcdfleet.etcd.cluster import Cluster
+from etcdfleet.etcd.downgrades import downgrade_target, goes_on, not_ready, refuse_turning, unfinished
 from etcdfleet.etcd.upgrades import MemberVersion
 
 
@@ -36,9 +38,64 @@ def test_where_the_job_leads(all_members: list[MemberVersion], cluster: str, tar
     assert downgrade_target(all_members, cluster) == target
 
 
+def statuses(*pairs: tuple[str, str], job: str = "") -> tuple[EndpointStatus, ...]:
+    return tuple(
+        EndpointStatus(f"https://h{n}:2379", n, 9, runs, 1, 1, 1, 2, 5, 5, 3, storage=storage, going_back_to=job)
+        for n, (runs, storage) in enumerate(pairs)
+    )
+
+
 @pytest.mark.parametrize(
-    ("versions", "left"),
-    [(["3.5.0", "3.5.0"], 0), (["3.6.0", "3.5.0"], 1), (["", "3.5.0"], 1), (["3.6.0", "weird"], 2), ([], 0)],
+    ("pairs", "left"),
+    [
+        ([("3.6.14", "3.5.0"), ("3.6.14", "3.5.0")], 0),
+        ([("3.6.14", "3.6.0"), ("3.6.14", "3.5.0")], 1),
+        ([("3.6.14", ""), ("3.6.14", "weird")], 2),
+        # 3.5 does not say what its data are, and need not.
+        ([("3.5.33", ""), ("3.6.14", "3.6.0")], 1),
+        ([("3.5.33", ""), ("3.6.14", "3.5.0")], 0),
+        ([], 0),
+    ],
 )
-def test_who_is_not_ready(versions: list[str], left: int) -> None:
-    assert still_newer(versions, "3.5") == left
+def test_who_is_not_ready(pairs: list[tuple[str, str]], left: int) -> None:
+    assert not_ready(statuses(*pairs), "3.5") == left
+
+
+@pytest.mark.parametrize(
+    ("all_members", "job", "on", "turning"),
+    [
+        # A run was ended between the order to etcd and the first member, and after it.
+        (members(("3.7.1", "3.6.14"), ("3.7.1", "3.6.14")), "3.6", True, []),
+        (members(("3.6.14", None), ("3.7.1", "3.6.14")), "3.6", True, []),
+        # All are there: etcd has not ended its job yet, or nothing is under way.
+        (members(("3.6.14", "3.6.15")), "3.6", False, []),
+        (members(("3.7.1", "3.6.14")), "", False, []),
+        (members(("3.6.14", "3.7.1")), "", False, []),
+        # Someone thinks better of it.
+        (members(("3.6.14", "3.7.1"), ("3.7.1", None)), "3.6", False, ["h0"]),
+        (members(("3.7.1", "3.7.2"), ("3.7.1", "3.6.14")), "3.6", True, ["h0"]),
+        (members(("", "weird")), "3.6", False, []),
+    ],
+)
+def test_a_job_that_is_under_way(all_members: list[MemberVersion], job: str, on: bool, turning: list[str]) -> None:
+    assert goes_on(all_members, job) is on
+    refusal = refuse_turning(all_members, job)
+    assert list(refusal.hosts if refusal else ()) == turning
+    if refusal:
+        assert "etcdctl downgrade cancel" in refusal.remedy
+
+
+@pytest.mark.parametrize(
+    ("pairs", "job", "told"),
+    [
+        ([("3.7.1", "3.6.0"), ("3.7.1", "3.6.0")], "3.6", "a newer version runs on h0, h1"),
+        ([("3.6.14", "3.6.0"), ("3.7.1", "3.6.0")], "3.6", "a newer version runs on h1"),
+        ([("3.6.14", "3.6.0"), ("3.6.14", "3.6.0")], "3.6", ""),
+        ([("3.7.1", "3.7.0"), ("3.7.1", "3.7.0")], "", ""),
+        ([], "3.6", ""),
+    ],
+)
+def test_a_job_that_was_not_completed_is_told(pairs: list[tuple[str, str]], job: str, told: str) -> None:
+    expected = tuple(ExpectedMember(f"h{n}", f"https://h{n}:2380", f"https://h{n}:2379") for n in range(len(pairs)))
+    what, remedy = unfinished(Cluster(expected, None, statuses(*pairs, job=job)))
+    assert (told in what, bool(what), bool(remedy)) == (True, bool(told), bool(told))

@@ -221,6 +221,10 @@ def test_3_6_adds_fields_and_hex_gives_strings() -> None:
         True,
         0,
     )
+    assert (answer.storage, answer.going_back_to) == ("", "")
+    job = {"storageVersion": "3.7.0", "downgradeInfo": {"enabled": True, "targetVersion": "3.6.0"}}
+    (answer,) = parse_status(json.dumps([{"Endpoint": "e", "Status": {**status, **job}}]))
+    assert (answer.storage, answer.going_back_to) == ("3.7.0", "3.6")
     assert parse_status("null") == ()
 
 

@@ -38,14 +38,22 @@ def member_settings(name: str) -> Any:
 
 
 def staged(
-    monkeypatch: Any, running: str, brings: str | None, residue: Any = None, cluster: str = "", **options: Any
+    monkeypatch: Any,
+    running: str,
+    brings: str | None,
+    residue: Any = None,
+    cluster: str = "",
+    job: str = "",
+    **options: Any,
 ) -> tuple[Stage, Program[Any]]:
     stage = Stage(monkeypatch)
     stage.put(versions, "is_due", (brings is not None, True))
     stage.put(
         versions,
         "look_at_versions",
-        lambda host: VersionsSeen(MemberVersion(host, running, running, brings, "archive", data=True), cluster=cluster),
+        lambda host: VersionsSeen(
+            MemberVersion(host, running, running, brings, "archive", data=True), cluster=cluster, job=job
+        ),
     )
     stage.put(versions, "read_residue", residue or (lambda host: Residue(host)))
     stage.put(versions, "read_noted_members", lambda host: NotedMembers(host, {1: "h1", 2: "h2"}))
@@ -246,12 +254,31 @@ def test_the_step_down_that_etcd_has_a_job_for_is_asked_for(
     if goes_on:
         versions.refuse_unfit(run_of(program))
         assert stage.hosts("enable_downgrade") == ["h1"]
-        assert stage.given["enable_downgrade"] == {"target": "3.5"}
+        assert stage.given["enable_downgrade"] == {"target": "3.5", "under_way": False}
         return
     with pytest.raises(LeftError):
         versions.refuse_unfit(run_of(program))
     assert not stage.hosts("enable_downgrade")
     assert "etcdctl downgrade enable 3.5" in program.record.record.protections[0].remedy
+
+
+def test_a_step_down_goes_on_where_a_run_that_was_ended_had_begun_it(monkeypatch: Any) -> None:
+    """Nothing is asked again; no older program comes before all data are ready for it."""
+    stage, program = staged(monkeypatch, "3.7.1", "3.6.14", cluster="3.6.0", job="3.6", answer=None)
+    versions.refuse_unfit(run_of(program))
+    assert stage.given["enable_downgrade"] == {"target": "3.6", "under_way": True}
+    stage.put(downgrade, "enable_downgrade", RemoteError("not ready", where="h1", remedy="see"))
+    with pytest.raises(LeftError):
+        versions.refuse_unfit(run_of(program))
+
+
+def test_no_newer_version_comes_while_etcd_has_the_cluster_go_back(monkeypatch: Any) -> None:
+    _, program = staged(monkeypatch, "3.6.14", "3.7.1", cluster="3.6.0", job="3.6", answer=True)
+    with pytest.raises(LeftError):
+        versions.refuse_unfit(run_of(program))
+    (told,) = program.record.record.protections
+    assert "etcd's job to go back to 3.6 is under way, and h1, h2, h3 would get a newer version" in told.what
+    assert "etcdctl downgrade cancel" in told.remedy
 
 
 def test_a_step_down_that_etcd_does_not_get_ready_for_is_not_taken(monkeypatch: Any) -> None:
