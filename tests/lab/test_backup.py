@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -387,6 +387,7 @@ def test_copies_in_a_real_s3_server(lab: LabHandle, snapshots: Path, tmp_path: P
         sound = deploy(lab, "--verify", config=away, runbook="backup", env=there)
         assert sound.exit_code == 0, sound.text
         assert foreign.read_text() == "mine"
+        _comes_back(lab, away, there, copies(snapshots, SD)[-1], identity)
         kept = sorted(path.name for path in place.rglob("*.age"))
     before = copies(snapshots, SD)
     gone = deploy(lab, "--cluster", SD, config=away, runbook="backup", env=there)
@@ -395,3 +396,22 @@ def test_copies_in_a_real_s3_server(lab: LabHandle, snapshots: Path, tmp_path: P
     assert copies(snapshots, SD)[-1] not in before, "what is on this machine is good"
     assert sorted(path.name for path in place.rglob("*.age")) == kept
     assert "secret" not in outcome.log + gone.log
+
+
+def _comes_back(
+    lab: LabHandle, config: Path, there: Mapping[str, str], copy: Path, identity: pyrage.x25519.Identity
+) -> None:
+    """Gone from this machine, a copy is fetched and decrypted by whoever has the secret key, and only then."""
+    whole, keys = copy.read_bytes(), [config.parent / name for name in ("wrong.txt", "right.txt")]
+    for file, key in zip(keys, (pyrage.x25519.Identity.generate(), identity), strict=True):
+        file.write_text(f"{key}\n")
+    copy.unlink()
+    for given in ((), ("--identity", str(keys[0]))):
+        refused = deploy(lab, "--fetch", *given, "--cluster", SD, config=config, runbook="backup", env=there)
+        assert refused.exit_code == 1, refused.text
+        assert not copy.exists()
+    fetched = deploy(
+        lab, "--fetch", "--identity", str(keys[1]), "--cluster", SD, config=config, runbook="backup", env=there
+    )
+    assert fetched.exit_code == 0, fetched.text
+    assert copy.read_bytes() == whole

@@ -236,3 +236,27 @@ def test_one_member_alone_is_full(lab: LabHandle, folder: Path) -> None:
     assert outcome.step(host, "start")["status"] == "changed", outcome.text
     assert alarms(lab, cluster) == ""
     assert writes(lab, cluster)
+
+
+@pytest.mark.thorough(
+    "unit/plays/test_restore.py::test_an_alarm_of_the_snapshot_is_ended_with_a_yes_once_there_is_room"
+)
+def test_the_alarm_in_a_snapshot_is_ended_once_a_larger_quota_gives_room(
+    lab: LabHandle, folder: Path, tmp_path: Path
+) -> None:
+    """A snapshot holds the alarm of a full cluster, and a restore of it would refuse writes for ever."""
+    large, cluster = with_quota(lab, folder, "256MiB"), SD
+    kept = ("--snapshot-dir", str(tmp_path))
+    full = deploy(lab, "--cluster", cluster, config=with_quota(lab, folder, "64MiB"))
+    assert full.exit_code in (0, 1), full.text
+    fill(lab, cluster)
+    saved = deploy(lab, "--cluster", cluster, *kept, runbook="backup", config=large)
+    assert "NOSPACE" in json.loads(next((tmp_path / cluster).glob("*.json")).read_text())["alarms"], saved.text
+    given = ("--cluster", cluster, "--confirm", cluster, *kept)
+    restored = deploy(lab, "latest", *given, runbook="restore", config=large, timeout=600)
+    assert "the alarm NOSPACE came with the snapshot" in restored.in_one_line, restored.text
+    assert not writes(lab, cluster)
+    ended = deploy(lab, "latest", *given, "--yes", runbook="restore", config=large, timeout=600)
+    assert ended.exit_code == 0, ended.text
+    assert alarms(lab, cluster) == ""
+    assert writes(lab, cluster)
