@@ -121,6 +121,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--lab", help="an existing lab on which deploy has been run (default: one of its own)")
     parser.add_argument("--rounds", type=int, default=5, help="how often each tool runs (default: %(default)s)")
     parser.add_argument("--limit", default="", help="these hosts only, by comma (default: all)")
+    parser.add_argument("--once", action="store_true", help="one round on all hosts alone: does it still work?")
     parser.add_argument("--tools", default="ours,pyinfra,ansible", help="which tools (default: %(default)s)")
     options = parser.parse_args(arguments)
     tools = options.tools.split(",")
@@ -129,7 +130,7 @@ def main(arguments: list[str] | None = None) -> int:
     make_venv()
     try:
         with lab(options.lab) as folder, prepared(folder, options.limit.split(",") if options.limit else ()) as bench:
-            measure(bench, tools, max(1, options.rounds))
+            measure(bench, tools, 1 if options.once else max(1, options.rounds), all_sets=not options.once)
     except (NotANoopError, subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
@@ -231,8 +232,8 @@ def _look(task: Task) -> Result:
     return Result(task.host, result=(trusted_text(seen, "client") or "", host_work(site, seen)))
 
 
-def measure(bench: Bench, tools: list[str], rounds: int) -> None:
-    """Runs all tools in turn and prints the tables."""
+def measure(bench: Bench, tools: list[str], rounds: int, *, all_sets: bool = True) -> None:
+    """Runs all tools in turn and prints the tables; without ``all_sets`` only that of all hosts."""
     actions: dict[str, Callable[[Collection[str]], None]] = {
         tool: getattr(bench, tool) for tool in ("ours", "pyinfra", "ansible") if tool in tools
     }
@@ -246,6 +247,8 @@ def measure(bench: Bench, tools: list[str], rounds: int) -> None:
     }
     if len(sets["all hosts"]) == len(sets["Debian hosts, none emulated"]):
         del sets["all hosts"]
+    elif not all_sets:
+        del sets["Debian hosts, none emulated"]
     for title, hosts in sets.items():
         if not hosts:
             continue

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.lab.deploy_helpers import Outcome
 
 
-SESSION_LABS = {"lab": "test", "sight": "test-sight"}
+SESSION_LABS = {"lab": "test", "sight": "test-sight", "pair": "test-pair"}
 """Fixtures with a lab for all files that use them, and its name; a file may have a ``lab`` of its own instead."""
 TOGETHER = {
     # With a host of 32-bit ARM, whose programs are emulated and slow: for what is proven on each kind of host.
@@ -28,11 +28,11 @@ TOGETHER = {
         *("test_bench", "test_cis", "test_logins", "test_matrix", "test_preflight"),
         *("test_revoke", "test_scripts", "test_status", "test_verify"),
     ),
-    # Two labs of one topology have the same names of hosts.
-    "trust": ("test_ca_change", "test_rotate", "test_trust"),
+    # In this order: the clusters of the first get the CAs with which those of the second begin.
+    "pair": ("test_trust", "test_rotate"),
     "rotate-faults": ("test_rotate_faults", "test_rotate_faults_ca"),
 }
-"""Files that must not run side by side, since they share hosts or names of hosts."""
+"""Files that must not run side by side, since they share hosts or names of hosts, in the order in which they run."""
 SECONDS = {
     "test_members": 300,
     "test_versions": 265,
@@ -139,7 +139,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for stem in dict.fromkeys(item.path.stem for item in items):
         seconds[group_of(stem)] = seconds.get(group_of(stem), 0) + SECONDS.get(stem, OTHERS_SECONDS)
     groups = sorted(seconds, key=lambda group: -seconds[group])
-    items.sort(key=lambda item: groups.index(group_of(item.path.stem)))
+    items.sort(key=lambda item: (groups.index(group_of(item.path.stem)), place_of(item.path.stem)))
     for item in items:
         defined = getattr(item, "_fixtureinfo").name2fixturedefs  # noqa: B009  private, and the only place that has it
         for name in SESSION_LABS:
@@ -158,6 +158,12 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
 def group_of(stem: str) -> str:
     """The name under which a file stands in `TOGETHER`, else its own."""
     return next((group for group, files in TOGETHER.items() if stem in files), stem)
+
+
+def place_of(stem: str) -> int:
+    """The place of a file among those of its group."""
+    files = TOGETHER.get(group_of(stem), (stem,))
+    return files.index(stem)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -220,4 +226,13 @@ def sight(lab_machine: None) -> Iterator[LabHandle]:  # noqa: ARG001
         outcome = deploy(handle, timeout=600)
         if outcome.exit_code != 0:
             pytest.fail(f"the deploy failed: {outcome.text}", pytrace=False)
+        yield handle
+
+
+@pytest.fixture(scope="session")
+def pair(lab_machine: None) -> Iterator[LabHandle]:  # noqa: ARG001
+    """Two clusters of bare hosts, one of each init system, whose CAs and certificates change."""
+    from tests.lab.deploy_helpers import TOPOLOGIES, own_lab
+
+    with own_lab("test-pair", TOPOLOGIES / "trust.yaml") as handle:
         yield handle

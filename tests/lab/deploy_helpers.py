@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from lab import cgroups, hosts, state
@@ -355,6 +356,22 @@ def wait_for(what: str, true: Callable[[], bool], timeout: float = 60, every: fl
     while not true():
         assert time.monotonic() < deadline, f"not within {timeout:.0f} s: {what}"
         time.sleep(every)
+
+
+def for_chosen(request: pytest.FixtureRequest, topology: str, *clusters: str) -> Path:
+    """A topology without the hosts that only tests for ``make thorough`` need, unless one of this file's is run.
+
+    ``clusters`` are those that are always needed.
+    """
+    file = TOPOLOGIES / topology
+    if any(item.path == request.path and item.get_closest_marker("thorough") for item in request.session.items):
+        return file
+    data = yaml.safe_load(file.read_text())
+    data["clusters"] = {name: data["clusters"][name] for name in clusters}
+    data["hosts"] = {name: host for name, host in data["hosts"].items() if host["cluster"] in clusters}
+    smaller: Path = request.getfixturevalue("tmp_path_factory").mktemp("topology") / topology
+    smaller.write_text(yaml.safe_dump(data, sort_keys=False))
+    return smaller
 
 
 @contextmanager

@@ -15,10 +15,10 @@ import pytest
 from lab import vault
 from tests.lab.conftest import LabHandle
 from tests.lab.deploy_helpers import (
-    TOPOLOGIES,
     Outcome,
     begin_deploy,
     deploy,
+    for_chosen,
     inventory_variant,
     members,
     on_host,
@@ -98,8 +98,12 @@ class Fleet:
 
 
 @pytest.fixture(scope="module")
-def fleet(lab_machine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:  # noqa: ARG001
-    with own_lab("test-addresses", TOPOLOGIES / "addresses.yaml") as handle:
+def fleet(
+    lab_machine: None,  # noqa: ARG001
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Fleet]:
+    with own_lab("test-addresses", for_chosen(request, "addresses.yaml", "mv-rc")) as handle:
         outcome = deploy(handle, timeout=600)
         assert outcome.exit_code == 0, outcome.text
         yield Fleet(handle, tmp_path_factory.mktemp("inventories"))

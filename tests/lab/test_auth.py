@@ -27,7 +27,20 @@ from tests.lab.deploy_helpers import (
 )
 
 CLUSTERS = ("auth-sd", "auth-rc")
-clusters = pytest.mark.parametrize("cluster", CLUSTERS)
+on_one = pytest.mark.parametrize(
+    "cluster",
+    [
+        CLUSTERS[0],
+        pytest.param(
+            CLUSTERS[1],
+            marks=pytest.mark.thorough(
+                "lab/test_auth.py::test_deploy_turns_it_on_and_a_second_run_changes_nothing",
+                "lab/test_auth.py::test_reader_reads_its_prefix_and_nothing_else",
+                "lab/test_versions.py::test_a_rolling_change_and_authentication",
+            ),
+        ),
+    ],
+)
 # What no version of etcd has a say in is tried on one of them.
 systemd, openrc = (pytest.mark.parametrize("cluster", [name]) for name in CLUSTERS)
 PASSWORD = "gr8-$ecret-'of'-\"bob\""
@@ -73,7 +86,7 @@ def preview(lab_up: LabHandle, config: Path) -> Outcome:
 
 
 @pytest.fixture(scope="module")
-def lab(lab_up: LabHandle, config: Path, preview: Outcome) -> LabHandle:  # noqa: ARG001  the preview comes first
+def lab(lab_up: LabHandle, config: Path) -> LabHandle:
     """Both clusters, deployed with authentication on from the first run."""
     outcome = deploy(lab_up, config=config, env=BOB)
     assert outcome.exit_code == 0, outcome.text
@@ -130,6 +143,11 @@ class Client:
         return done.returncode == 0
 
 
+@pytest.mark.thorough(
+    "unit/etcd/test_auth.py::test_way",
+    "unit/etcd/test_auth.py::test_all_is_as_wanted_when_it_is_turned_on",
+    "unit/plays/test_access.py::test_what_is_still_to_change_proves_nothing_yet",
+)
 def test_check_says_what_would_be_made(lab_up: LabHandle, preview: Outcome) -> None:
     assert preview.exit_code == 0, preview.text
     for cluster in CLUSTERS:
@@ -141,7 +159,7 @@ def test_check_says_what_would_be_made(lab_up: LabHandle, preview: Outcome) -> N
         assert "+ user alice: role reader" in preview.step(first, "auth")["diff"]
 
 
-@clusters
+@on_one
 def test_deploy_turns_it_on_and_a_second_run_changes_nothing(lab: LabHandle, config: Path, cluster: str) -> None:
     assert is_on(lab, cluster)
     assert users(lab, cluster) == ["alice", "bob", "root"]
@@ -162,7 +180,7 @@ def test_root_works_on_every_host(lab: LabHandle) -> None:
                 assert done.returncode == 0, f"{name}: {command}: {done.stderr}"
 
 
-@clusters
+@on_one
 def test_reader_reads_its_prefix_and_nothing_else(lab: LabHandle, config: Path, cluster: str, tmp_path: Path) -> None:
     alice = Client(lab, cluster, "alice", tmp_path / "alice", config)
     got = alice("get", "/app/x", "--print-value-only")
@@ -274,7 +292,21 @@ def test_a_user_with_a_password(lab: LabHandle, config: Path, cluster: str, tmp_
             assert secret not in outcome.text + outcome.log + json.dumps(outcome.report) + json.dumps(outcome.events)
 
 
-@clusters
+@pytest.mark.parametrize(
+    "cluster",
+    [
+        pytest.param(
+            CLUSTERS[0],
+            marks=pytest.mark.thorough(
+                "lab/test_auth.py::test_what_is_not_in_the_inventory",
+                "unit/etcd/test_auth.py::test_way",
+                "unit/etcd/test_auth.py::test_permissions",
+                "unit/etcd/test_auth.py::test_roles_of_users",
+            ),
+        ),
+        CLUSTERS[1],
+    ],
+)
 def test_what_is_not_in_the_inventory(lab: LabHandle, config: Path, cluster: str, tmp_path: Path) -> None:
     first = members(lab, cluster)[0]
     for command in (
@@ -314,6 +346,11 @@ def test_what_is_not_in_the_inventory(lab: LabHandle, config: Path, cluster: str
     assert again.changed == dict.fromkeys(again.changed, 0), again.text
 
 
+@pytest.mark.thorough(
+    "lab/test_auth.py::test_locking_oneself_out_is_refused",
+    "lab/test_auth.py::test_it_is_turned_off_again_when_certificates_are_not_obeyed",
+    "unit/etcd/test_auth.py::test_off_comes_first_and_leaves_users",
+)
 @openrc
 def test_off_and_on_again(lab: LabHandle, config: Path, cluster: str, tmp_path: Path) -> None:
     alice = Client(lab, cluster, "alice", tmp_path / "alice", config)

@@ -176,6 +176,14 @@ def test_both_clusters_while_clients_write(lab: LabHandle, config: Path, snapsho
     assert backup(lab, config, "--verify").exit_code == 0
 
 
+@pytest.mark.thorough(
+    "unit/backup/test_thin.py::test_a_bad_one_pushes_out_nothing_and_stays",
+    "unit/backup/test_thin.py::test_the_last_good_one_stays_whatever_the_counts_say",
+    "unit/backup/test_thin.py::test_snapshots_from_before_a_change_and_foreign_files_neither_count_nor_go",
+    "unit/backup/test_store.py::test_a_bad_one_never_counts_and_is_told",
+    "unit/tasks/test_backup.py::test_all_copies_are_read_again",
+    "unit/tasks/test_backup.py::test_the_list_has_what_counts_and_what_does_not",
+)
 @systemd
 def test_a_damaged_copy_neither_counts_nor_pushes_out_a_good_one(
     lab: LabHandle, config: Path, snapshots: Path, cluster: str
@@ -228,6 +236,12 @@ def small_disk(folder: Path, size: str) -> Iterator[None]:
         subprocess.run(["umount", str(folder)], check=True)
 
 
+@pytest.mark.thorough(
+    "unit/tasks/members/test_snapshot.py::test_where_it_cannot_fit_the_member_is_not_asked",
+    "unit/tasks/test_backup.py::test_a_folder_in_which_nothing_can_be_kept_is_said_before_a_member_is_asked",
+    "unit/plays/test_backup.py::test_where_nothing_can_be_kept_no_member_is_asked",
+    "unit/plays/test_backup.py::test_without_a_new_one_no_old_one_goes",
+)
 def test_a_disk_that_is_full_is_said_and_nothing_of_it_stays(
     lab: LabHandle, config: Path, snapshots: Path, tmp_path: Path
 ) -> None:
@@ -346,6 +360,15 @@ def test_the_newest_is_restored_for_a_trial_and_nothing_of_that_stays(
     assert re.search(r"restored for a trial \d+ s ago", shown.in_one_line), shown.text
 
 
+@pytest.mark.thorough(
+    "unit/backup/test_offhost.py::test_with_a_real_s3_server",
+    "unit/backup/test_offhost.py::test_another_key_decrypts_nothing",
+    "unit/backup/test_offhost.py::test_old_copies_go_with_their_notes_and_nothing_else",
+    "unit/tasks/test_backup.py::test_copies_go_off_this_machine_and_old_ones_there_go",
+    "unit/tasks/test_backup.py::test_a_store_that_cannot_be_reached_hides_nothing_of_this_machine",
+    "unit/plays/test_backup.py::test_copies_go_off_this_machine_last",
+    "lab/test_restore.py::test_a_copy_of_another_cluster_comes_from_the_store_for_clients_that_watch",
+)
 @pytest.mark.usefixtures("config")
 def test_copies_in_a_real_s3_server(lab: LabHandle, snapshots: Path, tmp_path: Path) -> None:
     """Encrypted, among objects of others; a byte that is flipped there, the wrong key, and a server that is gone."""

@@ -17,9 +17,9 @@ from tests.lab.ca_changes import CrossSigned, another_ca, cross_sign, new_issuin
 from tests.lab.conftest import LabHandle
 from tests.lab.deploy_helpers import (
     CERTS,
-    TOPOLOGIES,
     Outcome,
     deploy,
+    for_chosen,
     inventory_variant,
     members,
     output,
@@ -33,7 +33,7 @@ from tests.lab.languages import in_three_languages, make_files
 from tests.lab.load import Load, Pair, client_pair, missing, under_load
 from tests.lab.watch import Watch, watching
 
-CLUSTERS = ("t-sd", "t-rc")
+CLUSTERS = ("c-sd", "c-rc")
 OLD, NEW = "Home Root CA", "Home Root CA x2"
 
 
@@ -47,11 +47,15 @@ class Changing:
 
 
 @pytest.fixture(scope="module")
-def changing(lab_machine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Changing]:  # noqa: ARG001
+def changing(
+    lab_machine: None,  # noqa: ARG001
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Changing]:
     def edit(files: dict[str, Any]) -> None:
         files["inventory/defaults.yaml"]["data"]["pki"] |= {"trust": "single", "mount": pki.INTERMEDIATE}
 
-    with own_lab("test-cachange", TOPOLOGIES / "trust.yaml") as handle:
+    with own_lab("test-cachange", for_chosen(request, "ca-change.yaml", "c-rc")) as handle:
         config = inventory_variant(handle, tmp_path_factory.mktemp("single"), edit)
         outcome = deploy(handle, config=config, timeout=600)
         assert outcome.exit_code == 0, outcome.text
@@ -126,7 +130,7 @@ def test_the_intermediate_signed_by_a_new_root_with_its_own_key(changing: Changi
     Before, deploy said "no new CA" and placed pairs below the new root on all three members at once, while their etcd
     trusted the old root alone: none of three answered any more. rotate_certs --ca never got through.
     """
-    cluster = "t-rc"
+    cluster = "c-rc"
     changing.cas.issue_by(changing.cas.cross)
     changing.cas.anchor(changing.cas.new_root)
     handle, running = changing.handle, start_times(changing.handle)
@@ -154,7 +158,7 @@ def test_a_chain_with_both_certificates_of_the_ca(changing: Changing, tmp_path: 
 
     Before, bundle() took the first of the two, and called what Vault gave a broken chain: exit code 1 for ever.
     """
-    cas, handle, cluster = changing.cas, changing.handle, "t-rc"
+    cas, handle, cluster = changing.cas, changing.handle, "c-rc"
     for host in members(handle, cluster):
         assert trusted(handle, host) == [NEW], "as the test before has left it"
     cas.issue_by(cas.own, (cas.own, cas.cross))
@@ -177,7 +181,7 @@ def test_clients_in_three_languages_through_a_change_of_the_root(changing: Chang
 
     Before, what members show was changed unasked, and each of these clients was refused from then on.
     """
-    cas, handle, cluster, config = changing.cas, changing.handle, "t-rc", changing.config
+    cas, handle, cluster, config = changing.cas, changing.handle, "c-rc", changing.config
     first = make_files(handle, cluster, tmp_path / "first", config=config)
     assert first.exit_code == 0, first.text
     (now,) = trusted(handle, members(handle, cluster)[0])
@@ -186,7 +190,7 @@ def test_clients_in_three_languages_through_a_change_of_the_root(changing: Chang
     cas.anchor(cas.old_root if to == OLD else cas.new_root)
     early = make_files(handle, cluster, tmp_path / "early", config=config)
     assert early.exit_code == 1, early.text
-    assert f"t-rc-1, t-rc-2, t-rc-3 trust '{now}'" in early.error(cluster)
+    assert f"c-rc-1, c-rc-2, c-rc-3 trust '{now}'" in early.error(cluster)
     assert "rotate_certs.py --ca" in early.error(cluster)
     assert not (tmp_path / "early").exists(), "files that would work nowhere are not made"
     with in_three_languages(handle, cluster, tmp_path, "first") as clients:
@@ -194,7 +198,7 @@ def test_clients_in_three_languages_through_a_change_of_the_root(changing: Chang
         stopped = deploy(handle, "--cluster", cluster, config=config)
         said = protection(stopped, cluster)
         assert f"by '{now}' alone" in said.what
-        assert "client_cert.py NAME --cluster t-rc --ca-only" in said.remedy
+        assert "client_cert.py NAME --cluster c-rc --ca-only" in said.remedy
         for host in members(handle, cluster):
             assert trusted(handle, host) == [OLD, NEW]
             assert top(handle, host) == {now}, "members show what clients know"
@@ -223,7 +227,7 @@ def test_clients_in_three_languages_through_changes_of_the_issuing_ca(changing: 
 
     Before, ``ca.pem`` held the issuing CA alone: Python and node could not use it at all, and Go was cut off.
     """
-    handle, cluster = changing.handle, "t-sd"
+    handle, cluster = changing.handle, "c-sd"
     changing.cas.issue_by(changing.cas.own)
     changing.cas.anchor(changing.cas.old_root)
     assert make_files(handle, cluster, tmp_path / "first", config=changing.config).exit_code == 0
@@ -234,7 +238,7 @@ def test_clients_in_three_languages_through_changes_of_the_issuing_ca(changing: 
         clients.assert_well("separate CAs below the root that clients have")
         separate = clients.hand_out("separate")
         assert separate.exit_code == 0, separate.text
-        assert names(tmp_path / "separate" / "ca.pem") == ["etcd t-sd client CA", OLD]
+        assert names(tmp_path / "separate" / "ca.pem") == ["etcd c-sd client CA", OLD]
         outcome = deploy(handle, "--cluster", cluster, "--yes")
         assert outcome.exit_code == 0, outcome.text
         clients.assert_well("the previous CA is trusted no longer")
@@ -242,13 +246,13 @@ def test_clients_in_three_languages_through_changes_of_the_issuing_ca(changing: 
         new_issuing_ca(handle, cluster)
         said = seen(handle, cluster)
         assert said.count("a change of CA is due") == 2, "by status, and by verify: nothing on the hosts shows it"
-        assert "issues by 'etcd t-sd client CA the second' now" in said
+        assert "issues by 'etcd c-sd client CA the second' now" in said
         alone = make_files(handle, cluster, tmp_path / "alone", "--ca-only")
         assert alone.exit_code == 0, alone.text
-        assert names(tmp_path / "alone" / "ca.pem") == ["etcd t-sd client CA the second", OLD, "etcd t-sd client CA"]
+        assert names(tmp_path / "alone" / "ca.pem") == ["etcd c-sd client CA the second", OLD, "etcd c-sd client CA"]
         assert [path.name for path in (tmp_path / "alone").iterdir()] == ["ca.pem"]
         stopped = deploy(handle, "--cluster", cluster, "--ca", runbook="rotate_certs")
-        assert "by 'etcd t-sd client CA' alone" in protection(stopped, cluster).what
+        assert "by 'etcd c-sd client CA' alone" in protection(stopped, cluster).what
         clients.assert_well("members trust both CAs")
         outcome = deploy(handle, "--cluster", cluster, "--ca", "--clients-ready", runbook="rotate_certs")
         assert outcome.exit_code == 0, outcome.text
@@ -271,17 +275,17 @@ def test_a_run_for_one_host_looks_at_the_others(changing: Changing) -> None:
 
     Before, a run for this host alone looked at this host alone, and gave it a certificate that the others refuse.
     """
-    handle, cluster = changing.handle, "t-sd"
+    handle, cluster = changing.handle, "c-sd"
     assert deploy(handle, "--cluster", cluster, "--yes", timeout=600).exit_code == 0, "with separate CAs"
     mount = pki.side_mount(cluster, "peer")
-    pem = another_ca(changing.cas.root, mount, "etcd t-sd peer CA, one more")
+    pem = another_ca(changing.cas.root, mount, "etcd c-sd peer CA, one more")
     first = members(handle, cluster)[0]
     output(handle, first, f"cat >> {CERTS}/peerCA.pem <<'END'\n{pem.strip()}\nEND\nsystemctl restart etcd")
     wait_for("the cluster is healthy", lambda: unhealthy(handle, cluster) == "")
     before = output(handle, first, f"readlink {CERTS}/server")
     for runbook, args in (("deploy", ("--yes",)), ("rotate_certs", ("--force",)), ("rotate_certs", ("--ca", "--yes"))):
         stopped = deploy(handle, "--limit", first, *args, runbook=runbook)
-        assert "t-sd-2 does not trust 'etcd t-sd peer CA, one more'" in protection(stopped, cluster).what
+        assert "c-sd-2 does not trust 'etcd c-sd peer CA, one more'" in protection(stopped, cluster).what
         assert output(handle, first, f"readlink {CERTS}/server") == before
     outcome = deploy(handle, "--cluster", cluster, "--yes")
     assert outcome.exit_code == 0, outcome.text

@@ -14,13 +14,13 @@ import pytest
 
 from tests.lab.conftest import LabHandle
 from tests.lab.deploy_helpers import (
-    TOPOLOGIES,
     Outcome,
     Running,
     begin_deploy,
     deploy,
     etcd_processes,
     etcdctl,
+    for_chosen,
     inventory_variant,
     on_host,
     output,
@@ -39,16 +39,17 @@ SILENCE = 45
 
 
 @pytest.fixture(scope="module")
-def hosts(lab_machine: None) -> Iterator[LabHandle]:  # noqa: ARG001
+def hosts(lab_machine: None, request: pytest.FixtureRequest) -> Iterator[LabHandle]:  # noqa: ARG001
     """Hosts that no deploy has touched."""
-    with own_lab("f-damage", TOPOLOGIES / "damage.yaml") as handle:
+    with own_lab("f-damage", for_chosen(request, "damage.yaml", "f-live")) as handle:
         yield handle
 
 
 @pytest.fixture(scope="module")
 def live(hosts: LabHandle) -> LabHandle:
-    """The lab with f-live and f-other deployed, and a key stored in f-live."""
-    outcome = deploy(hosts, "--cluster", "f-live,f-other")
+    """The lab with f-live and f-other (for thorough tests) deployed, and a key stored in f-live."""
+    named = {host.cluster for host in hosts.plan.hosts} & {"f-live", "f-other"}
+    outcome = deploy(hosts, "--cluster", ",".join(sorted(filter(None, named))))
     assert outcome.exit_code == 0, outcome.text
     assert etcdctl(hosts, "f-live-1", "put precious pearls").returncode == 0
     return hosts
@@ -94,6 +95,12 @@ def pids(live: LabHandle) -> dict[str, list[int]]:
 # ---- off and cut off ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough(
+    "unit/plays/test_deploy.py::test_a_dead_host_costs_the_other_cluster_nothing",
+    "lab/test_damage.py::test_two_of_three_have_lost_everything_while_the_third_is_off",
+    "lab/test_deploy.py::test_members_come_back_by_themselves_after_a_reboot",
+    "lab/test_status.py::test_a_host_without_power_and_the_leader_killed",
+)
 def test_a_host_is_off(live: LabHandle) -> None:
     """One host has no power. The run fails for it by name in bounded time, says ok of the others, and leaves them
     alone; the other cluster of the same run is as well as before. Back again, the next run completes."""
@@ -188,7 +195,8 @@ def test_two_of_three_have_lost_everything_while_the_third_is_off(live: LabHandl
         for host in LIVE[:2]:
             output(live, host, "mv /etc/etcd/cluster.json /root/")
         live.stop("f-live-3")
-        failure(deploy(live, "--cluster", "f-live"), "f-live-3", "preflight")
+        block = failure(deploy(live, "--cluster", "f-live"), "f-live-3", "preflight", within=30)
+        assert "cannot be reached by SSH" in block.what
         outcome = deploy(live, "--limit", "f-live-1,f-live-2")
         block = protection(outcome, "f-live")
         assert "f-live-3" in block.what
@@ -200,6 +208,12 @@ def test_two_of_three_have_lost_everything_while_the_third_is_off(live: LabHandl
     assert_whole_again(live)
 
 
+@pytest.mark.thorough(
+    "unit/etcd/test_plan.py::test_plan",
+    "unit/etcd/test_recorded.py::test_static_ids_are_those_of_the_real_cluster",
+    "unit/etcd/test_recorded.py::test_wal_head",
+    "lab/test_restored.py::test_an_empty_member_gets_everything_from_the_restored_ones",
+)
 def test_a_host_has_the_data_of_another_cluster(live: LabHandle) -> None:
     """The SD card of another cluster's member is in one host. Exit code 3, both clusters' ids; nothing is started."""
     copy = live.dir / "member.tar"

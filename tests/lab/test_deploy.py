@@ -222,6 +222,12 @@ def fingerprint(handle: LabHandle) -> dict[str, str]:
         return dict(zip(names, pool.map(lambda name: output(handle, name, find), names), strict=True))
 
 
+@pytest.mark.thorough(
+    "lab/test_deploy.py::test_check_shows_the_difference_and_leaves_it",
+    "lab/test_deploy.py::test_second_deploy_changes_and_restarts_nothing",
+    "lab/test_addresses.py::test_members_get_other_names_while_clients_work",
+    "unit/program/test_main.py::test_check_says_would_change",
+)
 def test_check_says_that_there_is_nothing_to_do(deployed: LabHandle) -> None:
     before = fingerprint(deployed), start_times(deployed)
     outcome = deploy(deployed, "--check", "--diff")

@@ -84,6 +84,11 @@ def known_hosts_variant(faults: LabHandle, tmp_path: Path, change: Callable[[str
 # ---- SSH ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough(
+    "lab/test_logins.py::test_login",
+    "unit/remote/test_explain.py::test_a_failed_login_says_what_is_wrong_and_what_helps",
+    "lab/test_failures.py::test_wrong_dns",
+)
 def test_unknown_host_key(faults: LabHandle, refused: Callable[..., Outcome], tmp_path: Path) -> None:
     """known_hosts knows nothing of one host: it is not trusted, and the command that accepts its key is given.
 
@@ -97,6 +102,10 @@ def test_unknown_host_key(faults: LabHandle, refused: Callable[..., Outcome], tm
     assert outcome.step("f-new-1", "preflight")["status"] == "ok"
 
 
+@pytest.mark.thorough(
+    "lab/test_logins.py::test_login",
+    "unit/remote/test_host_keys.py::test_a_key_is_judged_by_the_lines_for_its_host",
+)
 def test_changed_host_key(faults: LabHandle, refused: Callable[..., Outcome], tmp_path: Path) -> None:
     """known_hosts has another key for one host, as when a machine in between answers: refused, with the way out."""
     foreign = next(line for line in (faults.dir / "known_hosts").read_text().splitlines() if "f-new-1" in line)
@@ -107,6 +116,10 @@ def test_changed_host_key(faults: LabHandle, refused: Callable[..., Outcome], tm
     assert f"ssh-keygen -f {tmp_path}/known_hosts -R" in block.remedy
 
 
+@pytest.mark.thorough(
+    "lab/test_logins.py::test_login",
+    "unit/remote/test_explain.py::test_a_failed_login_says_what_is_wrong_and_what_helps",
+)
 def test_login_refused(faults: LabHandle, refused: Callable[..., Outcome], tmp_path: Path) -> None:
     """A user that one host does not know: login refused, by name, with what to try."""
 
@@ -128,6 +141,11 @@ def assert_all_failed(outcome: Outcome, *words: str) -> None:
         assert [word for word in words if word not in f"{block.what} {block.remedy}"] == [], outcome.text
 
 
+@pytest.mark.thorough(
+    "unit/vault/test_client.py::test_no_token",
+    "unit/tasks/test_preflight.py::test_one_thing_is_said_as_it_is",
+    "lab/test_failures.py::test_several_faults_at_once",
+)
 def test_no_token(refused: Callable[..., Outcome], tmp_path: Path) -> None:
     """No way to log in to Vault is set, nor ~/.vault-token there: all the ways to give one are named."""
     ways = ("VAULT_TOKEN", "VAULT_TOKEN_FILE", "VAULT_ROLE_ID", "VAULT_SECRET_ID")
@@ -135,6 +153,11 @@ def test_no_token(refused: Callable[..., Outcome], tmp_path: Path) -> None:
     assert_all_failed(outcome, *ways, "~/.vault-token")
 
 
+@pytest.mark.thorough(
+    "unit/vault/test_client.py::test_a_token_without_the_right_and_a_wrong_token_are_told_apart",
+    "unit/program/test_main.py::test_secrets_are_nowhere",
+    "lab/test_failures.py::test_several_faults_at_once",
+)
 def test_wrong_token(refused: Callable[..., Outcome]) -> None:
     """A token that Vault does not know: said so, without showing it."""
     outcome = refused(env={"VAULT_TOKEN": "s.thisIsNotTheTokenYouWant"})
@@ -142,6 +165,10 @@ def test_wrong_token(refused: Callable[..., Outcome]) -> None:
     assert "thisIsNot" not in outcome.text + outcome.log
 
 
+@pytest.mark.thorough(
+    "lab/test_failures.py::test_several_faults_at_once",
+    "unit/vault/test_client.py::test_sealed_and_killed",
+)
 def test_sealed(faults: LabHandle, refused: Callable[..., Outcome]) -> None:
     """Vault has been restarted and nobody has unsealed it."""
     vault.seal(faults.plan)
@@ -151,18 +178,30 @@ def test_sealed(faults: LabHandle, refused: Callable[..., Outcome]) -> None:
         vault.unseal(faults.plan)
 
 
+@pytest.mark.thorough(
+    "unit/vault/test_client.py::test_sealed_and_killed",
+    "lab/test_failures.py::test_several_faults_at_once",
+)
 def test_vault_unreachable(faults: LabHandle, refused: Callable[..., Outcome]) -> None:
     """Nothing listens at Vault's address."""
     address = f"https://{faults.plan.address}:8299"
     assert_all_failed(refused(env={"VAULT_ADDR": address}), "nothing listens", "VAULT_ADDR")
 
 
+@pytest.mark.thorough(
+    "unit/vault/test_client.py::test_what_does_not_pass_ends_with_words",
+    "lab/test_failures.py::test_several_faults_at_once",
+)
 def test_vault_does_not_answer(faults: LabHandle, refused: Callable[..., Outcome]) -> None:
     """Vault's address is one of a machine that is off: bounded, and said."""
     address = f"https://{list(faults.plan.subnet.hosts())[-1]}:8200"
     assert_all_failed(refused(env={"VAULT_ADDR": address}), "Vault", "VAULT_ADDR")
 
 
+@pytest.mark.thorough(
+    "unit/vault/test_client.py::test_tls_that_cannot_be_trusted",
+    "unit/vault/test_connection.py::test_trust",
+)
 def test_wrong_authority(refused: Callable[..., Outcome], tmp_path: Path) -> None:
     """VAULT_CACERT is of another CA: the connection is not trusted, so no token is sent."""
     assert_all_failed(
@@ -238,7 +277,20 @@ def test_role_for_something_else(
         assert_all_failed(outcome, "f-new-server-only-crt", *words, "setup_pki.py --check --diff")
 
 
-@pytest.mark.parametrize("fault", ["usage", "names"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "usage",
+        pytest.param(
+            "names",
+            marks=pytest.mark.thorough(
+                "lab/test_failures.py::test_unreadable_role_is_found_out_before_placing",
+                "unit/vault/test_client.py::test_what_a_role_refuses_is_passed_on",
+                "unit/tasks/certificates/test_rotate.py::test_what_is_not_fit_is_not_placed",
+            ),
+        ),
+    ],
+)
 def test_unreadable_role_is_found_out_before_placing(faults: LabHandle, tmp_path: Path, fault: str) -> None:
     """The token may use but not read the role, which gives another usage, or allows other names than asked for.
 
@@ -268,7 +320,18 @@ def test_unreadable_role_is_found_out_before_placing(faults: LabHandle, tmp_path
 # ---- the host -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("host", ["f-new-1", "f-new-3"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        pytest.param(
+            "f-new-1",
+            marks=pytest.mark.thorough(
+                "lab/test_failures.py::test_clock_a_year_off", "lab/test_failures.py::test_several_faults_at_once"
+            ),
+        ),
+        "f-new-3",
+    ],
+)
 def test_clock_a_year_off(faults: LabHandle, refused: Callable[..., Outcome], host: str) -> None:
     """The clock of one host (Alpine, Debian) is a year behind, as after a boot of a Pi without network."""
     target = faults.plan.host(host)
@@ -281,7 +344,18 @@ def test_clock_a_year_off(faults: LabHandle, refused: Callable[..., Outcome], ho
     assert "set the clock" in block.remedy
 
 
-@pytest.mark.parametrize("host", ["f-new-1", "f-new-3"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        pytest.param(
+            "f-new-1",
+            marks=pytest.mark.thorough(
+                "lab/test_failures.py::test_wrong_dns", "lab/test_failures.py::test_several_faults_at_once"
+            ),
+        ),
+        "f-new-3",
+    ],
+)
 def test_wrong_dns(faults: LabHandle, refused: Callable[..., Outcome], host: str) -> None:
     """One host takes a member's name for another address: etcd there would talk to a stranger."""
     output(faults, host, "cp -p /etc/hosts /root/hosts && echo 203.0.113.9 f-new-2.faults.home >> /etc/hosts")
@@ -329,6 +403,10 @@ def test_several_faults_at_once(faults: LabHandle, refused: Callable[..., Outcom
     assert "sealed" in failure(outcome, "f-new-2", "preflight").what
 
 
+@pytest.mark.thorough(
+    "unit/host/test_preflight.py::test_one_trouble_at_a_time",
+    "unit/remote/test_scripts_run.py::test_the_space_of_folders_that_are_not_there_yet",
+)
 def test_full_disk_in_preflight(faults: LabHandle) -> None:
     """The data directory's disk has less room than is asked for: said in MiB, nothing changed."""
     before = traces(faults, "f-disk-1")
@@ -389,6 +467,10 @@ def test_disk_that_fills_up_after_the_preflight(faults: LabHandle, tmp_path: Pat
 # ---- sudo -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough(
+    "lab/test_logins.py::test_login",
+    "unit/remote/test_host.py::test_a_password_is_given_to_sudo_and_to_nobody_else",
+)
 def test_sudo_without_a_password(faults: LabHandle) -> None:
     """sudo on the host asks for a password and none is set: said, with the variable to set."""
     before = traces(faults, "f-sudo-1")
@@ -399,6 +481,10 @@ def test_sudo_without_a_password(faults: LabHandle) -> None:
     assert traces(faults, "f-sudo-1") == before
 
 
+@pytest.mark.thorough(
+    "lab/test_logins.py::test_login",
+    "unit/remote/test_host.py::test_a_password_is_given_to_sudo_and_to_nobody_else",
+)
 def test_sudo_with_a_wrong_password(faults: LabHandle) -> None:
     """The password is wrong: said, without showing it, and without a retry that could lock the account."""
     before = traces(faults, "f-sudo-1")
@@ -410,6 +496,10 @@ def test_sudo_with_a_wrong_password(faults: LabHandle) -> None:
     assert traces(faults, "f-sudo-1") == before
 
 
+@pytest.mark.thorough(
+    "lab/test_secrets.py::test_process_lists_have_no_secret",
+    "unit/remote/test_host.py::test_a_password_is_given_to_sudo_and_to_nobody_else",
+)
 def test_sudo_with_the_right_password(faults: LabHandle) -> None:
     """With the right one everything works, from the installation to the proofs."""
     outcome = deploy(faults, "--cluster", "f-sudo")

@@ -169,6 +169,11 @@ def by_gateway(hosts: LabHandle, cfssl: Cfssl, host: str) -> str:
     return text
 
 
+@pytest.mark.thorough(
+    "unit/drivers/certificates/test_files.py::test_what_is_not_fit_is_refused_with_file_reason_and_remedy",
+    "unit/drivers/certificates/test_files.py::test_all_faulty_files_are_said_at_once",
+    "lab/test_failures.py::test_several_faults_at_once",
+)
 def test_document_bs_server_certificate_is_refused_before_anything_is_changed(
     hosts: LabHandle, cfssl: Cfssl, config: Path
 ) -> None:
@@ -236,6 +241,10 @@ def test_no_private_key_is_in_what_the_runs_left_on_the_controller(
     assert Needles.of(keys, {}).in_files(files) == {}
 
 
+@pytest.mark.thorough(
+    "lab/test_files.py::test_a_new_ca_is_trusted_by_all_before_its_certificates_are_placed",
+    "unit/drivers/certificates/test_files.py::test_a_pair_stays_as_long_as_the_file_is_the_same",
+)
 def test_a_second_run_changes_nothing(hosts: LabHandle, config: Path, running: Outcome) -> None:
     del running
     before = start_times(hosts)
@@ -244,6 +253,10 @@ def test_a_second_run_changes_nothing(hosts: LabHandle, config: Path, running: O
     assert start_times(hosts) == before
 
 
+@pytest.mark.thorough(
+    "unit/drivers/certificates/test_files.py::test_a_pair_stays_as_long_as_the_file_is_the_same",
+    "lab/test_rotate.py::test_deploy_replaces_pairs_one_member_at_a_time",
+)
 def test_a_replaced_certificate_is_placed_without_a_restart(
     hosts: LabHandle, cfssl: Cfssl, config: Path, running: Outcome
 ) -> None:

@@ -60,13 +60,22 @@ def kinds(handle: LabHandle, host: str) -> set[str]:
     return found
 
 
+OTHER_KIND = pytest.mark.thorough(
+    "lab/test_keys.py::test_keys_of_other_kinds",
+    "unit/tasks/certificates/test_keys.py::test_openssl_makes_every_kind_of_key_and_asks_for_just_the_wanted_names",
+    "unit/certs/test_decide.py::test_another_kind_of_key_is_a_reason_to_renew_where_one_is_wanted",
+    "lab/test_secrets.py::test_vault_has_only_the_keys_that_it_makes",
+)
+
+
 @pytest.mark.parametrize(
     ("settings", "kind", "clusters"),
     [
         ({"key_type": "ec-p384"}, "P-384", ("k8s-home", "k3s-edge")),
         # An emulated host makes RSA keys for minutes; that it can is shown by its first deploy.
-        ({"key_type": "rsa-3072", "key_origin": "host"}, "RSA 3072", ("k3s-edge",)),
-        ({"key_origin": "vault"}, "RSA 3072", ("k3s-edge",)),  # those that are there are good
+        pytest.param({"key_type": "rsa-3072", "key_origin": "host"}, "RSA 3072", ("k3s-edge",), marks=OTHER_KIND),
+        # Those that are there are good.
+        pytest.param({"key_origin": "vault"}, "RSA 3072", ("k3s-edge",), marks=OTHER_KIND),
     ],
     ids=["ec", "rsa", "vault"],
 )

@@ -92,6 +92,11 @@ def test_peers_see_each_other_under_their_own_address(lab: LabHandle) -> None:
     assert one.address in seen
 
 
+@pytest.mark.thorough(
+    "lab/test_deploy.py::test_members_come_back_by_themselves_after_a_reboot",
+    "lab/test_damage.py::test_two_of_three_have_lost_everything_while_the_third_is_off",
+    "lab/test_lab.py::test_limits_and_sudo_password",
+)
 def test_power_cord_leaves_the_disk_and_answers_nothing(lab: LabHandle) -> None:
     for name in ("etcd-az-1", "x-k3s-m-1"):
         host = lab.plan.host(name)
@@ -105,6 +110,9 @@ def test_power_cord_leaves_the_disk_and_answers_nothing(lab: LabHandle) -> None:
         assert lab.ssh(name, "true").returncode == 0
 
 
+@pytest.mark.thorough(
+    "lab/test_rotate_faults.py::test_a_host_is_cut_off_when_they_are_placed",
+)
 def test_cut_host_lives_on_unreachable(lab: LabHandle) -> None:
     host = lab.plan.host("x-k3s-m-2")
     before = lab.exec(host.name, "cat /proc/sys/kernel/random/boot_id; stat -c %Y /proc/1").stdout
@@ -175,7 +183,21 @@ def test_limits_and_sudo_password(crash_lab: Path) -> None:
     assert handle.exec("crash-1", "ls /var/lib/etcd/fill").returncode == 0
 
 
-@pytest.mark.parametrize("seconds", [0.4, 1.0, 1.6, 2.5, 4.0])
+OTHER_MOMENT = pytest.mark.thorough(
+    "lab/test_lab.py::test_killed_up_is_cleaned_up_and_done_again", "lab/test_lab.py::test_everything_killed_then_down"
+)
+
+
+@pytest.mark.parametrize(
+    "seconds",
+    [
+        pytest.param(0.4, marks=OTHER_MOMENT),
+        1.0,
+        pytest.param(1.6, marks=OTHER_MOMENT),
+        2.5,
+        pytest.param(4.0, marks=OTHER_MOMENT),
+    ],
+)
 def test_killed_up_is_cleaned_up_and_done_again(crash_lab: Path, seconds: float) -> None:
     argv = [sys.executable, "-m", "lab", "up", str(crash_lab), "--name", CRASH]
     process = subprocess.Popen(argv, cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -187,6 +209,10 @@ def test_killed_up_is_cleaned_up_and_done_again(crash_lab: Path, seconds: float)
     lab_command("up", str(crash_lab), "--name", CRASH)
 
 
+@pytest.mark.thorough(
+    "lab/test_lab.py::test_up_boots_what_was_killed",
+    "lab/test_lab.py::test_up_again_changes_nothing",
+)
 def test_killed_up_is_completed_by_the_next_one(crash_lab: Path) -> None:
     argv = [sys.executable, "-m", "lab", "up", str(crash_lab), "--name", CRASH]
     process = subprocess.Popen(argv, cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

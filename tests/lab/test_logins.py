@@ -343,7 +343,19 @@ def test_many_hosts_behind_one_bastion(site: Site, tmp_path: Path, monkeypatch: 
             assert set(workers.map(login, range(24))) == {"root"}
 
 
-@pytest.mark.parametrize("jump", [False, True], ids=["agent", "through a bastion"])
+@pytest.mark.parametrize(
+    "jump",
+    [
+        pytest.param(
+            False,
+            marks=pytest.mark.thorough(
+                "lab/test_logins.py::test_a_whole_run_with_an_ordinary_ssh_set_up", "lab/test_logins.py::test_login"
+            ),
+        ),
+        True,
+    ],
+    ids=["agent", "through a bastion"],
+)
 def test_a_whole_run_with_an_ordinary_ssh_set_up(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump: bool
 ) -> None:

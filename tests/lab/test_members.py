@@ -208,6 +208,13 @@ def test_a_replacement_that_is_killed_at_every_step_is_finished_by_the_same_comm
     whole(lab, cluster)
 
 
+@pytest.mark.thorough(
+    "unit/plays/test_remove_member.py::test_a_member_leaves_and_nothing_of_it_starts_again",
+    "unit/plays/test_remove_member.py::test_a_run_that_was_ended_after_the_removal_is_finished",
+    "unit/plays/test_replace_member.py::test_a_deploy_takes_in_what_is_new_without_a_question",
+    "lab/test_members.py::test_a_healthy_member_moves_to_another_machine",
+    "lab/test_members.py::test_a_spare_takes_the_place_of_a_machine_that_is_gone",
+)
 def test_a_member_leaves_for_good_and_is_taken_in_again(lab: LabHandle, tmp_path: Path) -> None:
     first, second, third = members(lab, "m-sd")
     pair, running = client_pair(lab, tmp_path, "m-sd", "root"), start_times(lab)
@@ -270,7 +277,7 @@ def test_a_cluster_grows_from_one_to_three_by_a_deploy(lab: LabHandle, tmp_path:
 def test_a_healthy_member_moves_to_another_machine(lab: LabHandle, tmp_path: Path) -> None:
     """The new one is a member before the old one leaves: the cluster can lose as many as before all the time."""
     old, second, third, spare = members(lab, "m-grow")
-    pair = client_pair(lab, tmp_path, "m-grow", "root")
+    pair, running = client_pair(lab, tmp_path, "m-grow", "root"), start_times(lab)
     with clients_at_work(lab, pair, "moves", [second, third]) as work:
         moved = replace(lab, old, "--with", spare, folder=tmp_path)
         assert moved.exit_code == 0, moved.text
@@ -278,6 +285,9 @@ def test_a_healthy_member_moves_to_another_machine(lab: LabHandle, tmp_path: Pat
     told_nothing_wrong(work)
     assert set(ids(lab, second)) == {second, third, spare}
     assert etcd_processes(lab, old) == []
+    assert on_host(lab, old, "systemctl is-enabled etcd").stdout.strip() == "disabled"
+    left = start_times(lab)
+    assert [left[host] for host in (second, third)] == [running[host] for host in (second, third)]
     after = without(lab, tmp_path, old)
     assert deploy(lab, "--cluster", "m-grow", config=after).exit_code == 0
     whole(lab, "m-grow", after)

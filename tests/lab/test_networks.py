@@ -139,7 +139,21 @@ def deployed(networks: LabHandle) -> LabHandle:
     return networks
 
 
-@pytest.mark.parametrize("runbook", ["deploy", "verify", "rotate_certs"])
+@pytest.mark.parametrize(
+    "runbook",
+    [
+        "deploy",
+        pytest.param(
+            "verify",
+            marks=pytest.mark.thorough(
+                "lab/test_networks.py::test_proxies_and_a_long_name_are_no_matter",
+                "lab/test_networks.py::test_etcdctl_of_a_person_and_etcd_itself_go_past_the_proxy",
+                "unit/host/test_networks.py::test_etcdctl_goes_past_a_proxy",
+            ),
+        ),
+        "rotate_certs",
+    ],
+)
 def test_proxies_and_a_long_name_are_no_matter(deployed: LabHandle, runbook: str) -> None:
     outcome = deploy(deployed, *(["--force"] if runbook == "rotate_certs" else []), runbook=runbook, timeout=200)
     assert outcome.exit_code == 0, outcome.text

@@ -6,6 +6,8 @@ import itertools
 import shutil
 from pathlib import Path
 
+import pytest
+
 from lab.state import PROJECT
 from tests.lab.conftest import LabHandle
 from tests.lab.deploy_helpers import deploy, on_host, output, start_times, wait_for
@@ -45,6 +47,10 @@ def test_disk_is_measured_when_that_was_answered_with_yes(sight: LabHandle) -> N
         assert all(end <= begin + 0.05 for (_, end), (begin, _) in itertools.pairwise(spans)), spans
 
 
+@pytest.mark.thorough(
+    "lab/test_failures.py::test_port_taken",
+    "lab/test_verify.py::test_faults_of_hosts_are_named_with_cause_and_remedy",
+)
 def test_a_port_that_somebody_else_has(sight: LabHandle) -> None:
     """What deploy would refuse, said alone."""
     listens = "netstat -ltn | grep -q :2379"

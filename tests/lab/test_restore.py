@@ -151,7 +151,7 @@ def test_all_data_directories_are_lost(lab: LabHandle, config: Path, snapshots: 
 
 MOMENTS = {
     "rs-sd": (("data", 2), ("start", 1)),
-    "rs-rc": (("stop", 1), ("restore", 1), ("member", 1), ("finish", 1)),
+    "rs-rc": (("stop", 1), ("restore", 1), ("start", 1), ("member", 1)),
 }
 """A run is killed at the end of these steps on so many hosts. What is done by then is not told again by the next.
 

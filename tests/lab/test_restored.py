@@ -120,12 +120,21 @@ def assert_whole(handle: LabHandle, cluster: str, config: Path | None = None) ->
     assert (again.exit_code, set(again.changed.values())) == (0, {0}), again.text
 
 
+@pytest.mark.thorough(
+    "lab/test_deploy.py::test_second_deploy_changes_and_restarts_nothing",
+    "lab/test_restored.py::test_an_empty_member_gets_everything_from_the_restored_ones",
+    "lab/test_restored.py::test_data_from_before_the_restore_are_refused_and_the_remedy_helps",
+)
 @each
 def test_after_the_first_deploy_a_start_without_data_would_fail(deployed: LabHandle, cluster: str) -> None:
     """`initial-cluster-state` is `existing` from the first deploy on; a second deploy changes nothing."""
     assert_whole(deployed, cluster)
 
 
+@pytest.mark.thorough(
+    "unit/etcd/test_configuration.py::test_only_what_a_running_etcd_would_read_asks_for_a_restart",
+    "lab/test_storage.py::test_a_change_before_the_start_restarts_nobody",
+)
 def test_the_key_reaches_a_cluster_of_an_older_deploy_without_a_restart(deployed: LabHandle) -> None:
     """Members that were deployed with `new` get `existing`; none is restarted, none is due for a restart."""
     for cluster in CLUSTERS:
@@ -166,6 +175,12 @@ def test_an_empty_member_gets_everything_from_the_restored_ones(
     assert_whole(deployed, cluster, config)
 
 
+@pytest.mark.thorough(
+    "unit/etcd/test_plan.py::test_plan",
+    "unit/etcd/test_recorded.py::test_a_restored_log_is_that_of_a_bootstrap_but_for_its_snapshot",
+    "lab/test_restored.py::test_data_from_before_the_restore_are_refused_and_the_remedy_helps",
+    "lab/test_restored.py::test_an_empty_member_gets_everything_from_the_restored_ones",
+)
 @openrc
 def test_the_same_with_the_old_token(deployed: LabHandle, cluster: str) -> None:
     """Ids are those of the first start then, and nothing but the snapshot tells that the data have a past."""
@@ -178,6 +193,11 @@ def test_the_same_with_the_old_token(deployed: LabHandle, cluster: str) -> None:
     assert_whole(deployed, cluster)
 
 
+@pytest.mark.thorough(
+    "unit/etcd/test_plan.py::test_plan",
+    "unit/etcd/test_plan_worlds.py::test_no_plan_loses_data",
+    "lab/test_damage.py::test_two_of_three_have_lost_everything_while_the_third_is_off",
+)
 @systemd
 def test_one_restored_member_and_two_empty_ones_are_refused(deployed: LabHandle, cluster: str) -> None:
     """Two empty members would be the quorum: nothing is started."""
@@ -248,6 +268,8 @@ def silently_empty(handle: LabHandle, cluster: str) -> str:
         restore(handle, host, cluster, cluster)
     output(handle, third, f"sed -i 's/^initial-cluster-state: .*/initial-cluster-state: new/' {CONFIG}")
     for host in (first, second, third):
+        # One of the tests before may have left another token.
+        output(handle, host, f"sed -i 's/^initial-cluster-token: .*/initial-cluster-token: {cluster}/' {CONFIG}")
         start_alone(handle, host)
     wait_for("all healthy", lambda: unhealthy(handle, cluster) == "")
     # The entries of a leader's log reach it from now on: it has the same index, and another revision.

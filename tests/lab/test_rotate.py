@@ -21,7 +21,6 @@ from tests.lab.ca_changes import new_issuing_ca
 from tests.lab.conftest import LabHandle
 from tests.lab.deploy_helpers import (
     CERTS,
-    TOPOLOGIES,
     Outcome,
     begin_deploy,
     deploy,
@@ -29,7 +28,6 @@ from tests.lab.deploy_helpers import (
     members,
     on_host,
     output,
-    own_lab,
     start_times,
     unhealthy,
     wait_for,
@@ -44,13 +42,19 @@ CLUSTERS = ("t-sd", "t-rc")
 
 
 @pytest.fixture(scope="module")
-def clusters(lab_machine: None) -> Iterator[LabHandle]:  # noqa: ARG001
-    with own_lab("test-rotate", TOPOLOGIES / "trust.yaml") as handle:
-        outcome = deploy(handle, timeout=600)
-        assert outcome.exit_code == 0, outcome.text
-        yield handle
+def clusters(pair: LabHandle) -> LabHandle:
+    """With CAs of their own for members and clients, whatever the tests of trust have left."""
+    outcome = deploy(pair, "--yes", timeout=600)
+    assert outcome.exit_code == 0, outcome.text
+    return pair
 
 
+@pytest.mark.thorough(
+    "unit/plays/test_rotate.py::test_nothing_is_due",
+    "unit/certs/test_rotation.py::test_nothing_is_due",
+    "unit/certs/test_rotation.py::test_the_table_says_what_why_and_when",
+    "lab/test_rotate.py::test_a_new_ca_in_three_passes_under_load_and_killed_on_the_way",
+)
 def test_nothing_is_due(clusters: LabHandle) -> None:
     before = {cluster: serials(clusters, cluster) for cluster in CLUSTERS}
     outcome = rotate(clusters)
@@ -61,6 +65,12 @@ def test_nothing_is_due(clusters: LabHandle) -> None:
     assert "due from" in said
 
 
+@pytest.mark.thorough(
+    "unit/plays/test_rotate.py::test_check_replaces_and_verifies_nothing_by_itself",
+    "unit/tasks/certificates/test_rotate.py::test_check_obtains_nothing",
+    "unit/tasks/certificates/test_rotate.py::test_what_is_due",
+    "unit/certs/test_rotation.py::test_what_the_user_asked_for_comes_on_top",
+)
 def test_check_says_what_would_be_done_and_does_nothing(clusters: LabHandle) -> None:
     before = serials(clusters, "t-rc")
     outcome = rotate(clusters, "--check", "--force", "--only", "server", "--cluster", "t-rc")
@@ -104,6 +114,11 @@ def test_all_leaves_under_load(clusters: LabHandle, tmp_path: Path) -> None:
     print(f"seconds per host: {seconds}")
 
 
+@pytest.mark.thorough(
+    "unit/remote/test_scripts_run.py::test_old_sets_are_removed",
+    "unit/tasks/certificates/test_rotate.py::test_a_new_certificate_is_placed_and_proven",
+    "unit/tasks/certificates/test_place.py::test_sets_that_are_still_to_be_revoked_stay",
+)
 def test_sets_of_before_are_kept_but_not_all(clusters: LabHandle) -> None:
     host = members(clusters, "t-rc")[0]
     for _ in range(2):  # besides those of the first deploy and of the rotation above
@@ -239,6 +254,12 @@ def test_a_member_that_is_down_stops_the_cluster(clusters: LabHandle) -> None:
     assert others
 
 
+@pytest.mark.thorough(
+    "lab/test_rotate_faults.py::test_the_lock_of_a_run_that_hangs_is_broken",
+    "unit/host/test_lock.py::test_the_second_is_told_who_and_since_when",
+    "unit/plays/test_lock.py::test_all_members_that_can_be_reached_are_locked",
+    "unit/plays/test_lock.py::test_a_cluster_that_is_taken_is_left_as_it_is",
+)
 def test_of_two_at_once_one_works_and_the_other_says_who(clusters: LabHandle) -> None:
     first = begin_deploy(clusters, "--force", "--cluster", "t-rc", runbook=RUNBOOK)
     reach(first, "the first one to be at work", lambda: rotating(first))
@@ -257,6 +278,12 @@ def test_of_two_at_once_one_works_and_the_other_says_who(clusters: LabHandle) ->
     assert done.exit_code == 0, done.text
 
 
+@pytest.mark.thorough(
+    "lab/test_rotate.py::test_a_new_ca_in_three_passes_under_load_and_killed_on_the_way",
+    "lab/test_rotate.py::test_a_run_that_is_killed_while_a_member_restarts_leaves_it_running",
+    "unit/host/test_lock.py::test_it_is_free_when_the_controller_lets_go_or_dies",
+    "lab/test_rotate_faults.py::test_killed_between_placing_and_proof",
+)
 def test_a_killed_run_leaves_no_lock_and_the_next_one_finishes(clusters: LabHandle) -> None:
     run = begin_deploy(clusters, "--force", "--cluster", "t-rc", runbook=RUNBOOK)
     reach(run, "it to be at work", lambda: rotating(run))
@@ -269,7 +296,22 @@ def test_a_killed_run_leaves_no_lock_and_the_next_one_finishes(clusters: LabHand
         assert ".new" not in output(clusters, host, f"ls -a {CERTS}/sets")
 
 
-@pytest.mark.parametrize(("cluster", "service"), [("t-sd", Systemd()), ("t-rc", OpenRC())], ids=CLUSTERS)
+@pytest.mark.parametrize(
+    ("cluster", "service"),
+    [
+        pytest.param(
+            "t-sd",
+            Systemd(),
+            marks=pytest.mark.thorough(
+                "lab/test_rotate.py::test_a_run_that_is_killed_while_a_member_restarts_leaves_it_running",
+                "unit/remote/test_scripts_run.py::test_a_restart_is_carried_through_although_all_of_its_session_is_killed",
+                "unit/remote/test_scripts_run.py::test_a_restart_is_carried_through_although_the_connection_is_lost",
+            ),
+        ),
+        ("t-rc", OpenRC()),
+    ],
+    ids=CLUSTERS,
+)
 def test_a_run_that_is_killed_while_a_member_restarts_leaves_it_running(
     clusters: LabHandle, cluster: str, service: Service
 ) -> None:

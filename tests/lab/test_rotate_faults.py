@@ -116,6 +116,13 @@ def another_issuer(handle: LabHandle) -> str:
     return str(made["data"]["issuer_id"])
 
 
+@pytest.mark.thorough(
+    "unit/plays/test_rotate.py::test_a_member_that_did_not_prove_itself_stops_the_others",
+    "unit/plays/test_certificates.py::test_plans_are_carried_out",
+    "unit/vault/test_client.py::test_sealed_and_killed",
+    "unit/tasks/certificates/test_keys.py::test_a_key_left_by_a_killed_run_is_replaced",
+    "lab/test_rotate_faults.py::test_a_host_is_cut_off_when_they_are_placed",
+)
 def test_vault_is_sealed_half_way(cluster: LabHandle, tmp_path: Path) -> None:
     """After the first member is done: that one stays done, the second says why not, the third is not touched."""
     config, before = due_config(cluster, tmp_path, CLUSTER), serials(cluster, CLUSTER)
@@ -158,6 +165,11 @@ def test_a_role_that_gives_wrong_certificates(cluster: LabHandle, tmp_path: Path
     completes(cluster, config, list(HOSTS))
 
 
+@pytest.mark.thorough(
+    "lab/test_failures.py::test_disk_that_fills_up_after_the_preflight",
+    "unit/remote/test_host.py::test_when_one_file_cannot_be_written_none_is_replaced_and_nothing_is_left",
+    "unit/remote/test_host.py::test_a_full_disk_says_so_and_what_to_do",
+)
 def test_the_disk_is_full_while_they_are_placed(cluster: LabHandle, tmp_path: Path) -> None:
     """There is room for the new keys on one host, and not for what is placed with them."""
     config, before, host = due_config(cluster, tmp_path, CLUSTER), serials(cluster, CLUSTER), HOSTS[1]
@@ -261,6 +273,11 @@ def test_a_pair_was_damaged_by_hand(cluster: LabHandle, tmp_path: Path, damage: 
     assert_sound(cluster, CLUSTER)
 
 
+@pytest.mark.thorough(
+    "unit/checks/test_cluster.py::test_what_was_so_before_is_no_fault_of_the_change",
+    "unit/checks/test_cluster.py::test_a_service_that_was_not_enabled_is_still_not",
+    "lab/test_nospace.py::test_certificates_of_a_full_cluster_are_renewed",
+)
 def test_what_was_wrong_before_is_not_held_against_new_certificates(cluster: LabHandle, tmp_path: Path) -> None:
     """Not enabled at boot: said, and a failure in the end; the certificates would end with it if they had to wait."""
     before = serials(cluster, CLUSTER)
@@ -340,7 +357,20 @@ def test_the_lock_of_a_run_that_hangs_is_broken(cluster: LabHandle, tmp_path: Pa
     assert_sound(cluster, CLUSTER)
 
 
-@pytest.mark.parametrize("usable", [True, False])
+@pytest.mark.parametrize(
+    "usable",
+    [
+        pytest.param(
+            True,
+            marks=pytest.mark.thorough(
+                "lab/test_rotate_faults.py::test_killed_between_placing_and_proof",
+                "unit/certs/test_rotation.py::test_what_nobody_saw_at_work_is_kept_on_a_healthy_member_only",
+                "unit/plays/test_rotate.py::test_what_an_ended_run_has_placed_is_proven",
+            ),
+        ),
+        False,
+    ],
+)
 def test_killed_between_placing_and_proof(cluster: LabHandle, tmp_path: Path, usable: bool) -> None:
     """The next run proves what it finds; a pair that etcd cannot use, and nobody saw at work, does not stay."""
     config, before = due_config(cluster, tmp_path, CLUSTER), serials(cluster, CLUSTER)
@@ -371,7 +401,7 @@ MOMENTS = {
 
 @pytest.mark.thorough(
     "unit/plays/test_rotate.py::test_what_an_ended_run_has_placed_is_proven",
-    "lab/test_rotate.py::test_a_killed_run_leaves_no_lock_and_the_next_one_finishes",
+    "lab/test_rotate.py::test_a_new_ca_in_three_passes_under_load_and_killed_on_the_way",
     "lab/test_rotate_faults.py::test_killed_between_placing_and_proof",
 )
 @pytest.mark.parametrize("moment", MOMENTS)

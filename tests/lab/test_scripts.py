@@ -7,6 +7,8 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 from lab.state import PROJECT
 from tests.lab.conftest import LabHandle
 from tests.lab.deploy_helpers import deploy, output, unhealthy, wait_for
@@ -94,6 +96,11 @@ def test_tasks_of_netmiko_and_ours_share_a_connection(sight: LabHandle) -> None:
         assert host in lines[1]
 
 
+@pytest.mark.thorough(
+    "unit/program/test_nornir_habits.py::test_variables_count_where_the_file_is_silent",
+    "unit/program/test_nornir_habits.py::test_runners",
+    "unit/plays/test_program.py::test_no_more_hosts_are_worked_on_at_once_than_there_are_workers",
+)
 def test_a_serial_runner_by_variable(sight: LabHandle) -> None:
     """One host after the other: at no time two at work, and with the same end."""
     config = sight.dir / "serial.yaml"

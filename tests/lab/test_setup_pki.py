@@ -111,6 +111,10 @@ def credentials(empty: LabHandle, inventory: Path, folder: Path) -> Path:
     return file
 
 
+@pytest.mark.thorough(
+    "unit/runbooks/test_setup_pki.py::test_check_changes_nothing_then_all_is_made_then_nothing_is_left",
+    "unit/runbooks/test_setup_pki.py::test_what_differs_is_shown_and_changed_only_with_yes",
+)
 def test_check_shows_all_and_changes_nothing(empty: LabHandle, inventory: Path) -> None:
     before = content(empty)
     outcome = setup(empty, inventory, "--check", "--diff")
@@ -122,6 +126,11 @@ def test_check_shows_all_and_changes_nothing(empty: LabHandle, inventory: Path) 
     assert "+server_flag = false" in outcome.stdout
 
 
+@pytest.mark.thorough(
+    "unit/runbooks/test_setup_pki.py::test_document_a_s_ca_is_adopted",
+    "unit/runbooks/test_setup_pki.py::test_what_differs_is_shown_and_changed_only_with_yes",
+    "unit/runbooks/test_setup_pki.py::test_the_app_role_and_its_file",
+)
 def test_what_is_there_is_adopted_and_a_second_run_changes_nothing(
     empty: LabHandle, inventory: Path, credentials: Path
 ) -> None:
@@ -134,15 +143,14 @@ def test_what_is_there_is_adopted_and_a_second_run_changes_nothing(
     assert again.changed == {NEW: 0, OLD: 0}
     assert "server_flag" in json.dumps(again.report["warnings"])
     assert content(empty) == before
-    agreed = setup(empty, inventory, "--yes")
-    assert agreed.exit_code == 0, agreed.text
-    assert content(empty)[f"{pki.INTERMEDIATE}/"]["roles"][OLD_CLIENT]["server_flag"] is False
-    assert "left as it is" not in json.dumps(setup(empty, inventory).report["warnings"])
 
 
 @pytest.fixture(scope="module")
 def deployed(empty: LabHandle, inventory: Path, credentials: Path) -> LabHandle:
-    """Both clusters, deployed with the AppRole alone."""
+    """Both clusters, deployed with the AppRole alone, once a yes has corrected the role that would be refused."""
+    agreed = setup(empty, inventory, "--yes")
+    assert agreed.exit_code == 0, agreed.text
+    assert content(empty)[f"{pki.INTERMEDIATE}/"]["roles"][OLD_CLIENT]["server_flag"] is False
     outcome = deploy(empty, config=inventory, env=by_approle(credentials), timeout=600)
     assert outcome.exit_code == 0, outcome.text
     secret = by_approle(credentials)["VAULT_SECRET_ID"]
@@ -197,6 +205,11 @@ def refused(mounts: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     yield "POST", "cubbyhole/x"
 
 
+@pytest.mark.thorough(
+    "unit/runbooks/test_setup_pki.py::test_its_token_can_do_nothing_else",
+    "unit/runbooks/test_setup_pki.py::test_the_policy_allows_this_and_nothing_else",
+    "unit/vault/test_desired.py::test_policy",
+)
 def test_its_token_can_do_nothing_else(deployed: LabHandle, credentials: Path) -> None:
     values = by_approle(credentials)
     client: hvac.Client = vault.client(deployed.plan)
@@ -220,6 +233,10 @@ def test_its_token_can_do_nothing_else(deployed: LabHandle, credentials: Path) -
     assert content(deployed) == before
 
 
+@pytest.mark.thorough(
+    "unit/runbooks/test_setup_pki.py::test_an_address_outside_the_networks_is_refused",
+    "unit/vault/test_client.py::test_a_wrong_app_role_is_refused_once_and_explained",
+)
 def test_a_secret_id_for_another_network_is_refused(deployed: LabHandle, folder: Path) -> None:
     def edit(files: dict[str, Any]) -> None:
         app = {"name": "far-away", "secret_id_cidrs": ["192.0.2.0/24"]}

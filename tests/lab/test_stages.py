@@ -145,6 +145,12 @@ def test_archive_with_a_wrong_checksum_changes_nothing(stages: LabHandle, tmp_pa
     assert traces(stages) == before, "the hosts were changed"
 
 
+@pytest.mark.thorough(
+    "lab/test_install.py::test_an_upgrade_takes_place_when_it_is_a_members_turn",
+    "lab/test_install.py::test_the_same_version_another_way",
+    "lab/test_versions.py::test_the_first_deploy_ends_well",
+    "unit/tasks/test_programs.py::test_releases_lie_side_by_side_until_one_takes_the_others_place",
+)
 def test_archive_is_installed_and_kept(stages: LabHandle, tmp_path: Path) -> None:
     config = archive_variant(stages, tmp_path)
     outcome = deploy(stages, "--cluster", "arc-rc,arc-sd", config=config)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import pytest
 
 from lab import faketime
 from lab.state import PROJECT
@@ -187,21 +188,49 @@ def no_election(handle: LabHandle, hosts: list[str]) -> Iterator[None]:
             )
 
 
-def test_a_host_without_power_and_a_leader_just_lost(sight: LabHandle) -> None:
+KILL = "systemctl kill -s KILL etcd.service; systemctl stop etcd.service"
+"""A leader that is stopped in order hands over first."""
+
+
+@pytest.mark.thorough(
+    "unit/checks/test_overview.py::test_margin_leader_and_the_sentence",
+    "unit/checks/test_overview.py::test_a_lost_leader_has_its_name_without_a_member_list",
+    "unit/plays/test_status.py::test_a_leader_whose_host_is_silent_is_asked_about_again",
+    "unit/tasks/status/test_describe.py::test_recorded_answers",
+    "lab/test_status.py::test_a_host_without_power_and_the_leader_killed",
+)
+def test_a_leader_just_lost_while_no_other_is_elected(sight: LabHandle) -> None:
     sound(sight, SD, RC)
-    leader, dead = leader_of(sight, SD), next(h for h in members(sight, RC) if h != leader_of(sight, RC))
+    leader = leader_of(sight, SD)
     others = [host for host in members(sight, SD) if host != leader]
     with pages(sight) as (process, out):
         wait_for("a page of watch", lambda: last_page(out).count("can lose 1") == 2)
         try:
             with no_election(sight, others):
                 assert leader_of(sight, SD) == leader
-                # KILL: a leader that is stopped in order hands over first.
-                output(sight, leader, "systemctl kill -s KILL etcd.service; systemctl stop etcd.service")
-                wait_for(
-                    "watch shows it", lambda: f"leader just lost: {leader}" in one_line(last_page(out)), timeout=40
-                )
+                output(sight, leader, KILL)
+                lost = f"leader just lost: {leader} does not answer"
+                wait_for("watch shows it", lambda: lost in one_line(last_page(out)), timeout=40)
                 electing = status(sight, "--cluster", SD)
+            wait_for("another leader", lambda: leader_of(sight, SD) in others, every=1)
+        finally:
+            output(sight, leader, "systemctl start etcd.service")
+            sound(sight, SD, RC)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(30) == 0, out.read_text()
+    assert electing.exit_code == 1, electing.text
+    sentence = said(electing, "BROKEN", others[0], lost)
+    assert "no reads or writes meanwhile" in sentence, sentence
+
+
+def test_a_host_without_power_and_the_leader_killed(sight: LabHandle) -> None:
+    sound(sight, SD, RC)
+    leader, dead = leader_of(sight, SD), next(h for h in members(sight, RC) if h != leader_of(sight, RC))
+    others = [host for host in members(sight, SD) if host != leader]
+    with pages(sight) as (process, out):
+        wait_for("a page of watch", lambda: last_page(out).count("can lose 1") == 2)
+        try:
+            output(sight, leader, KILL)
             wait_for("another leader", lambda: leader_of(sight, SD) in others, every=1)
             sight.stop(dead)
             outcome = status(sight)
@@ -215,12 +244,7 @@ def test_a_host_without_power_and_a_leader_just_lost(sight: LabHandle) -> None:
         wait_for("watch shows them again", lambda: last_page(out).count("can lose 1") == 2)
         os.killpg(process.pid, signal.SIGINT)
         assert process.wait(30) == 0, out.read_text()
-    shown = one_line(out.read_text())
-    assert f"leader just lost: {leader} does not answer" in shown, out.read_text()
-    assert "Traceback" not in shown
-    assert electing.exit_code == 1, electing.text
-    sentence = said(electing, "BROKEN", others[0], f"leader just lost: {leader} does not answer")
-    assert "no reads or writes meanwhile" in sentence, sentence
+    assert "Traceback" not in out.read_text()
 
     assert outcome.exit_code == 1, outcome.text
     said(outcome, "BROKEN", leader, "etcd does not run there")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,28 +15,22 @@ from lab import pki
 from tests.lab.conftest import LabHandle
 from tests.lab.deploy_helpers import (
     CERTS,
-    TOPOLOGIES,
     Outcome,
     begin_deploy,
     deploy,
     inventory_variant,
     members,
     output,
-    own_lab,
     unhealthy,
 )
+from tests.lab.gates import assert_matrix, etcdctl, gate, made_for
 from tests.lab.load import Load, client_pair, etcdctl_outside, missing, under_load
+from tests.lab.outside import from_outside
 from tests.lab.rotate_helpers import reach, seen
 from tests.lab.watch import Watch, watching
 
 CLUSTERS = ("t-sd", "t-rc")
-KEYS = 50
-
-
-@pytest.fixture(scope="module")
-def clusters(lab_machine: None) -> Iterator[LabHandle]:  # noqa: ARG001
-    with own_lab("test-trust", TOPOLOGIES / "trust.yaml") as handle:
-        yield handle
+KEYS = 20
 
 
 @pytest.fixture(scope="module")
@@ -51,17 +45,36 @@ def with_single_ca(handle: LabHandle, folder: Path) -> Path:
     return inventory_variant(handle, folder, edit)
 
 
+@dataclass(frozen=True)
+class Single:
+    """Both clusters deployed with one CA for everything, and how that went."""
+
+    handle: LabHandle
+    outcome: Outcome
+
+
 @pytest.fixture(scope="module")
-def single(clusters: LabHandle, folder: Path) -> LabHandle:
+def begun(pair: LabHandle, folder: Path) -> Single:
     """Both clusters with a single CA, with data."""
-    outcome = deploy(clusters, config=with_single_ca(clusters, folder), timeout=600)
+    outcome = deploy(pair, config=with_single_ca(pair, folder), timeout=600)
     assert outcome.exit_code == 0, outcome.text
     for cluster in CLUSTERS:
-        first = members(clusters, cluster)[0]
-        pair = client_pair(clusters, folder, cluster, "filler", mount=pki.INTERMEDIATE)
+        first = members(pair, cluster)[0]
+        keys = client_pair(pair, folder, cluster, "filler", mount=pki.INTERMEDIATE)
         for number in range(1, KEYS + 1):
-            assert etcdctl_outside(clusters, cluster, pair, "put", f"old/{number}", "x", hosts=[first]).returncode == 0
-    return clusters
+            assert etcdctl_outside(pair, cluster, keys, "put", f"old/{number}", "x", hosts=[first]).returncode == 0
+    return Single(pair, outcome)
+
+
+@pytest.fixture(scope="module")
+def single(begun: Single) -> LabHandle:
+    return begun.handle
+
+
+@pytest.fixture(scope="module")
+def clusters(begun: Single) -> LabHandle:
+    """They begin with a single CA."""
+    return begun.handle
 
 
 def anchors(handle: LabHandle, host: str) -> dict[str, int]:
@@ -98,6 +111,31 @@ def assert_unnoticed(loads: dict[str, Load], watch: Watch, handle: LabHandle) ->
         assert max(len(down & names) for down in watch.down) <= 1, f"{cluster}: {watch.down}"
 
 
+@pytest.mark.parametrize(("host", "cluster"), [("t-sd-1", "t-sd"), ("t-rc-1", "t-rc")])
+def test_with_a_single_ca_a_peer_is_a_client_too(begun: Single, folder: Path, host: str, cluster: str) -> None:
+    """What must be closed: any certificate for clients opens 2379, whosever it is.
+
+    At 2380 the one CA is trusted just so; what keeps the others out is that their names are not those of a peer.
+    """
+    mounts: dict[pki.Role, str] = {"client": pki.INTERMEDIATE, "peer": pki.INTERMEDIATE}
+    matrix = folder / f"matrix-{cluster}"
+    matrix.mkdir()
+    with from_outside(begun.handle, matrix) as outside:
+        found = gate(outside, host, {cluster: made_for(outside, cluster, mounts)}).all()
+        others = {"client", "new client", "client of another cluster", "peer of another cluster"}
+        right = {("peer", 2380), ("peer", 2379), *((shown, 2379) for shown in others)}
+        assert_matrix(found, right, host, frozenset((shown, 2380) for shown in others))
+        assert etcdctl(outside, host, "peer").returncode == 0
+
+
+def test_verify_warns_of_a_peer_that_is_a_client_too(begun: Single) -> None:
+    for host in ("t-sd-1", "t-rc-1"):
+        said = begun.outcome.step(host, "verify")["warnings"]
+        assert [text for text in said if "accepted as a client's" in text and "pki.trust: separate" in text], said
+    assert "pki.trust" in json.dumps(begun.outcome.report["warnings"])
+    assert "pki.trust" in begun.outcome.stdout
+
+
 def test_an_old_client_certificate_works_before(single: LabHandle, folder: Path) -> None:
     for cluster in CLUSTERS:
         old = client_pair(single, folder, cluster, "early", mount=pki.INTERMEDIATE)
@@ -106,6 +144,12 @@ def test_an_old_client_certificate_works_before(single: LabHandle, folder: Path)
             assert anchors(single, host) == {"rootCA.pem": 1}
 
 
+@pytest.mark.thorough(
+    "lab/test_rotate.py::test_a_new_ca_in_three_passes_under_load_and_killed_on_the_way",
+    "unit/plays/test_trust.py::test_when_the_previous_ca_need_not_be_trusted_any_more",
+    "unit/certs/test_trust.py::test_what_is_trusted_though_nothing_leads_there",
+    "unit/tasks/certificates/test_anchors.py::test_until_a_side_is_final",
+)
 def test_without_an_answer_old_clients_stay_welcome(single: LabHandle, folder: Path) -> None:
     """Nobody says yes: members get certificates of the new CAs, and clients of the old one still come in."""
     outcome = deploy(single, "--cluster", "t-rc")

@@ -210,6 +210,12 @@ def test_the_leader_has_just_been_lost_and_then_the_quorum(sight: LabHandle) -> 
     assert_no_trace(sight, "s-rc")
 
 
+@pytest.mark.thorough(
+    "lab/test_nospace.py::test_a_full_database_is_said_with_its_ways_out",
+    "unit/checks/test_cluster_deep.py::test_a_probe_that_fails_says_where",
+    "unit/remote/test_scripts_run.py::test_the_write_probe_ends_where_nothing_can_be_written",
+    "unit/checks/test_knocks.py::test_health",
+)
 def test_database_at_its_quota(sight: LabHandle) -> None:
     """One member has a quota that its database exceeds: the first write through it raises the alarm for all."""
     host, sed = "s-rc-3", "sed -i 's/^quota-backend-bytes: .*/quota-backend-bytes: {}/' " + CONF
@@ -233,6 +239,10 @@ def test_database_at_its_quota(sight: LabHandle) -> None:
     assert_no_trace(sight, "s-rc")
 
 
+@pytest.mark.thorough(
+    "unit/checks/test_tls.py::test_life",
+    "lab/test_status.py::test_a_certificate_near_its_end_a_drifted_file_and_a_wrong_clock",
+)
 def test_a_certificate_with_three_days_left(sight: LabHandle, tmp_path: Any) -> None:
     """A warning, no failure; and etcd works on."""
 

@@ -136,6 +136,10 @@ def test_the_first_deploy_ends_well(first: Outcome, lab: LabHandle, cluster: str
     assert cluster != "v-new" or versions == {releases.newer().version}
 
 
+@pytest.mark.thorough(
+    "lab/test_versions.py::test_a_rolling_change_and_authentication",
+    "lab/test_deploy.py::test_second_deploy_changes_and_restarts_nothing",
+)
 def test_a_second_run_changes_nothing(deployed: LabHandle, config: Path) -> None:
     before = start_times(deployed)
     again = deploy(deployed, config=config)
@@ -159,6 +163,9 @@ def test_verify_finds_all_well(verified: Outcome, deployed: LabHandle, cluster: 
         assert found["/health"]["status"] == ("skipped" if old else "ok"), found["/health"]
 
 
+@pytest.mark.thorough(
+    "lab/test_versions.py::test_a_rolling_change_and_authentication",
+)
 def test_status_is_well(deployed: LabHandle, config: Path) -> None:
     seen = deploy(deployed, config=config, runbook="status")
     assert seen.exit_code == 0, seen.text
