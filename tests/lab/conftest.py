@@ -23,7 +23,7 @@ SESSION_LABS = {"lab": "test", "sight": "test-sight", "pair": "test-pair"}
 """Fixtures with a lab for all files that use them, and its name; a file may have a ``lab`` of its own instead."""
 TOGETHER = {
     # With a host of 32-bit ARM, whose programs are emulated and slow: for what is proven on each kind of host.
-    "lab": ("test_deploy", "test_keys", "test_lab"),
+    "lab": ("test_deploy", "test_keys", "test_rolling", "test_lab"),
     "sight": (
         *("test_bench", "test_cis", "test_logins", "test_matrix", "test_preflight"),
         *("test_revoke", "test_scripts", "test_status", "test_verify"),

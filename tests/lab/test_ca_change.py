@@ -124,6 +124,14 @@ def assert_moved(changing: Changing, cluster: str, to: str, outcome: Outcome, lo
     assert (again.exit_code, set(again.changed.values())) == (0, {0}), again.text
 
 
+@pytest.mark.thorough(
+    "lab/test_ca_change.py::test_clients_in_three_languages_through_a_change_of_the_root",
+    "lab/test_trust.py::test_to_separate_cas_under_load",
+    "unit/certs/test_trust_worlds.py::test_members_accept_each_other_whatever_happens",
+    "unit/certs/test_trust_worlds.py::test_the_model_finds_what_was_wrong",
+    "unit/certs/test_cross.py::test_who_must_trust_the_other_root_first",
+    "unit/plays/test_trust.py::test_check_restarts_nobody_and_says_who_would_be",
+)
 def test_the_intermediate_signed_by_a_new_root_with_its_own_key(changing: Changing, tmp_path: Path) -> None:
     """The smallest input: another certificate of the same CA issues, and the root's mount has another default.
 
@@ -149,7 +157,7 @@ def test_the_intermediate_signed_by_a_new_root_with_its_own_key(changing: Changi
 @pytest.mark.thorough(
     "unit/certs/test_cross.py::test_a_chain_with_both_is_no_broken_one",
     "unit/certs/test_cross.py::test_the_intermediate_that_leads_to_the_anchors_is_placed",
-    "lab/test_ca_change.py::test_the_intermediate_signed_by_a_new_root_with_its_own_key",
+    "lab/test_ca_change.py::test_clients_in_three_languages_through_a_change_of_the_root",
 )
 def test_a_chain_with_both_certificates_of_the_ca(changing: Changing, tmp_path: Path) -> None:
     """``manual_chain``, as Vault documents a rotation of the root: whichever order, the one that fits is placed.
@@ -193,7 +201,10 @@ def test_clients_in_three_languages_through_a_change_of_the_root(changing: Chang
     assert f"c-rc-1, c-rc-2, c-rc-3 trust '{now}'" in early.error(cluster)
     assert "rotate_certs.py --ca" in early.error(cluster)
     assert not (tmp_path / "early").exists(), "files that would work nowhere are not made"
-    with in_three_languages(handle, cluster, tmp_path, "first") as clients:
+    with (
+        watching(handle, members(handle, cluster)) as watch,
+        in_three_languages(handle, cluster, tmp_path, "first") as clients,
+    ):
         clients.assert_well("before")
         stopped = deploy(handle, "--cluster", cluster, config=config)
         said = protection(stopped, cluster)
@@ -213,6 +224,7 @@ def test_clients_in_three_languages_through_a_change_of_the_root(changing: Chang
         assert clients.hand_out("after", config=config).exit_code == 0
         assert (tmp_path / "after" / "ca.pem").read_text().count("BEGIN") == 1
         clients.assert_well("with the new root alone")
+    assert watch.most_down <= 1, f"down at the same time: {watch.down}"
     for host in members(handle, cluster):
         assert (trusted(handle, host), top(handle, host)) == ([to], {to})
 

@@ -98,7 +98,7 @@ def pids(live: LabHandle) -> dict[str, list[int]]:
 @pytest.mark.thorough(
     "unit/plays/test_deploy.py::test_a_dead_host_costs_the_other_cluster_nothing",
     "lab/test_damage.py::test_two_of_three_have_lost_everything_while_the_third_is_off",
-    "lab/test_deploy.py::test_members_come_back_by_themselves_after_a_reboot",
+    "lab/test_rolling.py::test_members_come_back_by_themselves_after_a_reboot",
     "lab/test_status.py::test_a_host_without_power_and_the_leader_killed",
 )
 def test_a_host_is_off(live: LabHandle) -> None:

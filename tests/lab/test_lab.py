@@ -93,7 +93,7 @@ def test_peers_see_each_other_under_their_own_address(lab: LabHandle) -> None:
 
 
 @pytest.mark.thorough(
-    "lab/test_deploy.py::test_members_come_back_by_themselves_after_a_reboot",
+    "lab/test_rolling.py::test_members_come_back_by_themselves_after_a_reboot",
     "lab/test_damage.py::test_two_of_three_have_lost_everything_while_the_third_is_off",
     "lab/test_lab.py::test_limits_and_sudo_password",
 )

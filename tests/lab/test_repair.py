@@ -66,7 +66,22 @@ def config(lab: LabHandle, tmp_path_factory: pytest.TempPathFactory) -> Path:
 # What repair.py decides is shown by tests/unit/etcd/test_space.py, test_corruption.py and plays/test_repair.py. Here
 # each kind of repair is done once, in turn on both; what depends on version and init system, defragmentation, on both.
 systemd, openrc = (pytest.mark.parametrize("cluster", [name], indirect=True) for name in CLUSTERS)
-both = pytest.mark.parametrize("cluster", CLUSTERS, indirect=True)
+both = pytest.mark.parametrize(
+    "cluster",
+    [
+        pytest.param(
+            CLUSTERS[0],
+            marks=pytest.mark.thorough(
+                "lab/test_repair.py::test_a_full_database_takes_writes_again_by_one_command",
+                "lab/test_repair.py::test_a_fragmented_database_becomes_smaller_while_clients_work",
+                "unit/plays/test_repair.py::test_the_leader_is_the_last_and_all_are_verified",
+                "unit/tasks/test_defragment.py::test_the_leader_hands_over_before",
+            ),
+        ),
+        CLUSTERS[1],
+    ],
+    indirect=True,
+)
 
 
 @pytest.fixture

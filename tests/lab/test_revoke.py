@@ -81,7 +81,7 @@ def test_revoked_certificates_are_refused_by_etcd(sight: LabHandle, with_lists: 
 
 @pytest.mark.thorough(
     "unit/plays/test_rotate.py::test_restart_is_a_restart_behind_gates",
-    "lab/test_deploy.py::test_a_changed_setting_is_rolled_out_without_losing_a_write",
+    "lab/test_rolling.py::test_a_changed_setting_is_rolled_out_without_losing_a_write",
 )
 def test_a_restart_that_is_asked_for_is_a_rolling_one(sight: LabHandle) -> None:
     before = start_times(sight)
