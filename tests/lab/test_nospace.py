@@ -197,7 +197,8 @@ def test_room_is_made_by_hand(lab: LabHandle, small: Path) -> None:
     assert status(lab, small).exit_code == 0
 
 
-def test_the_quota_is_raised_and_deployed(lab: LabHandle, small: Path, folder: Path) -> None:
+@pytest.mark.usefixtures("small")
+def test_the_quota_is_raised_and_deployed(lab: LabHandle, folder: Path) -> None:
     """Before, 3.5: exit code 3 with two alarms, since "NOSPACE NOSPACE" was not understood; with one, the first member
     was restarted and then waited for in vain, exit code 1; on 3.4 the alarm was left to be found by verify."""
     large = with_quota(lab, folder, "128MiB")
