@@ -221,7 +221,7 @@ def test_a_run_that_is_killed_again_and_again_is_completed_by_the_same_command(
 def test_only_a_follower_is_left(lab: LabHandle, config: Path, snapshots: dict[str, Path], cluster: str) -> None:
     """A copy of its data gives the snapshot: nothing that was written is lost, and nothing of the copy stays there.
 
-    On OpenRC the first run is killed once it has the snapshot, and a run before it found a cluster that works.
+    On OpenRC the first run is killed once it has the snapshot.
     """
     before = marker(lab, members(lab, cluster)[0])["restores"]
     wanted = keys_at(lab, members(lab, cluster)[0]) | {"last"}
@@ -229,10 +229,6 @@ def test_only_a_follower_is_left(lab: LabHandle, config: Path, snapshots: dict[s
     leads = json.loads(etcdctl(lab, members(lab, cluster)[0], "endpoint status -w json").stdout)[0]["Status"]["leader"]
     names = {member["ID"]: member["name"] for member in member_list(lab, members(lab, cluster)[0])}
     lone = next(host for host in members(lab, cluster) if host != names[leads])
-    if cluster == "rs-rc":
-        works = restore(lab, config, cluster, "--from-member", lone)
-        assert works.exit_code == 3, works.text
-        assert "a majority of the cluster works" in works.in_one_line
     for host in members(lab, cluster):
         if host != lone:
             on_host(lab, host, f"{service(host, 'stop')}; rm -rf {DATA}/member")
@@ -250,9 +246,6 @@ def test_only_a_follower_is_left(lab: LabHandle, config: Path, snapshots: dict[s
     assert {marker(lab, host)["restores"] for host in members(lab, cluster)} == {before + 1}
     assert "restoring-" not in output(lab, lone, f"ls {DATA}")
     assert len(etcd_processes(lab, lone)) == 1
-    if cluster == "rs-rc":
-        same = restore(lab, config, cluster, "--from-member", lone)
-        assert (same.exit_code, set(same.changed.values())) == (0, {0}), same.text
     assert snapshots[cluster].exists()
 
 
@@ -346,7 +339,4 @@ def test_a_copy_of_another_cluster_comes_from_the_store_for_clients_that_watch(
     assert found["header"]["revision"] > 10**9
     watched = etcdctl(lab, host, "watch key-1 --rev=2", seconds=5)
     assert "compacted" in watched.stdout + watched.stderr
-    (mine,) = (tmp_path / "here" / source).glob("*.db")
-    other = protection(restore(lab, own, copy, str(mine), "--anew"), copy)
-    assert f"--clone {source}" in other.remedy
     assert snapshots[source].exists()
