@@ -66,7 +66,8 @@ class PlainView(View):
     def step_finished(self, host: HostRecord, step: StepRecord) -> None:
         """Print the step's line, then what was asked for in detail.
 
-        Steps that are skipped come in crowds, each of a host: those for the same reason are one line.
+        Steps that are skipped come in crowds, each of a host: those for the same reason are one line, and so are steps
+        that follow each other.
         """
         if self._lines and step.status is Status.SKIPPED:
             if host.failed_step is None:  # else that step's line has been printed, and says it all
@@ -89,9 +90,16 @@ class PlainView(View):
 
     def _print_skipped(self) -> None:
         waiting, self._skipped = self._skipped, {}
+        lines: list[tuple[list[str], str, list[str]]] = []  # hosts, why, steps
         for (step, why), hosts in waiting.items():
+            if lines and lines[-1][:2] == (hosts, why):
+                lines[-1][2].append(step)
+            else:
+                lines.append((hosts, why, [step]))
+        for hosts, why, steps in lines:
             everywhere = len(hosts) == self._hosts > 1
-            self._print("all hosts" if everywhere else ", ".join(hosts), step, Status.SKIPPED, "", why)
+            names = " to ".join((steps[0], steps[-1])) if len(steps) > 2 else ", ".join(steps)
+            self._print("all hosts" if everywhere else ", ".join(hosts), names, Status.SKIPPED, "", why)
 
     def _print(self, hosts: str, step: str, status: Status | None, took: str, summary: str) -> None:
         text = Text(f"{hosts:<{self._widths[0]}}  {step:<{self._widths[1]}}  ")
