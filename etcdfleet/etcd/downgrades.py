@@ -49,7 +49,9 @@ def refuse_turning(members: Sequence[MemberVersion], job: str) -> Refusal | None
     turning = [one.host for one in members if job and one.brings and newer(one.brings, job)]
     if not turning:
         return None
-    return Refusal(f"{_told(job)}, and {', '.join(turning)} would get a newer version", tuple(turning), _ways(job))
+    left = any(newer(one.running, job) for one in members)
+    remedy = _ways(job) if left else "etcd ends it within seconds: run again; etcdctl downgrade cancel ends it at once"
+    return Refusal(f"{_told(job)}, and {', '.join(turning)} would get a newer version", tuple(turning), remedy)
 
 
 def unfinished(cluster: Cluster) -> tuple[str, str]:
