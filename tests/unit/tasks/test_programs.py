@@ -7,8 +7,13 @@ import re
 import shutil
 import subprocess
 import tarfile
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
+from http.server import HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
 from typing import Any, cast
 
@@ -335,6 +340,49 @@ def test_an_archive_that_does_not_fit_is_not_installed(tmp_path: Path, monkeypat
         wrong.install(Target(here, "amd64"), "")
     assert list((tmp_path / "lib/etcdfleet").iterdir()) == []
     assert not (tmp_path / "bin").exists()
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        pass
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The address at which the files of this folder can be fetched."""
+    with HTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+
+
+@pytest.mark.parametrize("by", ["file", "url"])
+def test_an_archive_with_another_sum_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str) -> None:
+    """The sum alone keeps out an archive that somebody else has put there: all but that is right with this one."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    here, file, wanted = Here(tmp_path), tmp_path / "site" / "etcd.tar.gz", "0" * 64
+    file.parent.mkdir()
+    with tarfile.open(file, "w:gz") as tar:
+        for name in ("etcd", "etcdctl"):
+            (tmp_path / name).write_text(PROGRAM.format("3.5.1"))
+            tar.add(tmp_path / name, f"etcd-v3.5.1/{name}")
+    with served(file.parent) as address:
+        where = str(file) if by == "file" else f"{address}/etcd.tar.gz"
+        source = ArchiveSource.model_validate({by: where, "sha256": wanted})
+        archive = Archive(ArchiveInstall(version="3.5.1", source={"amd64": source}), "az-1")
+        for install in (archive.prepare, partial(archive.install, before="")):
+            with pytest.raises(FleetError) as refused:
+                install(Target(here, "amd64"))
+            assert (
+                refused.value.what == f"has the SHA-256 {hashlib.sha256(file.read_bytes()).hexdigest()}, not {wanted}"
+            )
+            assert refused.value.where == where
+            assert "correct sha256 in the inventory" in refused.value.remedy
+    assert list((tmp_path / "cache" / "etcdfleet").iterdir()) == []
+    assert (here.uploads, here.round_trips) == (0, 0)
 
 
 # ---- what runs ------------------------------------------------------------------------------------------------------
