@@ -9,6 +9,7 @@ import pytest
 
 from etcdfleet.errors import RemoteError, VerificationError
 from etcdfleet.host.paths import UNPROVEN
+from etcdfleet.remote import CommandResult
 from etcdfleet.settings.models import PreflightSettings
 from tasks.verify import proof as module
 from tasks.verify.deep import Deep
@@ -169,6 +170,36 @@ def test_in_depth_an_election_that_was_waited_for_is_a_warning(clock: Clock) -> 
     assert clock.now == 1001.0
     assert checks(result)["leader was there all the time"]["status"] == "warning"
     assert any("there was no leader when this run began" in warning for warning in result.result.warnings)
+
+
+@pytest.mark.parametrize(
+    ("leader", "listed", "leaderless"),
+    [
+        (0, CommandResult(1, "", "Error: context deadline exceeded"), "az-1 follows no one"),
+        # 3.4 gives the list from memory, and a leader that is gone is followed until enough heartbeats are missed.
+        (2, member_list(cluster=PLAIN), "all follow az-2, but without a quorum there is none"),
+    ],
+)
+def test_in_depth_what_follows_from_a_lost_quorum_names_it_as_its_cause(
+    leader: int, listed: CommandResult | str, leaderless: str
+) -> None:
+    machine = host(told(1, leader=leader, errors=["etcdserver: no leader"] if not leader else [], sick=(1, 2, 3)))
+    machine.answers |= {
+        "member list": listed,
+        "lease grant": "lease||1|Error: etcdserver: request timed out\n",
+    }
+    result = verified(machine, deep=Deep("t0k"))
+    found = checks(result)
+    bad = [name for name, check in found.items() if not check["ok"]]
+    assert {"members answer", "one leader", "write, read, delete"} <= set(bad)
+    assert found["members answer"]["evidence"].startswith(
+        "1 of 3 answer, 2 are needed: the cluster takes no writes; az-2: "
+    )
+    assert leaderless in found["one leader"]["evidence"]
+    assert "request timed out" in found["write, read, delete"]["evidence"]
+    for name in ("one leader", "write, read, delete"):
+        assert (found[name]["cause"], found[name]["remedy"]) == ("it follows from 'members answer'", "")
+        assert bad.index("members answer") < bad.index(name), "the cause comes first"
 
 
 @pytest.mark.parametrize("how", [{"write": False}, {}])
