@@ -53,6 +53,7 @@ def kinds(text: str, version: Sequence[int] | None) -> list[str]:
         (f"{CHECK}:", ("", "", "rd", "i")),
         ("next-cluster-version-compatible: true", ("d", "i", "i", "i")),
         ("logger: capnslog", ("", "r", "r", "r")),
+        ("log-package-levels: etcdserver=DEBUG", ("d", "i", "i", "i")),
         ("log-level: loud", ("r", "r", "r", "r")),
         ("log-level: INFO", ("r", "", "", "")),
         ("log-format: text", ("i", "i", "r", "r")),
@@ -80,6 +81,20 @@ def test_what_each_minor_makes_of_a_key(text: str, expected: tuple[str, ...]) ->
         found = lint(text, minor)
         assert sorted(finding.kind[0] for finding in found) == sorted(letters), (minor, found)
         assert all(finding.what and finding.remedy for finding in found)
+
+
+@pytest.mark.parametrize(
+    ("text", "debian", "alpine"),
+    [
+        ("max-concurrent-streams: 64", "", "ignored"),  # 3.5.1 is the newer minor, and the older release
+        ("log-package-levels: etcdserver=DEBUG", "deprecated", "ignored"),
+        ("logger: capnslog", "", "refused"),
+    ],
+)
+def test_what_the_releases_of_distributions_make_of_a_key(text: str, debian: str, alpine: str) -> None:
+    """One file for all hosts of a project is judged by each host's own release."""
+    for version, kind in (((3, 4, 23), debian), ((3, 5, 1), alpine)):
+        assert [finding.kind for finding in lint(text, version)] == ([kind] if kind else [])
 
 
 @pytest.mark.parametrize(
@@ -188,6 +203,12 @@ def test_a_gate_and_the_key_before_it() -> None:
             (3, 5, 1),
             ("etcd 3.5.1 ignores", "from 3.4.20 and 3.5.5 on", "install a version"),
         ),
+        (
+            "log-package-levels: etcdserver=DEBUG",
+            (3, 5, 1),
+            ("etcd 3.5.1 ignores", "3.4 was the last one", "write log-level in its place"),
+        ),
+        ("logger: capnslog", (3, 5, 1), ("etcd 3.5.1 does not start", "it knows zap", "correct the value")),
         ("experimental-corrupt-check-time: 1h", V5, ("whole number of nanoseconds", "1 h is 3600000000000")),
         ("log-outputs: stderr", V5, ("a list of texts is wanted", "[stderr]")),
         ("feature-gates: FastLeaseKeepAlive=true", V6, ("does not know", "from 3.7.0 on")),
