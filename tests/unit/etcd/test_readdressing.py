@@ -15,6 +15,7 @@ from tests.unit.etcd.test_replacement import EXPECTED, WELL, cluster, entry, sta
 
 OLD = EXPECTED[0]
 NEW = ExpectedMember("m1", "https://new1:2380", "https://new1:2379")
+OTHER_PORT = replace(OLD, peer_url="https://h1:12380")
 CUT_OFF = cluster(entry(1), entry(2), entry(3), answering=(status(2), status(3)))
 FIVE = tuple(entry(number) for number in range(1, 6))
 
@@ -65,6 +66,13 @@ def alone(**how: Any) -> Cluster:
             ),
             "is that of m2 now",
         ),
+        # Another port of the same host is another address.
+        (
+            cluster(
+                entry(1), entry(2, peer_urls=("https://new1:12380",)), entry(3), answering=tuple(map(status, (1, 2, 3)))
+            ),
+            "",
+        ),
     ],
 )
 def test_a_member_moves_only_while_the_others_carry_the_cluster(seen: Cluster, why: str) -> None:
@@ -98,11 +106,18 @@ def test_the_gate_is_asked_again_right_before_the_restart(seen: Cluster, why: st
     assert may_be_restarted(seen, "m1") == why
 
 
-def test_the_entry_is_updated_where_it_differs_and_only_there() -> None:
-    assert update_of(NEW, WELL) == UpdateEntry(entry(1), "https://new1:2380")
-    assert update_of(OLD, WELL) is None
-    assert update_of(replace(OLD, peer_url="https://h1:2380/"), WELL) is None
-    assert update_of(NEW, Cluster()) is None
+@pytest.mark.parametrize(
+    ("wanted", "seen", "url"),
+    [
+        (NEW, WELL, "https://new1:2380"),
+        (OTHER_PORT, WELL, "https://h1:12380"),
+        (OLD, WELL, ""),
+        (replace(OLD, peer_url="https://h1:2380/"), WELL, ""),
+        (NEW, Cluster(), ""),
+    ],
+)
+def test_the_entry_is_updated_where_it_differs_and_only_there(wanted: ExpectedMember, seen: Cluster, url: str) -> None:
+    assert update_of(wanted, seen) == (UpdateEntry(entry(1), url) if url else None)
 
 
 def test_the_names_in_use_are_those_of_the_configuration_and_of_the_list() -> None:
