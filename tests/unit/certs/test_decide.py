@@ -26,14 +26,16 @@ from etcdfleet.renewal import RenewBefore
 from tests.unit.support.certs_ca import CLIENTS, DAY, NOW, PEERS, ROOT, YEAR, Made, ca, key, leaf, pem_of, public_pem
 
 FQDN = "etcd.az1.k8s.home"
+LONG = f"{'x' * 53}.k8s.home.io"
+"""By one character too long for a common name: certificates for it have none."""
 THIRD = RenewBefore.parse("1/3")
 
 
-def want(role: str = "peer", **changes: object) -> Want:
+def want(role: str = "peer", *, fqdn: str = FQDN, **changes: object) -> Want:
     usages: dict[str, tuple[str, ...]] = {"peer": ("server", "client"), "server": ("server",), "client": ("client",)}
     made = want_for(
         role,  # type: ignore[arg-type]
-        fqdn=FQDN,
+        fqdn=fqdn,
         address="10.240.1.2",
         usages=usages[role],  # type: ignore[arg-type]
         trust_anchor=ROOT.pem,
@@ -85,8 +87,13 @@ def test_names_are_compared_by_meaning_and_wrong_addresses_refused() -> None:
         (want("peer", issuing_ca=ca("Peers CA", ROOT).pem), observed(leaf(PEERS))),
         (want("peer", trust_anchor=PEERS.pem), observed(leaf(PEERS))),
         (want("peer", trust_anchor=CLIENTS.pem + ROOT.pem), observed(leaf(PEERS, kind="rsa"))),
+        (want("peer", fqdn=LONG), observed(leaf(PEERS, "", dns=(LONG,)))),
+        (want("peer", fqdn=LONG[1:]), observed(leaf(PEERS, LONG[1:], dns=(LONG[1:],)))),
     ],
-    ids=["peer", "server", "client", "cn", "no-eku", "ca", "ca-of-two", "ca-renewed", "anchor-int", "anchors-rsa"],
+    ids=[
+        *("peer", "server", "client", "cn", "no-eku", "ca", "ca-of-two", "ca-renewed", "anchor-int", "anchors-rsa"),
+        *("long-name", "longest-cn"),
+    ],
 )
 def test_good_ones_are_kept(wanted: Want, pair: Observed) -> None:
     kept = decide(wanted, pair, renew_before=THIRD)

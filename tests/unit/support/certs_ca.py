@@ -125,7 +125,8 @@ def leaf(
     names: list[x509.GeneralName] = [x509.DNSName(n) for n in dns]
     names += [x509.IPAddress(ipaddress.ip_address(a)) for a in ips]
     if names:
-        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        # Without a subject it must be critical: RFC 5280, section 4.2.1.6.
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=not common_name)
     if usages is not None:
         oids = [EKU[u] if u in EKU else x509.ObjectIdentifier(u) for u in usages]
         builder = builder.add_extension(x509.ExtendedKeyUsage(oids), critical=False)
