@@ -266,8 +266,8 @@ class Vault:
         return VaultError(
             f"Vault has no role {role!r} in the mount {mount!r}{listed}",
             where=self.connection.address,
-            remedy="correct pki.roles.<role>.name or pki.mount in the inventory; or have the role made: python "
-            "runbooks/setup_pki.py (with an administrator's token)",
+            remedy="correct pki.roles.<role>.name or pki.mounts (with trust: single, pki.mount) in the inventory; or "
+            "have the role made: python runbooks/setup_pki.py (with an administrator's token)",
         )
 
 

@@ -294,7 +294,8 @@ class VaultSource(SourceOf[VaultPki]):
             )
         if facts.max_ttl is not None and facts.max_ttl < wanted.ttl:
             raise VaultError(
-                f"it issues for at most {facts.max_ttl}, and pki.roles.{role}.ttl asks for {wanted.ttl}",
+                f"it issues for at most {go_duration(facts.max_ttl)}, and pki.roles.{role}.ttl asks for "
+                f"{go_duration(wanted.ttl)}",
                 where=where,
                 remedy=f"lower pki.roles.{role}.ttl, or raise the role's max_ttl: {SET_UP}",
             )
@@ -328,7 +329,8 @@ def key_problem(facts: RoleFacts, wanted: KeyType) -> str:
     if facts.key_type in ("", "any"):
         return ""
     if facts.key_type != kind or (facts.key_bits and bits < facts.key_bits):
-        return f"it signs for {facts.key_type} keys of {facts.key_bits} bits, and pki.key_type is {wanted}"
+        size = f" of {facts.key_bits} bits or more" if facts.key_bits else ""
+        return f"it signs for {facts.key_type} keys{size}, and pki.key_type is {wanted}"
     return ""
 
 
