@@ -210,6 +210,12 @@ def test_a_move_that_is_killed_on_the_way_is_finished_by_the_same_command(fleet:
     fleet.whole(cluster)
 
 
+@pytest.mark.thorough(
+    "lab/test_addresses.py::test_members_get_other_names_while_clients_work",
+    "unit/plays/test_readdress.py::test_the_steps_of_a_change_of_address",
+    "unit/etcd/test_readdressing.py::test_the_entry_is_updated_where_it_differs_and_only_there",
+    "unit/etcd/test_readdressing.py::test_a_member_moves_only_while_the_others_carry_the_cluster",
+)
 def test_another_port_for_all_members(fleet: Fleet, tmp_path: Path) -> None:
     cluster = "mv-rc"
     hosts, ids = members(fleet.lab, cluster), fleet.ids(cluster)

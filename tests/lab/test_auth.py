@@ -228,24 +228,7 @@ def test_what_client_cert_writes(lab: LabHandle, config: Path, cluster: str, tmp
     assert "TLS Web Server Authentication" not in shown
     assert "export ETCDCTL_CERT=" in alice.outcome.stdout
     assert "PRIVATE KEY" not in alice.outcome.text + alice.outcome.log + json.dumps(alice.outcome.report)
-    for argv, code, said in (
-        (("alice",), 2, "alice.key is there already"),
-        (("alice", "--ttl", "8761h", "--yes"), 2, "is longer than 8760h"),
-        (("root",), 2, "may do everything"),
-        (("../x",), 2, "cannot be the name of a user"),
-    ):
-        before = (alice.folder / "alice.pem").read_text()
-        args = (*argv, "--cluster", cluster, "--out", str(alice.folder))
-        outcome = deploy(lab, *args, config=config, runbook="client_cert")
-        assert outcome.exit_code == code, outcome.text
-        assert said in outcome.text.replace("\n          ", " "), outcome.text
-        assert (alice.folder / "alice.pem").read_text() == before
-    endless = variant(lab, tmp_path, certificate_max_ttl="900000h")
-    args = ("alice", "--cluster", cluster, "--out", str(alice.folder), "--ttl", "800000h", "--yes")
-    cut = deploy(lab, *args, config=endless, runbook="client_cert")
-    assert cut.exit_code == 1, cut.text
-    assert "max_ttl of role" in cut.error(cluster), "refused, and not cut by Vault"
-    assert (alice.folder / "alice.pem").read_text() == before
+    before = (alice.folder / "alice.pem").read_text()
     again = Client(lab, cluster, "alice", alice.folder, config, "--yes")
     assert (alice.folder / "alice.pem").read_text() != before
     assert again.may("get", "/app/x")

@@ -226,12 +226,20 @@ def token(handle: LabHandle, policy: str, *more: str) -> str:
     return str(made["auth"]["client_token"])
 
 
+@pytest.mark.thorough(
+    "unit/vault/test_client.py::test_access_is_asked_before_it_is_needed",
+    "unit/drivers/certificates/test_vault.py::test_a_token_that_may_not_use_a_role_is_told_what_it_lacks",
+)
 def test_role_the_token_may_not_use(faults: LabHandle, refused: Callable[..., Outcome], tmp_path: Path) -> None:
     """The inventory names a role that the deploy's token has no right to: the policy it would take is shown."""
     outcome = refused(config=role_variant(faults, tmp_path, "f-new", "peer", "no-such-role"))
     assert_all_failed(outcome, "may not", "pki_etcd_f-new_peer/sign/no-such-role", "capabilities")
 
 
+@pytest.mark.thorough(
+    "unit/vault/test_client.py::test_what_a_role_refuses_is_passed_on",
+    "unit/drivers/certificates/test_vault.py::test_a_role_that_is_not_there_is_named_beside_those_that_are",
+)
 def test_role_that_does_not_exist(faults: LabHandle, refused: Callable[..., Outcome], tmp_path: Path) -> None:
     """The same with a token that may do everything: Vault has no such role."""
     config = role_variant(faults, tmp_path, "f-new", "peer", "no-such-role")
@@ -249,12 +257,18 @@ def changed_role(handle: LabHandle, mount: str, usual: str, name: str, **changes
     return name
 
 
+OTHER_ROLES = pytest.mark.thorough(
+    "unit/drivers/certificates/test_vault.py::test_a_role_for_something_else_is_refused",
+    "lab/test_failures.py::test_role_for_something_else",
+)
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        (WRONG_USAGE, ("issues certificates for server", "server and client")),
+        pytest.param(WRONG_USAGE, ("issues certificates for server", "server and client"), marks=OTHER_ROLES),
         ({"allowed_domains": ["f-new-1.faults.home"]}, ("does not sign for HOST", "it allows f-new-1.faults.home")),
-        ({"allow_ip_sans": False}, ("it signs for no IP address", "allow_ip_sans")),
+        pytest.param({"allow_ip_sans": False}, ("it signs for no IP address", "allow_ip_sans"), marks=OTHER_ROLES),
     ],
 )
 def test_role_for_something_else(

@@ -76,6 +76,12 @@ def project_with(folder: Path, more: str) -> Path:
     return folder
 
 
+@pytest.mark.thorough(
+    "unit/tasks/test_preflight.py::test_what_etcd_makes_of_the_configuration",
+    "unit/etcd/test_config_lint.py::test_what_each_minor_makes_of_a_key",
+    "unit/etcd/test_config_lint.py::test_what_the_releases_of_distributions_make_of_a_key",
+    "unit/tasks/test_config_lint.py::test_what_etcd_refuses_is_an_error_with_its_remedies",
+)
 def test_a_template_of_one_s_own_is_compared_with_what_each_etcd_reads(sight: LabHandle, tmp_path: Path) -> None:
     """3.4.23 on Debian and 3.5.1 on Alpine, each by its own rules; and what it says of a value, etcd says, too."""
     started = start_times(sight)

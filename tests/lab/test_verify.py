@@ -178,6 +178,15 @@ def test_faults_of_hosts_are_named_with_cause_and_remedy(faulty: LabHandle) -> N
     assert again.exit_code == 0, again.text
 
 
+@pytest.mark.thorough(
+    "unit/checks/test_cluster_deep.py::test_one_that_is_silent_is_one_finding",
+    "unit/checks/test_cluster_deep.py::test_without_a_quorum",
+    "unit/checks/test_cluster_deep.py::test_a_leader_that_is_silent_is_asked_about_again",
+    "unit/tasks/verify/test_member.py::test_in_depth_what_follows_from_a_lost_quorum_names_it_as_its_cause",
+    "unit/tasks/verify/test_member.py::test_in_depth_a_host_that_ssh_does_not_reach",
+    "lab/test_damage.py::test_two_of_three_have_lost_everything_while_the_third_is_off",
+    "lab/test_status.py::test_a_host_without_power_and_the_leader_killed",
+)
 def test_the_leader_has_just_been_lost_and_then_the_quorum(sight: LabHandle) -> None:
     lost = leader(sight, "s-rc")
     others = [host for host in members(sight, "s-rc") if host != lost]
