@@ -46,8 +46,8 @@ STATUS_LOGIN = 4.0
 ISSUING_CA = 1.5
 """So long after the first question which CA issues, an answer of Vault that is still missing counts as none."""
 
-KNOCK = 10
-"""One attempt of openssl to have a port answer."""
+KNOCK = 15
+"""One attempt of openssl to have a port answer: an emulated 32-bit host on a busy machine needed more than ten."""
 PORT = 1.0
 """One attempt to open a port of a host that SSH does not reach."""
 REACH = 4
