@@ -69,7 +69,7 @@ OTHER_KIND = pytest.mark.thorough(
 @pytest.mark.parametrize(
     ("settings", "kind", "clusters"),
     [
-        # An emulated host makes RSA keys for minutes; that it can is shown by its first deploy. P-384 is slow on 32 bits.
+        # An emulated host makes RSA keys for minutes; that it can is shown by its first deploy. P-384 is slow there.
         ({"key_type": "ec-p256"}, "P-256", ("k8s-home", "k3s-edge")),
         pytest.param({"key_type": "ec-p384"}, "P-384", ("k3s-edge",), marks=OTHER_KIND),
         pytest.param({"key_type": "rsa-3072", "key_origin": "host"}, "RSA 3072", ("k3s-edge",), marks=OTHER_KIND),
