@@ -216,7 +216,7 @@ def test_all_the_way_back_while_clients_work_with_kills(
 ) -> None:
     """From 3.7 to 3.5 by etcd's own job: killed before the data are ready for it, and between two members."""
     hosts, (last, *before) = members(lab, HOP), reversed(made)
-    with clients_at_work(lab, client_pair(lab, tmp_path, HOP, "app"), "hop", hosts) as work:
+    with clients_at_work(lab, client_pair(lab, tmp_path, HOP, "app"), "hop/back", hosts) as work:
         for version in before:
             config = installing(lab, tmp_path, HOP, made, version)
             unasked = deploy(lab, config=config)
