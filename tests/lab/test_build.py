@@ -7,6 +7,7 @@ Everything but the compiler is tried at each run by ``tests/unit/plays/test_buil
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from etcdfleet.etcd.snapshot_file import check_snapshot
 from lab import images, releases
 from lab.releases import Release
 from tests.lab.conftest import LabHandle
@@ -29,6 +31,7 @@ from tests.lab.deploy_helpers import (
     unhealthy,
 )
 from tests.lab.rotate_helpers import rotate
+from tests.lab.watch import leader
 
 VERSIONS = os.environ.get("ETCDFLEET_BUILD_ETCD", "").split(",")
 MIXED, ARM = "bd-arm", "bd-arm-3"
@@ -92,6 +95,20 @@ def test_the_newest_on_all_kinds_of_hosts(lab: LabHandle, made: Made, tmp_path: 
     assert etcdctl(lab, ARM, "get /built --print-value-only").stdout.strip() == "here"
     assert unhealthy(lab, MIXED) == ""
     all_is_well(lab, MIXED, config)
+
+    # A backup is taken of the leader.
+    led = leader(lab, hosts)
+    ids = {one["name"]: one["ID"] for one in member_list(lab, ARM)}
+    if led != ARM:
+        assert etcdctl(lab, led, f"move-leader {ids[ARM]:x}").returncode == 0
+    kept = ("--cluster", MIXED, "--snapshot-dir", str(tmp_path / "snapshots"))
+    saved = deploy(lab, *kept, runbook="backup", config=config, timeout=600)
+    assert saved.exit_code == 0, saved.text
+    (note,) = (tmp_path / "snapshots" / MIXED).glob("*.json")
+    told = json.loads(note.read_text())
+    assert int(told["member_id"], 16) == ids[ARM], told
+    (snapshot,) = (tmp_path / "snapshots" / MIXED).glob("*.db")
+    check_snapshot(snapshot)
 
 
 def test_the_same_bytes_again(made: Made) -> None:
