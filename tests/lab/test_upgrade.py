@@ -34,11 +34,15 @@ from tests.lab.deploy_helpers import (
 )
 from tests.lab.load import client_pair
 from tests.lab.register.workload import clients_at_work
+from tests.lab.rotate_helpers import reach, seen
 from tests.lab.watch import leader
 
 BUILT = tuple(filter(None, os.environ.get("ETCDFLEET_BUILD_ETCD", "").split(",")))
 HOP, BACK = "hop", "hopback"
 OLD = "3.4.23"
+LAST_OF_A_HOP = ("verify", "proof")
+BOUNDARIES = ("plan", "preflight", "snapshot", "install", "certificates", "configure", "start", *LAST_OF_A_HOP)
+"""Steps of the first hop at whose ends on a host a run is killed. In each other hop one is, between two restarts."""
 compiled = pytest.mark.skipif(len(BUILT) < 2, reason="ETCDFLEET_BUILD_ETCD names no versions to compile")
 AUTH = {
     "enabled": True,
@@ -174,8 +178,16 @@ def test_the_way_up_while_clients_work_with_a_kill_in_each_hop(
     config = installing(lab, tmp_path, HOP, made, target)
     snapshots = ("--snapshot-dir", str(tmp_path / "snapshots"))
     with clients_at_work(lab, client_pair(lab, tmp_path, HOP, "app"), "hop", hosts) as work:
-        for version in made:
-            run = begin_deploy(lab, "--yes", "--break-lock", *snapshots, runbook="upgrade", config=config)
+        begin = ("--yes", "--break-lock", *snapshots)
+        for step in BOUNDARIES if len(made) > 1 else ():
+            run = begin_deploy(lab, *begin, runbook="upgrade", config=config)
+            reach(run, f"the end of {step} on a host", seen(run, "step_finished", step))
+            run.kill()
+            found, new = set(running(lab, HOP)) - {""}, next(iter(made))
+            expected = {OLD, new} if step == "start" else {new} if step in LAST_OF_A_HOP else {OLD}
+            assert found == expected, f"killed after {step}"
+        for version in list(made)[1:] or made:
+            run = begin_deploy(lab, *begin, runbook="upgrade", config=config)
             wait_for(f"one runs {version}", lambda version=version: version in running(lab, HOP), 400)  # type: ignore[misc]
             assert run.process.poll() is None, run.finish(10).text
             run.kill()
