@@ -104,6 +104,8 @@ def _plan(run: Run[UpgradeOptions]) -> _Planned:
     cluster = members.see(run, run.hosts)
     if course.hops and (refusal := unfit(cluster)):
         run.protect(refusal.what, refusal.remedy, where=", ".join(refusal.hosts))
+    if course.hops:  # a run that was ended before it had proven its last hop has left that to this one
+        _refuse_other_data(run, f"before the hop to etcd {course.hops[0].version}")
     first, *others = told = course.told()
     run.program.say("\n".join([f"{run.cluster}: {first}", *(f"  {line}" for line in others)]))
     run.step("plan", tell_plan, on=run.hosts[:1], summary=course.words, lines=told if course.hops else ())
@@ -155,10 +157,15 @@ def _arrive(run: Run[UpgradeOptions], hop: Hop) -> None:
     run.step("proof", prove_version, version=hop.version)
     if run.failed:
         run.leave(f"the hop to etcd {hop.version} is not proven: the same command looks again")
+    _refuse_other_data(run, f"after the hop to etcd {hop.version}")
+
+
+def _refuse_other_data(run: Run[UpgradeOptions], when: str) -> None:
+    """Leave a cluster whose members do not hold the same data, by their hashes at one revision."""
     cluster: Cluster = run.ask_members(see_hashes, on=run.hosts[:1]).get(run.hosts[0], Cluster())
     if hashes_differ(cluster) or cluster.divergence:
         run.protect(
-            f"after the hop to etcd {hop.version}, members do not hold the same data",
+            f"{when}, members do not hold the same data",
             "python runbooks/repair.py (docs/repair.md, Data that differ); then run again",
         )
 
