@@ -101,7 +101,7 @@ def test_the_newest_on_all_kinds_of_hosts(lab: LabHandle, made: Made, tmp_path: 
     ids = {one["name"]: one["ID"] for one in member_list(lab, ARM)}
     if led != ARM:
         assert etcdctl(lab, led, f"move-leader {ids[ARM]:x}").returncode == 0
-    kept = ("--cluster", MIXED, "--snapshot-dir", str(tmp_path / "snapshots"))
+    kept = ("--cluster", MIXED, "--folder", str(tmp_path / "snapshots"))
     saved = deploy(lab, *kept, runbook="backup", config=config, timeout=600)
     assert saved.exit_code == 0, saved.text
     (note,) = (tmp_path / "snapshots" / MIXED).glob("*.json")
