@@ -47,9 +47,9 @@ def kinds(handle: LabHandle, host: str) -> set[str]:
     for pair in PAIRS:
         base = f"{CERTS}/{pair}/{fqdn}"
         key, certificate = output(
-            handle, host, f"openssl pkey -in {base}.key -pubout; echo ==; openssl x509 -in {base}.pem -noout -pubkey"
-        ).split("==\n")
-        assert key == certificate, f"{host}: {pair}"
+            handle, host, f"openssl pkey -in {base}.key -pubout; echo; openssl x509 -in {base}.pem -noout -pubkey"
+        ).split("\n\n")
+        assert key == certificate.strip(), f"{host}: {pair}"
         text = output(handle, host, f"openssl x509 -in {base}.pem -noout -text")
         bits = re.search(r"Public-Key: \((\d+) bit\)", text)
         curve = re.search(r"NIST CURVE: (P-\d+)", text)
