@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # Labs that are up side by side in `make test`: a test waits more than it computes.
-LABS ?= 3
+LABS ?= 2
 # Processes for the unit tests: some of them wait, too.
 UNITS ?= 2
 # Shell that is read by a linter; what runs on hosts runs in dash and in busybox.

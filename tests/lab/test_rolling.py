@@ -1,6 +1,6 @@
-"""The default lab once it is deployed: a setting changed while it works, and hosts that are rebooted.
+"""A setting that is changed while two clusters work, one of each init system, and hosts that are rebooted.
 
-Clusters keep the changed setting, so these tests come after the others of that lab.
+The clusters keep the changed setting, so these tests come after the others of their lab.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.lab.conftest import LabHandle
 from tests.lab.deploy_helpers import (
@@ -24,7 +26,15 @@ from tests.lab.deploy_helpers import (
 )
 from tests.lab.watch import leader, stored, watching, writing
 
-CLUSTERS = ("k8s-home", "k3s-edge")
+CLUSTERS = ("t-sd", "t-rc")
+
+
+@pytest.fixture(scope="module")
+def deployed(pair: LabHandle) -> LabHandle:
+    """As the inventory has them, whatever the tests before have left."""
+    outcome = deploy(pair, "--yes", timeout=600)
+    assert outcome.exit_code == 0, outcome.text
+    return pair
 
 
 def test_a_changed_setting_is_rolled_out_without_losing_a_write(deployed: LabHandle, tmp_path: Path) -> None:
@@ -38,8 +48,8 @@ def test_a_changed_setting_is_rolled_out_without_losing_a_write(deployed: LabHan
     everybody = [name for cluster in CLUSTERS for name in names[cluster]]
     with (
         watching(deployed, everybody) as watch,
-        writing(deployed, "etcd-az-1", "k8s-home", "roll-home") as home,
-        writing(deployed, "x-k3s-m-1", "k3s-edge", "roll-edge") as edge,
+        writing(deployed, "t-sd-1", "t-sd", "roll-sd") as systemd,
+        writing(deployed, "t-rc-1", "t-rc", "roll-rc") as openrc,
     ):
         outcome = deploy(deployed, config=changed)
     assert outcome.exit_code == 0, outcome.text
@@ -54,7 +64,7 @@ def test_a_changed_setting_is_rolled_out_without_losing_a_write(deployed: LabHan
         assert unhealthy(deployed, cluster) == ""
         for name in names[cluster]:
             assert "snapshot-count: 9000" in output(deployed, name, "cat /etc/etcd/conf.yml")
-    for writer, host, prefix in ((home, "etcd-az-2", "roll-home"), (edge, "x-k3s-m-2", "roll-edge")):
+    for writer, host, prefix in ((systemd, "t-sd-2", "roll-sd"), (openrc, "t-rc-2", "roll-rc")):
         assert len(writer.acknowledged) > 10, "the cluster took writes during the restarts"
         found = stored(deployed, host, prefix)
         lost = [number for number in writer.acknowledged if found.get(number) != str(number)]
@@ -69,7 +79,7 @@ def whole(handle: LabHandle, cluster: str) -> bool:
 
 
 def test_members_come_back_by_themselves_after_a_reboot(deployed: LabHandle) -> None:
-    rebooted = ["etcd-az-2", "x-k3s-m-2"]
+    rebooted = ["t-sd-2", "t-rc-2"]
     before = start_times(deployed)
     for name in rebooted:
         assert etcdctl(deployed, name, f"put reboot/{name} yes").returncode == 0
