@@ -30,6 +30,7 @@ from tests.lab.deploy_helpers import (
 )
 from tests.lab.load import client_pair, etcdctl_outside, missing, under_load, unseen
 from tests.lab.rotate_helpers import rotate, serials
+from tests.lab.test_preflight import project_with
 
 VERSIONS = {
     f"on-{minor.replace('.', '')}": version
@@ -90,6 +91,23 @@ def test_deploy_verify_and_status(lab: LabHandle, config: Path) -> None:
             assert f"etcd Version: {version}\n" in output(lab, host, "etcd --version")
         assert unhealthy(lab, cluster) == ""
     all_is_well(lab, config)
+
+
+def test_a_key_that_3_7_ignores_is_named_before_anything_is_changed(
+    lab: LabHandle, config: Path, tmp_path: Path
+) -> None:
+    """3.6 still reads it. etcd itself starts with it, and says nothing."""
+    key = "experimental-compaction-batch-limit"
+    project, running = project_with(tmp_path / "own", f"{key}: 500\n"), start_times(lab)
+    outcome = deploy(lab, runbook="preflight", timeout=120, config=config, project=project, env={"PYTHONPATH": None})
+    assert outcome.exit_code == 0, outcome.text
+    ignored = f"etcd {VERSIONS['on-37']} ignores {key} without a word: 3.6 was the last one that read it"
+    told = [warning for warning in outcome.report["warnings"] if ignored in warning["text"]]
+    assert told, outcome.text
+    places = " ".join(warning["place"] for warning in told)
+    assert [host in places for cluster in VERSIONS for host in members(lab, cluster)] == [False] * 3 + [True] * 3
+    assert all("write compaction-batch-limit in its place" in warning["text"] for warning in told), told
+    assert start_times(lab) == running
 
 
 def test_leaves_are_renewed_without_a_restart(lab: LabHandle, config: Path, tmp_path: Path) -> None:
