@@ -8,8 +8,7 @@ from typing import Any
 from etcdfleet.errors import Refusal
 from etcdfleet.etcd.answers import address
 from etcdfleet.etcd.canary import Hold, going_back, in_force, refuse_held
-from etcdfleet.etcd.downgrades import downgrade_target, refuse_turning
-from etcdfleet.etcd.downgrades import goes_on as goes_on_down
+from etcdfleet.etcd.downgrades import downgrade_target, follows_job, refuse_turning
 from etcdfleet.etcd.removed_members import NotedMembers, refuse_mistaken
 from etcdfleet.etcd.upgrades import MemberVersion, changes_minor, patch_downgrades, refuse_programs
 from etcdfleet.etcd.v2_entries import V2Entries, enters_3_7, told_of_entries
@@ -46,7 +45,7 @@ def refuse_unfit(run: Run[Any], *, goes_on: bool = False, saved: bool = False) -
         saved |= went_back
         if not went_back:
             run.protect(refusal.what, refusal.remedy, where=", ".join(refusal.hosts))
-    elif goes_on_down(ours, job):
+    elif follows_job(ours, job):
         go_on(run, job, ours)
     found, residues = dangers(run, enters(one.member for one in looks))
     entries = left_in_log(run, enters_3_7(one.member for one in looks))

@@ -34,11 +34,11 @@ def enable_downgrade(task: Task, target: str, *, under_way: bool = False) -> Res
     endpoints = all_endpoints(site.settings)
     begun = under_way or _begun(site, endpoints, target)
     if not begun:
-        for words in ("validate", "enable"):
+        for words, now in (("validate", "nothing was changed"), ("enable", "running again looks whether it has begun")):
             site.remote.run(
                 etcdctl(site.settings, f"downgrade {words} {target}", endpoints, seconds=timeouts.ETCDCTL_PATIENT),
                 check=f"etcdctl downgrade {words} {target}",
-                remedy="see what etcd says, and its log; nothing was changed",
+                remedy=f"see what etcd says, and its log; {now}",
             )
     end = time.monotonic() + timeouts.CATCH_UP
     while left := _not_ready(site, endpoints, target, all_answer=not under_way):

@@ -36,7 +36,7 @@ def downgrade_target(members: Sequence[MemberVersion], cluster_version: str) -> 
     return f"{before[0]}.{before[1]}" if all_run and all_get else ""
 
 
-def goes_on(members: Iterable[MemberVersion], job: str) -> bool:
+def follows_job(members: Iterable[MemberVersion], job: str) -> bool:
     """Return whether a run takes a member where ``job`` leads, the target of etcd's job that is under way already."""
     return bool(job) and any(newer(one.running, job) and minor_of(one.brings) == job for one in members)
 

@@ -254,3 +254,14 @@ def pair(lab_machine: None) -> Iterator[LabHandle]:  # noqa: ARG001
 
     with own_lab("test-pair", TOPOLOGIES / "trust.yaml") as handle:
         yield handle
+
+
+@pytest.fixture(scope="module")
+def clusters(pair: LabHandle) -> LabHandle:
+    """The pair as the inventory has it, with CAs of their own for members and clients, whatever tests have left."""
+    from tests.lab.deploy_helpers import deploy
+
+    outcome = deploy(pair, "--yes", timeout=600)
+    if outcome.exit_code != 0:
+        pytest.fail(f"the deploy failed: {outcome.text}", pytrace=False)
+    return pair

@@ -41,14 +41,6 @@ from tests.lab.watch import watching
 CLUSTERS = ("t-sd", "t-rc")
 
 
-@pytest.fixture(scope="module")
-def clusters(pair: LabHandle) -> LabHandle:
-    """With CAs of their own for members and clients, whatever the tests of trust have left."""
-    outcome = deploy(pair, "--yes", timeout=600)
-    assert outcome.exit_code == 0, outcome.text
-    return pair
-
-
 @pytest.mark.thorough(
     "unit/plays/test_rotate.py::test_nothing_is_due",
     "unit/certs/test_rotation.py::test_nothing_is_due",

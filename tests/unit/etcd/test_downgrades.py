@@ -6,7 +6,7 @@ import pytest
 
 from etcdfleet.etcd.answers import EndpointStatus, ExpectedMember
 from etcdfleet.etcd.cluster import Cluster
-from etcdfleet.etcd.downgrades import downgrade_target, goes_on, not_ready, refuse_turning, unfinished
+from etcdfleet.etcd.downgrades import downgrade_target, follows_job, not_ready, refuse_turning, unfinished
 from etcdfleet.etcd.upgrades import MemberVersion
 
 
@@ -80,7 +80,7 @@ def test_who_is_not_ready(pairs: list[tuple[str, str]], left: int) -> None:
     ],
 )
 def test_a_job_that_is_under_way(all_members: list[MemberVersion], job: str, on: bool, turning: list[str]) -> None:
-    assert goes_on(all_members, job) is on
+    assert follows_job(all_members, job) is on
     refusal = refuse_turning(all_members, job)
     assert list(refusal.hosts if refusal else ()) == turning
     if refusal:

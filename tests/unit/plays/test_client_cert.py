@@ -89,8 +89,8 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 def test_files_that_are_there_are_not_replaced(site: Site, there: str) -> None:
     """Whatever is left of them: a key that somebody uses must not be lost."""
     site.out.mkdir()
-    (site.out / there).write_text("of before")
-    (site.out / "ca.pem").write_text("of before, too")  # may be replaced
+    (site.out / there).write_text("left")
+    (site.out / "ca.pem").write_text("left, too")  # may be replaced
     before = site.files
     code, said = site.run("alice", "--out", str(site.out))
     assert code is ExitCode.USAGE
