@@ -9,6 +9,7 @@ import sys
 
 import _start  # type: ignore[import-not-found] # noqa: F401  sets the import path, finds the project's own Python
 
+from etcdfleet.errors import UsageError
 from etcdfleet.program.arguments import add_member_arguments
 from etcdfleet.program.main import Program, run_runbook
 from plays.options import UpgradeOptions
@@ -58,8 +59,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def upgrade(program: Program[UpgradeOptions]) -> None:
     """Upgrade the chosen clusters, side by side."""
+    from etcdfleet.etcd.versions import parse
     from plays.upgrade import upgrade as play
 
+    if program.own.to and parse(program.own.to) is None:
+        raise UsageError(f"{program.own.to} is no version", where="--to", remedy="write it in full: --to 3.6.14")
     program.play(play)
 
 
