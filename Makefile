@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # Labs that are up side by side in `make test`: a test waits more than it computes.
-LABS ?= 2
+LABS ?= 3
 # Processes for the unit tests: some of them wait, too.
 UNITS ?= 2
 # Shell that is read by a linter; what runs on hosts runs in dash and in busybox.
@@ -26,6 +26,8 @@ test: lint unit system browser
 thorough: export ETCDFLEET_THOROUGH = 1
 # One of each minor version that no distribution has, compiled once and kept.
 thorough: export ETCDFLEET_BUILD_ETCD ?= 3.5.33,3.6.14,3.7.1
+# Emulated hosts need a core each.
+thorough: LABS = 2
 thorough: test
 
 lint: setup

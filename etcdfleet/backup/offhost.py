@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from etcdfleet.backup.age import decrypt, encrypt, identities, package
+from etcdfleet.backup.explain import explain, in_clear
 from etcdfleet.backup.note import Note, Stored, Verified, read_note, time_text, write_note
 from etcdfleet.backup.retention import Counts, surplus, wanted
 from etcdfleet.backup.store import Bad, Snapshot, check, incoming, keep
@@ -30,9 +31,13 @@ if TYPE_CHECKING:
 
 _CHUNK = 1 << 20
 _ENCRYPTED = ".age"
-_SECONDS = timedelta(hours=2)
-"""For one request: a large copy over a slow line. Whether anybody answers shows sooner (`_CONNECT`)."""
 _CONNECT = timedelta(seconds=15)
+_SILENT = timedelta(minutes=5)
+"""A store that took the connection and says nothing for so long is given up. While it is sent a part it says nothing
+either: a line must bear `_AT_ONCE` parts of 5 MiB in this time, which is 35 KiB a second."""
+_AT_ONCE = 2
+_WHOLE = timedelta(hours=2)
+"""For one request: a large copy that is read over a slow line."""
 _RETRY = {"max_retries": 3, "retry_timeout": timedelta(seconds=40)}
 
 
@@ -70,7 +75,7 @@ class OffHost:
             stored = Stored(f"{snapshot.path.name}{ending}", size, digest, encrypted=bool(self.recipients))
             name = f"{snapshot.note.cluster}/{stored.name}"
             with _told(self.url, "the backup cannot be put there"), source.open("rb") as content:
-                _obstore().put(self._store, name, content)
+                _obstore().put(self._store, name, content, max_concurrency=_AT_ONCE)
             return stored
 
     def listed(self, cluster: str) -> Read:
@@ -241,14 +246,19 @@ class OffHost:
                 Path(self.url.removeprefix("file://")).mkdir(parents=True, exist_ok=True)
                 return cast("ObjectStore", package("obstore.store").LocalStore(self.url.removeprefix("file://")))
             # Given options take the place of those from the environment.
-            in_clear = os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("true", "1")
+            without_tls = os.environ.get(in_clear(_scheme(self.url)), "").lower() in ("true", "1")
             options: Mapping[str, Any] = {
-                "timeout": _SECONDS,
                 "connect_timeout": _CONNECT,
-                **({"allow_http": True} if in_clear else {}),
+                "read_timeout": _SILENT,
+                "timeout": _WHOLE,
+                **({"allow_http": True} if without_tls else {}),
             }
             made = package("obstore.store").from_url(self.url, client_options=options, retry_config=_RETRY)
             return cast("ObjectStore", made)
+
+
+def _scheme(url: str) -> str:
+    return url.partition(":")[0]
 
 
 def _stem(path: Path) -> str:
@@ -276,9 +286,5 @@ def _told(url: str, what: str) -> Iterator[None]:
     except FleetError:
         raise
     except Exception as error:  # the exceptions of several stores have no base in common but this
-        words = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise VerificationError(
-            f"{what}: {words}",
-            where=url,
-            remedy="see docs/backup.md for the variables with the store's keys; what is on this machine is good",
-        ) from error
+        why, remedy = explain(str(error) or type(error).__name__, _scheme(url))
+        raise VerificationError(f"{what}: {why}", where=url, remedy=remedy) from error

@@ -361,7 +361,7 @@ def test_the_newest_is_restored_for_a_trial_and_nothing_of_that_stays(
 
 
 @pytest.mark.thorough(
-    "unit/backup/test_offhost.py::test_with_a_real_s3_server",
+    "unit/backup/test_offhost.py::test_with_a_real_server",
     "unit/backup/test_offhost.py::test_another_key_decrypts_nothing",
     "unit/backup/test_offhost.py::test_old_copies_go_with_their_notes_and_nothing_else",
     "unit/tasks/test_backup.py::test_copies_go_off_this_machine_and_old_ones_there_go",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,8 +18,9 @@ from etcdfleet.backup import offhost
 from etcdfleet.backup.offhost import OffHost
 from etcdfleet.backup.retention import Counts
 from etcdfleet.backup.store import Snapshot, listed
-from etcdfleet.errors import FleetError, UsageError, VerificationError
-from tests.s3 import free_port, s3_server
+from etcdfleet.errors import UsageError, VerificationError
+from tests.s3 import free_port, gcs_server, s3_server
+from tests.unit.support.certs_ca import DAY, ca, leaf, pem_of
 from tests.unit.support.snapshots import WHOLE, put
 
 NIGHT = datetime(2026, 11, 26, 2, tzinfo=UTC)
@@ -258,25 +261,29 @@ def test_without_the_secret_key_nothing_comes_back(tmp_path: Path, content: str 
     assert list((tmp_path / "back").rglob("*.db")) == []
 
 
-# A real S3 server
+# Real servers
 
 
-@pytest.fixture
-def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The folder behind a bucket, in an environment that leads there."""
-    root = tmp_path / "s3"
+@pytest.fixture(params=[("s3", s3_server), ("gs", gcs_server)], ids=["s3", "gs"])
+def bucket(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[str, Path]]:
+    """The URL of a bucket and the folder behind it, in an environment that leads there."""
+    scheme, server = request.param
+    root = tmp_path / "root"
     (root / "bucket").mkdir(parents=True)
-    with s3_server(root) as environment:
+    with server(root) as environment:
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
-        yield root / "bucket"
+        yield f"{scheme}://bucket", root / "bucket"
 
 
-def test_with_a_real_s3_server(bucket: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = OffHost("s3://bucket/etcd/backups", (RECIPIENT,))
+def test_with_a_real_server(bucket: tuple[str, Path], tmp_path: Path) -> None:
+    url, folder = bucket
+    store = OffHost(f"{url}/etcd/backups", (RECIPIENT,))
     assert store.listed("home").good == ()
     made = copied(store, tmp_path, 3)
-    place = bucket / "etcd/backups/home"
+    place = folder / "etcd/backups/home"
     copy = place / f"{made[0].path.name}.age"
     assert pyrage.decrypt(copy.read_bytes(), [IDENTITY]) == WHOLE
     assert len(store.verify("home").good) == 3
@@ -289,9 +296,75 @@ def test_with_a_real_s3_server(bucket: Path, tmp_path: Path, monkeypatch: pytest
     assert len(store.thin(store.listed("home"), Counts(1, 0, 0)).removed) == 2
     assert sorted(path.name for path in place.iterdir()) == [f"{made[0].path.stem}.{end}" for end in ("db.age", "json")]
 
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
-    with pytest.raises(FleetError, match="the store cannot be listed"):
-        store.listed("home")
+
+def test_a_copy_of_several_parts(bucket: tuple[str, Path], tmp_path: Path) -> None:
+    url, folder = bucket
+    (one,) = nights(tmp_path, 1)
+    content = os.urandom(12 << 20)
+    one.path.write_bytes(content)
+    OffHost(url).send(one)
+    assert (folder / "home" / one.path.name).read_bytes() == content
+
+
+@pytest.mark.parametrize("bucket", [("s3", s3_server)], indirect=True, ids=["s3"])
+@pytest.mark.parametrize(
+    ("url", "environment", "what", "remedy"),
+    [
+        (
+            "s3://bucket",
+            {"AWS_SECRET_ACCESS_KEY": "another"},
+            "it answers 403 Forbidden (SignatureDoesNotMatch: ",
+            "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+        ),
+        ("s3://other", {}, "it answers 404 Not Found (NoSuchBucket: ", "make the bucket"),
+        ("s3://bucket", {"AWS_ALLOW_HTTP": ""}, "it is without TLS", "use https, or set AWS_ALLOW_HTTP=true"),
+        ("gs://bucket", {"GOOGLE_APPLICATION_CREDENTIALS": "/nowhere"}, "No such file", "correct GOOGLE_"),
+        ("az://bucket", {}, "the environment has no keys for it", "set AZURE_"),
+    ],
+)
+@pytest.mark.usefixtures("bucket")
+def test_why_a_store_cannot_be_used(
+    url: str, environment: Mapping[str, str], what: str, remedy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(VerificationError) as caught:
+        OffHost(url).listed("home")
+    assert what in caught.value.what
+    assert caught.value.remedy.startswith(remedy)
+
+
+def test_a_private_authority_is_named_in_a_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The remedy for a store whose CA this machine does not trust is taken."""
+    (tmp_path / "root" / "bucket").mkdir(parents=True)
+    now = datetime.now(UTC)
+    authority = ca("Store CA", start=now - DAY, end=now + DAY)
+    pair = leaf(authority, ips=("127.0.0.1",), start=now - DAY, end=now + DAY)
+    files = [tmp_path / "ca.pem", tmp_path / "store.pem", tmp_path / "store.key"]
+    for file, text in zip(files, [authority.pem, pair.pem, pem_of(pair.key)], strict=True):
+        file.write_text(text)
+    with s3_server(tmp_path / "root", (files[1], files[2])) as environment:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(VerificationError, match="of a CA that this machine does not trust") as caught:
+            OffHost("s3://bucket").listed("home")
+        assert "SSL_CERT_FILE" in caught.value.remedy
+        monkeypatch.setenv("SSL_CERT_FILE", str(files[0]))
+        assert OffHost("s3://bucket").listed("home").good == ()
+
+
+def test_a_store_that_falls_silent_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(offhost, "_RETRY", {"max_retries": 0, "retry_timeout": timedelta(seconds=1)})
+    monkeypatch.setattr(offhost, "_SILENT", timedelta(seconds=0.5))
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        environment = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_ALLOW_HTTP": "true"}
+        environment["AWS_ENDPOINT_URL"] = f"http://127.0.0.1:{server.getsockname()[1]}"
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(VerificationError, match="it does not answer in time"):
+            OffHost("s3://bucket").listed("home")
 
 
 def test_a_store_that_nobody_answers_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,4 +376,5 @@ def test_a_store_that_nobody_answers_for(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(VerificationError, match="the backup cannot be put there") as caught:
         OffHost("s3://bucket/etcd").send(nights(tmp_path, 1)[0])
     assert caught.value.where == "s3://bucket/etcd"
-    assert "docs/backup.md" in caught.value.remedy
+    assert "refuses connections" in caught.value.what
+    assert "AWS_ENDPOINT_URL" in caught.value.remedy
