@@ -54,6 +54,7 @@ lab-down: setup
 bench: setup system
 	$(BIN)/python -m tests.bench.noop
 	$(BIN)/python -m tests.bench.status
+	$(BIN)/python -m tests.bench.backup
 
 setup: $(VENV)/.stamp
 

@@ -7,12 +7,12 @@ import gzip
 import json
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from nornir.core.task import Result, Task
 
-from etcdfleet import timeouts
 from etcdfleet.errors import FleetError, VerificationError
 from etcdfleet.etcd.answers import address
 from etcdfleet.etcd.bbolt import BrokenError, MissingPieceError, Pieces
@@ -35,6 +35,9 @@ from etcdfleet.host.paths import HostPaths
 from tasks.member import ask_cluster, ask_member
 from tasks.observe import Observed, Site, site_of
 from tasks.programs import offered, program_due
+from tasks.raft_log import read_log
+
+T = TypeVar("T")
 
 _HEAD_BYTES, _BLOCK = 128 << 10, 512
 """The beginning of a database, where most of what lists the members lies in one that is small; what `dd` reads in."""
@@ -130,8 +133,7 @@ def residue_of(site: Site) -> Residue:
     All of the log that etcd would read at its next start is read, compressed. Raises `RemoteError`, and
     `VerificationError` where it cannot be read.
     """
-    entries, after, key = _entries(site)
-    found = requests(entries, after)
+    found, key = _of_log(site, requests)
     key = key or next((request for request in found if request.startswith(KEEPING)), "")
     return Residue(site.settings.name, len(found), found[-1] if found else "", key)
 
@@ -143,28 +145,37 @@ def read_v2_entries(task: Task) -> Result:
 
 def v2_entries_of(site: Site) -> V2Entries:
     """Read the same on a host. Raises as `residue_of` does."""
-    entries, after, _ = _entries(site)
-    return V2Entries(site.settings.name, count_v2(entries, after))
+    count, _ = _of_log(site, count_v2)
+    return V2Entries(site.settings.name, count)
 
 
-def _entries(site: Site) -> tuple[list[Entry], int, str]:
-    """Return the entries that etcd would read at its next start, and of the snapshot before its index and a v2 key."""
-    folder = shlex.quote(f"{site.settings.member.data_dir.rstrip('/')}/member")
-    names = site.remote.run(f"cd {folder} && ls snap wal", check="reading the names of the raft log").stdout.split()
-    newest, after = newest_snapshot(names), snapshot_index(names)
-    wanted = [*([f"snap/{newest}"] if newest else []), *(f"wal/{one}" for one in segments_after(names, after))]
-    reading = f"cd {folder} && for file in {' '.join(wanted)}; do gzip -c $file | base64; echo; done"
-    answer = site.remote.run(reading, timeout=timeouts.READ_LOG, check="reading the raft log")
+def _of_log(site: Site, judge: Callable[[Iterable[Entry], int], T]) -> tuple[T, str]:
+    """Judge the entries that etcd would read at its next start, given with the index of the snapshot before them.
+
+    Returns the judgement, and a key of the old API that this snapshot holds.
+    """
+    member = f"{site.settings.member.data_dir.rstrip('/')}/member"
+    listing = f"cd {shlex.quote(member)} && ls snap wal"
+    names = site.remote.run(listing, check="reading the names of the raft log").stdout.split()
+    newest, after, key = newest_snapshot(names), snapshot_index(names), ""
     try:
-        parts = [gzip.decompress(base64.b64decode(part)) for part in answer.stdout.split("\n\n") if part.strip()]
-        key = kept_key(parts.pop(0)) if newest else ""
-        return [entry for segment in parts for entry in read_entries(segment)], after, key
-    except (EOFError, IndexError, OSError, ValueError) as error:
+        if newest:
+            with read_log(site, f"{member}/snap/{newest}") as snapshot:
+                key = kept_key(snapshot.read())
+        segments = [f"{member}/wal/{name}" for name in segments_after(names, after)]
+        return judge(_entries(site, segments), after), key
+    except (EOFError, OSError, ValueError) as error:
         raise VerificationError(
             f"its raft log cannot be read: {error}",
             where=site.settings.name,
             remedy="run again; if it happens again, look at the disk of this host",
         ) from error
+
+
+def _entries(site: Site, segments: Iterable[str]) -> Iterator[Entry]:
+    for segment in segments:
+        with read_log(site, segment) as log:
+            yield from read_entries(log)
 
 
 def read_noted_members(task: Task) -> Result:

@@ -14,9 +14,10 @@ segments before it) and the ``metadata`` record. Space not written yet is zero, 
 
 from __future__ import annotations
 
+import io
 from collections.abc import Generator
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from typing import BinaryIO, Literal, TypeAlias
 
 HEAD_BYTES = 65536
 """How much of a segment to read. The ids are in the first 100 bytes; the rest decides whether the cluster ever had a
@@ -82,7 +83,7 @@ def read_ids(head: bytes, *, first: bool = True) -> DataIds:
     ever had a leader or was restored. Raises ``ValueError`` saying what was seen when this is no segment, a damaged or
     an empty one.
     """
-    records = _records(head)
+    records = _records(io.BytesIO(head))
     kind, crc, _ = next(records, (0, 0, b""))
     if kind != _CRC:
         raise ValueError(f"not a WAL segment: the first record has type {kind}, not {_CRC} (crc)")
@@ -109,7 +110,7 @@ class Entry:
     normal: bool = True
 
 
-def read_entries(segment: bytes) -> Generator[Entry, None, None]:
+def read_entries(segment: BinaryIO) -> Generator[Entry, None, None]:
     """Yield the entries of a whole segment, up to the end of what was written or to a torn tail.
 
     Checksums are not compared: this asks what etcd would read, and etcd itself ends at a sum that is wrong. Raises
@@ -144,7 +145,7 @@ class Position:
     last: int = 0
 
 
-def read_position(segment: bytes) -> Position:
+def read_position(segment: BinaryIO) -> Position:
     """Return how far the last segment of a log comes, up to the end of what was written or to a torn tail.
 
     Each segment begins with the state that was true then, so the last one is enough. Raises ValueError for what is
@@ -205,11 +206,12 @@ def _with_record(ids: DataIds, kind: int, fields: dict[int, int | bytes]) -> Dat
     return replace(ids, last_index=max(ids.last_index, index), snapshot=ids.snapshot or is_snapshot, birth=birth)
 
 
-def _records(head: bytes) -> Generator[_Record, None, bool]:
+def _records(log: BinaryIO) -> Generator[_Record, None, bool]:
     """Yield (type, crc, data) of each whole record; the generator's value is True when the written part ended."""
-    at = 0
-    while at + 8 <= len(head):
-        word = int.from_bytes(head[at : at + 8], "little")
+    at, begins = 0, b""
+    while len(frame := log.read(8)) == 8:
+        word = int.from_bytes(frame, "little")
+        begins = begins or frame
         if word == 0:
             if at == 0:
                 raise ValueError("empty WAL segment: it begins with zeros (etcd was stopped while it created it)")
@@ -218,16 +220,17 @@ def _records(head: bytes) -> Generator[_Record, None, bool]:
         padding = (word >> 56) & 0x7 if word >> 63 else 0
         if length > 1 << 30:
             raise ValueError(f"not a WAL segment: a record of {length} bytes at offset {at}")
-        if at + 8 + length > len(head):
+        record = log.read(length + padding)
+        if len(record) < length:
             break
-        fields = fields_of(head[at + 8 : at + 8 + length])
+        fields = fields_of(record[:length])
         kind, crc, data = fields.get(1, 0), fields.get(2, 0), fields.get(3, b"")
         if not (isinstance(kind, int) and isinstance(crc, int) and isinstance(data, bytes)):
             raise ValueError(f"not a WAL record at offset {at}")  # noqa: TRY004 - it is the content that is wrong
         yield kind, crc, data
         at += 8 + length + padding
     if at == 0:
-        raise ValueError(f"no whole WAL record in {len(head)} bytes, beginning {head[:16].hex() or 'nowhere'}")
+        raise ValueError(f"no whole WAL record in it, beginning {(begins or frame).hex() or 'nowhere'}")
     return False
 
 

@@ -15,10 +15,11 @@ from etcdfleet.errors import FleetError, RemoteError, VerificationError
 from etcdfleet.etcd.bbolt import BrokenError, Database
 from etcdfleet.etcd.restore_sources import Held
 from etcdfleet.etcd.snapshot_contents import read_head
-from etcdfleet.etcd.wal import read_ids, read_position
+from etcdfleet.etcd.wal import HEAD_BYTES, read_ids, read_position
 from etcdfleet.host.paths import ASIDE
 from etcdfleet.outcome import done
 from tasks.observe import Site, site_of
+from tasks.raft_log import read_log
 
 _PIECE = 64 * 1024
 _MOST_ASIDE = 3
@@ -51,9 +52,11 @@ def held_in(site: Site, folder: str) -> Held:
     size, *names = _run(site, f"{member} && stat -c %s snap/db && ls wal", "reading the data").split()
     segments = sorted(name for name in names if name.endswith(".wal"))
     try:
-        log = _unpacked(site, f"{member} && gzip -c wal/{segments[-1]} | base64", "reading the raft log")
-        ids, position = read_ids(log, first=False), read_position(log)
-    except (IndexError, ValueError) as error:
+        with read_log(site, f"{folder}/member/wal/{segments[-1]}") as log:
+            ids = read_ids(log.read(HEAD_BYTES), first=False)
+            log.seek(0)
+            position = read_position(log)
+    except (EOFError, IndexError, OSError, ValueError) as error:
         raise VerificationError(f"its raft log cannot be read ({error or 'there is none'})") from error
     try:
         head = read_head(Database(-1, int(size), _reader(site, member)))
@@ -73,7 +76,7 @@ def _reader(site: Site, member: str) -> Callable[[int, int], bytes]:
         if missing := [number for number in range(first, last + 1) if number not in pieces]:
             skip, many = missing[0], missing[-1] - missing[0] + 1
             command = f"{member} && dd if=snap/db bs={_PIECE} skip={skip} count={many} 2>/dev/null | gzip -c | base64"
-            content = _unpacked(site, command, "reading the database")
+            content = _unpacked(_run(site, command, "reading the database"))
             for at in range(many):
                 pieces[skip + at] = content[at * _PIECE : (at + 1) * _PIECE]
         whole = b"".join(pieces[number] for number in range(first, last + 1))
@@ -83,11 +86,11 @@ def _reader(site: Site, member: str) -> Callable[[int, int], bytes]:
     return read
 
 
-def _unpacked(site: Site, command: str, check: str) -> bytes:
+def _unpacked(answer: str) -> bytes:
     try:
-        return gzip.decompress(base64.b64decode(_run(site, command, check)))
+        return gzip.decompress(base64.b64decode(answer))
     except (EOFError, OSError, ValueError) as error:
-        raise VerificationError(f"{check} was cut off ({error})") from error
+        raise VerificationError(f"reading the database was cut off ({error})") from error
 
 
 def _run(site: Site, command: str, check: str) -> str:

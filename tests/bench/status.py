@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     make_venv()
     try:
-        with lab(options.lab) as folder, tempfile.TemporaryDirectory(prefix="etcdfleet-bench-") as temporary:
+        with lab(options.lab, TOPOLOGY) as folder, tempfile.TemporaryDirectory(prefix="etcdfleet-bench-") as temporary:
             measure(folder, Path(temporary), max(1, options.rounds), options.limit)
     except (NotANoopError, subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
         print(f"bench: {error}", file=sys.stderr)
@@ -52,14 +52,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 @contextmanager
-def lab(name: str | None) -> Iterator[Path]:
+def lab(name: str | None, topology: Path) -> Iterator[Path]:
     """The folder of a lab: an existing one, or one that is brought up, deployed to, and taken down at the end."""
-    folder = ROOT / ".lab" / (name or "bench-status")
+    folder = ROOT / ".lab" / (name or f"bench-{topology.stem}")
     if name:
         yield folder
         return
     command = [sys.executable, "-m", "lab"]
-    subprocess.run([*command, "up", "--name", folder.name, str(TOPOLOGY)], cwd=ROOT, check=True)
+    subprocess.run([*command, "up", "--name", folder.name, str(topology)], cwd=ROOT, check=True)
     try:
         deploy = [sys.executable, str(ROOT / "runbooks" / "deploy.py"), "--config", str(folder / "config.yaml")]
         environment = {**os.environ, **lab_environment(folder)}

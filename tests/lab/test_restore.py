@@ -9,12 +9,15 @@ import base64
 import json
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lab.state import PROJECT
 from tests.lab.conftest import LabHandle
 from tests.lab.deploy_helpers import (
     TOPOLOGIES,
@@ -309,6 +312,19 @@ def test_a_restore_that_went_too_far_back_is_undone_from_what_was_moved_aside(
     assert all(keys_at(lab, host) == wanted for host in members(lab, cluster))
     same = restore(lab, config, cluster, "--from-data", offered[0])
     assert (same.exit_code, set(same.changed.values())) == (0, {0}), same.text
+
+
+@pytest.mark.usefixtures("snapshots")
+def test_the_benchmark_of_a_way_back_works(lab: LabHandle) -> None:
+    """In a short form; no time is asserted. It fails itself when a command fails, or a member serves no read then."""
+    how = ["--lab", lab.name, "--cluster", "rs-cl", "--mib", "2"]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.bench.backup", *how], cwd=PROJECT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    rows = done.stdout.partition("rs-cl, 1 members")[2].splitlines()[2:]
+    assert [row.partition(",")[0].split()[0] for row in rows] == ["by", *["backup.py"] * 2, *["restore.py"] * 2] * 2
+    assert all("served after" in row for row in (rows[4], rows[9]))
 
 
 def test_a_copy_of_another_cluster_comes_from_the_store_for_clients_that_watch(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import gzip
+import io
 import json
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from etcdfleet.etcd.upgrades import MemberVersion
+from etcdfleet.etcd.v2_entries import V2Entries
 from etcdfleet.etcd.v2_residue import (
     Residue,
     enters,
@@ -23,10 +25,10 @@ from etcdfleet.etcd.v2_residue import (
     with_snapshots_at_once,
 )
 from etcdfleet.etcd.wal import Entry, read_entries
-from etcdfleet.remote import CommandResult
-from tasks.upgrades import read_residue
+from tasks.upgrades import read_residue, read_v2_entries
 from tests.unit.support.paths import ROOT
-from tests.unit.support.stand_ins import Place, Scripted, carry_out, error_of
+from tests.unit.support.site import LocalHost, settings
+from tests.unit.support.stand_ins import Place, carry_out, error_of
 
 FIXTURES = ROOT / "tests" / "unit" / "fixtures"
 
@@ -81,7 +83,7 @@ LOG = segment(
     [(0, ["QGET /health", "SYNC"]), (1, ["QGET /health", "SYNC"]), (2, ["SYNC"]), (5, [])],
 )
 def test_requests_that_are_not_etcds_own(after: int, found: list[str]) -> None:
-    assert requests(read_entries(LOG), after) == found
+    assert requests(read_entries(io.BytesIO(LOG)), after) == found
 
 
 @pytest.mark.parametrize(
@@ -102,16 +104,16 @@ def test_what_a_request_is(data: bytes, found: list[str]) -> None:
 
 
 def test_a_torn_tail_ends_the_log_and_what_is_none_is_said() -> None:
-    assert [one.index for one in read_entries(LOG[:-100])] == [1, 2, 3, 4, 5]
+    assert [one.index for one in read_entries(io.BytesIO(LOG[:-100]))] == [1, 2, 3, 4, 5]
     with pytest.raises(ValueError, match="empty WAL segment"):
-        list(read_entries(bytes(64)))
+        list(read_entries(io.BytesIO(bytes(64))))
     with pytest.raises(ValueError, match="not a WAL segment"):
-        list(read_entries(b"no log at all, but some text"))
+        list(read_entries(io.BytesIO(b"no log at all, but some text")))
 
 
 @pytest.mark.parametrize("version", ["3.4", "3.5"])
 def test_a_real_log_has_requests_of_etcd_alone(version: str) -> None:
-    logs = [list(read_entries(path.read_bytes())) for path in (FIXTURES / f"etcd-{version}").glob("*.wal")]
+    logs = [list(read_entries(io.BytesIO(path.read_bytes()))) for path in (FIXTURES / f"etcd-{version}").glob("*.wal")]
     assert sum(map(len, logs)) > 10
     assert [requests(entries, 0) for entries in logs] == [[]] * len(logs)
 
@@ -197,37 +199,61 @@ def test_a_configuration_that_has_snapshots_taken_at_once() -> None:
     assert with_snapshots_at_once(b"name: a") == b"name: a\nsnapshot-count: 1\n"
 
 
-def answers(*segments: bytes, snap: bytes = b"", index: int = 1) -> dict[str, Any]:
-    names = f"snap:\n{2:016x}-{index:016x}.snap\n" * bool(snap) + "\nwal:\n"
-    names += "\n".join(f"{at:016x}-{at:016x}.wal" for at in range(len(segments)))
-    files = [*([snap] if snap else []), *segments]
-    packed = "\n\n".join(base64.encodebytes(gzip.compress(each)).decode().strip() for each in files) + "\n\n"
-    return {"ls snap wal": names, "gzip": packed}
+@pytest.fixture
+def host(tmp_path: Path) -> Place:
+    """A host that is this machine, with a data directory of the test's own."""
+    for name in ("snap", "wal"):
+        (tmp_path / "member" / name).mkdir(parents=True)
+    of = settings()
+    return Place(LocalHost(), of=replace(of, member=of.member.model_copy(update={"data_dir": str(tmp_path)})))
 
 
-def test_a_host_is_read() -> None:
-    host = Scripted(answers(LOG, segment(entry(7, HEALTH))))
-    assert carry_out(read_residue, Place(host)).result == Residue("az-1", 3, "QGET /health")
-    assert host.was_sent("wal/0000000000000001-0000000000000001.wal")
-    assert carry_out(read_residue, Place(Scripted(answers(segment())))).result == Residue("az-1")
+def write(folder: Path, *segments: bytes, snap: bytes = b"", index: int = 1, second: int = 7) -> None:
+    """Segments of a log, the second of which begins with that entry; and a snapshot at this index."""
+    for at, content in enumerate(segments):
+        (folder / "member" / "wal" / f"{at:016x}-{at * second:016x}.wal").write_bytes(content)
+    if snap:
+        (folder / "member" / "snap" / f"{2:016x}-{index:016x}.snap").write_bytes(snap)
 
 
-def test_the_newest_raft_snapshot_is_read_too() -> None:
-    kept = snapshot(OWN, ("1", node(app=node())))
-    assert carry_out(read_residue, Place(Scripted(answers(LOG, snap=kept, index=2)))).result.key == "/1/app"
-    clean = carry_out(read_residue, Place(Scripted(answers(LOG, snap=snapshot(OWN), index=2)))).result
+def test_a_host_is_read(host: Place, tmp_path: Path) -> None:
+    write(tmp_path, LOG, segment(entry(7, HEALTH)))
+    assert carry_out(read_residue, host).result == Residue("az-1", 3, "QGET /health")
+    write(tmp_path, segment(), segment())
+    assert carry_out(read_residue, host).result == Residue("az-1")
+
+
+def test_what_lies_before_the_newest_snapshot_is_not_read(host: Place, tmp_path: Path) -> None:
+    kept = snapshot(OWN)
+    write(tmp_path, b"an old one", LOG, snap=kept, index=1, second=2)
+    assert carry_out(read_residue, host).result.count == 2
+    assert carry_out(read_v2_entries, host).result == V2Entries("az-1", 1), "two are within requests of the v3 API"
+
+
+def test_the_newest_raft_snapshot_is_read_too(host: Place, tmp_path: Path) -> None:
+    write(tmp_path, LOG, snap=snapshot(OWN, ("1", node(app=node()))), index=2)
+    assert carry_out(read_residue, host).result.key == "/1/app"
+    write(tmp_path, snap=snapshot(OWN), index=2)
+    clean = carry_out(read_residue, host).result
     assert (clean.count, clean.key) == (1, "")
 
 
-def test_a_key_in_the_log_alone() -> None:
-    log = segment(entry(1, v2("PUT", "/1/app")), entry(2, HEALTH))
-    assert carry_out(read_residue, Place(Scripted(answers(log)))).result == Residue(
-        "az-1", 2, "QGET /health", "PUT /1/app"
-    )
+def test_a_key_in_the_log_alone(host: Place, tmp_path: Path) -> None:
+    write(tmp_path, segment(entry(1, v2("PUT", "/1/app")), entry(2, HEALTH)))
+    assert carry_out(read_residue, host).result == Residue("az-1", 2, "QGET /health", "PUT /1/app")
 
 
-def test_a_log_that_cannot_be_read_stops_it() -> None:
-    bad = {**answers(LOG), "gzip": base64.b64encode(b"nothing").decode()}
-    assert "its raft log cannot be read" in error_of(carry_out(read_residue, Place(Scripted(bad))))
-    gone = {"ls snap wal": CommandResult(2, "", "ls: cannot access 'wal'")}
-    assert "reading the names of the raft log" in error_of(carry_out(read_residue, Place(Scripted(gone))))
+def test_a_log_that_cannot_be_read_stops_it(host: Place, tmp_path: Path) -> None:
+    write(tmp_path, b"no log")
+    assert "its raft log cannot be read: no whole WAL record" in error_of(carry_out(read_residue, host))
+    write(tmp_path, LOG, snap=b"nothing", index=1)
+    assert "its raft log cannot be read: " in error_of(carry_out(read_residue, host))
+    (tmp_path / "member" / "wal").rename(tmp_path / "gone")
+    assert "reading the names of the raft log" in error_of(carry_out(read_residue, host))
+
+
+def test_an_answer_that_was_cut_off_is_no_log(host: Place, tmp_path: Path) -> None:
+    write(tmp_path, LOG)
+    assert isinstance(host.remote, LocalHost)
+    host.remote.stand_ins(tmp_path, gzip='/bin/gzip "$@" | head -c 60')
+    assert "its raft log cannot be read: Compressed file ended" in error_of(carry_out(read_residue, host))

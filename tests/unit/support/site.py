@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -72,13 +73,17 @@ class LocalHost(RemoteHost):
         self._shell = "sh -s"
         self._first = b""
 
-    def _exec(self, command: str, stdin: bytes, timeout: float) -> CommandResult:
+    def _exec_into(
+        self, command: str, stdin: bytes | Iterator[bytes], timeout: float, keep: Callable[[bytes], object]
+    ) -> CommandResult:
         self.round_trips += 1
+        given = stdin if isinstance(stdin, bytes) else b"".join(stdin)
         if self._first:
-            assert stdin.count(b" PATH=/usr/local/sbin:") == 1, "a stand-in must be found first"
-            stdin = stdin.replace(b" PATH=", b" PATH=" + self._first)
-        done = subprocess.run(command.split(), input=stdin, capture_output=True, timeout=timeout, check=False)
-        return CommandResult(done.returncode, done.stdout.decode("utf-8", "surrogateescape"), done.stderr.decode())
+            assert given.count(b" PATH=/usr/local/sbin:") == 1, "a stand-in must be found first"
+            given = given.replace(b" PATH=", b" PATH=" + self._first)
+        done = subprocess.run(command.split(), input=given, capture_output=True, timeout=timeout, check=False)
+        keep(done.stdout)
+        return CommandResult(done.returncode, "", done.stderr.decode())
 
     def stand_ins(self, folder: Path, **programs: str) -> None:
         """Has scripts find these programs (shell, "_" in a name for "-") in ``folder`` before this machine's own."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -43,7 +44,7 @@ def read(folder: Path, *aside: str, own: bool = True) -> Mapping[str, Held | str
 @pytest.mark.parametrize(("version", "applied"), [("3.4", 29), ("3.5", 38)])
 def test_what_the_files_of_a_member_say(tmp_path: Path, version: str, applied: int) -> None:
     data(tmp_path, REAL[version][:-32], LOGS[version])
-    ids, position = read_ids(LOGS[version], first=False), read_position(LOGS[version])
+    ids, position = read_ids(LOGS[version], first=False), read_position(io.BytesIO(LOGS[version]))
     assert position.commit > 0
     (held,) = read(tmp_path).values()
     assert isinstance(held, Held)

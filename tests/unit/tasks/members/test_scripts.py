@@ -75,15 +75,6 @@ def test_a_folder_in_memory_takes_half_of_what_is_free_at_most(here: LocalHost, 
     assert save(here, tmp_path).rc == 0
 
 
-class Streaming(LocalHost):
-    """Prints to the file what it would send."""
-
-    def _exec_into(self, command: str, stdin: bytes | Iterator[bytes], timeout: float, keep: object) -> CommandResult:
-        result = self._exec(command, stdin if isinstance(stdin, bytes) else b"".join(stdin), timeout)
-        keep(result.stdout.encode())  # type: ignore[operator]
-        return CommandResult(result.rc, "", result.stderr)
-
-
 class Full(io.BytesIO):
     """A file on a disk without room."""
 
@@ -95,13 +86,13 @@ class Full(io.BytesIO):
 
 def test_what_a_host_prints_goes_to_a_file() -> None:
     file = io.BytesIO()
-    Streaming().fetch("echo yes", file, timeout=5, check="asking")
+    LocalHost().fetch("echo yes", file, timeout=5, check="asking")
     assert file.getvalue() == b"yes\n"
     with pytest.raises(RemoteError, match="asking failed with exit code 3: no") as caught:
-        Streaming().fetch("echo no >&2; exit 3", file, timeout=5, check="asking", remedy="try")
+        LocalHost().fetch("echo no >&2; exit 3", file, timeout=5, check="asking", remedy="try")
     assert caught.value.remedy == "try"
     with pytest.raises(RemoteError, match="cannot be written here") as caught:
-        Streaming().fetch("echo yes", Full(), timeout=5, check="asking")
+        LocalHost().fetch("echo yes", Full(), timeout=5, check="asking")
     assert caught.value.where == "/snapshots/x.part"
 
 
