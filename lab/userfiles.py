@@ -50,6 +50,8 @@ data:
     # Each cluster has a CA for its peers and one for its clients: PKI mounts pki_etcd_CLUSTER_peer and _client.
     trust_anchor: {{mount: {root}}}    # the root CA above them
     renew_before: 1/3                 # renewed when less than this part of their life is left
+  backup:
+    folder: {snapshots}               # of this lab alone: it goes with the lab
 """
 
 GROUPS_HEAD = """\
@@ -118,6 +120,7 @@ def files(lab: Lab) -> dict[str, str]:
             known_hosts=scalar(str(lab.known_hosts)),
             vault=f"https://{lab.vault_name}:{vault.PORT}",
             root=pki.ROOT,
+            snapshots=scalar(str(lab.dir / "snapshots")),
         ),
         "inventory/groups.yaml": groups(lab),
         "inventory/hosts.yaml": hosts(lab),

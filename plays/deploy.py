@@ -6,8 +6,8 @@ from typing import Any
 
 from etcdfleet.program.run import Run, restart_due
 from etcdfleet.text import some
-from plays import access, certificates, clients, lock, replace_member, start, trust, versions
-from plays.options import MemberOptions
+from plays import access, beginning, certificates, clients, lock, replace_member, start, trust, versions
+from plays.options import DeployOptions
 from plays.preflight import try_ports
 from tasks.configure import configure
 from tasks.install import install
@@ -15,11 +15,11 @@ from tasks.preflight import preflight
 from tasks.verify.member import verify
 
 
-def deploy(run: Run[MemberOptions]) -> None:
+def deploy(run: Run[DeployOptions]) -> None:
     """Take the steps in order; a host that fails one takes no part in the later ones."""
     admit(run)
     lock.take(run)
-    converge(run)
+    converge(run, confirmed=run.own.confirm)
 
 
 def admit(run: Run[Any]) -> None:
@@ -31,13 +31,15 @@ def admit(run: Run[Any]) -> None:
         run.leave(f"nothing was changed, since {some(run.failed)} failed the preflight")
 
 
-def converge(run: Run[Any], *, saved: bool = False) -> None:
+def converge(run: Run[Any], *, saved: bool = False, confirmed: str = "") -> None:
     """Bring the cluster, whose lock is held, to what its settings say, and prove it.
 
-    ``saved``: there is a backup already, as comes before another minor version of etcd.
+    ``saved``: there is a backup already, as comes before another minor version of etcd. ``confirmed`` is the name of a
+    cluster that may begin without the data that are in its backups.
     """
     replace_member.take_in(run)
-    fresh = start.look_ahead(run)
+    if fresh := start.look_ahead(run):
+        beginning.confirm_beginning(run, confirmed)
     versions.refuse_unfit(run, saved=saved)
     access.keep_root(run)
     due = restart_due(run.step("install", install))

@@ -67,6 +67,11 @@ def folder_of(run: Run[Members]) -> Path:
     return run.own.snapshot_dir or Path(run.members[0].backup.folder or SNAPSHOTS)
 
 
+def folders_of(run: Run[Members]) -> tuple[Path, ...]:
+    """Return the folders of this machine that may have snapshots of the cluster: that of its backups comes first."""
+    return tuple(dict.fromkeys((Path(run.members[0].backup.folder or SNAPSHOTS), folder_of(run))))
+
+
 def see(run: Run[Any], others: Sequence[str]) -> Cluster:
     """Return the cluster as the first of these hosts sees it that has a leader, else as any does."""
     best = Cluster()

@@ -51,12 +51,19 @@ class RotateOptions(LockOptions):
 
 @dataclass(frozen=True)
 class MemberOptions(LockOptions):
-    """Of ``deploy.py``, and of all runbooks that change the members of a cluster.
+    """Of all runbooks that change the members of a cluster.
 
     ``snapshot_dir`` is None for the folder of the cluster's backups.
     """
 
     snapshot_dir: Path | None = None
+
+
+@dataclass(frozen=True)
+class DeployOptions(MemberOptions):
+    """Of ``deploy.py``. ``confirm`` is the name of a cluster that may begin without data though there are backups."""
+
+    confirm: str = ""
 
 
 @dataclass(frozen=True)

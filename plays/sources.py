@@ -21,18 +21,13 @@ from etcdfleet.etcd.restore_sources import Found, Held, Proposal, Scene, propose
 from etcdfleet.host.paths import ASIDE
 from etcdfleet.program.run import Run
 from plays import members
-from plays.options import SNAPSHOTS, RestoreOptions
+from plays.options import RestoreOptions
 from tasks.members.held import read_held, tell_sources
 from tasks.members.restore import read_ground
 
 STEP = "sources"
 _BACKUPS = 3
 """Backups of this machine that are read and offered, the newest."""
-
-
-def folders_of(run: Run[RestoreOptions]) -> tuple[Path, ...]:
-    """Return the folders of this machine with snapshots of the cluster."""
-    return tuple(dict.fromkeys((Path(run.members[0].backup.folder or SNAPSHOTS), members.folder_of(run))))
 
 
 def from_data(run: Run[RestoreOptions]) -> Path:
@@ -62,7 +57,7 @@ def chosen(run: Run[RestoreOptions], sight: Sight) -> Source:
         of = own.clone or run.cluster
         if own.snapshot == LATEST and not wanted and store_of(run) and not _any_here(run, of):
             return _fetched(run)
-        folders = (*folders_of(run), from_data(run)) if wanted else folders_of(run)
+        folders = (*members.folders_of(run), from_data(run)) if wanted else members.folders_of(run)
         source, passed = latest_of(folders, of, wanted)
     except FleetError as error:
         run.protect(f"nothing was changed: {error.what}", error.remedy, where=error.where)
@@ -73,7 +68,7 @@ def chosen(run: Run[RestoreOptions], sight: Sight) -> Source:
 
 def _any_here(run: Run[RestoreOptions], of: str) -> bool:
     """Return whether a folder of this machine has a good snapshot of a cluster. What is damaged is told."""
-    for folder in folders_of(run):
+    for folder in members.folders_of(run):
         snapshots, bad = listed(folder, of)
         for one in bad:
             run.warn(f"passed over, since it is no good snapshot: {one}")
@@ -101,7 +96,7 @@ def _fetched(run: Run[RestoreOptions], name: str = "") -> Source:
         what = f"{copies[0].path.name}, revision {copies[0].note.revision}" if copies else "none: there is no good one"
         run.warn(f"without --check: a copy is brought from {store.url} to this machine: {what}")
         run.leave("nothing is changed with --check")
-    snapshot, passed = store.fetch(of, folders_of(run)[0], name=name, identity=own.identity)
+    snapshot, passed = store.fetch(of, members.folders_of(run)[0], name=name, identity=own.identity)
     for bad in passed:
         run.warn(f"passed over, since it is no good copy: {store.url}/{bad}")
     run.warn(f"no snapshot on this machine was used: {snapshot.path} was brought from {store.url}")
@@ -138,7 +133,7 @@ def find(run: Run[RestoreOptions]) -> Proposal:
 
 def _file_of(run: Run[RestoreOptions], sha256: str) -> str:
     """Return the snapshot of this machine with this hash, by its note; empty where there is none."""
-    here = (one for folder in folders_of(run) for one in listed(folder, run.cluster)[0])
+    here = (one for folder in members.folders_of(run) for one in listed(folder, run.cluster)[0])
     return next((str(one.path) for one in here if one.note.sha256 == sha256), "")
 
 
@@ -200,7 +195,7 @@ def _of_backups(run: Run[RestoreOptions], notes: list[str]) -> Sequence[Found]:
     """Return backups here and in the store; what could not be looked at is added to the notes."""
     here = list[Snapshot]()
     found = list[Found]()
-    for folder in folders_of(run):
+    for folder in members.folders_of(run):
         try:
             snapshots, bad = listed(folder, run.cluster)
         except VerificationError as error:

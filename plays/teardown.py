@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from etcdfleet.etcd.teardown import Teardown, teardown
 from etcdfleet.program.run import Run
-from plays import lock, members
+from plays import beginning, lock, members
 from plays.options import TeardownOptions
 from tasks.certificates.revoke import revoke_replaced
 from tasks.members.look import read_place
@@ -34,6 +34,8 @@ def take_down(run: Run[TeardownOptions]) -> str:
         run.step("revoke", revoke_replaced, on=revoke)
     run.skip("revoke", "nothing is taken out of use with --check" if run.check else "pki.revoke is off", on=run.good)
     run.step("remove", remove_files)
+    if not run.check and not run.failed:
+        beginning.note_end_of(run)
     return saved
 
 

@@ -11,7 +11,7 @@ import _start  # type: ignore[import-not-found] # noqa: F401  sets the import pa
 
 from etcdfleet.program.arguments import add_member_arguments
 from etcdfleet.program.main import Program, run_runbook
-from plays.options import MemberOptions
+from plays.options import DeployOptions
 
 STEPS = [
     ("preflight", "Preflight"),
@@ -40,10 +40,16 @@ EXAMPLES = """\
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this runbook's own arguments."""
+    parser.add_argument(
+        "--confirm",
+        default="",
+        metavar="CLUSTER",
+        help="this cluster may begin without data, though backups of it are kept (restore.py brings them back)",
+    )
     add_member_arguments(parser)
 
 
-def deploy(program: Program[MemberOptions]) -> None:
+def deploy(program: Program[DeployOptions]) -> None:
     """Take each cluster through all steps by itself."""
     from plays.deploy import deploy as play
 
@@ -57,7 +63,7 @@ if __name__ == "__main__":
             deploy,
             description=DESCRIPTION,
             steps=STEPS,
-            own=MemberOptions,
+            own=DeployOptions,
             examples=EXAMPLES,
             add_arguments=add_arguments,
         )

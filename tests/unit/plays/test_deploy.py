@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,13 +17,16 @@ from etcdfleet.outcome import StepOutcome
 from etcdfleet.program.run import Program
 from etcdfleet.report.record.model import ExitCode
 from plays import access, certificates, deploy, lock, preflight, replace_member, start, trust, trusted, versions
-from plays.options import MemberOptions
+from plays.options import DeployOptions
 from tasks.member import MemberAnswers
 from tasks.planning import MemberSeen
 from tests.unit.support.fake_run import Stage, program_of, statuses
+from tests.unit.support.paths import ROOT
+from tests.unit.support.snapshots import put
 
 STEPS = ("preflight", "install", "trust", "certificates", "configure", "start", "auth", "verify")
 CHANGED = StepOutcome(changes=("a file",), restart=True)
+KEPT = ROOT / "tests" / "none"
 OTHER = LockInfo("alice", "deploy", "controller", 4711, "2026-06-01T12:00:00+00:00")
 
 
@@ -31,6 +36,7 @@ def member(name: str) -> Any:
         cluster=SimpleNamespace(name="home", client_tls=True),
         pki=SimpleNamespace(client_common_name="root"),
         auth=SimpleNamespace(managed=False),
+        backup=SimpleNamespace(folder=str(KEPT), url=None),
     )
 
 
@@ -40,6 +46,7 @@ def staged(
     data: bool = True,
     plan: Plan | None = None,
     does: dict[str, Any] | None = None,
+    options_of: DeployOptions | None = None,
     **options: Any,
 ) -> tuple[Stage, Program[Any]]:
     """Two clusters on which all is well, but for what ``does`` says of single tasks."""
@@ -60,7 +67,7 @@ def staged(
     monkeypatch.setattr(
         start, "plan_cluster", lambda members, *_, **__: plan if members[0].name == "az-1" else Nothing()
     )
-    return stage, program_of(MemberOptions(), member=member, steps=STEPS, **options)
+    return stage, program_of(options_of or DeployOptions(), member=member, steps=STEPS, **options)
 
 
 def test_a_deploy_reads_like_its_steps(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,6 +137,19 @@ def test_what_begins_a_cluster_is_told_to_the_configuration(monkeypatch: pytest.
     program.play(deploy.deploy)
     assert stage.given["configure"]["fresh"] == {"az-1", "az-2"}
     assert sorted(set(stage.hosts("start_member"))) == ["az-1", "az-2"]
+
+
+@pytest.mark.parametrize(("confirm", "starts"), [("", False), ("home", True)])
+def test_a_cluster_of_which_a_backup_is_kept_begins_only_when_that_is_meant(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, confirm: str, starts: bool
+) -> None:
+    put(tmp_path, datetime(2026, 11, 26, 2, tzinfo=UTC))
+    chosen = DeployOptions(snapshot_dir=tmp_path, confirm=confirm)
+    stage, program = staged(monkeypatch, data=False, plan=Bootstrap(("az-1", "az-2")), options_of=chosen, yes=True)
+    monkeypatch.setattr(program.terminal, "ask_name", lambda _: "", raising=False)
+    del program.record.record.hosts["edge-1"]
+    program.play(deploy.deploy)
+    assert bool(stage.hosts("start_member")) is bool(stage.hosts("install")) is starts
 
 
 @pytest.mark.parametrize("changed", [True, False])

@@ -197,7 +197,7 @@ def test_tab_in_a_real_shell(shell: str, config: Path) -> None:
     deploy = f"{ROOT}/runbooks/deploy.py"
     for text, line in [
         (f"python3 {deploy} --che\t--clu\tho\t", f"python3 {deploy} --check --cluster home"),
-        (f"{deploy} --conf\tconf\t--lim\t'!b,ho\t", f"{deploy} --config config.yaml --limit !b,home"),
+        (f"{deploy} --config conf\t--lim\t'!b,ho\t", f"{deploy} --config config.yaml --limit !b,home"),
         (f"{deploy} --report-dir aw\t", f"{deploy} --report-dir away"),
         ("python3 oth\t", "python3 other.py"),
     ]:
