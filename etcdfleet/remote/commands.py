@@ -127,8 +127,12 @@ def parse_batch(data: bytes, names: Sequence[str], host: str) -> dict[str, Comma
 
 
 def place_script(files: Sequence[RemoteFile], before: str, after: str) -> str:
-    """Return a script that puts files in place: each is whole, or the previous one is there."""
-    lines = ["set -eu", "umask 077", "tmp=''", "trap '[ -z \"$tmp\" ] || rm -f $tmp' EXIT", before]
+    """Return a script that puts files in place: each is whole, or the previous one is there.
+
+    Folders that ``before`` makes on the way are open to all: user etcd must be able to pass them.
+    """
+    trap = "trap '[ -z \"$tmp\" ] || rm -f $tmp' EXIT"
+    lines = ["set -eu", "tmp=''", trap, "umask 022", before, "umask 077"]
     renames = []
     for number, file in enumerate(files):
         folder, _, name = file.path.rpartition("/")

@@ -327,6 +327,31 @@ def test_the_benchmark_of_a_way_back_works(lab: LabHandle) -> None:
     assert all("served after" in row for row in (rows[4], rows[9]))
 
 
+@pytest.mark.usefixtures("snapshots")
+def test_a_cluster_that_lost_everything_does_not_begin_beside_its_backup(lab: LabHandle) -> None:
+    """The host is as a new one: neither data nor anything else of ours. The backup is where it is by default."""
+    cluster = "rs-cl"
+    (host,) = members(lab, cluster)
+    assert etcdctl(lab, host, "put precious pearls").returncode == 0
+    taken = deploy(lab, "--cluster", cluster, runbook="backup")
+    assert taken.exit_code == 0, taken.text
+    output(lab, host, f"systemctl stop etcd; rm -rf {DATA}/* /etc/etcd")
+    for args in (("--check",), (), ("--yes",)):
+        block = protection(deploy(lab, "--cluster", cluster, *args), cluster)
+        assert "its hosts have no data" in block.what
+        assert f"--cluster {cluster} brings its data back" in block.remedy
+        assert on_host(lab, host, "test -e /etc/etcd").returncode != 0, "nothing was placed"
+    command = block.remedy.partition("runbooks/restore.py ")[2].split()[0]
+    restored = deploy(lab, command, "--cluster", cluster, "--confirm", cluster, runbook="restore", timeout=300)
+    assert restored.exit_code == 0, restored.text
+    assert etcdctl(lab, host, "get precious").stdout == "precious\npearls\n"
+
+    output(lab, host, f"systemctl stop etcd; rm -rf {DATA}/* /etc/etcd")
+    meant = deploy(lab, "--cluster", cluster, "--confirm", cluster)
+    assert meant.exit_code == 0, meant.text
+    assert keys_at(lab, host) == set()
+
+
 def test_a_copy_of_another_cluster_comes_from_the_store_for_clients_that_watch(
     lab: LabHandle, snapshots: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -75,6 +75,13 @@ def test_files_are_placed_with_mode_and_content(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["it's a name", "key"]
 
 
+def test_folders_that_are_made_for_files_can_be_passed_by_etcd(tmp_path: Path) -> None:
+    """A restore that noted itself on a host without /etc/etcd made that folder 0700, and etcd could not read its file."""
+    host = LocalHost()
+    host.place([file(tmp_path / "a/b/marker", b"", 0o600)], before=f"mkdir -p {tmp_path}/a/b")
+    assert [path.stat().st_mode & 0o777 for path in (tmp_path / "a", tmp_path / "a/b")] == [0o755, 0o755]
+
+
 def test_when_one_file_cannot_be_written_none_is_replaced_and_nothing_is_left(tmp_path: Path) -> None:
     (tmp_path / "one").write_bytes(b"old")
     with pytest.raises(RemoteError, match="placing files failed"):
