@@ -76,7 +76,7 @@ def test_files_are_placed_with_mode_and_content(tmp_path: Path) -> None:
 
 
 def test_folders_that_are_made_for_files_can_be_passed_by_etcd(tmp_path: Path) -> None:
-    """A restore that noted itself on a host without /etc/etcd made that folder 0700, and etcd could not read its file."""
+    """A restore that noted itself on a host without /etc/etcd made that folder 0700, which etcd could not pass."""
     host = LocalHost()
     host.place([file(tmp_path / "a/b/marker", b"", 0o600)], before=f"mkdir -p {tmp_path}/a/b")
     assert [path.stat().st_mode & 0o777 for path in (tmp_path / "a", tmp_path / "a/b")] == [0o755, 0o755]
