@@ -51,8 +51,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def deploy(program: Program[DeployOptions]) -> None:
     """Take each cluster through all steps by itself."""
+    from etcdfleet.errors import UsageError
     from plays.deploy import deploy as play
 
+    confirm = program.own.confirm
+    if confirm and confirm not in program.clusters:
+        raise UsageError(
+            f"{confirm!r} is not the name of a cluster of this run",
+            where="--confirm",
+            remedy=f"type the one that may begin without data: {' or '.join(program.clusters)}",
+        )
     program.play(play)
 
 
