@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pyrage
 import pytest
 
 from etcdfleet.backup.offhost import OffHost
@@ -18,6 +19,7 @@ from plays.options import DeployOptions
 from tests.unit.support.fake_run import program_of, run_of
 from tests.unit.support.snapshots import put
 
+RECIPIENT = str(pyrage.x25519.Identity.generate().to_public())
 NIGHT = datetime(2026, 11, 26, 2, tzinfo=UTC)
 
 
@@ -96,16 +98,30 @@ def test_after_a_teardown_it_begins_anew(tmp_path: Path) -> None:
     confirm_beginning(run_of(program(tmp_path)), "")
 
 
-def test_copies_in_the_store_count_where_this_machine_has_none(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("recipients", "how"), [((), "latest"), ((RECIPIENT,), "latest --identity KEYFILE")])
+def test_copies_in_the_store_count_where_this_machine_has_none(
+    tmp_path: Path, recipients: tuple[str, ...], how: str
+) -> None:
     url = f"file://{tmp_path}/store"
-    OffHost(url).send(put(tmp_path / "old controller", NIGHT))
+    OffHost(url, recipients).send(put(tmp_path / "old controller", NIGHT))
     block = refused(program(tmp_path / "here", url=url))
     assert block.where.startswith(f"{url}/home/")
-    assert "python runbooks/restore.py latest --cluster home" in block.remedy
+    assert f"python runbooks/restore.py {how} --cluster home brings its data back; if" in block.remedy
 
 
-def test_a_store_that_cannot_be_read_is_told(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    one = program(tmp_path, url=f"file://{tmp_path}/file/store")
-    confirm_beginning(run_of(one), "")
-    assert "whether a backup of it is kept cannot be seen" in one.record.record.warnings[0].text
+@pytest.mark.parametrize("unseen", ["folder", "store"])
+def test_where_it_cannot_be_seen_a_person_decides(tmp_path: Path, unseen: str) -> None:
+    (tmp_path / "home").write_text("no folder")
+    where = {"folder": tmp_path, "store": tmp_path / "none"}[unseen]
+    url = f"file://{tmp_path}/home/store" if unseen == "store" else None
+    block = refused(program(where, url=url))
+    assert "whether a backup of it is kept cannot be seen: " in block.what
+    assert block.remedy.endswith("; if it is to begin without data, add --confirm home")
+    confirm_beginning(run_of(program(where, url=url)), "home")
+
+
+def test_a_backup_whose_note_cannot_be_read_may_be_missed(tmp_path: Path) -> None:
+    put(tmp_path, NIGHT).note_path.write_text("cut off")
+    assert "a file is named as a backup of it, and its note" in refused(program(tmp_path)).what
+    note_end_of(run_of(program(tmp_path)))
+    confirm_beginning(run_of(program(tmp_path)), "")
