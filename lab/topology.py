@@ -76,9 +76,10 @@ class HostSpec(_Strict):
 
 
 class ClusterSpec(_Strict):
-    """A cluster; ``service_name`` resolves to all its members."""
+    """A cluster; ``service_name`` resolves to all its members. ``ec_keys`` left out is the topology's."""
 
     service_name: Domain | None = None
+    ec_keys: bool | None = None
 
 
 class Topology(_Strict):
@@ -179,7 +180,12 @@ def lay_out(topology: Topology, name: str, folder: Path, subnet: IPv4Network) ->
         for index, (host_name, spec) in enumerate(topology.hosts.items())
     )
     clusters = tuple(
-        LabCluster(key, spec.service_name, topology.election_ms, topology.ec_keys)
+        LabCluster(
+            key,
+            spec.service_name,
+            topology.election_ms,
+            topology.ec_keys if spec.ec_keys is None else spec.ec_keys,
+        )
         for key, spec in topology.clusters.items()
     )
     return Lab(name, folder, subnet, str(subnet[1]), hosts, clusters, topology.vault)

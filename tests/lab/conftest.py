@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 from lab import state
 from lab.state import PROJECT, Lab
+from tests.lab import starter
 
 if TYPE_CHECKING:
     from tests.lab.deploy_helpers import Outcome
@@ -129,10 +131,21 @@ class LabHandle:
 def lab_command(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     """``python -m lab ARGUMENTS``; with ``check`` a failure fails the test and shows what it said."""
     argv = [sys.executable, "-m", "lab", *arguments]
-    done = subprocess.run(argv, cwd=PROJECT, capture_output=True, text=True, timeout=1800, check=False)
-    if check and done.returncode != 0:
-        pytest.fail(f"{' '.join(argv)}: exit code {done.returncode}\n{done.stdout}{done.stderr}", pytrace=False)
-    return done
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        if starter.can_fork(os.environ):
+            running = starter.fork("lab", list(arguments), PROJECT, os.environ, out.fileno(), err.fileno())
+            code = running.wait(1800)
+        else:
+            code = subprocess.run(
+                argv, cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=out, stderr=err, timeout=1800, check=False
+            ).returncode
+        said = []
+        for file in (out, err):
+            file.seek(0)
+            said.append(file.read().decode("utf-8", "replace"))
+    if check and code != 0:
+        pytest.fail(f"{' '.join(argv)}: exit code {code}\n{''.join(said)}", pytrace=False)
+    return subprocess.CompletedProcess(argv, code, *said)
 
 
 def sourced(env_file: Path) -> dict[str, str]:

@@ -1,6 +1,6 @@
-"""Runs of runbooks without the start of a Python for each: forks of one that has imported everything.
+"""Runs of runbooks and of the lab without the start of a Python for each: forks of one that has imported everything.
 
-The lab tests start runbooks some hundred times, and a start with all its imports costs more processor time than most of
+The lab tests start them some hundred times, and a start with all its imports costs more processor time than most of
 what a run does. A fork has its own arguments, environment, working folder, session and output, ends as the interpreter
 ends, and can be killed as any process. What a start itself does is proven where it is the matter: by the unit tests of
 the runbooks, by ``make demo``, and by each run with an environment that an interpreter reads at its start.
@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Protocol
 
 PROJECT = Path(__file__).resolve().parents[2]
-_OURS = ("etcdfleet", "plays", "tasks")
+_OURS = ("etcdfleet", "plays", "tasks", "lab")
 _THEIRS = ("netmiko", "paramiko", "nornir_netmiko.connections", "hvac", "jinja2", "rich.live", "rich.table")
 _READ_AT_START = ("HOME", "LANG", "LANGUAGE", "LC_", "LD_", "PYTHON", "XDG_")
 _MOST_BYTES = 1 << 17
@@ -86,11 +86,14 @@ def can_fork(env: Mapping[str, str]) -> bool:
     return all(env.get(name) == _ENVIRONMENT.get(name) for name in names)
 
 
-def fork(runbook: Path, arguments: list[str], cwd: Path, env: Mapping[str, str], out: int, err: int) -> Forked:
-    """Start ``runbook`` of this project, in a session of its own and without standard input."""
+def fork(program: Path | str, arguments: list[str], cwd: Path, env: Mapping[str, str], out: int, err: int) -> Forked:
+    """Start a runbook of this project, or a module as ``python -m`` does, in its own session, without standard input.
+
+    ``program`` is the runbook's file, or the module's name.
+    """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
-        message = json.dumps({"argv": [str(runbook), *arguments], "cwd": str(cwd), "env": dict(env)}).encode()
+        message = json.dumps({"argv": [str(program), *arguments], "cwd": str(cwd), "env": dict(env)}).encode()
         socket.send_fds(_server(), [message], [out, err, theirs.fileno()])
     return Forked(ours)
 
@@ -123,7 +126,8 @@ def _import_all() -> None:
     for name in _OURS:
         package = importlib.import_module(name)
         for module in pkgutil.walk_packages(package.__path__, f"{name}."):
-            importlib.import_module(module.name)
+            if not module.name.endswith(".__main__"):
+                importlib.import_module(module.name)
     for name in _THEIRS:
         importlib.import_module(name)
     gc.collect()
@@ -172,15 +176,19 @@ def _watched(request: dict[str, object], out: int, err: int, status_fd: int) -> 
 
 
 def main() -> None:
-    """Serve, and in the forks carry out a runbook: at the top of the program, so that it ends as any program."""
+    """Serve, and in the forks carry out a program: at the top of this one, so that it ends as any program."""
     with socket.socket(fileno=int(sys.argv[1])) as channel:
         _import_all()
         argv = _serve(channel)
     if argv is None:
         return
     sys.argv = argv
-    sys.path[0] = str(Path(argv[0]).parent)  # as for a script that is started
-    runpy.run_path(argv[0], run_name="__main__")
+    if Path(argv[0]).suffix:
+        sys.path[0] = str(Path(argv[0]).parent)  # as for a script that is started
+        runpy.run_path(argv[0], run_name="__main__")
+    else:
+        sys.path[0] = str(Path.cwd())
+        runpy.run_module(argv[0], run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":

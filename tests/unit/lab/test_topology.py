@@ -40,10 +40,13 @@ def test_a_time_out_of_elections_is_for_every_cluster() -> None:
     assert [cluster.election_ms for cluster in lab_of(text).clusters] == [None, None]
 
 
-def test_the_kind_of_keys_is_for_every_cluster() -> None:
+def test_the_kind_of_keys_is_for_every_cluster_that_does_not_say() -> None:
     text = "clusters: {c: {}, d: {}}\nhosts: {a: {kind: debian, fqdn: a.home}}"
     assert [cluster.ec_keys for cluster in lab_of(f"ec_keys: true\n{text}").clusters] == [True, True]
     assert [cluster.ec_keys for cluster in lab_of(text).clusters] == [False, False]
+    one = text.replace("d: {}", "d: {ec_keys: false}")
+    assert [cluster.ec_keys for cluster in lab_of(f"ec_keys: true\n{one}").clusters] == [True, False]
+    assert [cluster.ec_keys for cluster in lab_of(one.replace("false", "true")).clusters] == [False, True]
 
 
 def test_a_host_has_the_packages_as_its_topology_says_or_itself() -> None:
