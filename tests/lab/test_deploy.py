@@ -206,12 +206,12 @@ def test_second_deploy_changes_and_restarts_nothing(deployed: LabHandle) -> None
         assert 0 < host["facts"]["ssh_round_trips"] <= FEW_ROUND_TRIPS, name
 
 
-def fingerprint(handle: LabHandle) -> dict[str, str]:
-    """Everything that deploy could have touched on a host, with times of change."""
+def fingerprint(handle: LabHandle, *only: str) -> dict[str, str]:
+    """Everything that deploy could have touched on the hosts, or these alone, with times of change."""
     places = "/etc /usr/local /usr/bin/etcd*"
     find = f"find {places} -exec stat -c '%n %s %Y %Z %a %U' {{}} + 2>/dev/null | sort | md5sum"
     with ThreadPoolExecutor(6) as pool:
-        names = [host.name for host in handle.plan.hosts]
+        names = only or tuple(host.name for host in handle.plan.hosts)
         return dict(zip(names, pool.map(lambda name: output(handle, name, find), names), strict=True))
 
 
@@ -233,10 +233,11 @@ def test_check_says_that_there_is_nothing_to_do(deployed: LabHandle) -> None:
 
 def test_check_shows_the_difference_and_leaves_it(deployed: LabHandle, tmp_path: Path) -> None:
     variant = cluster_variant(deployed, tmp_path, "k3s-edge", heartbeat_ms=450)
-    before = fingerprint(deployed), start_times(deployed)
-    outcome = deploy(deployed, "--check", "--diff", config=variant)
+    hosts = ("etcd-az-1", *members(deployed, "k3s-edge"))  # not the emulated one: all takes ten times as long there
+    before = fingerprint(deployed, *hosts), start_times(deployed)
+    outcome = deploy(deployed, "--check", "--diff", "--limit", ",".join(hosts), config=variant)
     assert outcome.exit_code == 0, outcome.text
-    assert (fingerprint(deployed), start_times(deployed)) == before
+    assert (fingerprint(deployed, *hosts), start_times(deployed)) == before
     for line in ("-heartbeat-interval: 500", "+heartbeat-interval: 450"):
         assert line in outcome.stdout, outcome.stdout
         assert line in outcome.step("x-k3s-m-1", "configure")["diff"]

@@ -102,11 +102,12 @@ def told_nothing_wrong(work: Workload) -> None:
 
 
 @pytest.mark.thorough(
-    "lab/test_members.py::test_a_member_is_replaced_where_authentication_is_on",
+    "lab/test_members.py::test_a_replacement_that_is_killed_at_every_step_is_finished_by_the_same_command",
+    "lab/test_members.py::test_a_spare_takes_the_place_of_a_machine_that_is_gone",
     "unit/etcd/test_replacement.py::test_the_next_step",
 )
 def test_a_member_that_lost_its_data_is_replaced_while_clients_work(lab: LabHandle, tmp_path: Path) -> None:
-    """On systemd; on OpenRC it is done with authentication on, below."""
+    """On systemd; on OpenRC it is done by runs that are killed, and with authentication on, below."""
     cluster = "m-sd"
     first, lost, third = members(lab, cluster)
     pair, before, running = client_pair(lab, tmp_path, cluster, "root"), ids(lab, first), start_times(lab)
@@ -324,6 +325,10 @@ def test_a_spare_takes_the_place_of_a_machine_that_is_gone(lab: LabHandle, tmp_p
     assert deploy(lab, "--cluster", "m-grow", config=left).exit_code == 0
 
 
+@pytest.mark.thorough(
+    "lab/test_restore.py::test_all_data_directories_are_lost",
+    "lab/test_members.py::test_a_replacement_that_is_killed_at_every_step_is_finished_by_the_same_command",
+)
 def test_a_member_is_replaced_where_authentication_is_on(lab: LabHandle, tmp_path: Path) -> None:
     """The hosts' etcdctl acts as root: a learner is added, and promoted by the leader itself."""
 

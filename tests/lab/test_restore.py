@@ -317,14 +317,14 @@ def test_a_restore_that_went_too_far_back_is_undone_from_what_was_moved_aside(
 @pytest.mark.usefixtures("snapshots")
 def test_the_benchmark_of_a_way_back_works(lab: LabHandle) -> None:
     """In a short form; no time is asserted. It fails itself when a command fails, or a member serves no read then."""
-    how = ["--lab", lab.name, "--cluster", "rs-cl", "--mib", "2"]
+    how = ["--lab", lab.name, "--cluster", "rs-cl", "--mib", "2", "--once"]
     done = subprocess.run(
         [sys.executable, "-m", "tests.bench.backup", *how], cwd=PROJECT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     rows = done.stdout.partition("rs-cl, 1 members")[2].splitlines()[2:]
-    assert [row.partition(",")[0].split()[0] for row in rows] == ["by", *["backup.py"] * 2, *["restore.py"] * 2] * 2
-    assert all("served after" in row for row in (rows[4], rows[9]))
+    assert [row.partition(",")[0].split()[0] for row in rows] == ["by", *["backup.py"] * 2, *["restore.py"] * 2]
+    assert "served after" in rows[4]
 
 
 @pytest.mark.usefixtures("snapshots")

@@ -250,9 +250,9 @@ def without_openssl(handle: LabHandle, hosts: list[str]) -> Iterator[None]:
 
 def test_without_openssl_on_the_host(deployed: LabHandle, config: Path) -> None:
     """etcdctl words it differently in each version, and nothing may depend on that; but nobody may be let in unseen."""
-    opened, closed = "v-new-2", [members(deployed, cluster)[0] for cluster in VERSIONS]
+    opened, closed = "v-deb13-2", [members(deployed, cluster)[0] for cluster in VERSIONS]
     output(deployed, opened, f"sed -i '{OPEN}' /etc/etcd/conf.yml && systemctl restart etcd")
-    wait_for("the cluster is whole", lambda: unhealthy(deployed, "v-new") == "")
+    wait_for("the cluster is whole", lambda: unhealthy(deployed, "v-deb13") == "")
     with without_openssl(deployed, [*closed, opened]):
         seen = deploy(deployed, config=config, runbook="verify")
     assert seen.exit_code == 1, seen.text
@@ -262,7 +262,7 @@ def test_without_openssl_on_the_host(deployed: LabHandle, config: Path) -> None:
             found = checks(seen, host)[name]
             assert (found["status"], found["evidence"][:9]) == ("ok", "refused: "), (host, found)
         assert "etcd served a client that came with the" in checks(seen, opened)[name]["evidence"]
-    mended = deploy(deployed, "--cluster", "v-new", config=config)
+    mended = deploy(deployed, "--cluster", "v-deb13", config=config)
     assert mended.exit_code == 0, mended.text
 
 
@@ -309,7 +309,7 @@ def test_a_rolling_change_and_authentication(deployed: LabHandle, config: Path, 
     """Every member is restarted, one after the other, and authentication is turned on, in one run."""
     before = start_times(deployed)
     changed = variant(deployed, tmp_path, auth=ALLOWED, heartbeat_ms=400, election_ms=4000)
-    outcome = deploy(deployed, config=changed, timeout=600)
+    outcome = deploy(deployed, "--yes", config=changed, timeout=600)  # v-new has one member
     assert outcome.exit_code == 0, outcome.text
     after = start_times(deployed)
     assert [host for host in before if before[host] == after[host]] == [], "every member was restarted"
