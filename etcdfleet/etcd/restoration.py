@@ -94,7 +94,12 @@ def restore_of(sight: Sight, source: Source, wish: Wish) -> RestoreRecord | Comp
     same = [record for record in ended if record and record.done and record.snapshot == source.sha256]
     for record in [] if wish.anew else same:
         if any(_cluster_noted(ground) == record.cluster_id for ground in sight.grounds.values()):
-            return Complete(record)
+            holding = tuple(host for host in sight.placed if _restored(sight.grounds[host], record))
+            if refusal := _lost_again(sight, record, holding, wish):
+                return refusal
+            if holding:
+                return Complete(record)
+    # Also where a note says that it is complete, and all that was restored is gone again: nothing is restored over.
     return unfit(sight, source, wish) or _begin(sight, source, wish)
 
 
@@ -202,6 +207,20 @@ def _another(record: RestoreRecord, source: Source, wish: Wish) -> Refusal | Non
         what = "a restore of this snapshot is under way, begun without --bump-revision"
         return Refusal(what, (record.host,), "leave that out, which completes it; or begin anew: add --anew")
     return None
+
+
+def _lost_again(sight: Sight, record: RestoreRecord, holding: tuple[str, ...], wish: Wish) -> Refusal | None:
+    """Return why a completed restore is not done again unasked: few members are left, with all that came after it."""
+    if not holding or 2 * len(holding) > len(sight.placed) or sight.cluster.serving:
+        return None
+    lost = ", ".join(host for host in sight.placed if host not in holding)
+    return Refusal(
+        f"the cluster was restored from this snapshot at {record.done}, and {lost} lost the data since; what is left on"
+        f" {', '.join(holding)}, with what was written after the restore, makes no majority",
+        holding,
+        f"python runbooks/restore.py --from-member {holding[0]} --cluster {wish.cluster} brings back what is there;"
+        " --anew restores the snapshot again, without what was written since",
+    )
 
 
 def _begin(sight: Sight, source: Source, wish: Wish) -> RestoreRecord:

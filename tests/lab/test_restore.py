@@ -346,6 +346,14 @@ def test_a_cluster_that_lost_everything_does_not_begin_beside_its_backup(lab: La
     assert restored.exit_code == 0, restored.text
     assert etcdctl(lab, host, "get precious").stdout == "precious\npearls\n"
 
+    # The disk is lost once more, the system is not: its marker says that it was restored from this.
+    output(lab, host, f"systemctl stop etcd; rm -rf {DATA}/member")
+    block = protection(deploy(lab, "--cluster", cluster), cluster)
+    assert "runbooks/restore.py" in block.remedy
+    once_more = deploy(lab, command, "--cluster", cluster, "--confirm", cluster, runbook="restore", timeout=300)
+    assert once_more.exit_code == 0, once_more.text
+    assert etcdctl(lab, host, "get precious").stdout == "precious\npearls\n"
+
     output(lab, host, f"systemctl stop etcd; rm -rf {DATA}/* /etc/etcd")
     meant = deploy(lab, "--cluster", cluster, "--confirm", cluster)
     assert meant.exit_code == 0, meant.text

@@ -166,6 +166,34 @@ def test_a_completed_one_is_not_done_again_by_the_same_command() -> None:
     assert next_step(ENDED, other) == StopAll(HOSTS)
 
 
+def test_a_completed_one_is_done_again_where_all_that_was_restored_is_gone() -> None:
+    """Before, it was verified for a minute, and the remedy was a deploy, whose remedy is this command."""
+    gone = sight(*(ground(number, 0, DONE, enabled=True) for number in (1, 2, 3)))
+    record = restore_of(gone, SOURCE, replace(WISH, token="home-3"))
+    assert isinstance(record, RestoreRecord)
+    assert (record.token, record.restores) == ("home-3", 2)
+    assert next_step(gone, record) == StopAll(HOSTS)
+    stopped = sight(*(ground(number, 0, DONE) for number in (1, 2, 3)))
+    assert next_step(stopped, record) == NoteRestore(HOSTS)
+    moved = sight(*(ground(number, 0, begun(DONE, record)) for number in (1, 2, 3)))
+    assert next_step(moved, record) == RestoreData("h1")
+
+
+def test_a_completed_one_is_not_done_again_over_the_only_member_that_is_left() -> None:
+    left = sight(ground(1, 0, DONE), ground(2, NEW_ID, DONE), ground(3, 0, DONE))
+    refused = restore_of(left, SOURCE, replace(WISH, token="home-3"))
+    assert isinstance(refused, Refusal)
+    assert "at 2026-11-26T18:10:00Z, and h1, h3 lost the data since" in refused.what
+    assert "--from-member h2 --cluster home" in refused.remedy
+    assert isinstance(restore_of(left, SOURCE, replace(WISH, token="home-3", anew=True)), RestoreRecord)
+    # A majority that was stopped is only started, which verify says.
+    both = with_host(left, ground(3, NEW_ID, DONE))
+    assert isinstance(restore_of(both, SOURCE, WISH), Complete)
+    # Where data cannot be read, and the cluster works, it is complete.
+    unread = sight(*(ground(number, 0, DONE) for number in (2, 3)), ground(1, NEW_ID, DONE), seen=restored(1, 2, 3))
+    assert isinstance(restore_of(unread, SOURCE, WISH), Complete)
+
+
 def test_what_was_restored_so_far_counts_as_old_once_it_is_begun_anew() -> None:
     other = replace(SOURCE, sha256="cd" * 32)
     refused = restore_of(PLACED, other, WISH)
