@@ -210,13 +210,16 @@ def _another(record: RestoreRecord, source: Source, wish: Wish) -> Refusal | Non
 
 
 def _lost_again(sight: Sight, record: RestoreRecord, holding: tuple[str, ...], wish: Wish) -> Refusal | None:
-    """Return why a completed restore is not done again unasked: few members are left, with all that came after it."""
-    if not holding or 2 * len(holding) > len(sight.placed) or sight.cluster.serving:
+    """Return why a completed restore is not done again unasked: few members are left, with all that came after it.
+
+    How many there are is what the markers beside the data say: hosts may be left out, now or when it was restored.
+    """
+    members = max((len((sight.grounds[host].noted or {}).get("members", ())) for host in holding), default=0)
+    if not holding or 2 * len(holding) > members or sight.cluster.serving:
         return None
-    lost = ", ".join(host for host in sight.placed if host not in holding)
     return Refusal(
-        f"the cluster was restored from this snapshot at {record.done}, and {lost} lost the data since; what is left on"
-        f" {', '.join(holding)}, with what was written after the restore, makes no majority",
+        f"the cluster was restored from this snapshot at {record.done}, and of its {members} members the data are seen"
+        f" on {', '.join(holding)} alone, with what was written after the restore: no majority",
         holding,
         f"python runbooks/restore.py --from-member {holding[0]} --cluster {wish.cluster} brings back what is there;"
         " --anew restores the snapshot again, without what was written since",

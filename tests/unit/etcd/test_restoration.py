@@ -180,18 +180,23 @@ def test_a_completed_one_is_done_again_where_all_that_was_restored_is_gone() -> 
 
 
 def test_a_completed_one_is_not_done_again_over_the_only_member_that_is_left() -> None:
-    left = sight(ground(1, 0, DONE), ground(2, NEW_ID, DONE), ground(3, 0, DONE))
+    done, of_two = ({**DONE, "members": dict.fromkeys(names, 1)} for names in (("m1", "m2", "m3"), ("m1", "m2")))
+    left = sight(ground(1, 0, done), ground(2, NEW_ID, done), ground(3, 0, done))
     refused = restore_of(left, SOURCE, replace(WISH, token="home-3"))
     assert isinstance(refused, Refusal)
-    assert "at 2026-11-26T18:10:00Z, and h1, h3 lost the data since" in refused.what
+    assert "at 2026-11-26T18:10:00Z, and of its 3 members the data are seen on h2 alone" in refused.what
     assert "--from-member h2 --cluster home" in refused.remedy
     assert isinstance(restore_of(left, SOURCE, replace(WISH, token="home-3", anew=True)), RestoreRecord)
-    # A majority that was stopped is only started, which verify says.
-    both = with_host(left, ground(3, NEW_ID, DONE))
-    assert isinstance(restore_of(both, SOURCE, WISH), Complete)
-    # Where data cannot be read, and the cluster works, it is complete.
-    unread = sight(*(ground(number, 0, DONE) for number in (2, 3)), ground(1, NEW_ID, DONE), seen=restored(1, 2, 3))
-    assert isinstance(restore_of(unread, SOURCE, WISH), Complete)
+    # The same where the others cannot be read and are left out: they are members, too.
+    unread = replace(left, hosts=("h2",), grounds={"h2": left.grounds["h2"]})
+    assert isinstance(restore_of(unread, SOURCE, replace(WISH, without=frozenset({"h1", "h3"}))), Refusal)
+    assert isinstance(restore_of(sight(ground(1, NEW_ID, of_two), ground(2, 0, of_two)), SOURCE, WISH), Refusal)
+    # A majority that was stopped is only started, which verify says; of one that was restored without a host, too.
+    assert isinstance(restore_of(with_host(left, ground(3, NEW_ID, done)), SOURCE, WISH), Complete)
+    two = sight(ground(1, NEW_ID, of_two), ground(2, NEW_ID, of_two), ground(3))
+    assert isinstance(restore_of(two, SOURCE, WISH), Complete)
+    # A cluster that works is complete, whatever could be read of its data.
+    assert isinstance(restore_of(replace(left, cluster=restored(1, 2, 3)), SOURCE, WISH), Complete)
 
 
 def test_what_was_restored_so_far_counts_as_old_once_it_is_begun_anew() -> None:
